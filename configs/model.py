@@ -1,0 +1,61 @@
+"""What the model is: the attention rule and the sizes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+HEAD_DIM = 64  # the attention kernels are written for this head width
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Which keys a query sees (design: RR, SS, SR, RS), as parameters; the predicate itself lives in each implementation.
+
+    scope: "span" pools one summary per bar of one track (causal); "bar" one per bar number over all tracks, as v1.2.1 (not causal).
+    typed: also require that the kinds of the two tokens (position, pitch, duration, velocity) may see each other.
+    near_bars: another instrument's bar b is seen in full while 0 <= bar_q - b <= near_bars.
+    far_offsets: and also where bar_q - b is one of these.
+    """
+
+    scope: Literal["span", "bar"]
+    typed: bool
+    near_bars: int = 2
+    far_offsets: tuple[int, ...] = (4,)
+
+
+MASK_RULES = {"span": MaskRule(scope="span", typed=False), "v121": MaskRule(scope="bar", typed=True)}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the network and its attention rule: what a checkpoint must agree on.
+
+    layers, width, ffn: depth, residual stream width D and SwiGLU hidden width F. Heads are width / 64.
+    max_bars: rows of the bar table; songs are cropped to windows of at most this many bars.
+    dropout: rate on the input and on both branches of each layer, in training only.
+    """
+
+    layers: int
+    width: int
+    ffn: int
+    mask_rule: MaskRule = MASK_RULES["span"]
+    max_bars: int = 2048
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.width % HEAD_DIM:
+            raise ValueError(f"width {self.width} must be a multiple of the head width {HEAD_DIM}")
+
+    @property
+    def heads(self) -> int:
+        return self.width // HEAD_DIM
+
+
+# Parameters in the comment, as counted by the test of the presets. `tiny` is for tests, the demo and laptops.
+MODEL_SIZES = {
+    "tiny": ModelConfig(layers=4, width=128, ffn=352),
+    "small": ModelConfig(layers=6, width=256, ffn=1408),
+    "base": ModelConfig(layers=12, width=512, ffn=2816),
+    "large": ModelConfig(layers=16, width=768, ffn=4096),
+    "xlarge": ModelConfig(layers=24, width=1024, ffn=5632),
+}
+ModelSize = Literal["tiny", "small", "base", "large", "xlarge"]
