@@ -26,9 +26,11 @@ KIND_POSITION, KIND_PITCH, KIND_DURATION, KIND_VELOCITY = range(4)
 class TokenFields:
     """Tokens of one song and their fields, each int32[T].
 
-    ids: token ids. bar: number of the bar in its track (-1 outside bars). instrument: program 0-127, 128 drums, 129 outside tracks.
-    kind: 0 position, 1 pitch, 2 duration, 3 velocity, -1 other. onset: counts position tokens from 1; the notes after one share it; -1 else.
-    span: counts bars of all tracks from 0; a span is a chord token and what follows up to the next chord, track or special token; -1 outside.
+    ids: token ids. bar: number of the bar in its track, -1 outside bars.
+    instrument: program 0-127, 128 drums, 129 outside tracks. kind: 0 position, 1 pitch, 2 duration, 3 velocity, -1 other.
+    onset: counts position tokens from 1; the notes after one share it; -1 else.
+    span: counts bars of all tracks from 0; a span is a chord token and what follows up to the next chord, track or special
+    token; -1 outside.
     """
 
     ids: np.ndarray
@@ -111,7 +113,7 @@ def compute(ids: np.ndarray) -> TokenFields:
     bar = np.where(inside, chords - 1 - chords_before_track, OUTSIDE)
     span = np.where(inside, chords - 1, OUTSIDE)
 
-    setter = last((is_structure & (ids != vocab.SEP)))  # what last said which instrument plays
+    setter = last(is_structure & (ids != vocab.SEP))  # what last said which instrument plays
     program = (ids[setter] - vocab.TRACK - 1) % vocab.N_TRACKS
     instrument = np.where((setter >= 0) & is_track[setter], program, NO_INSTRUMENT)
 
@@ -126,4 +128,4 @@ def compute(ids: np.ndarray) -> TokenFields:
     return TokenFields(ids, *(np.asarray(x, np.int32) for x in (bar, instrument, kind, onset, span)))
 
 
-assert DRUMS == vocab.token_program(vocab.TRACK)
+assert vocab.token_program(vocab.TRACK) == DRUMS
