@@ -50,7 +50,21 @@ class ModelConfig:
         return self.width // HEAD_DIM
 
 
-# Parameters in the comment, as counted by the test of the presets. `tiny` is for tests, the demo and laptops.
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How the network is computed on this machine: changes speed and memory, not the model. Static under jit.
+
+    attention: "reference" (dense, the definition) or "xla" (blockwise over queries, any device).
+    precision: of the matrix products; parameters, softmax, logits and loss stay fp32.
+    remat: "layer" keeps only each layer's input for the backward pass, "none" keeps all activations.
+    """
+
+    attention: Literal["reference", "xla"]
+    precision: Literal["fp32", "bf16"]
+    remat: Literal["none", "layer"]
+
+
+# `tiny` is for tests, the demo and laptops.
 MODEL_SIZES = {
     "tiny": ModelConfig(layers=4, width=128, ffn=352),
     "small": ModelConfig(layers=6, width=256, ffn=1408),
