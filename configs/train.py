@@ -16,7 +16,7 @@ class TrainConfig:
     """One training run. Every field is a flag.
 
     data_dir: a dataset made by `prepare`. output_dir: where checkpoints, metrics and pictures go; starting again there continues the run.
-    model_size: tiny 1.2 M, small 17.7 M, base 136.8 M, large 398.8 M, xlarge 1085 M parameters.
+    model_size: tiny 2.1 M, small 17.7 M, base 136.8 M, large 398.8 M, xlarge 1085 M parameters.
     mask_rule: "span" (causal, the default) or "v121" (the attention of v1.2.1, not causal).
     max_seq_len: tokens of a row; longer songs are cropped to a window of bars. max_spans: bar summaries of a row (0: max_seq_len / 8).
     batch_size: rows of a micro batch; gradient_accumulation_steps micro batches make one optimizer step.

@@ -1,0 +1,26 @@
+"""Masked attention: one definition (reference.py), implementations beside it, one way in.
+
+    attention(q, k, v, mask, impl="xla")
+
+knows nothing of music: the mask is bits. Implementations do not import each other, and an unknown one is an error, never a fallback.
+"""
+
+import jax
+
+from jax_impl.attention import reference, xla
+from jax_impl.attention.block_mask import BlockMask, pack, unpack
+
+IMPLEMENTATIONS = {"reference": reference.attention, "xla": xla.attention}
+
+__all__ = ["IMPLEMENTATIONS", "BlockMask", "attention", "pack", "unpack"]
+
+
+def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, impl: str) -> jax.Array:
+    """softmax(q k^T / sqrt(H)) v over the keys that the mask shows, the same for all heads; a query that sees nothing gives zeros.
+
+    q: [B, N, Tq, H]; k, v: [B, N, Tk, H], fp32 or bf16; softmax and sums in fp32. Returns [B, N, Tq, H] in q's dtype.
+    Raises ValueError for an implementation that does not exist.
+    """
+    if impl not in IMPLEMENTATIONS:
+        raise ValueError(f"attention {impl!r} does not exist; choose one of {', '.join(IMPLEMENTATIONS)}")
+    return IMPLEMENTATIONS[impl](q, k, v, mask)
