@@ -3,7 +3,8 @@
     SS  a summary sees earlier summaries          SR  a summary sees the tokens it pools
     RS  a token sees the summaries of the past    RR  a token sees tokens: its own instrument, and near bars of the others
 
-`summaries` computes the data on which the two scopes ("span", "bar": see configs.MaskRule) differ; the clauses below know nothing of scopes.
+`summaries` computes the data on which the two scopes ("span", "bar": see configs.MaskRule) differ; the clauses below know
+nothing of scopes.
 `summarize_mask` and `update_mask` evaluate them once per step into the bits that every head of every layer uses.
 """
 

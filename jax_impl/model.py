@@ -96,14 +96,14 @@ class Layer(nnx.Module):
 
 
 class MuseFormer(nnx.Module):
-    """Parameters are fp32; those of the layers are stacked on a leading axis L and scanned, so that compile time does not grow with depth."""
+    """Parameters are fp32; those of the layers are stacked on a leading axis L and scanned: compile time does not grow with depth."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.config = config
         self.tokens = nnx.Embed(vocab.SIZE, config.width, embedding_init=INIT, rngs=rngs)  # also the output projection
         self.instruments = nnx.Embed(INSTRUMENT_ROWS, config.width, embedding_init=INIT, rngs=rngs)
         self.bars = nnx.Embed(config.max_bars, config.width, embedding_init=INIT, rngs=rngs)
-        self.layers = nnx.vmap(lambda rngs: Layer(config, rngs))(rngs.fork(split=config.layers))
+        self.layers = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: Layer(config, rngs)))(rngs)
         self.norm = nnx.LayerNorm(config.width, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
 
     def __call__(self, batch: Batch, *, max_spans: int, compute: ComputeConfig, dropout_key: jax.Array | None) -> jax.Array:

@@ -1,0 +1,35 @@
+"""Small grammatical songs as tokens, for tests of masks and model that need no MIDI."""
+
+import numpy as np
+
+from jax_impl.batch import Batch, pack_row, stack_rows
+from tokenizer import fields
+from tokenizer import vocabulary as vocab
+from tokenizer.fields import TokenFields
+
+
+def ids(names: str) -> np.ndarray:
+    """int32[T] of token names separated by spaces."""
+    return np.array([vocab.NAMES.index(name) for name in names.split()], np.int32)
+
+
+def random_song(seed: int, bars: int = 3, programs: tuple[int, ...] = (128, 33, 0, 0)) -> TokenFields:
+    """A song of len(programs) tracks; the later tracks end earlier or have silent bars, as real ones do."""
+    random = np.random.default_rng(seed)
+    tokens = [vocab.BOS, vocab.TEMPO + 19, vocab.SIGNATURE + 3]
+    for index, program in enumerate(programs):
+        tokens += [vocab.track_token(program), vocab.SEP]
+        for bar in range(bars if index == 0 else 1 + int(random.integers(bars))):
+            tokens.append(vocab.CHORD + int(random.integers(vocab.N_CHORDS)))
+            for step in sorted(random.choice(16, int(random.integers(4)) if bar else 2, replace=False)):
+                tokens.append(vocab.POSITION + int(step))
+                for note in range(1 + int(random.integers(2))):
+                    tokens.append(vocab.PITCH + 40 + 5 * note + int(random.integers(5)))
+                    tokens.append(vocab.DURATION + int(random.integers(8)))
+                    tokens.append(vocab.VELOCITY + int(random.integers(32)))
+    return fields.compute(np.array([*tokens, vocab.EOS]))
+
+
+def batch_of(rows: list[list[TokenFields]], max_seq_len: int) -> Batch:
+    """[B, max_seq_len] of rows of songs."""
+    return stack_rows([pack_row(songs, max_seq_len) for songs in rows])
