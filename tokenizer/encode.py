@@ -1,0 +1,72 @@
+"""Score to tokens: track by track, bar by bar.
+
+    BOS BPM_x TS_y { track SEP { chord [TS_z] [BPM_w] { T_p { P [L] [V] } } } } EOS
+
+The first track has every bar of the song and says where signature and tempo change; the others go from bar 0 to their last note's bar. T is
+written where the position changes within a bar, L and V where they differ from the last ones of the track.
+"""
+
+import numpy as np
+
+from tokenizer import fields
+from tokenizer import vocabulary as vocab
+from tokenizer.chords import bar_chords
+from tokenizer.fields import TokenFields
+from tokenizer.grid import GridSong, GridTrack
+from tokenizer.quantize import quantize
+from tokenizer.score import Score
+
+
+def encode(score: Score) -> TokenFields:
+    """Tokens of any score, snapped first: decode(encode(x).ids) == snap(x). Raises ScoreTooLong."""
+    song = quantize(score)
+    chords = vocab.CHORD + bar_chords(song.to_score(), song.bars.start_ticks)
+    header = [vocab.BOS, vocab.TEMPO + song.tempo[0], vocab.SIGNATURE + song.bars.signature[0]]
+    parts = [np.array(header, np.int32)]
+    for index, track in enumerate(song.tracks):
+        conductor = _conductor(song) if index == 0 else []
+        n_bars = len(song.bars) if index == 0 else int(track.notes["bar"][-1]) + 1
+        parts.append(np.array([vocab.track_token(track.program), vocab.SEP], np.int32))
+        parts.append(_encode_track(track, chords[:n_bars], conductor))
+    parts.append(np.array([vocab.EOS], np.int32))
+    return fields.compute(np.concatenate(parts))
+
+
+def _conductor(song: GridSong) -> list[tuple[int, int, int]]:
+    """(bar, rank, token) of each signature and tempo that differs from the bar before."""
+    signatures = 1 + np.flatnonzero(np.diff(song.bars.signature))
+    tempos = 1 + np.flatnonzero(np.diff(song.tempo))
+    return [
+        *((int(bar), _SIGNATURE_RANK, vocab.SIGNATURE + int(song.bars.signature[bar])) for bar in signatures),
+        *((int(bar), _TEMPO_RANK, vocab.TEMPO + int(song.tempo[bar])) for bar in tempos),
+    ]
+
+
+# Tokens of a track are written where they belong by sorting: by bar, then note (none: -1), then rank.
+_CHORD_RANK, _SIGNATURE_RANK, _TEMPO_RANK, _POSITION_RANK, _PITCH_RANK, _DURATION_RANK, _VELOCITY_RANK = range(7)
+
+
+def _encode_track(track: GridTrack, chords: np.ndarray, conductor: list[tuple[int, int, int]]) -> np.ndarray:
+    """int32[]: chord tokens of every bar, the conductor's and the notes'."""
+    notes = track.notes
+    number = np.arange(len(notes))
+    moved = _differs(notes["bar"]) | _differs(notes["step"])
+    groups = [  # (bar, note number, rank, token) of each kind of token
+        (np.arange(len(chords)), -1, _CHORD_RANK, chords),
+        *((bar, -1, rank, token) for bar, rank, token in conductor),
+        (notes["bar"][moved], number[moved], _POSITION_RANK, vocab.POSITION + notes["step"][moved]),
+        (notes["bar"], number, _PITCH_RANK, vocab.PITCH + notes["pitch"]),
+    ]
+    for name, rank, first in (("duration", _DURATION_RANK, vocab.DURATION - 1), ("velocity", _VELOCITY_RANK, vocab.VELOCITY)):
+        new = _differs(notes[name])
+        groups.append((notes["bar"][new], number[new], rank, first + notes[name][new]))
+    columns = [
+        np.concatenate(column) for column in zip(*(map(np.atleast_1d, np.broadcast_arrays(*group)) for group in groups), strict=True)
+    ]
+    bar, note, rank, token = columns
+    return token[np.lexsort((rank, note, bar))].astype(np.int32)
+
+
+def _differs(values: np.ndarray) -> np.ndarray:
+    """bool[N]: differs from the one before; the first always does."""
+    return np.concatenate([[True], values[1:] != values[:-1]])
