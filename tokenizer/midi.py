@@ -1,0 +1,263 @@
+"""MIDI files to and from Score. What a file means where the standard leaves it open is decided here.
+
+- A track of the score is what one MIDI track plays on one channel with one program. Channel 10 is drums. A MIDI track that changes programs
+  itself uses its own changes alone, else those that any track makes on its channel.
+- Notes of one pitch close in the order they opened; a note never closed ends with its MIDI track; note-offs without a note are ignored.
+- Type 2 files: their patterns are played one after another.
+- SMPTE time is read as 120 beats a minute (119.88 for 29.97 frames a second), so that seconds stay exact.
+- At one tick the last tempo and the last signature win. Impossible ones (numerator 0, tempo 0) are ignored.
+"""
+
+import io
+import os
+import re
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mido
+import numpy as np
+
+from tokenizer import instruments
+from tokenizer.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+
+DRUM_CHANNEL = 9  # counted from 0
+MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
+DEFAULT_TEMPO = 500_000  # microseconds per beat
+LAST_TICK = 1 << 40  # a time beyond this is damage, not music
+
+
+class MidiError(ValueError):
+    """A file that cannot be read or written; the message names it and says why."""
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read(path: str | os.PathLike) -> Score:
+    """The score of a MIDI file of any type. A file without notes gives a score without tracks. Raises MidiError."""
+    path = Path(path)
+    midi = _load(path)
+    if midi.type not in (0, 1, 2):
+        raise MidiError(f"{path}: MIDI type {midi.type} does not exist")
+    ticks_per_beat, scale, smpte_tempo = _division(path, midi.ticks_per_beat)
+    heard = _listen(midi, scale)
+    if heard.last_tick > LAST_TICK:
+        raise MidiError(f"{path}: an event lies at tick {heard.last_tick}; the file is damaged")
+    tempos = {0: smpte_tempo} if smpte_tempo else {0: DEFAULT_TEMPO} | heard.tempos
+    return Score(
+        ticks_per_beat,
+        tuple(_score_tracks(heard)),
+        tuple(Tempo(tick, tempos[tick]) for tick in _changed(tempos)),
+        tuple(Signature(tick, *signature) for tick, signature in sorted(({0: (4, 4)} | heard.signatures).items())),
+    )
+
+
+def _load(path: Path) -> mido.MidiFile:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise MidiError(f"{path}: cannot be read ({error.strerror})") from error
+    if not raw:
+        raise MidiError(f"{path}: the file is empty")
+    if raw[:4] == b"RIFF":  # a MIDI file in a RIFF wrapper
+        raw = raw[max(raw.find(b"MThd", 0, 64), 0) :]
+    if raw[:4] != b"MThd":
+        raise MidiError(f"{path}: not a MIDI file (it does not begin with MThd)")
+    raw = re.sub(
+        rb"\xff\x59\x02..", b"\xff\x59\x02\x00\x00", raw, flags=re.DOTALL
+    )  # mido refuses songs for odd key signatures, unused here
+    try:
+        return mido.MidiFile(file=io.BytesIO(raw))
+    except EOFError as error:
+        raise MidiError(f"{path}: the file ends in the middle of a track (truncated)") from error
+    except Exception as error:  # mido reports damage in many ways
+        raise MidiError(f"{path}: damaged MIDI data ({type(error).__name__}: {error})") from error
+
+
+def _division(path: Path, division: int) -> tuple[int, int, int | None]:
+    """Ticks per beat, what to multiply ticks by, and the fixed tempo where the file counts time in SMPTE frames."""
+    if division > 0:
+        return division, 1, None
+    frames, ticks_per_frame = -(division >> 8), division & 0xFF
+    if division == 0 or ticks_per_frame == 0 or frames not in (24, 25, 29, 30):
+        raise MidiError(f"{path}: time division {division} is impossible")
+    if frames == 29:  # 30000 / 1001 frames a second
+        return 30 * ticks_per_frame, 2, 500_500
+    return frames * ticks_per_frame, 2, 500_000
+
+
+@dataclass
+class _Heard:
+    """What the MIDI tracks say, in absolute ticks."""
+
+    tempos: dict[int, int] = field(default_factory=dict)
+    signatures: dict[int, tuple[int, int]] = field(default_factory=dict)
+    notes: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))  # (track, channel): [(onset, duration, ...)]
+    own_programs: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))  # (track, channel): [(event, program)]
+    programs: dict[int, list] = field(default_factory=lambda: defaultdict(list))  # channel: [(tick, program)]
+    last_tick: int = 0
+
+
+def _listen(midi: mido.MidiFile, scale: int) -> _Heard:
+    heard = _Heard()
+    start = 0
+    for index, track in enumerate(midi.tracks):
+        tick = _listen_to_track(heard, index, track, start, scale)
+        heard.last_tick = max(heard.last_tick, tick)
+        if midi.type == 2:
+            start = tick
+    return heard
+
+
+def _listen_to_track(heard: _Heard, index: int, track: mido.MidiTrack, tick: int, scale: int) -> int:
+    """Adds what one track plays from `tick` on; returns where it ends."""
+    sounding: dict[tuple[int, int], deque] = defaultdict(deque)
+    for event, message in enumerate(track):
+        tick += message.time * scale
+        kind = message.type
+        if kind == "note_on" and message.velocity:
+            note = [tick, 0, message.note, message.velocity, event]
+            heard.notes[index, message.channel].append(note)
+            sounding[message.channel, message.note].append(note)
+        elif kind in ("note_on", "note_off"):
+            waiting = sounding[message.channel, message.note]
+            if waiting:
+                note = waiting.popleft()
+                note[1] = tick - note[0]
+        elif kind == "program_change":
+            heard.own_programs[index, message.channel].append((event, message.program))
+            heard.programs[message.channel].append((tick, message.program))
+        elif kind == "set_tempo" and message.tempo:
+            heard.tempos[tick] = message.tempo
+        elif kind == "time_signature" and message.numerator and message.denominator <= 64:
+            heard.signatures[tick] = (message.numerator, message.denominator)
+    for waiting in sounding.values():
+        for note in waiting:
+            note[1] = tick - note[0]
+    return tick
+
+
+def _score_tracks(heard: _Heard) -> list[Track]:
+    tracks = []
+    for (index, channel), rows in heard.notes.items():
+        columns = np.array(rows, np.int64)
+        notes = np.empty(len(rows), NOTE)
+        for column, name in enumerate(NOTE.names):
+            notes[name] = columns[:, column]
+        programs = _programs(heard, index, channel, columns[:, 0], columns[:, 4])
+        for program in dict.fromkeys(programs.tolist()):  # in order of first use
+            of_program = notes[programs == program]
+            tracks.append(Track(program, of_program[np.lexsort((of_program["pitch"], of_program["onset_ticks"]))]))
+    return tracks
+
+
+def _programs(heard: _Heard, index: int, channel: int, ticks: np.ndarray, events: np.ndarray) -> np.ndarray:
+    """int[N]: program in force at each note of a track's channel."""
+    if channel == DRUM_CHANNEL:
+        return np.full(len(ticks), DRUMS)
+    own = heard.own_programs.get((index, channel))
+    changes, when = (own, events) if own else (sorted(heard.programs.get(channel, []), key=lambda change: change[0]), ticks)
+    places = np.array([place for place, _ in changes], np.int64)
+    programs = np.array([0, *(program for _, program in changes)])
+    return programs[np.searchsorted(places, when, side="right")]
+
+
+def _changed(tempos: dict[int, int]) -> list[int]:
+    """Ticks at which the tempo differs from the one before."""
+    ticks = sorted(tempos)
+    return [tick for before, tick in zip([None, *ticks], ticks, strict=False) if before is None or tempos[before] != tempos[tick]]
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(score: Score, path: str | os.PathLike) -> None:
+    """A type 1 file: a conductor track, then a MIDI track per track of the score. Appears whole or not at all.
+
+    read(path) == score again if every track has notes, sorted by (onset, pitch), none overlapping another of its pitch. More than 15 melodic
+    programs share channels: program changes before the notes keep every note's sound. Raises MidiError where MIDI cannot say the score.
+    """
+    path = Path(path)
+    _check_writable(score, path)
+    midi = mido.MidiFile(type=1, ticks_per_beat=score.ticks_per_beat)
+    midi.tracks.append(_conductor_track(score))
+    channels = _channels(score)
+    changes = _program_changes(score, channels)
+    for track, channel, program_ticks in zip(score.tracks, channels, changes, strict=True):
+        midi.tracks.append(_midi_track(track, channel, program_ticks))
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    try:
+        midi.save(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MidiError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _check_writable(score: Score, path: Path) -> None:
+    if not 0 < score.ticks_per_beat < 1 << 15:
+        raise MidiError(f"{path}: MIDI has 1 to 32767 ticks per beat, the score {score.ticks_per_beat}")
+    for tempo in score.tempos:
+        if not 0 < tempo.microseconds_per_beat < 1 << 24:
+            raise MidiError(f"{path}: MIDI cannot say a tempo of {tempo.microseconds_per_beat} microseconds per beat")
+    for signature in score.signatures:
+        if not 0 < signature.numerator < 256 or signature.denominator not in (1, 2, 4, 8, 16, 32, 64):
+            raise MidiError(f"{path}: MIDI cannot say the signature {signature.numerator}/{signature.denominator}")
+
+
+def _conductor_track(score: Score) -> mido.MidiTrack:
+    events = [(tempo.tick, mido.MetaMessage("set_tempo", tempo=tempo.microseconds_per_beat)) for tempo in score.tempos]
+    for signature in score.signatures:
+        message = mido.MetaMessage("time_signature", numerator=signature.numerator, denominator=signature.denominator)
+        events.append((signature.tick, message))
+    return _with_deltas(sorted(events, key=lambda event: event[0]))
+
+
+def _channels(score: Score) -> list[int]:
+    """A channel per track: its own while there are enough, else one per program, else programs take turns on the channels."""
+    melodic = [index for index, track in enumerate(score.tracks) if track.program != DRUMS]
+    if len(melodic) <= len(MELODIC_CHANNELS):
+        order = {index: number for number, index in enumerate(melodic)}
+    else:
+        programs = list(dict.fromkeys(score.tracks[index].program for index in melodic))
+        order = {index: programs.index(score.tracks[index].program) for index in melodic}
+    return [MELODIC_CHANNELS[order[i] % 15] if i in order else DRUM_CHANNEL for i in range(len(score.tracks))]
+
+
+def _program_changes(score: Score, channels: list[int]) -> list[list[int]]:
+    """Ticks at which each track must say its program: at its start, and wherever another has taken its channel since its last note."""
+    in_force = dict(zip(channels, (track.program for track in score.tracks), strict=True))  # the last of the changes at tick 0
+    ticks = [[0] for _ in score.tracks]
+    shared = {channel for channel in channels if len({t.program for t, c in zip(score.tracks, channels, strict=True) if c == channel}) > 1}
+    onsets = [(int(o), i) for i, track in enumerate(score.tracks) if channels[i] in shared for o in track.notes["onset_ticks"]]
+    for onset, index in sorted(onsets):
+        if in_force[channels[index]] != score.tracks[index].program:
+            in_force[channels[index]] = score.tracks[index].program
+            ticks[index].append(onset)
+    return ticks
+
+
+def _midi_track(track: Track, channel: int, program_ticks: list[int]) -> mido.MidiTrack:
+    """At one tick: ends of earlier notes, program, beginnings, ends of notes without duration."""
+    events: list[tuple[int, int, mido.Message]] = []
+    if channel != DRUM_CHANNEL:
+        events += [(tick, 1, mido.Message("program_change", channel=channel, program=track.program)) for tick in program_ticks]
+    for onset, duration, pitch, velocity in track.notes.tolist():
+        events.append((onset, 2, mido.Message("note_on", channel=channel, note=pitch, velocity=velocity)))
+        end = mido.Message("note_off", channel=channel, note=pitch, velocity=0)
+        events.append((onset + duration, 0 if duration else 3, end))
+    events.sort(key=lambda event: event[:2])
+    midi_track = _with_deltas([(tick, message) for tick, _, message in events])
+    midi_track.insert(0, mido.MetaMessage("track_name", name=instruments.name(track.program)))
+    return midi_track
+
+
+def _with_deltas(events: list[tuple[int, mido.Message]]) -> mido.MidiTrack:
+    track = mido.MidiTrack()
+    now = 0
+    for tick, message in events:
+        message.time = tick - now
+        track.append(message)
+        now = tick
+    return track
