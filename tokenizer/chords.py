@@ -1,8 +1,8 @@
 """The chord of a bar: the label whose notes best explain what sounds in it.
 
-Evidence per bar and pitch class is overlap (ticks) x velocity of all pitched tracks, as shares of the bar's whole. Each of the 216 labels
-is scored by a weight per interval above its root: chord tones count for, other tones against, and a tone that the label promises but the bar
-lacks costs. The bass, the pitch class of what sounds lowest, tells apart labels of the same tones (C6 and Amin7, Caug and Eaug, Csus2 and
+Evidence per bar and pitch class is overlap (ticks) x velocity of all pitched tracks, as shares of the bar's whole. Each of the
+216 labels is scored: chord tones count for it, other tones against, and a tone that the label promises but the bar lacks costs.
+The bass, the pitch class of what sounds lowest, tells apart labels of the same tones (C6 and Amin7, Caug and Eaug, Csus2 and
 Gsus4). All arithmetic is in integers, so that a label never depends on the order in which a machine adds.
 """
 

@@ -1,7 +1,7 @@
 """Bars: a signature map of any kind laid out as bars that the vocabulary can say.
 
-Lengths count eighth notes, the shortest thing a bar line can stand on. A supported signature keeps its bars. Everything else becomes supported
-bars of the same total length, the other bar lines kept:
+Lengths count eighth notes, the shortest thing a bar line can stand on. A supported signature keeps its bars. Everything else
+becomes supported bars of the same total length, the other bar lines kept:
 
     11/8, 8/4          too long for one signature: split           4/4 3/8, 4/4 4/4
     3/16, 1/8          not on eighths, or shorter than two: joined 3/8 (two bars), 1/4 (two bars)
@@ -94,7 +94,7 @@ def _append_stretch(layout: list, length: int, open_end: bool, signature: tuple[
     names = COMPOUND if signature[1] >= 8 else SIMPLE
     unit, unit_bars = _unit(signature, names)
     if open_end:
-        length += -length % unit + unit
+        length += -length % unit + unit  # whole bars, and one more
     if len(layout) + (length // unit) * len(unit_bars) > MAX_BARS:
         raise ScoreTooLong(f"more than {MAX_BARS} bars; split the song, or remove stray events at its end")
     for piece in unit_bars * (length // unit) + _split(length % unit, names):

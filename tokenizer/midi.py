@@ -175,8 +175,9 @@ def _changed(tempos: dict[int, int]) -> list[int]:
 def write(score: Score, path: str | os.PathLike) -> None:
     """A type 1 file: a conductor track, then a MIDI track per track of the score. Appears whole or not at all.
 
-    read(path) == score again if every track has notes, sorted by (onset, pitch), none overlapping another of its pitch. More than 15 melodic
-    programs share channels: program changes before the notes keep every note's sound. Raises MidiError where MIDI cannot say the score.
+    read(path) == score again if every track has notes, sorted by (onset, pitch), none overlapping another of its pitch. More than
+    15 melodic programs share channels: program changes before the notes keep every note's sound. Raises MidiError where MIDI
+    cannot say the score.
     """
     path = Path(path)
     _check_writable(score, path)

@@ -1,0 +1,29 @@
+"""Shared fixtures, and the hypothesis profile: the same examples every time, so that a failure can be found again."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("fixed")
+
+ROOT = Path(__file__).parent.parent
+SONGS = Path(os.environ.get("HID_SONGS", ROOT.parent / "shared" / "data" / "midi"))
+
+
+@pytest.fixture(scope="session")
+def songs(tmp_path_factory) -> list[Path]:
+    """Real MIDI files where HID_SONGS (or ../shared/data/midi) has them, else songs of the built-in composer."""
+    files = sorted(path for path in SONGS.rglob("*.mid"))
+    if files:
+        return files
+    from tokenizer.composer import compose
+
+    from tokenizer import midi
+
+    folder = tmp_path_factory.mktemp("songs")
+    for seed in range(20):
+        midi.write(compose(seed), folder / f"{seed:02}.mid")
+    return sorted(folder.iterdir())
