@@ -1,8 +1,19 @@
 """Every choice a user can make, as frozen dataclasses; defaults live here and nowhere else (stdlib only)."""
 
 from configs.data import DataConfig
+from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
 from configs.sample import SampleConfig
 from configs.train import TrainConfig
 
-__all__ = ["MASK_RULES", "MODEL_SIZES", "ComputeConfig", "DataConfig", "MaskRule", "ModelConfig", "SampleConfig", "TrainConfig"]
+__all__ = [
+    "MASK_RULES",
+    "MODEL_SIZES",
+    "ComputeConfig",
+    "DataConfig",
+    "InputError",
+    "MaskRule",
+    "ModelConfig",
+    "SampleConfig",
+    "TrainConfig",
+]

@@ -1,63 +1,72 @@
-"""How a model is trained; the field names are the flags of `hid-museformer train`."""
+"""How a model is trained; the field names are the flags of `hid-museformer train` and the comments are their help."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from configs.errors import InputError
 from configs.model import ModelSize
 
 Precision = Literal["auto", "fp32", "bf16"]
 AttentionChoice = Literal["auto", "reference", "xla"]
 Remat = Literal["none", "layer"]
 
+TOKENS_PER_SPAN = 8  # max_spans 0: a row has room for one summary per so many tokens (real songs have one per 14)
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. Every field is a flag.
+    """One training run. Every field is a flag. Raises InputError naming the flag that makes no sense."""
 
-    data_dir: a dataset made by `prepare`. output_dir: where checkpoints, metrics and pictures go; starting again there continues the run.
-    model_size: tiny 2.1 M, small 17.7 M, base 136.8 M, large 398.8 M, xlarge 1085 M parameters.
-    mask_rule: "span" (causal, the default) or "v121" (the attention of v1.2.1, not causal).
-    max_seq_len: tokens of a row; longer songs are cropped to a window of bars. max_spans: bar summaries of a row (0: max_seq_len / 8).
-    batch_size: rows of a micro batch; gradient_accumulation_steps micro batches make one optimizer step.
-    epochs: passes over the songs; steps, when given, counts optimizer steps instead.
-    learning_rate: peak, after warmup_steps of linear growth; then a cosine down to final_learning_rate times the peak.
-    weight_decay (on matrices only), beta1, beta2, clip_norm: AdamW and the global gradient norm.
-    precision: of the matrix products; auto is bf16 on a GPU, fp32 on a CPU. Parameters are always fp32.
-    attention: implementation; auto is the best one for the device.
-    remat: "layer" keeps only each layer's input for the backward pass, "none" keeps everything.
-    num_workers: data loader processes (0: load in the training process).
-    log_every, validate_every, checkpoint_every: in optimizer steps. validation_batches: at most so many batches a validation.
-    keep_last: checkpoints kept besides the best one.
-    tracker: also send metrics to TensorBoard or Weights & Biases (pip install hid-museformer[tensorboard] or [wandb]).
-    """
+    data_dir: Path  # a dataset made by `prepare`
+    output_dir: Path  # checkpoints, metrics.jsonl and loss.png go here; starting again there continues the run
+    model_size: ModelSize = "small"  # tiny 2.1 M, small 17.7 M, base 136.8 M, large 398.8 M, xlarge 1085 M parameters
+    mask_rule: Literal["span", "v121"] = "span"  # causal bar summaries, or the attention of v1.2.1 (not causal)
+    max_seq_len: int = 8192  # tokens of a row; longer songs are cropped to a window of bars
+    max_spans: int = 0  # bar summaries of a row (0: max_seq_len / 8)
+    batch_size: int = 4  # rows of a micro batch
+    gradient_accumulation_steps: int = 1  # micro batches of one optimizer step
+    epochs: int = 10  # passes over the songs
+    steps: int | None = None  # optimizer steps, instead of epochs
+    learning_rate: float = 3e-4  # at its peak
+    warmup_steps: int = 200  # of linear growth to the peak; then a cosine down
+    final_learning_rate: float = 0.1  # at the end, times the peak
+    weight_decay: float = 0.1  # AdamW's, on matrices only
+    beta1: float = 0.9  # AdamW's
+    beta2: float = 0.95  # AdamW's
+    clip_norm: float = 1.0  # largest global norm of the gradient
+    dropout: float = 0.1  # on the input and on both branches of each layer
+    seed: int = 0  # of the weights, the dropout, the order of songs and their crops
+    precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
+    attention: AttentionChoice = "auto"  # implementation (auto: the best one for the device)
+    remat: Remat = "layer"  # keep only each layer's input for the backward pass, or everything
+    num_workers: int = 2  # data loader processes (0: load in the training process)
+    log_every: int = 10  # optimizer steps
+    validate_every: int = 200  # optimizer steps; also before each regular checkpoint and at the end
+    validation_batches: int = 16  # at most so many a validation
+    checkpoint_every: int = 200  # optimizer steps
+    keep_last: int = 2  # checkpoints kept besides the best one
+    tracker: Literal["none", "tensorboard", "wandb"] = "none"  # send metrics there too: pip install hid-museformer[tensorboard] or [wandb]
 
-    data_dir: Path
-    output_dir: Path
-    model_size: ModelSize = "small"
-    mask_rule: Literal["span", "v121"] = "span"
-    max_seq_len: int = 8192
-    max_spans: int = 0
-    batch_size: int = 4
-    gradient_accumulation_steps: int = 1
-    epochs: int = 10
-    steps: int | None = None
-    learning_rate: float = 3e-4
-    warmup_steps: int = 200
-    final_learning_rate: float = 0.1
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    clip_norm: float = 1.0
-    dropout: float = 0.1
-    seed: int = 0
-    precision: Precision = "auto"
-    attention: AttentionChoice = "auto"
-    remat: Remat = "layer"
-    num_workers: int = 2
-    log_every: int = 10
-    validate_every: int = 200
-    validation_batches: int = 16
-    checkpoint_every: int = 200
-    keep_last: int = 2
-    tracker: Literal["none", "tensorboard", "wandb"] = "none"
+    def __post_init__(self) -> None:
+        at_least = {"max_seq_len": 64, "max_spans": 0, "num_workers": 0, "warmup_steps": 0, "seed": 0}
+        at_least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epochs", "log_every", "validate_every"), 1)
+        at_least |= dict.fromkeys(("validation_batches", "checkpoint_every", "keep_last"), 1)
+        at_least |= {"weight_decay": 0} | ({} if self.steps is None else {"steps": 1})
+        for name, minimum in at_least.items():
+            _require(self, name, getattr(self, name) >= minimum, f"at least {minimum}")
+        for name in ("learning_rate", "clip_norm"):
+            _require(self, name, getattr(self, name) > 0, "above 0")
+        for name in ("beta1", "beta2", "dropout"):
+            _require(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        _require(self, "final_learning_rate", 0 <= self.final_learning_rate <= 1, "from 0 to 1, a share of the peak")
+
+    @property
+    def row_spans(self) -> int:
+        """Bar summaries that a row has room for."""
+        return self.max_spans or self.max_seq_len // TOKENS_PER_SPAN
+
+
+def _require(config: TrainConfig, name: str, holds: bool, rule: str) -> None:
+    if not holds:
+        raise InputError(f"--{name.replace('_', '-')} must be {rule}, got {getattr(config, name)}")

@@ -1,0 +1,5 @@
+"""The one kind of error that is the user's to mend."""
+
+
+class InputError(ValueError):
+    """What was given cannot be used: a file, a flag, a folder. The message names it and says what to do; the command line prints it alone."""
