@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """What was given cannot be used: a file, a flag, a folder. The message names it and says what to do; the command line prints it alone."""
+    """What was given cannot be used: a file, a flag, a folder. The message names it and says what to do."""

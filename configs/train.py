@@ -49,24 +49,19 @@ class TrainConfig:
     tracker: Literal["none", "tensorboard", "wandb"] = "none"  # send metrics there too: pip install hid-museformer[tensorboard] or [wandb]
 
     def __post_init__(self) -> None:
-        at_least = {"max_seq_len": 64, "max_spans": 0, "num_workers": 0, "warmup_steps": 0, "seed": 0}
-        at_least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epochs", "log_every", "validate_every"), 1)
-        at_least |= dict.fromkeys(("validation_batches", "checkpoint_every", "keep_last"), 1)
-        at_least |= {"weight_decay": 0} | ({} if self.steps is None else {"steps": 1})
-        for name, minimum in at_least.items():
-            _require(self, name, getattr(self, name) >= minimum, f"at least {minimum}")
-        for name in ("learning_rate", "clip_norm"):
-            _require(self, name, getattr(self, name) > 0, "above 0")
-        for name in ("beta1", "beta2", "dropout"):
-            _require(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        _require(self, "final_learning_rate", 0 <= self.final_learning_rate <= 1, "from 0 to 1, a share of the peak")
+        at_least = {"max_seq_len": 64, "max_spans": 0, "num_workers": 0, "warmup_steps": 0, "seed": 0, "weight_decay": 0}
+        at_least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epochs", "steps", "log_every"), 1)
+        at_least |= dict.fromkeys(("validate_every", "validation_batches", "checkpoint_every", "keep_last"), 1)
+        rules = {name: (lambda value, least=least: value >= least, f"at least {least}") for name, least in at_least.items()}
+        rules |= dict.fromkeys(("learning_rate", "clip_norm"), (lambda value: value > 0, "above 0"))
+        rules |= dict.fromkeys(("beta1", "beta2", "dropout"), (lambda value: 0 <= value < 1, "at least 0 and below 1"))
+        rules["final_learning_rate"] = (lambda value: 0 <= value <= 1, "from 0 to 1, a share of the peak")
+        for name, (holds, rule) in rules.items():
+            value = vars(self)[name]
+            if value is not None and not holds(value):
+                raise InputError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
 
     @property
     def row_spans(self) -> int:
         """Bar summaries that a row has room for."""
         return self.max_spans or self.max_seq_len // TOKENS_PER_SPAN
-
-
-def _require(config: TrainConfig, name: str, holds: bool, rule: str) -> None:
-    if not holds:
-        raise InputError(f"--{name.replace('_', '-')} must be {rule}, got {getattr(config, name)}")
