@@ -55,7 +55,7 @@ def _grid_time(ticks: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.nda
 
 def _bar_tempos(score: Score, layout: Layout) -> np.ndarray:
     """int32[bars] tempo bin of each bar: its beats over its time."""
-    lines = _source_time(layout.bars, score.ticks_per_beat, layout)
+    lines = source_time(layout.bars, score.ticks_per_beat, layout)
     changes = np.array([tempo.tick for tempo in score.tempos], np.int64) * TICKS_PER_BEAT
     microseconds = np.array([tempo.microseconds_per_beat for tempo in score.tempos], np.int64)
     edges = np.union1d(lines, changes[changes < lines[-1]])  # between two edges lie one bar and one tempo
@@ -69,7 +69,7 @@ def _bar_tempos(score: Score, layout: Layout) -> np.ndarray:
     return np.searchsorted(_TEMPO_EDGES, 60e6 / mean, side="left").astype(np.int32)
 
 
-def _source_time(bars: Bars, ticks_per_beat: int, layout: Layout) -> np.ndarray:
+def source_time(bars: Bars, ticks_per_beat: int, layout: Layout) -> np.ndarray:
     """Bar lines in the source's time: the inverse of _grid_time."""
     lines = bars.start_ticks
     stretch = np.searchsorted(layout.grid, lines, side="right") - 1
