@@ -17,6 +17,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from configs import InputError
 from tokenizer.score import Score
 from tokenizer.vocabulary import SIGNATURES
 
@@ -31,7 +32,7 @@ COMPOUND = SIMPLE | {6: (6, 8), 12: (12, 8)}  # names where the signature in for
 # fmt: on
 
 
-class ScoreTooLong(ValueError):
+class ScoreTooLong(InputError):
     """The music has more bars than a song can have."""
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import mido
 import numpy as np
 
+from configs import InputError
 from tokenizer import instruments
 from tokenizer.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 
@@ -27,7 +28,7 @@ DEFAULT_TEMPO = 500_000  # microseconds per beat
 LAST_TICK = 1 << 40  # a time beyond this is damage, not music
 
 
-class MidiError(ValueError):
+class MidiError(InputError):
     """A file that cannot be read or written; the message names it and says why."""
 
 
