@@ -1,0 +1,55 @@
+"""What this machine is, and which implementation and precision suit it. Every choice is explicit and printed."""
+
+import jax
+
+from configs import ComputeConfig, TrainConfig
+
+# Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for these alone.
+BF16_PEAKS = {
+    "NVIDIA H100 80GB HBM3": 989.4e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100 NVL": 835e12,
+    "NVIDIA H200": 989.4e12,
+    "NVIDIA H800": 989.4e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+}
+
+
+def on_gpu() -> bool:
+    return jax.default_backend() == "gpu"
+
+
+def compute_config(config: TrainConfig) -> ComputeConfig:
+    """How to compute a training run here, "auto" resolved."""
+    return ComputeConfig(
+        attention=best_attention() if config.attention == "auto" else config.attention,
+        precision=best_precision() if config.precision == "auto" else config.precision,
+        remat=config.remat,
+    )
+
+
+def sampling_compute() -> ComputeConfig:
+    """How to compute samples here."""
+    return ComputeConfig(attention=best_attention(), precision=best_precision(), remat="none")
+
+
+def best_attention() -> str:
+    return "xla"
+
+
+def best_precision() -> str:
+    return "bf16" if on_gpu() else "fp32"
+
+
+def peak_flops(compute: ComputeConfig) -> float | None:
+    """FLOP/s that this device could do; None where that is not known, and then no MFU is reported."""
+    return BF16_PEAKS.get(jax.devices()[0].device_kind) if compute.precision == "bf16" else None
+
+
+def describe(compute: ComputeConfig) -> str:
+    """One line for the log."""
+    device = jax.devices()[0]
+    return f"{device.device_kind} ({device.platform}), precision {compute.precision}, attention {compute.attention}, remat {compute.remat}"

@@ -1,0 +1,101 @@
+"""Metrics of a run: one JSON object a line in metrics.jsonl, and optionally a tracker.
+
+    {"kind": "train", "step": 20, "loss": 3.1, "learning_rate": 3e-05, "gradient_norm": 0.9, "tokens_per_second": 2100.0, "mfu": null,
+     "input_wait": 0.01, "seconds": 12.3}
+    {"kind": "validation", "step": 200, "loss": 2.2, "uniform": 6.466, "unigram": 4.4}
+
+Losses are nats per token; training values are means over the steps since the line before. mfu is null where the device's peak is unknown,
+input_wait is the share of the time spent waiting for data, seconds the time since the program began.
+After a restart the lines past the restored step are dropped: the file is that of one run.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from configs import InputError, TrainConfig
+
+FILE = "metrics.jsonl"
+
+
+class Metrics:
+    """The writer. restored_step: lines after it are of steps that will be taken again."""
+
+    def __init__(self, config: TrainConfig, restored_step: int):
+        self.path = config.output_dir / FILE
+        kept = [record for record in read(self.path) if record["step"] <= restored_step]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        os.replace(temporary, self.path)
+        self._file = self.path.open("a")
+        self._tracker = tracker(config)
+
+    def write(self, kind: str, step: int, values: dict[str, float | None]) -> None:
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        self._file.flush()
+        self._tracker.write(kind, step, {name: value for name, value in values.items() if value is not None})
+
+    def close(self) -> None:
+        self._file.close()
+        self._tracker.close()
+
+
+def read(path: Path) -> list[dict]:
+    """The records of a metrics.jsonl; none if there is no file. A last line cut short by a crash is dropped."""
+    if not path.exists():
+        return []
+    *lines, rest = path.read_text().split("\n")
+    del rest  # without a newline it is not whole
+    return [json.loads(line) for line in lines]
+
+
+# ---------------------------------------------------------------- trackers
+
+
+class NoTracker:
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class TensorBoard:
+    def __init__(self, config: TrainConfig):
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(config.output_dir / "tensorboard"))
+
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    def __init__(self, config: TrainConfig):
+        import wandb
+
+        folder = config.output_dir.absolute()
+        identity = hashlib.sha256(str(folder).encode()).hexdigest()[:16]  # a restart goes on in the same W&B run
+        self._run = wandb.init(project="hid-museformer", name=folder.name, id=identity, resume="allow", dir=str(folder))
+
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        self._run.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+TRACKERS = {"none": lambda config: NoTracker(), "tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+
+
+def tracker(config: TrainConfig) -> NoTracker | TensorBoard | WeightsAndBiases:
+    """Raises InputError where its package is not installed."""
+    try:
+        return TRACKERS[config.tracker](config)
+    except ImportError as error:
+        raise InputError(f"--tracker {config.tracker}: {error}; pip install 'hid-museformer[{config.tracker}]'") from error
