@@ -65,7 +65,9 @@ def agreement(midi_path: Path, chord_path: Path) -> dict[str, float]:
     chords = bar_chords(song.to_score(), song.bars.start_ticks)
     figures = defaultdict(float, milliseconds=1e3 * (time.perf_counter() - started))
     lines = bar_seconds(score)
-    segments = [(float(a), float(b), harte(c)) for a, b, c in (line.split()[:3] for line in chord_path.read_text().splitlines() if line.strip())]
+    segments = [
+        (float(a), float(b), harte(c)) for a, b, c in (line.split()[:3] for line in chord_path.read_text().splitlines() if line.strip())
+    ]
     for bar, chord in enumerate(chords.tolist()):
         time_of = {"root": defaultdict(float), "majmin": defaultdict(float)}
         for start, end, label in segments:
