@@ -13,8 +13,9 @@ import dataclasses
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+import absl.logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,10 @@ from orbax.checkpoint import checkpoint_managers as managers
 
 from configs import InputError, MaskRule, ModelConfig
 from jax_impl.model import MuseFormer
+from jax_impl.step import TrainState, abstract_model
 from tokenizer import vocabulary as vocab
+
+absl.logging.set_verbosity(absl.logging.ERROR)  # orbax warns of read-only folders and checkpoints without metrics, which are meant here
 
 FOLDER = "checkpoints"
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -33,14 +37,6 @@ COMPARE = {"best_fn": lambda metrics: metrics["validation_loss"], "best_mode": "
 
 class CheckpointError(InputError):
     """A checkpoint that is not there, is damaged, or belongs to something else; the message names it and says what to do."""
-
-
-class TrainState(NamedTuple):
-    """What one training step turns into the next. step: int32[], optimizer steps taken."""
-
-    parameters: Any
-    optimizer: Any
-    step: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +101,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        with self._writing(self.latest()):
+            self._manager.close()
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
@@ -191,15 +188,6 @@ class _Translate:
             raise CheckpointError(f"{self.message} ({kind.__name__}: {reason})") from error
 
 
-def abstract_parameters(config: ModelConfig) -> tuple[nnx.GraphDef, Any]:
-    """(graph, parameters): the model without memory; nnx.merge(graph, parameters) is a MuseFormer once they are filled in.
-
-    parameters: nested dicts of jax.ShapeDtypeStruct on the default device.
-    """
-    graph, state = nnx.split(nnx.eval_shape(lambda: MuseFormer(config, nnx.Rngs(0))))
-    return graph, on_default_device(nnx.to_pure_dict(state))
-
-
 def on_default_device(abstract: Any) -> Any:
     """Shapes and dtypes, placed on the first device."""
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -211,5 +199,5 @@ def load_model(run_dir: Path, step: int | Literal["best", "latest"]) -> tuple[Mu
     with Checkpoints(run_dir, keep_last=None) as checkpoints:
         step = checkpoints.choose(step)
         record = checkpoints.record(step)
-        graph, abstract = abstract_parameters(record.model_config)
-        return nnx.merge(graph, checkpoints.parameters(step, abstract)), record
+        graph, abstract = abstract_model(record.model_config)
+        return nnx.merge(graph, checkpoints.parameters(step, on_default_device(abstract))), record

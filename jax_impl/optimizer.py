@@ -1,5 +1,6 @@
 """AdamW with decay on matrices only, global-norm clipping, and the learning rate over the run."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,12 +25,12 @@ def learning_rate(step: jax.Array, config: TrainConfig, total_steps: int) -> jax
     return config.learning_rate * jnp.where(step < config.warmup_steps, warmup, cosine)
 
 
-def optimizer(config: TrainConfig, total_steps: int) -> optax.GradientTransformation:
-    """Clip, then AdamW (Loshchilov & Hutter 2019); its moments are fp32 and shaped like the parameters."""
+def optimizer(config: TrainConfig, rate: Callable[[jax.Array], jax.Array]) -> optax.GradientTransformation:
+    """Clip, then AdamW (Loshchilov & Hutter 2019) with rate(step); its moments are fp32 and shaped like the parameters."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
-            lambda step: learning_rate(step, config, total_steps),
+            rate,
             b1=config.beta1,
             b2=config.beta2,
             weight_decay=config.weight_decay,
