@@ -1,6 +1,6 @@
 """Every choice a user can make, as frozen dataclasses; defaults live here and nowhere else (stdlib only)."""
 
-from configs.data import DataConfig
+from configs.data import DataConfig, PrepareConfig
 from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
 from configs.sample import SampleConfig
@@ -14,6 +14,7 @@ __all__ = [
     "InputError",
     "MaskRule",
     "ModelConfig",
+    "PrepareConfig",
     "SampleConfig",
     "TrainConfig",
 ]

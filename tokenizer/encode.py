@@ -12,7 +12,8 @@ from tokenizer import fields
 from tokenizer import vocabulary as vocab
 from tokenizer.chords import bar_chords
 from tokenizer.fields import TokenFields
-from tokenizer.grid import GridSong, GridTrack
+from tokenizer.grid import GRID_NOTE, GridSong, GridTrack
+from tokenizer.meter import Bars
 from tokenizer.quantize import quantize
 from tokenizer.score import Score
 
@@ -20,7 +21,12 @@ from tokenizer.score import Score
 def encode(score: Score) -> TokenFields:
     """Tokens of any score, snapped first: decode(encode(x).ids) == snap(x). Raises ScoreTooLong."""
     song = quantize(score)
-    chords = vocab.CHORD + bar_chords(song.to_score(), song.bars.start_ticks)
+    return encode_song(song, bar_chords(song.to_score(), song.bars.start_ticks))
+
+
+def encode_song(song: GridSong, chords: np.ndarray) -> TokenFields:
+    """Tokens of a song on the grid with the chords int[bars] of its bars, as bar_chords numbers them. Inverse: grid_song."""
+    chords = vocab.CHORD + chords
     header = [vocab.BOS, vocab.TEMPO + song.tempo[0], vocab.SIGNATURE + song.bars.signature[0]]
     parts = [np.array(header, np.int32)]
     for index, track in enumerate(song.tracks):
@@ -70,3 +76,32 @@ def _encode_track(track: GridTrack, chords: np.ndarray, conductor: list[tuple[in
 def _differs(values: np.ndarray) -> np.ndarray:
     """bool[N]: differs from the one before; the first always does."""
     return np.concatenate([[True], values[1:] != values[:-1]])
+
+
+def grid_song(tokens: TokenFields) -> tuple[GridSong, np.ndarray]:
+    """The song and the chords int32[bars] of well-formed tokens, vectorised. Inverse of encode_song; for any other ids see decode."""
+    ids, index = tokens.ids, np.arange(len(tokens.ids))
+
+    def in_force(first: int, size: int, at: np.ndarray) -> np.ndarray:  # the last token of a block up to each place, minus its first
+        last = np.maximum.accumulate(np.where((ids >= first) & (ids < first + size), index, 0))
+        return ids[last[at]] - first
+
+    track_starts = np.flatnonzero((ids >= vocab.TRACK) & (ids < vocab.TEMPO))
+    pitch = np.flatnonzero((ids >= vocab.PITCH) & (ids < vocab.TRACK))
+    after = np.append(pitch[1:] - 1, len(ids) - 1)[: len(pitch)]  # a note's L and V stand before the next pitch
+    notes = np.empty(len(pitch), GRID_NOTE)
+    notes["bar"], notes["pitch"] = tokens.bar[pitch], ids[pitch] - vocab.PITCH
+    notes["step"] = in_force(vocab.POSITION, vocab.N_POSITIONS, pitch)
+    notes["duration"] = in_force(vocab.DURATION, vocab.N_DURATIONS, after) + 1
+    notes["velocity"] = in_force(vocab.VELOCITY, vocab.N_VELOCITIES, after)
+
+    first_track = slice(0, int(track_starts[1]) if len(track_starts) > 1 else len(ids))
+    chord_at = np.flatnonzero((ids[first_track] >= vocab.CHORD) & (ids[first_track] < vocab.POSITION))
+    ends = np.append(chord_at[1:] - 1, first_track.stop - 1)[: len(chord_at)] if len(chord_at) else np.array([first_track.stop - 1])
+    tempo = in_force(vocab.TEMPO, vocab.N_TEMPOS, ends)
+    signature = in_force(vocab.SIGNATURE, vocab.N_SIGNATURES, ends)
+    chords = ids[chord_at] - vocab.CHORD if len(chord_at) else np.zeros(1, np.int32)
+
+    of_track = np.searchsorted(track_starts, pitch, side="right") - 1
+    tracks = [GridTrack(vocab.token_program(int(ids[start])), notes[of_track == number]) for number, start in enumerate(track_starts)]
+    return GridSong(Bars(signature), tempo, tuple(tracks)), chords
