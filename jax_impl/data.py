@@ -45,14 +45,28 @@ class BatchSource:
 
 
 class Loader:
-    """Iterator of Batch [B, T] of numpy arrays. Its position is the number of batches taken, whatever the number of workers."""
+    """Iterator of Batch [B, T] of numpy arrays. Its position is the number of batches taken, whatever the number of workers.
+
+    close() ends its workers; a `with` block does.
+    """
 
     def __init__(self, source: BatchSource):
         self._source = source
+        self._batches = None
         self.set_state({"batches": 0})
 
     def __iter__(self) -> "Loader":
         return self
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._batches is not None:
+            self._batches.close()
 
     def __next__(self) -> Batch:
         batch = next(self._batches)
@@ -64,6 +78,7 @@ class Loader:
         return {"batches": self._position}
 
     def set_state(self, state: dict[str, int]) -> None:
+        self.close()
         self._position = state["batches"]
         batches = grain.MapDataset.range(self._position, len(self._source)).map(self._source.__getitem__)
         workers = self._source.config.num_workers
