@@ -47,7 +47,7 @@ class Record:
     model: dict  # ModelConfig
     train: dict  # TrainConfig, paths as text
     total_steps: int
-    data: str  # position of the data iterator after this step
+    data: dict  # position of the data iterator after this step
     dataset: str  # fingerprint of the songs
     window: dict  # metrics of the steps since the last line of metrics.jsonl
     vocabulary: str

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from configs import InputError, SampleConfig, TrainConfig
+from configs import InputError, PrepareConfig, SampleConfig, TrainConfig
 
 app = tyro.extras.SubcommandApp()
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
@@ -35,18 +35,17 @@ def demo(midi: Path | None = None, out: Path = Path("demo")) -> int:
 
 
 @app.command
-def prepare(midi_dirs: Positional[Folders], out: Positional[Path], workers: int = 0) -> int:
+def prepare(midi_dirs: Positional[Folders], out: Positional[Path], config: Annotated[PrepareConfig, arg(name="")]) -> int:
     """Turn folders of MIDI files into a dataset.
 
     Args:
         midi_dirs: folders that are searched for MIDI files, with all folders in them.
         out: the dataset's folder.
-        workers: processes (0: as many as there are cores).
     """
     from tokenizer import prepare
 
     _at_least_one(midi_dirs, "folder of MIDI files")
-    prepare.prepare(list(midi_dirs), out, workers=workers)
+    prepare.prepare(midi_dirs, out, config)
     return 0
 
 

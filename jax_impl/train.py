@@ -86,7 +86,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
     # ------------------------------------------------------------ data, model, optimizer
     rows = data.loader(dataset, data_config, "train")
     if record:
-        rows.set_state(data.state_from_text(record.data))
+        rows.set_state(record.data)
     validation = validation_batches(config, dataset, data_config)
     guesses = {"uniform": UNIFORM_LOSS, "unigram": unigram_loss(dataset["train"].token_counts(), validation)}
 
@@ -138,7 +138,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
                         model=plain(model),
                         train=plain(config),
                         total_steps=total_steps,
-                        data=data.state_to_text(rows.get_state()),
+                        data=rows.get_state(),
                         dataset=dataset.fingerprint,
                         window=progress.carried(),
                         vocabulary=vocab.FINGERPRINT,
@@ -218,7 +218,7 @@ def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataC
 
 
 def unigram_loss(counts: np.ndarray, batches: Sequence[Batch]) -> float:
-    """Nats per token of the validation targets under the token frequencies of the training songs. counts: int64[643]; one is added to each."""
+    """Nats per token of the validation targets if tokens are guessed by their frequency. counts: int64[643], to each of which one is added."""
     share = (counts + 1) / (counts + 1).sum()
     losses = [-np.log(share[batch.targets]) * batch.weights for batch in batches]
     return float(sum(loss.sum() for loss in losses) / sum(batch.weights.sum() for batch in batches))
