@@ -1,0 +1,80 @@
+"""A picture of a song: notes of all tracks over bars, drums below, chords on top."""
+
+import os
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.patches import Patch
+
+from tokenizer import instruments
+from tokenizer import vocabulary as vocab
+from tokenizer.chords import bar_chords
+from tokenizer.grid import GridSong
+from tokenizer.quantize import quantize
+from tokenizer.score import DRUMS, Score
+
+MOST_LABELS = 64  # chords and bar numbers written; of longer songs every second, fourth, ...
+INCHES_PER_BAR, SMALLEST, LARGEST = 0.42, 9.0, 26.0
+
+
+def piano_roll(score: Score, path: str | os.PathLike, title: str = "") -> None:
+    """Draws the score, snapped, as a PNG file. Darker is louder."""
+    song = quantize(score)
+    score, lines = song.to_score(), song.bars.start_ticks
+    width = float(np.clip(INCHES_PER_BAR * len(song.bars), SMALLEST, LARGEST))
+    has_drums = any(track.program == DRUMS for track in score.tracks)
+    ratios = {"height_ratios": (4, 1)} if has_drums else {}
+    figure, axes = plt.subplots(1 + has_drums, 1, figsize=(width, 6.5 if has_drums else 5), sharex=True, gridspec_kw=ratios, squeeze=False)
+    axes = axes[:, 0]
+    colors = plt.get_cmap("tab10")
+    legend = {}
+    for index, track in enumerate(score.tracks):
+        notes, color = track.notes, colors(index % 10)[:3]
+        shades = [(*color, 0.35 + 0.65 * velocity / 127) for velocity in notes["velocity"]]
+        axis = axes[-1] if track.program == DRUMS else axes[0]
+        axis.barh(notes["pitch"], notes["duration_ticks"], left=notes["onset_ticks"], height=0.9, color=shades)
+        name = instruments.name(track.program)
+        legend[name if name not in legend else f"{name} ({index + 1})"] = Patch(color=color)
+    for axis in axes:
+        axis.margins(y=0.05)
+    _bar_lines(axes, song, lines)
+    _chord_names(axes[0], score, song, lines)
+    axes[0].set_ylabel("MIDI pitch")
+    if has_drums:
+        axes[-1].set_ylabel("drums")
+    axes[-1].set_xlabel("bar")
+    figure.legend(legend.values(), legend.keys(), loc="lower center", ncols=min(6, max(1, len(score.tracks))), fontsize=8, frameon=False)
+    figure.suptitle(title or _describe(score), fontsize=10)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=110)
+    plt.close(figure)
+    os.replace(temporary, path)
+
+
+def _bar_lines(axes, song: GridSong, lines: np.ndarray) -> None:
+    every = -(-len(song.bars) // MOST_LABELS)
+    for axis in axes:
+        axis.set_xlim(0, int(lines[-1]))
+        for line in lines[:-1]:
+            axis.axvline(line, color="0.85", linewidth=0.6, zorder=0)
+    axes[-1].set_xticks(lines[:-1:every], [str(bar + 1) for bar in range(0, len(song.bars), every)], fontsize=7)
+
+
+def _chord_names(axis, score: Score, song: GridSong, lines: np.ndarray) -> None:
+    names = [vocab.NAMES[vocab.CHORD + chord] for chord in bar_chords(score, lines)]
+    every = -(-len(names) // MOST_LABELS)
+    for bar in range(0, len(names), every):
+        middle = (lines[bar] + lines[bar + 1]) / 2
+        axis.text(middle, 1.01, names[bar], transform=axis.get_xaxis_transform(), ha="center", fontsize=6, rotation=45 if every > 1 else 0)
+
+
+def _describe(score: Score) -> str:
+    notes = sum(len(track.notes) for track in score.tracks)
+    signature, tempo = score.signatures[0], score.tempos[0]
+    return f"{len(score.tracks)} tracks, {notes} notes, {signature.numerator}/{signature.denominator}, {tempo.bpm:.0f} BPM"
