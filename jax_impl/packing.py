@@ -65,27 +65,27 @@ class Plan:
         random = np.random.default_rng(np.random.SeedSequence([config.seed, epoch, song]))
         bar_tokens, bar_spans = songs.bar_sizes(song)
         overhead = TOKENS_OUTSIDE + TOKENS_PER_TRACK * int(songs.tracks[song])
-        first = cut(bar_tokens, bar_spans, overhead, config, 0)[0]
-        windows = cut(bar_tokens, bar_spans, overhead, config, int(random.integers(first[1] - first[0])) if first else 0)
-        if not windows:
+        uncut = cut(bar_tokens, bar_spans, overhead, config, phase=0)
+        if not uncut:
             return None
+        windows = cut(bar_tokens, bar_spans, overhead, config, phase=int(random.integers(uncut[0][1])))
         begin, end = windows[int(random.integers(len(windows)))]
         size = overhead + int(bar_tokens[begin:end].sum())
         return Piece(song, begin, end - begin, size, int(bar_spans[begin:end].sum()))
 
 
 def cut(bar_tokens: np.ndarray, bar_spans: np.ndarray, overhead: int, config: DataConfig, phase: int) -> list[tuple[int, int]]:
-    """Windows (begin, end) of consecutive bars that fit a row, each as long as it can be, the first ending at bar `phase`.
+    """Windows (begin, end) of consecutive bars that fit a row, each as long as it can be, but that none reaches across bar `phase`.
     Bars that do not fit a row by themselves are in none."""
     tokens = np.concatenate([[0], np.cumsum(bar_tokens)])
     spans = np.concatenate([[0], np.cumsum(bar_spans)])
-    windows = [(0, phase)] if phase else []
-    begin = phase
+    windows, begin = [], 0
     while begin < len(bar_tokens):
         end = min(
             int(np.searchsorted(tokens, tokens[begin] + config.max_seq_len - overhead, side="right")) - 1,
             int(np.searchsorted(spans, spans[begin] + config.max_spans, side="right")) - 1,
             begin + config.max_bars,
+            phase if begin < phase else len(bar_tokens),
         )
         if end > begin:
             windows.append((begin, end))
