@@ -29,9 +29,9 @@ def demo(midi: Path | None = None, out: Path = Path("demo")) -> int:
         midi: folder of MIDI files (none: songs that a built-in composer writes).
         out: folder for the checkpoint, song.mid, pianoroll.png, loss.png and summary.json.
     """
-    from jax_impl import demo
+    from jax_impl.demo import demo
 
-    return demo.demo(midi, out)
+    return demo(midi, out)
 
 
 @app.command

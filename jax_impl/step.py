@@ -82,7 +82,7 @@ def train_step(
     with jax.named_scope("optimizer"):
         updates, moments = tx.update(gradient, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-    measured = Measured(mean_loss, optax.global_norm(gradient), rate(state.step), jnp.sum(batches.document > 0))
+    measured = Measured(mean_loss, optax.tree.norm(gradient), rate(state.step), jnp.sum(batches.document > 0))
     return TrainState(parameters, moments, state.step + 1), measured
 
 

@@ -218,7 +218,7 @@ def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataC
 
 
 def unigram_loss(counts: np.ndarray, batches: Sequence[Batch]) -> float:
-    """Nats per token of the validation targets if tokens are guessed by their frequency. counts: int64[643], to each of which one is added."""
+    """Nats per token of the validation targets if tokens are guessed by frequency. counts: int64[643], to each of which one is added."""
     share = (counts + 1) / (counts + 1).sum()
     losses = [-np.log(share[batch.targets]) * batch.weights for batch in batches]
     return float(sum(loss.sum() for loss in losses) / sum(batch.weights.sum() for batch in batches))

@@ -1,0 +1,41 @@
+"""Runs by name, as Python: train(presets.headline(data_dir, output_dir)). Each says on what machine it runs and what to expect."""
+
+from pathlib import Path
+
+from configs.sample import SampleConfig
+from configs.train import TrainConfig
+
+DEMO_SONGS = 200  # written by the composer where no MIDI is given
+DEMO_SAMPLE = SampleConfig(temperature=0.9, top_p=0.95, max_length=1024)
+
+
+def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
+    """What `hid-museformer demo` trains: 0.7 M tokens on two CPU cores in about three minutes."""
+    return TrainConfig(
+        data_dir,
+        output_dir,
+        model_size="tiny",
+        max_seq_len=1024,
+        batch_size=1,
+        steps=700,
+        learning_rate=3e-3,
+        warmup_steps=50,
+        dropout=0.0,
+        remat="none",
+        num_workers=0,
+        log_every=20,
+        validate_every=100,
+        checkpoint_every=350,
+    )
+
+
+def laptop(data_dir: Path, output_dir: Path) -> TrainConfig:
+    """A first model of one's own songs without a GPU: small, overnight for a few hundred songs."""
+    return TrainConfig(data_dir, output_dir, model_size="small", max_seq_len=1024, batch_size=4, warmup_steps=100, num_workers=1)
+
+
+def headline(data_dir: Path, output_dir: Path) -> TrainConfig:
+    """The run that v1.2.1 was known for: large at 8192 tokens, 48 rows a step, on one 80 GB GPU."""
+    return TrainConfig(
+        data_dir, output_dir, model_size="large", max_seq_len=8192, batch_size=4, gradient_accumulation_steps=12, warmup_steps=1000
+    )

@@ -1,0 +1,46 @@
+"""A model, dataset and run small enough to train in a test. As a program it trains them: python tests/runs.py DATA_DIR OUTPUT_DIR."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+from rows import random_song
+
+from configs import ModelConfig, PrepareConfig, TrainConfig
+from jax_impl.train import train
+from tokenizer.dataset import to_row, write_manifest, write_shard
+
+MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32)
+
+
+def write_dataset(folder: Path, songs: int = 40) -> Path:
+    """A dataset of random songs; every eighth is for validation."""
+    folder.mkdir(parents=True)
+    rows = [to_row(random_song(seed), f"{seed}.mid") for seed in range(songs)]
+    splits = {
+        "train": [write_shard(folder, "train-00000.arrow", [row for i, row in enumerate(rows) if i % 8])],
+        "validation": [write_shard(folder, "validation-00000.arrow", rows[::8])],
+    }
+    write_manifest(folder, splits, [], PrepareConfig(), "test")
+    return folder
+
+
+def config(data_dir: Path, output_dir: Path, **changes) -> TrainConfig:
+    """Eight steps of two micro batches, checkpoints after the fourth and the last."""
+    values = dict(max_seq_len=256, max_spans=64, batch_size=1, gradient_accumulation_steps=2, steps=8, warmup_steps=2, learning_rate=3e-3)
+    values |= dict(num_workers=0, log_every=3, validate_every=2, checkpoint_every=4)
+    return TrainConfig(data_dir, output_dir, **values | changes)
+
+
+def use_compilation_cache(folder: Path) -> None:
+    """Programs compiled once serve every run of the tests, those in other processes too."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+if __name__ == "__main__":
+    result = train(config(Path(sys.argv[1]), Path(sys.argv[2])), MODEL)
+    sys.exit(128 + result.signal if result.signal else 0)
