@@ -1,0 +1,58 @@
+"""How exact and how fast the tokenizer is on your files, on one core.
+
+    python benchmarks/tokenizing.py --songs ../shared/data/midi
+
+Milliseconds a file of each stage of prepare, tokens per note, bytes per token on disk, and how many files come back exactly (through their
+tokens, and through a MIDI file written and read again). Writes benchmarks/results/tokenizing.json.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from report import write_report
+
+from configs import PrepareConfig
+from tokenizer import midi
+from tokenizer.check import check
+from tokenizer.encode import encode
+from tokenizer.prepare import find_midi, prepare
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=Path, default=Path("../shared/data/midi"), help="folder of MIDI files")
+    folder = parser.parse_args().songs
+    files = [path for _, path in find_midi([folder])]
+    seconds = {"read": 0.0, "snap_and_encode": 0.0}
+    for path in files:
+        start = time.perf_counter()
+        score = midi.read(path)
+        middle = time.perf_counter()
+        encode(score)
+        seconds["read"] += middle - start
+        seconds["snap_and_encode"] += time.perf_counter() - middle
+    with tempfile.TemporaryDirectory() as temporary:
+        start = time.perf_counter()
+        manifest = prepare([folder], Path(temporary) / "songs", PrepareConfig(workers=1))
+        seconds["prepare_in_all"] = time.perf_counter() - start
+    checks = [check(path) for path in files]
+    shards = [shard for part in manifest["splits"].values() for shard in part["shards"]]
+    tokens = sum(shard["tokens"] for shard in shards)
+    write_report(
+        "tokenizing",
+        {
+            "files": len(files),
+            "exact": sum(result.exact for result in checks),
+            "notes": sum(result.notes for result in checks),
+            "tokens": sum(result.tokens for result in checks),
+            "tokens_per_note": round(sum(result.tokens for result in checks) / sum(result.notes for result in checks), 3),
+            "bytes_per_token": round(sum(shard["bytes"] for shard in shards) / tokens, 2),
+            "milliseconds_per_file": {name: round(1e3 * value / len(files), 2) for name, value in seconds.items()},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
