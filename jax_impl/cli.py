@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before the verb that needs it: --help, prepare, check and decode never load jax."""
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +18,7 @@ DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them,
   hid-museformer generate run -o new.mid
 """
 Output = Annotated[Path, arg(aliases=["-o"])]
-Folders = Annotated[tuple[Path, ...], arg(metavar="MIDI_DIR...", help_behavior_hint="")]
+FoldersAndOut = Annotated[tuple[Path, ...], arg(metavar="MIDI_DIR... OUT", help_behavior_hint="")]
 Files = Annotated[tuple[Path, ...], arg(metavar="FILE...", help_behavior_hint="")]
 
 
@@ -35,16 +36,17 @@ def demo(midi: Path | None = None, out: Path = Path("demo")) -> int:
 
 
 @app.command
-def prepare(midi_dirs: Positional[Folders], out: Positional[Path], config: Annotated[PrepareConfig, arg(name="")]) -> int:
+def prepare(paths: Positional[FoldersAndOut], config: Annotated[PrepareConfig, arg(name="")]) -> int:
     """Turn folders of MIDI files into a dataset.
 
     Args:
-        midi_dirs: folders that are searched for MIDI files, with all folders in them.
-        out: the dataset's folder.
+        paths: folders that are searched for MIDI files, with all folders in them; then the folder of the dataset.
     """
     from tokenizer import prepare
 
-    _at_least_one(midi_dirs, "folder of MIDI files")
+    if len(paths) < 2:
+        raise InputError("name at least one folder of MIDI files, then the folder of the dataset to make")
+    *midi_dirs, out = paths
     prepare.prepare(midi_dirs, out, config)
     return 0
 
@@ -58,7 +60,8 @@ def check(files: Positional[Files]) -> int:
     """
     from tokenizer.check import check
 
-    _at_least_one(files, "MIDI file")
+    if not files:
+        raise InputError("name at least one MIDI file")
     print(f"{'exact':>5} {'notes':>8} {'tokens':>8} {'tok/note':>8} {'seconds':>8}  file")
     all_exact = True
     for path in files:
@@ -131,16 +134,16 @@ def generate(run: Positional[Path], out: Output, config: Annotated[SampleConfig,
     return 0
 
 
-def _at_least_one(paths: tuple[Path, ...], what: str) -> None:
-    if not paths:
-        raise InputError(f"name at least one {what}")
-
-
 def main() -> None:
     try:
         status = app.cli(prog="hid-museformer", description=DESCRIPTION)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: {error.filename or 'writing'}: {error.strerror}; make room and give the same command again", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = 130

@@ -1,0 +1,168 @@
+"""The command line: what each verb does, what it refuses and how it says so, and that light verbs stay light."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from runs import write_dataset
+
+from configs import ModelConfig
+from jax_impl import cli
+from jax_impl.checkpoint import Checkpoints, Record, plain, versions
+from jax_impl.model import MuseFormer
+from jax_impl.step import TrainState
+from tokenizer import midi
+from tokenizer import vocabulary as vocab
+from tokenizer.composer import compose
+from tokenizer.dataset import Dataset
+from tokenizer.decode import decode
+from tokenizer.quantize import snap
+
+VERBS = ("demo", "prepare", "check", "decode", "train", "generate")
+V121_FLAGS = ("model-size", "batch-size", "max-seq-len", "gradient-accumulation-steps", "num-workers", "epochs", "learning-rate")
+
+
+@pytest.fixture(scope="module")
+def midi_dir(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("midi")
+    for seed in range(4):
+        midi.write(compose(seed), folder / f"{seed}.mid")
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """run("check", path, ...) -> (exit status, stdout, stderr)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return (exit_.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+def test_help_teaches_the_verbs_and_the_flags(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    for verb in VERBS:
+        assert re.search(rf"• {verb} +\w+", out), verb
+    status, out, _ = run("train", "--help")
+    assert status == 0
+    for flag in (*V121_FLAGS, "steps", "data-dir", "output-dir", "seed"):
+        assert re.search(rf"--{flag} .*\n?.*\w", out), flag
+
+
+def test_light_verbs_do_not_load_jax(midi_dir, tmp_path):
+    verbs = [["--help"], ["train", "--help"], ["check", midi_dir / "0.mid"], ["prepare", midi_dir, tmp_path / "songs", "--workers", 1]]
+    verbs.append(["decode", tmp_path / "songs", "--index", 0, "-o", tmp_path / "x.mid"])
+    program = f"""
+import sys
+from jax_impl import cli
+for arguments in {[[str(word) for word in verb] for verb in verbs]}:
+    sys.argv = ["hid-museformer", *arguments]
+    try:
+        cli.main()
+    except SystemExit as exit_:
+        assert not exit_.code, arguments
+heavy = {{"jax", "flax", "torch", "orbax", "grain", "matplotlib"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "x.mid").exists()
+
+
+def test_check_tells_exact_files_from_others_by_its_exit_status(run, midi_dir, tmp_path):
+    status, out, _ = run("check", midi_dir / "0.mid", midi_dir / "1.mid")
+    assert status == 0
+    assert len(re.findall(r"^ +yes +\d+ +\d+ +\d\.\d{3} ", out, re.MULTILINE)) == 2
+    broken = tmp_path / "broken.mid"
+    broken.write_bytes(b"MThd but not really")
+    status, out, _ = run("check", midi_dir / "0.mid", broken)
+    assert status == 1
+    assert str(broken) in out and "yes" in out
+
+
+def test_a_prepared_song_decodes_to_the_file_it_came_from(run, midi_dir, tmp_path):
+    songs, path = tmp_path / "songs", tmp_path / "again.mid"
+    assert run("prepare", midi_dir, songs, "--workers", 1)[0] == 0
+    status, out, _ = run("decode", songs, "--index", 1, "-o", path)
+    assert status == 0
+    source = midi_dir / Path(Dataset(songs)["train"].source(1)).name
+    assert source.name in out
+    assert snap(midi.read(path)) == snap(midi.read(source))
+
+
+def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
+    model = ModelConfig(layers=1, width=64, ffn=64, max_bars=32)
+    parameters = nnx.to_pure_dict(nnx.state(MuseFormer(model, nnx.Rngs(0))))
+    record = Record(5, plain(model), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions(), {})
+    with Checkpoints(tmp_path / "run", keep_last=1) as checkpoints:
+        checkpoints.save(TrainState(parameters, {"count": jnp.zeros(())}, 5), record, 1.0)
+    status, out, _ = run("generate", tmp_path / "run", "-o", tmp_path / "x.mid", "--max-length", 16, "--num-samples", 2, "--seed", 1)
+    assert status == 0 and "step 5" in out
+    assert midi.read(tmp_path / "x.mid") is not None and midi.read(tmp_path / "x-2.mid") is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data-dir", "/nowhere", "--output-dir", "run"], "/nowhere: no such dataset"),
+        (["train", "--data-dir", "a", "--output-dir", "run", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["generate", "/nowhere", "-o", "x.mid"], "/nowhere: no checkpoints here"),
+        (["generate", "run", "-o", "x.mid", "--top-p", "2"], "--top-p must be above 0 and at most 1"),
+        (["decode", "/nowhere", "--index", "0", "-o", "x.mid"], "/nowhere: no such dataset"),
+        (["prepare", "/nowhere", "songs"], "/nowhere: no such file or folder"),
+        (["prepare", "songs"], "name at least one folder of MIDI files"),
+        (["check"], "name at least one MIDI file"),
+        (["demo", "--midi", "/nowhere", "--out", "demo"], "/nowhere: no such file or folder"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_status_2(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_an_index_that_is_not_there_names_those_that_are(run, tmp_path):
+    songs = write_dataset(tmp_path / "songs", songs=16)
+    status, _, err = run("decode", songs, "--index", 14, "-o", tmp_path / "x.mid")
+    assert status == 2 and "has the train songs 0 to 13" in err
+
+
+def test_sigterm_ends_training_with_a_checkpoint_and_status_143(tmp_path):
+    songs, output = write_dataset(tmp_path / "songs"), tmp_path / "run"
+    flags = dict(
+        data_dir=songs, output_dir=output, model_size="tiny", max_seq_len=64, max_spans=32, batch_size=1, num_workers=1, log_every=1
+    )
+    flags |= dict(steps=100_000, validate_every=100_000, checkpoint_every=100_000, validation_batches=1)
+    words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    process = subprocess.Popen([sys.executable, "-m", "jax_impl.cli", "train", *words], stdout=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").read_text():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    step = int(re.search(r"stopped by SIGTERM after step (\d+), saved", out).group(1))
+    with Checkpoints(output, keep_last=None) as checkpoints:
+        assert checkpoints.choose("latest") == step
+        assert checkpoints.record(step).data == {"batches": step}
+
+
+def test_decoding_writes_what_the_dataset_holds(tmp_path, run):
+    songs = write_dataset(tmp_path / "songs", songs=8)
+    assert run("decode", songs, "--index", 0, "--split", "validation", "-o", tmp_path / "x.mid")[0] == 0
+    assert snap(midi.read(tmp_path / "x.mid")) == decode(Dataset(songs)["validation"][0].ids)

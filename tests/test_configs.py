@@ -1,0 +1,77 @@
+"""Configs: no field that nobody reads, no preset that cannot be made."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+import configs
+from configs import (
+    MODEL_SIZES,
+    ComputeConfig,
+    DataConfig,
+    InputError,
+    MaskRule,
+    ModelConfig,
+    PrepareConfig,
+    SampleConfig,
+    TrainConfig,
+    presets,
+)
+
+ROOT = Path(configs.__file__).parent.parent
+CONFIGS = (ComputeConfig, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
+
+
+@pytest.fixture(scope="module")
+def attributes_read() -> set[str]:
+    """Names of all attributes that the program reads from anything, x.NAME."""
+    names = set()
+    for folder in ("configs", "jax_impl", "tokenizer"):
+        for path in (ROOT / folder).rglob("*.py"):
+            reads = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute))
+            names |= {node.attr for node in reads if isinstance(node.ctx, ast.Load)}
+    return names
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_field_is_read_somewhere(config, attributes_read):
+    unread = {field.name for field in dataclasses.fields(config)} - attributes_read
+    assert not unread
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_configs_cannot_be_changed(config):
+    assert config.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize("preset", [presets.demo, presets.laptop, presets.headline])
+def test_every_preset_can_be_made(preset):
+    run = preset(Path("songs"), Path("run"))
+    assert run.model_size in MODEL_SIZES
+    assert run.row_spans == run.max_seq_len // 8
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batch_size", 0),
+        ("steps", 0),
+        ("epochs", 0),
+        ("learning_rate", 0.0),
+        ("dropout", 1.0),
+        ("final_learning_rate", 1.5),
+        ("keep_last", 0),
+    ],
+)
+def test_nonsense_is_refused_by_the_flag_s_name(field, value):
+    with pytest.raises(InputError, match=f"--{field.replace('_', '-')} must be .*, got {value}"):
+        TrainConfig(Path("songs"), Path("run"), **{field: value})
+
+
+def test_every_flag_of_training_has_a_help_text():
+    source = (ROOT / "configs" / "train.py").read_text().splitlines()
+    for field in dataclasses.fields(TrainConfig):
+        (line,) = [line for line in source if line.startswith(f"    {field.name}:")]
+        assert "  # " in line, field.name
