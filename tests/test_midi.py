@@ -1,0 +1,222 @@
+"""Reading what MIDI files mean, odd ones too, and writing what reads back the same."""
+
+import struct
+
+import mido
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from scores import writable
+from test_tokenizer import score_of
+
+from tokenizer import midi
+from tokenizer.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+
+END = b"\x00\xff\x2f\x00"
+
+
+def file(tmp_path, *tracks: bytes, kind: int = 1, division: int = 480):
+    """A MIDI file of raw tracks."""
+    path = tmp_path / "song.mid"
+    chunks = b"".join(b"MTrk" + struct.pack(">L", len(track)) + track for track in tracks)
+    path.write_bytes(b"MThd" + struct.pack(">Lhhh", 6, kind, len(tracks), division) + chunks)
+    return path
+
+
+def notes(track: Track) -> list[tuple]:
+    return [tuple(note) for note in track.notes.tolist()]
+
+
+def parts(score: Score) -> list[tuple[int, list[tuple]]]:
+    return [(track.program, notes(track)) for track in score.tracks]
+
+
+# ---------------------------------------------------------------- what files mean
+
+
+def test_running_status_and_velocity_zero_as_note_off(tmp_path):
+    path = file(tmp_path, b"\x00\x90\x3c\x40" + b"\x60\x3c\x00" + b"\x00\x3e\x40" + b"\x60\x3e\x00" + END)
+    assert parts(midi.read(path)) == [(0, [(0, 96, 60, 64), (96, 96, 62, 64)])]
+
+
+def test_notes_of_one_pitch_close_in_the_order_they_opened(tmp_path):
+    path = file(tmp_path, b"\x00\x90\x3c\x40" + b"\x10\x90\x3c\x50" + b"\x10\x80\x3c\x00" + b"\x10\x80\x3c\x00" + END)
+    assert parts(midi.read(path)) == [(0, [(0, 32, 60, 64), (16, 32, 60, 80)])]
+
+
+def test_a_note_never_closed_ends_with_its_track_and_a_stray_note_off_means_nothing(tmp_path):
+    path = file(tmp_path, b"\x00\x80\x3c\x00" + b"\x00\x90\x3e\x40" + b"\x40\xff\x2f\x00")
+    assert parts(midi.read(path)) == [(0, [(0, 64, 62, 64)])]
+
+
+def test_a_program_change_inside_a_track_splits_it(tmp_path):
+    path = file(
+        tmp_path, b"\x00\xc0\x05" + b"\x00\x90\x3c\x40\x10\x80\x3c\x00" + b"\x00\xc0\x07" + b"\x00\x90\x3e\x40\x10\x80\x3e\x00" + END
+    )
+    assert parts(midi.read(path)) == [(5, [(0, 16, 60, 64)]), (7, [(16, 16, 62, 64)])]
+
+
+def test_a_type_0_file_is_split_by_channel_and_channel_10_is_drums(tmp_path):
+    path = file(
+        tmp_path, b"\x00\xc0\x05\x00\xc9\x07" + b"\x00\x90\x3c\x40\x00\x99\x24\x40\x00\x91\x40\x40" + b"\x10\x80\x3c\x00" + END, kind=0
+    )
+    assert [program for program, _ in parts(midi.read(path))] == [5, DRUMS, 0]
+
+
+def test_programs_set_by_another_track_count_where_a_track_sets_none(tmp_path):
+    note = b"\x00\x90\x3c\x40\x10\x80\x3c\x00" + END
+    setup, own = b"\x00\xc0\x2a" + END, b"\x00\xc0\x07" + note
+    assert parts(midi.read(file(tmp_path, setup, own)))[0][0] == 7
+    alone = file(tmp_path, b"\x00\xc0\x2a" + END, note)
+    assert [program for program, _ in parts(midi.read(alone))] == [42]
+
+
+def test_the_patterns_of_a_type_2_file_follow_one_another(tmp_path):
+    track = b"\x00\x90\x3c\x40\x40\x80\x3c\x00" + END
+    score = midi.read(file(tmp_path, track, track, kind=2))
+    assert parts(score) == [(0, [(0, 64, 60, 64)]), (0, [(64, 64, 60, 64)])]
+
+
+@pytest.mark.parametrize(("frames", "per_second"), [(24, 24), (25, 25), (29, 30000 / 1001), (30, 30)])
+def test_smpte_time_keeps_its_seconds(tmp_path, frames, per_second):
+    division = struct.unpack(">h", struct.pack(">bB", -frames, 40))[0]
+    path = file(tmp_path, b"\x00\x90\x3c\x40" + b"\x81\x00\x80\x3c\x00" + END, division=division)  # 128 ticks
+    score = midi.read(path)
+    seconds = notes(score.tracks[0])[0][1] / score.ticks_per_beat * score.tempos[0].microseconds_per_beat / 1e6
+    assert seconds == pytest.approx(128 / 40 / per_second, rel=1e-12)
+
+
+def test_tempo_and_signature_maps_come_whole_and_impossible_entries_are_ignored(tmp_path):
+    tempo = lambda us: b"\xff\x51\x03" + us.to_bytes(3, "big")  # noqa: E731
+    signature = lambda n, d: b"\xff\x58\x04" + bytes((n, d, 24, 8))  # noqa: E731
+    one = b"\x00" + tempo(400_000) + b"\x40" + tempo(0) + b"\x00" + tempo(600_000) + END
+    other = b"\x00" + signature(3, 2) + b"\x40" + signature(0, 2) + b"\x40" + signature(7, 3) + END
+    score = midi.read(file(tmp_path, one, other))
+    assert score.tempos == (Tempo(0, 400_000), Tempo(64, 600_000))
+    assert score.signatures == (Signature(0, 3, 4), Signature(128, 7, 8))
+    empty = midi.read(file(tmp_path, END))
+    assert empty == Score(480, (), (Tempo(0, 500_000),), (Signature(0, 4, 4),))
+
+
+def test_a_song_is_not_lost_for_an_odd_key_signature_or_a_riff_wrapper(tmp_path):
+    note = b"\x00\x90\x3c\x40\x10\x80\x3c\x00" + END
+    path = file(tmp_path, b"\x00\xff\x59\x02\x63\x63" + note)
+    expected = parts(midi.read(path))
+    assert expected == [(0, [(0, 16, 60, 64)])]
+    content = path.read_bytes()
+    path.write_bytes(b"RIFF" + struct.pack("<L", len(content) + 12) + b"RMIDdata" + struct.pack("<L", len(content)) + content)
+    assert parts(midi.read(path)) == expected
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"hello", "not a MIDI file"),
+        (b"MThd", "truncated"),
+        (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 99) + b"\x00\x90", "truncated"),
+        (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"Mxxx" + struct.pack(">L", 0), "damaged"),
+        (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 8) + b"\x00\x90\xff\xff" + END, "damaged"),
+        (b"MThd" + struct.pack(">Lhhh", 6, 7, 0, 480), "type 7"),
+        (b"MThd" + struct.pack(">Lhhh", 6, 1, 0, 0), "division 0"),
+        (b"MThd" + struct.pack(">Lhhh", 6, 1, 0, -1), "division -1"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "bad.mid"
+    path.write_bytes(content)
+    with pytest.raises(midi.MidiError, match=rf"bad\.mid.*{reason}"):
+        midi.read(path)
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    with pytest.raises(midi.MidiError, match="nowhere"):
+        midi.read(tmp_path / "nowhere.mid")
+    with pytest.raises(midi.MidiError, match="cannot be read"):
+        midi.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("score", "reason"),
+    [
+        (Score(0, (), (Tempo(0, 500_000),), (Signature(0, 4, 4),)), "ticks per beat"),
+        (Score(480, (), (Tempo(0, 1 << 24),), (Signature(0, 4, 4),)), "tempo"),
+        (Score(480, (), (Tempo(0, 500_000),), (Signature(0, 4, 5),)), "4/5"),
+    ],
+)
+def test_a_score_that_midi_cannot_say_is_refused(tmp_path, score, reason):
+    with pytest.raises(midi.MidiError, match=reason):
+        midi.write(score, tmp_path / "x.mid")
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- writing
+
+
+@settings(max_examples=80)
+@given(writable())
+def test_a_written_score_reads_back_the_same(tmp_path_factory, score):
+    path = tmp_path_factory.getbasetemp() / "written.mid"
+    midi.write(score, path)
+    assert midi.read(path) == score
+
+
+def many_programs() -> Score:
+    """40 tracks of 40 programs and drums, all playing through one another."""
+    tracks = [(program, [(tick + program, 200, 40 + program, 80) for tick in range(0, 4000, 500)]) for program in range(40)]
+    return score_of(*tracks, (DRUMS, [(0, 100, 36, 90)]))
+
+
+def test_more_programs_than_channels_keep_theirs_on_reading_and_in_a_player(tmp_path):
+    score = many_programs()
+    midi.write(score, tmp_path / "many.mid")
+    assert midi.read(tmp_path / "many.mid") == score
+    heard = played(tmp_path / "many.mid")
+    expected = sorted((note[0], track.program, note[2]) for track in score.tracks for note in notes(track))
+    assert sorted(heard) == expected
+
+
+def played(path) -> list[tuple[int, int, int]]:
+    """(tick, program, pitch) as a synthesizer hears the merged tracks: the program of a channel is the last one set."""
+    programs, heard, tick = {}, [], 0
+    for message in mido.MidiFile(path).merged_track:
+        tick += message.time
+        if message.type == "program_change":
+            programs[message.channel] = message.program
+        elif message.type == "note_on" and message.velocity:
+            heard.append((tick, DRUMS if message.channel == 9 else programs[message.channel], message.note))
+    return heard
+
+
+def test_only_drums_play_on_channel_10(tmp_path):
+    midi.write(many_programs(), tmp_path / "many.mid")
+    for track in mido.MidiFile(tmp_path / "many.mid").tracks:
+        channels = {message.channel for message in track if message.type == "note_on"}
+        pitches = {message.note for message in track if message.type == "note_on"}
+        assert (9 in channels) == (pitches == {36} and track[0].name == "Drums")
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "song.mid"
+    midi.write(score_of((0, [(0, 480, 60, 80)])), path)
+    before = path.read_bytes()
+
+    def full(self, filename):
+        filename.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mido.MidiFile, "save", full)
+    with pytest.raises(midi.MidiError, match="No space left"):
+        midi.write(score_of((0, [(0, 480, 62, 80)])), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["song.mid"]
+
+
+def test_real_songs_are_read(songs):
+    for path in songs[:20]:
+        score = midi.read(path)
+        assert score.tracks and all(track.notes.dtype == NOTE and len(track.notes) for track in score.tracks)
+        assert all(np.all(np.diff(track.notes["onset_ticks"]) >= 0) for track in score.tracks)
