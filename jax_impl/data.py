@@ -1,5 +1,7 @@
 """The loader: batches of packed rows, in an order that is a pure function of (dataset, config), from any position on."""
 
+import signal
+
 import grain
 import numpy as np
 from absl import flags
@@ -87,8 +89,14 @@ class Loader:
         if workers:
             if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
                 flags.FLAGS.mark_as_parsed()
-            iterated = iterated.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES))
+            options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)
+            iterated = iterated.mp_prefetch(options, worker_init_fn=_leave_ctrl_c_to_training)
         self._batches = iter(iterated)
+
+
+def _leave_ctrl_c_to_training(_worker: int, _workers: int) -> None:
+    """A terminal sends Ctrl-C to the workers too; training still needs them to finish its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def loader(dataset: Dataset, config: DataConfig, split: Split) -> Loader:

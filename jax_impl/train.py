@@ -113,7 +113,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
     metrics = Metrics(config, first_step)
     progress = Progress(config, metrics, range(first_step + 1, total_steps + 1), record.window if record else {}, needed_flops, peak)
     in_flight: deque[tuple[int, Measured]] = deque()
-    with Stop() as stop, checkpoints, closing(metrics), closing(progress):
+    with Stop() as stop, rows, checkpoints, closing(metrics), closing(progress):
         for step in range(first_step + 1, total_steps + 1):
             with progress.waiting():
                 batches = stack([next(rows) for _ in range(config.gradient_accumulation_steps)])
