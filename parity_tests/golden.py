@@ -1,0 +1,29 @@
+"""What v1.2.1 itself computed for one song: weights, inputs, masks, streams, logits, gradients. Lies beside the project, not in it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tokenizer.fields import OUTSIDE, TokenFields
+
+FOLDER = Path(os.environ.get("HID_GOLDEN", Path(__file__).parent.parent.parent / "shared" / "golden"))
+NAME = "twolayer_hot"
+SONG = f"{NAME}_aicha"
+
+
+def load(name: str) -> dict[str, np.ndarray]:
+    with np.load(FOLDER / f"{name}.npz") as arrays:
+        return dict(arrays)
+
+
+def fields(arrays: dict[str, np.ndarray]) -> TokenFields:
+    """v1.2.1's own fields: it leaves silent bars out of its tokens but counts them, so ours cannot be computed from the ids."""
+    return TokenFields(
+        ids=arrays["token_ids"],
+        bar=arrays["chord_ids"],
+        instrument=arrays["instrument_ids"],
+        kind=arrays["token_type_ids"],
+        onset=arrays["note_ids"],
+        span=np.full(len(arrays["token_ids"]), OUTSIDE, np.int32),  # the rule v121 does not look at spans
+    )

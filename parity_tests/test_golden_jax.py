@@ -1,0 +1,115 @@
+"""Rule v121 in JAX is v1.2.1: its masks bit for bit, its streams, logits and gradients within rounding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import MASK_RULES, ComputeConfig
+from jax_impl import masks
+from jax_impl.attention import unpack
+from jax_impl.batch import pack_row, stack_rows
+from jax_impl.step import abstract_model, cross_entropy
+from jax_impl.v121 import WeightsError, from_v121, to_v121
+from parity_tests import golden
+
+V121 = MASK_RULES["v121"]
+pytestmark = pytest.mark.skipif(not golden.FOLDER.exists(), reason="v1.2.1's outputs lie beside the project")
+
+
+@pytest.fixture(scope="module")
+def song():
+    return golden.load(golden.SONG)
+
+
+@pytest.fixture(scope="module")
+def batch(song):
+    fields = golden.fields(song)
+    return stack_rows([pack_row([fields], len(fields) + 21)])
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return golden.load(f"{golden.NAME}_weights")
+
+
+def test_both_masks_are_v121s_bit_for_bit(song, batch):
+    bars, length = int(song["num_bars"]), len(song["token_ids"])
+    data = masks.summaries(batch, V121, bars)
+    keys = data.document.shape[1] + batch.tokens.shape[1]
+    summarize = np.asarray(unpack(masks.summarize_mask(batch, data, V121).words, keys))[0]
+    update = np.asarray(unpack(masks.update_mask(batch, data, V121).words, keys))[0]
+    slots = data.document.shape[1]
+    theirs = np.r_[0:bars, slots : slots + length]
+    assert np.array_equal(summarize[:bars, theirs], song["summarize_mask"])
+    assert np.array_equal(update[:length, theirs], song["updating_mask"])
+    everything_else = np.ones(keys, bool)
+    everything_else[theirs] = False
+    assert not summarize[:, everything_else].any() and not update[:, everything_else].any()
+
+
+@pytest.mark.parametrize("impl", ["reference", "xla"])
+def test_streams_and_logits_are_v121s(song, batch, weights, impl):
+    config, parameters = from_v121(weights, V121)
+    graph, _ = abstract_model(config)
+    model = nnx.merge(graph, jax.tree.map(jnp.asarray, parameters))
+    compute = ComputeConfig(attention=impl, precision="fp32", remat="none")
+    bars, length = int(song["num_bars"]), len(song["token_ids"])
+    streams = jax.jit(lambda b: model.layer_streams(b, max_spans=bars, compute=compute))(batch)
+    for layer in range(config.layers + 1):
+        summary = song["sum_x0"] if layer == 0 else song["sum_x_layers"][layer - 1]
+        regular = song["x0"] if layer == 0 else song["x_layers"][layer - 1]
+        np.testing.assert_allclose(streams.summary[layer, 0, :bars], summary, atol=1e-4, err_msg=f"summary stream after layer {layer}")
+        np.testing.assert_allclose(streams.regular[layer, 0, :length], regular, atol=1e-4, err_msg=f"regular stream after layer {layer}")
+    logits = jax.jit(lambda b: model(b, max_spans=bars, compute=compute, dropout_key=None))(batch)[0, :length]
+    np.testing.assert_allclose(logits, song["logits"], atol=1e-4)
+
+
+def test_loss_and_every_gradient_are_v121s(song, batch, weights):
+    config, parameters = from_v121(weights, V121)
+    graph, _ = abstract_model(config)
+    compute = ComputeConfig(attention="xla", precision="fp32", remat="layer")
+
+    def loss(parameters):
+        logits = nnx.merge(graph, parameters)(batch, max_spans=int(song["num_bars"]), compute=compute, dropout_key=None)
+        return cross_entropy(logits, batch) / batch.weights.sum()
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(parameters)
+    theirs = golden.load(f"{golden.SONG}_grads")
+    expected_loss = float(theirs.pop("loss"))
+    assert float(value) == pytest.approx(expected_loss, rel=1e-5)
+    ours = to_v121(gradient)
+    compared = 0
+    for name, expected in theirs.items():
+        got = ours[name.removeprefix("grad.")]
+        scale = np.abs(expected).max()
+        assert np.abs(got - expected).max() <= 1e-4 * max(scale, 1e-6), name
+        compared += 1
+    assert compared >= 60
+
+
+def test_weights_come_back_under_their_own_names(weights):
+    _, parameters = from_v121(weights, V121)
+    again = to_v121(parameters)
+    assert again.keys() == weights.keys()
+    for name in weights:
+        np.testing.assert_allclose(again[name], weights[name], rtol=1e-6 if "inv_freq" in name else 0, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("layers.1.reg_ffn_up.weight"), r"layers\.1\.reg_ffn_up\.weight is missing"),
+        (lambda w: w.update({"adapter.weight": np.zeros(3)}), "adapter.weight"),
+        (lambda w: w.update({"lm_head.weight": w["lm_head.weight"] + 1}), "not tied"),
+        (lambda w: w.update({"token_embedding.weight": np.zeros((500, 128)), "lm_head.weight": np.zeros((500, 128))}), "token_embedding"),
+        (lambda w: w.update({"layers.0.attention.rope.inv_freq": np.zeros(16)}), "32 wide"),
+        (lambda w: w.update({"layers.7.reg_ffn_up.weight": np.zeros(3)}), r"layers \[0, 1, 7\]"),
+    ],
+)
+def test_other_weights_are_refused_by_name(weights, change, message):
+    changed = dict(weights)
+    change(changed)
+    with pytest.raises(WeightsError, match=message):
+        from_v121(changed, V121)
