@@ -18,6 +18,7 @@ from tokenizer.quantize import quantize
 from tokenizer.score import DRUMS, Score
 
 MOST_LABELS = 64  # chords and bar numbers written; of longer songs every second, fourth, ...
+INCHES_PER_NAME = 2.2  # of the legend
 INCHES_PER_BAR, SMALLEST, LARGEST = 0.42, 9.0, 26.0
 
 
@@ -47,9 +48,10 @@ def piano_roll(score: Score, path: str | os.PathLike, title: str = "") -> None:
     if has_drums:
         axes[-1].set_ylabel("drums")
     axes[-1].set_xlabel("bar")
-    figure.legend(legend.values(), legend.keys(), loc="lower center", ncols=min(6, max(1, len(score.tracks))), fontsize=8, frameon=False)
+    columns = max(1, int(width / INCHES_PER_NAME))
+    figure.legend(legend.values(), legend.keys(), loc="lower center", ncols=columns, fontsize=8, frameon=False)
     figure.suptitle(title or _describe(score), fontsize=10)
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.tight_layout(rect=(0, 0.02 + 0.035 * -(-len(legend) // columns), 1, 1))
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, format="png", dpi=110)
