@@ -1,0 +1,94 @@
+"""The attention rule as FlexAttention mask_mods: functions of (b, h, q, k) that say whether query q of row b sees key k.
+
+Keys of both calls are the summaries followed by the tokens, [S; R]. Queries of `summarize` are the summaries (SS, SR), of
+`update` the tokens (RS, RR).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+
+from configs import MaskRule
+from torch_ref.rows import Rows, Summaries
+
+MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+NO_INSTRUMENT = 129
+POSITION, PITCH, VELOCITY = 0, 1, 3
+
+
+def summarize_mod(rows: Rows, summaries: Summaries) -> MaskMod:
+    """SS: earlier summaries of the document, itself included. SR: the tokens that this summary pools."""
+    slots = summaries.document.shape[1]
+    key_document = torch.cat([summaries.document, rows.document], dim=1)
+    key_member = torch.cat([torch.full_like(summaries.document, -1), summaries.member], dim=1)
+
+    def mask_mod(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        same_document = (summaries.document[b, q] == key_document[b, k]) & (key_document[b, k] > 0)
+        ss = (k < slots) & (k <= q)
+        sr = (k >= slots) & (key_member[b, k] == q)
+        return same_document & (ss | sr)
+
+    return mask_mod
+
+
+def update_mod(rows: Rows, summaries: Summaries, rule: MaskRule) -> MaskMod:
+    """RS: the summaries of what is over. RR: tokens by the rule."""
+    slots = summaries.document.shape[1]
+    pad = torch.zeros_like(summaries.document)
+    key_document = torch.cat([summaries.document, rows.document], dim=1)
+    bar, instrument, kind, onset, position = (
+        torch.cat([pad, field], dim=1) for field in (rows.bar, rows.instrument, rows.kind, rows.onset, rows.position)
+    )
+
+    def mask_mod(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        q_token = q + slots
+        same_document = (rows.document[b, q] == key_document[b, k]) & (key_document[b, k] > 0)
+        rs = (k < slots) & (k < summaries.visible[b, q])
+
+        causal = position[b, k] <= position[b, q_token]
+        distance = bar[b, q_token] - bar[b, k]
+        both_play = (instrument[b, q_token] < NO_INSTRUMENT) & (instrument[b, k] < NO_INSTRUMENT)
+        same = instrument[b, q_token] == instrument[b, k]
+        global_key = (bar[b, k] == -1) | (instrument[b, k] == NO_INSTRUMENT)
+        same_instrument = both_play & same
+        near = both_play & ~same & (distance >= 0) & (distance <= rule.near_bars)
+        far = both_play & ~same & _any_of(distance, rule.far_offsets)
+        reachable = global_key | same_instrument | near | far
+        rr = (k >= slots) & causal & reachable
+        if rule.typed:
+            rr = rr & typed(kind[b, q_token], kind[b, k], onset[b, q_token], onset[b, k])
+        return same_document & (rs | rr)
+
+    return mask_mod
+
+
+def _any_of(distance: Tensor, offsets: tuple[int, ...]) -> Tensor:
+    found = distance != distance
+    for offset in offsets:
+        found = found | (distance == offset)
+    return found
+
+
+def typed(q_kind: Tensor, k_kind: Tensor, q_onset: Tensor, k_onset: Tensor) -> Tensor:
+    """Within an onset everything; else positions and pitches see positions and pitches, velocities see velocities, durations nothing.
+    Tokens without a kind or an onset see and are seen by all."""
+    same_onset = (q_onset == k_onset) & (q_onset >= 0)
+    q_note, k_note = (q_kind == POSITION) | (q_kind == PITCH), (k_kind == POSITION) | (k_kind == PITCH)
+    table = (q_note & k_note) | ((q_kind == VELOCITY) & (k_kind == VELOCITY))
+    free = (q_kind == -1) | (k_kind == -1) | (q_onset == -1) | (k_onset == -1)
+    return same_onset | table | free
+
+
+def dense(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: str = "cpu") -> Tensor:
+    """bool[B, 1, queries, keys]: the mask_mod written out."""
+    b = torch.arange(batch, device=device)[:, None, None]
+    q = torch.arange(queries, device=device)[None, :, None]
+    k = torch.arange(keys, device=device)[None, None, :]
+    return mask_mod(b, torch.zeros_like(b), q, k)[:, None]
+
+
+def blocks(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: str = "cpu") -> BlockMask:
+    """The same as FlexAttention's BlockMask, a mask for every row of the batch."""
+    return create_block_mask(mask_mod, B=batch, H=None, Q_LEN=queries, KV_LEN=keys, device=device)

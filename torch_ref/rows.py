@@ -1,0 +1,111 @@
+"""What a batch of rows says about its tokens, and about the summaries that pool them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from configs import MaskRule
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Fields of B rows of T tokens, each int64[B, T]. document 0 is padding; the others count songs of a row from 1.
+
+    bar: -1 outside bars. instrument: 0-127 programs, 128 drums, 129 none. kind: position 0, pitch 1, duration 2, velocity 3, else -1.
+    onset: -1 outside; span: number of the bar of one track, over the whole row, -1 outside. position: from the document's first token.
+    """
+
+    tokens: Tensor
+    bar: Tensor
+    instrument: Tensor
+    kind: Tensor
+    onset: Tensor
+    span: Tensor
+    document: Tensor
+    position: Tensor
+
+    @classmethod
+    def of(cls, arrays: Mapping, device: str = "cpu") -> "Rows":
+        """From anything that has these fields as arrays [B, T]."""
+        return cls(**{field.name: torch.as_tensor(arrays[field.name], device=device).long() for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """M summaries of each row, [B, M], and how tokens relate to them, [B, T]. The two scopes of a rule differ in nothing but this.
+
+    document: 0 where a row has fewer than M. bar_row, instrument_row: what the summary's embedding is looked up by
+    (instrument_row -1: not by one). position: for rotations in SS and SR; position_in_rs: as a key of RS.
+    member: the summary that pools a token (-1 none). visible: a token sees the summaries below this number.
+    token_position: for rotations of tokens.
+    """
+
+    document: Tensor
+    bar_row: Tensor
+    instrument_row: Tensor
+    position: Tensor
+    position_in_rs: Tensor
+    member: Tensor
+    visible: Tensor
+    token_position: Tensor
+
+    @classmethod
+    def of(cls, rows: Rows, rule: MaskRule, slots: int) -> "Summaries":
+        build = {"span": _of_spans, "bar": _of_bars}[rule.scope]
+        each = [build(row, slots) for row in _single(rows)]
+        return cls(**{name: torch.stack([one[name] for one in each]) for name in each[0]})
+
+
+def _single(rows: Rows) -> list[Rows]:
+    names = [field.name for field in fields(Rows)]
+    return [Rows(**{name: getattr(rows, name)[b] for name in names}) for b in range(len(rows.tokens))]
+
+
+def _of_spans(row: Rows, slots: int) -> dict[str, Tensor]:
+    """One summary for every bar of every track, standing where the bar's last token stands."""
+    member = torch.where(row.document > 0, row.span, -1)
+    inside = torch.nonzero(member >= 0).squeeze(1)
+    last = torch.full((slots,), -1, device=member.device)
+    last[member[inside]] = inside  # written in order: the last token of a span stays
+    used = last >= 0
+    of_last = lambda field: torch.where(used, field[last], 0)  # noqa: E731
+    ends = torch.zeros_like(member)
+    ends[last[used]] = 1
+    ended_before = torch.cumsum(ends, 0) - ends  # spans whose last token comes before this one
+    return {
+        "document": of_last(row.document),
+        "bar_row": of_last(row.bar),
+        "instrument_row": of_last(row.instrument),
+        "position": of_last(row.position),
+        "position_in_rs": of_last(row.position),
+        "member": member,
+        "visible": ended_before,
+        "token_position": row.position,
+    }
+
+
+def _of_bars(row: Rows, slots: int) -> dict[str, Tensor]:
+    """One summary for every bar number of a document, pooling all tracks (and, in bar 0, what stands outside bars): as v1.2.1."""
+    zeros = torch.zeros(slots, dtype=torch.long, device=row.bar.device)
+    out = {"document": zeros.clone(), "bar_row": zeros.clone()}
+    member, token_position = torch.full_like(row.bar, -1), torch.zeros_like(row.bar)
+    first = 0
+    for document in range(1, int(row.document.max()) + 1):
+        here = row.document == document
+        bar = row.bar[here].clamp(min=0)  # -1, outside bars, belongs to bar 0 in v1.2.1
+        num_bars = int(bar.max()) + 1
+        out["document"][first : first + num_bars] = document
+        out["bar_row"][first : first + num_bars] = torch.arange(num_bars, device=bar.device)
+        member[here] = first + bar
+        token_position[here] = num_bars + row.position[here]
+        first += num_bars
+    return out | {
+        "instrument_row": torch.full_like(zeros, -1),
+        "position": out["bar_row"],
+        "position_in_rs": zeros,
+        "member": member,
+        "visible": member,
+        "token_position": token_position,
+    }
