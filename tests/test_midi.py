@@ -6,6 +6,7 @@ import mido
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from scores import writable
 from test_tokenizer import score_of
 
@@ -57,18 +58,24 @@ def test_a_program_change_inside_a_track_splits_it(tmp_path):
 
 
 def test_a_type_0_file_is_split_by_channel_and_channel_10_is_drums(tmp_path):
-    path = file(
-        tmp_path, b"\x00\xc0\x05\x00\xc9\x07" + b"\x00\x90\x3c\x40\x00\x99\x24\x40\x00\x91\x40\x40" + b"\x10\x80\x3c\x00" + END, kind=0
-    )
-    assert [program for program, _ in parts(midi.read(path))] == [5, DRUMS, 0]
+    programs = b"".join(bytes((0, 0xC0 + channel, 20 + channel)) for channel in range(16))
+    sounds = b"".join(bytes((0, 0x90 + channel, 60, 64, 0x10, 0x80 + channel, 60, 0)) for channel in range(16))
+    score = midi.read(file(tmp_path, programs + sounds + END, kind=0))
+    assert parts(score) == [(DRUMS if c == 9 else 20 + c, [(16 * c, 16, 60, 64)]) for c in range(16)]
 
 
 def test_programs_set_by_another_track_count_where_a_track_sets_none(tmp_path):
-    note = b"\x00\x90\x3c\x40\x10\x80\x3c\x00" + END
-    setup, own = b"\x00\xc0\x2a" + END, b"\x00\xc0\x07" + note
-    assert parts(midi.read(file(tmp_path, setup, own)))[0][0] == 7
-    alone = file(tmp_path, b"\x00\xc0\x2a" + END, note)
-    assert [program for program, _ in parts(midi.read(alone))] == [42]
+    setup = b"\x00\xc0\x2a" + b"\x00\xc1\x2b" + b"\x20\xc1\x2c" + END  # channel 2 changes at tick 32
+    first = b"\x00\x90\x3c\x40\x10\x80\x3c\x00" + END
+    second = b"\x00\x91\x3e\x40\x10\x81\x3e\x00" + b"\x10\x91\x3e\x40\x10\x81\x3e\x00" + END
+    expected = [(42, [(0, 16, 60, 64)]), (43, [(0, 16, 62, 64)]), (44, [(32, 16, 62, 64)])]
+    assert parts(midi.read(file(tmp_path, setup, first, second))) == expected
+    assert parts(midi.read(file(tmp_path, setup, b"\x00\xc0\x07" + first, second))) == [(7, expected[0][1]), *expected[1:]]
+
+
+def test_a_track_without_an_end_event_ends_with_its_last_event(tmp_path):
+    path = file(tmp_path, b"\x00\x90\x3c\x40" + b"\x20\x90\x3e\x40" + b"\x10\x80\x3e\x00")
+    assert parts(midi.read(path)) == [(0, [(0, 48, 60, 64), (32, 16, 62, 64)])]
 
 
 def test_the_patterns_of_a_type_2_file_follow_one_another(tmp_path):
@@ -108,6 +115,12 @@ def test_a_song_is_not_lost_for_an_odd_key_signature_or_a_riff_wrapper(tmp_path)
     assert parts(midi.read(path)) == expected
 
 
+def test_notes_whose_bytes_look_like_a_key_signature_are_notes(tmp_path):
+    """16345 ticks (ff 59) before a note of pitch 2 under running status."""
+    path = file(tmp_path, b"\x00\x90\x3c\x40" + b"\xff\x59\x02\x40" + b"\x10\x02\x00" + b"\x00\x3c\x00" + END)
+    assert parts(midi.read(path)) == [(0, [(0, 16361, 60, 64), (16345, 16, 2, 64)])]
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -132,6 +145,31 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path, content, 
         midi.read(path)
 
 
+def test_a_file_cut_anywhere_is_named_as_truncated(tmp_path):
+    path = tmp_path / "cut.mid"
+    midi.write(score_of((5, [(0, 480, 60, 80), (480, 480, 62, 80)])), path)
+    whole = path.read_bytes()
+    for length in range(4, len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(midi.MidiError, match=r"cut\.mid.*truncated"):
+            midi.read(path)
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(st.integers(0, 200), st.integers(0, 255), max_size=8))
+def test_damage_gives_a_score_or_an_error_that_names_the_file(tmp_path_factory, changed):
+    path = tmp_path_factory.getbasetemp() / "damaged.mid"
+    midi.write(score_of((5, [(0, 480, 60, 80), (480, 480, 62, 80)]), (DRUMS, [(0, 9, 36, 80)])), path)
+    content = bytearray(path.read_bytes())
+    for place, byte in changed.items():
+        content[place % len(content)] = byte
+    path.write_bytes(content)
+    try:
+        assert isinstance(midi.read(path), Score)
+    except midi.MidiError as error:
+        assert "damaged.mid" in str(error)
+
+
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(midi.MidiError, match="nowhere"):
         midi.read(tmp_path / "nowhere.mid")
@@ -145,10 +183,18 @@ def test_missing_files_and_folders_are_named(tmp_path):
         (Score(0, (), (Tempo(0, 500_000),), (Signature(0, 4, 4),)), "ticks per beat"),
         (Score(480, (), (Tempo(0, 1 << 24),), (Signature(0, 4, 4),)), "tempo"),
         (Score(480, (), (Tempo(0, 500_000),), (Signature(0, 4, 5),)), "4/5"),
+        (Score(480, (), (Tempo(0, 500_000), Tempo(-1, 400_000)), (Signature(0, 4, 4),)), "tick -1"),
+        (score_of((129, [(0, 9, 60, 80)])), "program 129"),
+        (score_of((0, [(0, 9, 60, 80)]), (0, [(0, 9, 60, 80), (0, 9, 128, 80)])), "track 1.*pitch 128"),
+        (score_of((0, [(0, 9, -1, 80)])), "pitch -1"),
+        (score_of((0, [(0, 9, 60, 0)])), "velocity 0"),
+        (score_of((0, [(0, 9, 60, 128)])), "velocity 128"),
+        (score_of((0, [(-1, 9, 60, 80)])), "onset_ticks -1"),
+        (score_of((0, [(5, -1, 60, 80)])), "duration_ticks -1"),
     ],
 )
 def test_a_score_that_midi_cannot_say_is_refused(tmp_path, score, reason):
-    with pytest.raises(midi.MidiError, match=reason):
+    with pytest.raises(midi.MidiError, match=rf"x\.mid.*{reason}"):
         midi.write(score, tmp_path / "x.mid")
     assert not list(tmp_path.iterdir())
 
@@ -174,9 +220,29 @@ def test_more_programs_than_channels_keep_theirs_on_reading_and_in_a_player(tmp_
     score = many_programs()
     midi.write(score, tmp_path / "many.mid")
     assert midi.read(tmp_path / "many.mid") == score
-    heard = played(tmp_path / "many.mid")
-    expected = sorted((note[0], track.program, note[2]) for track in score.tracks for note in notes(track))
-    assert sorted(heard) == expected
+    assert sorted(played(tmp_path / "many.mid")) == sounds(score)
+
+
+def test_a_track_keeps_its_program_when_one_that_shares_its_channel_enters_late(tmp_path):
+    early = (0, [(0, 50, 60, 80), (100, 50, 60, 80)])
+    score = score_of(early, *((program, [(5000, 50, 60, 80)]) for program in range(1, 16)))
+    midi.write(score, tmp_path / "late.mid")
+    assert sorted(played(tmp_path / "late.mid")) == sounds(score)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=4, unique=True), min_size=16, max_size=40))
+def test_a_player_hears_every_program_whoever_plays_first(tmp_path_factory, beats):
+    path = tmp_path_factory.getbasetemp() / "shared.mid"
+    score = score_of(*((i % 33, [(480 * beat, 240, 40 + i, 80) for beat in sorted(played_on)]) for i, played_on in enumerate(beats)))
+    midi.write(score, path)
+    assert sorted(played(path)) == sounds(score)
+    assert midi.read(path) == score
+
+
+def sounds(score: Score) -> list[tuple[int, int, int]]:
+    """(tick, program, pitch) of every note, sorted."""
+    return sorted((note[0], track.program, note[2]) for track in score.tracks for note in notes(track))
 
 
 def played(path) -> list[tuple[int, int, int]]:
@@ -204,15 +270,25 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypa
     midi.write(score_of((0, [(0, 480, 60, 80)])), path)
     before = path.read_bytes()
 
-    def full(self, filename):
-        filename.write_bytes(b"half")
+    def full(source, target):
+        assert path.read_bytes() == before  # nothing has touched it yet
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(mido.MidiFile, "save", full)
+    monkeypatch.setattr("tokenizer.midi.os.replace", full)
     with pytest.raises(midi.MidiError, match="No space left"):
         midi.write(score_of((0, [(0, 480, 62, 80)])), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["song.mid"]
+
+
+def test_a_place_that_cannot_hold_a_file_is_named(tmp_path):
+    score = score_of((0, [(0, 480, 60, 80)]))
+    (tmp_path / "plain").write_text("not a folder")
+    (tmp_path / "folder.mid").mkdir()
+    for path in (tmp_path / "none" / "x.mid", tmp_path / "plain" / "x.mid", tmp_path / "folder.mid", tmp_path / f"{'x' * 300}.mid"):
+        with pytest.raises(midi.MidiError, match=rf"{path.name}: cannot be written"):
+            midi.write(score, path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.mid", "plain"]
 
 
 def test_real_songs_are_read(songs):

@@ -67,5 +67,9 @@ def test_everything_agrees_with_the_facts_read_from_v121():
         int(bpm): bin_ for bpm, bin_ in facts["tempo"]["quantize_table_20_to_300"].items()
     }
     assert vocab.velocity_bin(np.arange(128)).tolist() == facts["velocity"]["quantize_table"]
+    assert [f"{n}/{d}" for n, d in vocab.SIGNATURES] == facts["time_signature"]["values"]
+    blocks = (vocab.CHORD, vocab.POSITION, vocab.PITCH, vocab.TRACK, vocab.TEMPO, vocab.SIGNATURE, vocab.DURATION, vocab.VELOCITY)
+    spans = zip((0, *blocks), (*blocks, vocab.SIZE), strict=True)
+    assert [[first, end - 1] for first, end in spans] == sorted(facts["ranges_inclusive"].values())
     tokens = [vocab.NAMES.index(name) for name in facts["instrument_priority"]["order"]]
     assert [vocab.token_program(token) for token in tokens] == sorted(HID_RANK, key=HID_RANK.get)

@@ -8,6 +8,7 @@
 - At one tick the last tempo and the last signature win. Impossible ones (numerator 0, tempo 0) are ignored.
 """
 
+import contextlib
 import io
 import os
 import re
@@ -26,6 +27,7 @@ DRUM_CHANNEL = 9  # counted from 0
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 DEFAULT_TEMPO = 500_000  # microseconds per beat
 LAST_TICK = 1 << 40  # a time beyond this is damage, not music
+NOTE_RANGES = (("onset_ticks", 0, LAST_TICK), ("duration_ticks", 0, LAST_TICK), ("pitch", 0, 127), ("velocity", 1, 127))
 
 
 class MidiError(InputError):
@@ -65,11 +67,12 @@ def _load(path: Path) -> mido.MidiFile:
         raw = raw[max(raw.find(b"MThd", 0, 64), 0) :]
     if raw[:4] != b"MThd":
         raise MidiError(f"{path}: not a MIDI file (it does not begin with MThd)")
-    raw = re.sub(
-        rb"\xff\x59\x02..", b"\xff\x59\x02\x00\x00", raw, flags=re.DOTALL
-    )  # mido refuses songs for odd key signatures, unused here
     try:
-        return mido.MidiFile(file=io.BytesIO(raw))
+        try:
+            return mido.MidiFile(file=io.BytesIO(raw))
+        except mido.KeySignatureError:  # mido refuses songs for odd ones, unused here; only then, as notes may hold the same bytes
+            legal = re.sub(rb"\xff\x59\x02..", b"\xff\x59\x02\x00\x00", raw, flags=re.DOTALL)
+            return mido.MidiFile(file=io.BytesIO(legal))
     except EOFError as error:
         raise MidiError(f"{path}: the file ends in the middle of a track (truncated)") from error
     except Exception as error:  # mido reports damage in many ways
@@ -188,12 +191,15 @@ def write(score: Score, path: str | os.PathLike) -> None:
     changes = _program_changes(score, channels)
     for track, channel, program_ticks in zip(score.tracks, channels, changes, strict=True):
         midi.tracks.append(_midi_track(track, channel, program_ticks))
+    content = io.BytesIO()
+    midi.save(file=content)
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
-        midi.save(temporary)
+        temporary.write_bytes(content.getvalue())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not even be made, it cannot be removed
+            temporary.unlink()
         raise MidiError(f"{path}: cannot be written ({error.strerror})") from error
 
 
@@ -206,6 +212,16 @@ def _check_writable(score: Score, path: Path) -> None:
     for signature in score.signatures:
         if not 0 < signature.numerator < 256 or signature.denominator not in (1, 2, 4, 8, 16, 32, 64):
             raise MidiError(f"{path}: MIDI cannot say the signature {signature.numerator}/{signature.denominator}")
+    for change in (*score.tempos, *score.signatures):
+        if change.tick < 0:
+            raise MidiError(f"{path}: the score has a {type(change).__name__.lower()} at tick {change.tick}")
+    for index, track in enumerate(score.tracks):
+        if not 0 <= track.program <= DRUMS:
+            raise MidiError(f"{path}: track {index} has program {track.program}; MIDI has 0 to 127, and {DRUMS} stands for drums")
+        for name, least, most in NOTE_RANGES:
+            wrong = track.notes[name][(track.notes[name] < least) | (track.notes[name] > most)]
+            if len(wrong):
+                raise MidiError(f"{path}: track {index} has a note of {name} {wrong[0]}; MIDI has {least} to {most}")
 
 
 def _conductor_track(score: Score) -> mido.MidiTrack:
@@ -228,15 +244,20 @@ def _channels(score: Score) -> list[int]:
 
 
 def _program_changes(score: Score, channels: list[int]) -> list[list[int]]:
-    """Ticks at which each track must say its program: at its start, and wherever another has taken its channel since its last note."""
-    in_force = dict(zip(channels, (track.program for track in score.tracks), strict=True))  # the last of the changes at tick 0
+    """Ticks at which each track must say its program: at its start, and wherever another has taken its channel since its last note.
+
+    A player takes what stands at one tick track by track, so a track's change at tick 0 undoes those of the tracks before it.
+    """
+    in_force: dict[int, int] = {}
     ticks = [[0] for _ in score.tracks]
     shared = {channel for channel in channels if len({t.program for t, c in zip(score.tracks, channels, strict=True) if c == channel}) > 1}
-    onsets = [(int(o), i) for i, track in enumerate(score.tracks) if channels[i] in shared for o in track.notes["onset_ticks"]]
-    for onset, index in sorted(onsets):
-        if in_force[channels[index]] != score.tracks[index].program:
-            in_force[channels[index]] = score.tracks[index].program
-            ticks[index].append(onset)
+    sharing = [index for index, channel in enumerate(channels) if channel in shared]
+    onsets = {(int(onset), index) for index in sharing for onset in score.tracks[index].notes["onset_ticks"]}
+    for tick, index in sorted(onsets | {(0, index) for index in sharing}):
+        program = score.tracks[index].program
+        if in_force.get(channels[index]) != program and tick:
+            ticks[index].append(tick)
+        in_force[channels[index]] = program
     return ticks
 
 
