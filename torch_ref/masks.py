@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from configs import MaskRule
+from tokenizer.fields import KIND_PITCH, KIND_POSITION, KIND_VELOCITY, NO_INSTRUMENT, OUTSIDE
 from torch_ref.rows import Rows, Summaries
 
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-NO_INSTRUMENT = 129
-POSITION, PITCH, VELOCITY = 0, 1, 3
+compiled_create_block_mask = torch.compile(create_block_mask, dynamic=False)
 
 
 def summarize_mod(rows: Rows, summaries: Summaries) -> MaskMod:
     """SS: earlier summaries of the document, itself included. SR: the tokens that this summary pools."""
     slots = summaries.document.shape[1]
     key_document = torch.cat([summaries.document, rows.document], dim=1)
-    key_member = torch.cat([torch.full_like(summaries.document, -1), summaries.member], dim=1)
+    key_member = torch.cat([torch.full_like(summaries.document, OUTSIDE), summaries.member], dim=1)
 
     def mask_mod(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         same_document = (summaries.document[b, q] == key_document[b, k]) & (key_document[b, k] > 0)
@@ -38,6 +38,7 @@ def update_mod(rows: Rows, summaries: Summaries, rule: MaskRule) -> MaskMod:
     slots = summaries.document.shape[1]
     pad = torch.zeros_like(summaries.document)
     key_document = torch.cat([summaries.document, rows.document], dim=1)
+    # Token fields by key number, [B, M + T]: what stands at the summaries' places is never read as a token's.
     bar, instrument, kind, onset, position = (
         torch.cat([pad, field], dim=1) for field in (rows.bar, rows.instrument, rows.kind, rows.onset, rows.position)
     )
@@ -51,7 +52,7 @@ def update_mod(rows: Rows, summaries: Summaries, rule: MaskRule) -> MaskMod:
         distance = bar[b, q_token] - bar[b, k]
         both_play = (instrument[b, q_token] < NO_INSTRUMENT) & (instrument[b, k] < NO_INSTRUMENT)
         same = instrument[b, q_token] == instrument[b, k]
-        global_key = (bar[b, k] == -1) | (instrument[b, k] == NO_INSTRUMENT)
+        global_key = (bar[b, k] == OUTSIDE) | (instrument[b, k] == NO_INSTRUMENT)
         same_instrument = both_play & same
         near = both_play & ~same & (distance >= 0) & (distance <= rule.near_bars)
         far = both_play & ~same & _any_of(distance, rule.far_offsets)
@@ -65,7 +66,8 @@ def update_mod(rows: Rows, summaries: Summaries, rule: MaskRule) -> MaskMod:
 
 
 def _any_of(distance: Tensor, offsets: tuple[int, ...]) -> Tensor:
-    found = distance != distance
+    """Is it one of the offsets? In comparisons alone, which is what FlexAttention compiles."""
+    found = distance != distance  # of no offsets, none
     for offset in offsets:
         found = found | (distance == offset)
     return found
@@ -75,13 +77,13 @@ def typed(q_kind: Tensor, k_kind: Tensor, q_onset: Tensor, k_onset: Tensor) -> T
     """Within an onset everything; else positions and pitches see positions and pitches, velocities see velocities, durations nothing.
     Tokens without a kind or an onset see and are seen by all."""
     same_onset = (q_onset == k_onset) & (q_onset >= 0)
-    q_note, k_note = (q_kind == POSITION) | (q_kind == PITCH), (k_kind == POSITION) | (k_kind == PITCH)
-    table = (q_note & k_note) | ((q_kind == VELOCITY) & (k_kind == VELOCITY))
-    free = (q_kind == -1) | (k_kind == -1) | (q_onset == -1) | (k_onset == -1)
+    q_note, k_note = (q_kind == KIND_POSITION) | (q_kind == KIND_PITCH), (k_kind == KIND_POSITION) | (k_kind == KIND_PITCH)
+    table = (q_note & k_note) | ((q_kind == KIND_VELOCITY) & (k_kind == KIND_VELOCITY))
+    free = (q_kind == OUTSIDE) | (k_kind == OUTSIDE) | (q_onset == OUTSIDE) | (k_onset == OUTSIDE)
     return same_onset | table | free
 
 
-def dense(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: str = "cpu") -> Tensor:
+def dense(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: torch.device | str = "cpu") -> Tensor:
     """bool[B, 1, queries, keys]: the mask_mod written out."""
     b = torch.arange(batch, device=device)[:, None, None]
     q = torch.arange(queries, device=device)[None, :, None]
@@ -89,6 +91,11 @@ def dense(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: str = 
     return mask_mod(b, torch.zeros_like(b), q, k)[:, None]
 
 
-def blocks(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: str = "cpu") -> BlockMask:
+def blocks(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: torch.device | str = "cpu") -> BlockMask:
     """The same as FlexAttention's BlockMask, a mask for every row of the batch."""
     return create_block_mask(mask_mod, B=batch, H=None, Q_LEN=queries, KV_LEN=keys, device=device)
+
+
+def compiled_blocks(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: torch.device | str = "cpu") -> BlockMask:
+    """The same without writing the mask out on the way: at 8192 tokens that would be gigabytes."""
+    return compiled_create_block_mask(mask_mod, B=batch, H=None, Q_LEN=queries, KV_LEN=keys, device=device)

@@ -12,10 +12,12 @@ from torch.utils.checkpoint import checkpoint
 from configs import ModelConfig
 from configs.model import HEAD_DIM
 from tokenizer import vocabulary as vocab
+from tokenizer.fields import NO_INSTRUMENT
 from torch_ref import masks
 from torch_ref.rows import Rows, Summaries
 
 Implementation = Literal["dense", "flex", "flex_compiled"]
+MASK_FORMS = {"dense": masks.dense, "flex": masks.blocks, "flex_compiled": masks.compiled_blocks}
 compiled_flex_attention = torch.compile(flex_attention, dynamic=False)
 
 
@@ -28,82 +30,112 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | BlockMask, implementa
         return flex_attention(q, k, v, block_mask=mask)
     if implementation == "flex_compiled":
         return compiled_flex_attention(q, k, v, block_mask=mask)
-    if implementation != "dense":
-        raise ValueError(f"attention {implementation!r} does not exist; choose dense, flex or flex_compiled")
-    scores = (q.float() @ k.float().transpose(-1, -2)) / HEAD_DIM**0.5
-    scores = scores.masked_fill(~mask, float("-inf"))
-    sees_something = mask.any(dim=-1, keepdim=True)
-    weights = torch.softmax(torch.where(sees_something, scores, 0.0), dim=-1)
-    return (torch.where(mask, weights, 0.0).to(v.dtype) @ v).to(q.dtype)
+    with torch.autocast(q.device.type, enabled=False):  # it would round the scores to bf16
+        scores = (_at_least_fp32(q) @ _at_least_fp32(k).transpose(-1, -2)) / HEAD_DIM**0.5
+        sees_something = mask.any(dim=-1, keepdim=True)
+        scores = torch.where(sees_something, scores.masked_fill(~mask, float("-inf")), 0.0)
+        weights = torch.where(mask, torch.softmax(scores, dim=-1), 0.0)
+        return weights.to(v.dtype) @ v
+
+
+def _at_least_fp32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 class Rotary(nn.Module):
-    """Rotary positions (Su et al., RoFormer), half-split: element i turns with element i + H/2."""
+    """Rotary positions (Su et al., RoFormer), half-split: element i turns with element i + H/2. In fp32, whatever x is."""
 
     def __init__(self):
         super().__init__()
-        self.register_buffer("inv_freq", 10000.0 ** (-torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM))
+        # Written as v1.2.1 writes it: other forms differ in the last bit, which position 8192 turns into 5e-4 radians.
+        self.register_buffer("inv_freq", 1.0 / (10000.0 ** (torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM)))
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
         """x: [B, N, T, H]; position: int[B, T]."""
-        angle = position[:, None, :, None].float() * self.inv_freq
-        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        angle = position[:, None, :, None] * self.inv_freq
+        cos, sin = angle.cos(), angle.sin()
         a, b = x.chunk(2, dim=-1)
-        return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(x.dtype)
 
 
 class Attention(nn.Module):
-    """Summarize (SS and SR), then update (RS and RR) with the summaries' second keys and values."""
+    """Summarize (SS and SR), then update (RS and RR) with second keys and values made of what the summaries gathered."""
 
     def __init__(self, width: int):
         super().__init__()
-        for name in ("sum_q", "sum_k", "sum_v", "sum_out", "reg_q", "reg_k", "reg_v", "reg_out", "sum_k2", "sum_v2"):
-            setattr(self, f"{name}_proj", nn.Linear(width, width))
+        self.sum_q_proj = nn.Linear(width, width)
+        self.sum_k_proj = nn.Linear(width, width)
+        self.sum_v_proj = nn.Linear(width, width)
+        self.sum_out_proj = nn.Linear(width, width)
+        self.reg_q_proj = nn.Linear(width, width)
+        self.reg_k_proj = nn.Linear(width, width)
+        self.reg_v_proj = nn.Linear(width, width)
+        self.reg_out_proj = nn.Linear(width, width)
+        self.sum_k2_proj = nn.Linear(width, width)
+        self.sum_v2_proj = nn.Linear(width, width)
         self.rope = Rotary()
 
     def forward(self, s: Tensor, r: Tensor, summaries: Summaries, summarize_mask, update_mask, implementation) -> tuple[Tensor, Tensor]:
-        heads = lambda x: x.unflatten(-1, (-1, HEAD_DIM)).transpose(1, 2)  # noqa: E731
-        merge = lambda x: x.transpose(1, 2).flatten(2)  # noqa: E731
-        k_r = self.rope(heads(self.reg_k_proj(r)), summaries.token_position)
-        v_r = heads(self.reg_v_proj(r))
+        """s: [B, M, D] and r: [B, T, D], both normed; what comes back is added to the streams."""
+        k_r = self.rope(split_heads(self.reg_k_proj(r)), summaries.token_position)
+        v_r = split_heads(self.reg_v_proj(r))
 
-        q_s = self.rope(heads(self.sum_q_proj(s)), summaries.position)
-        k_s = self.rope(heads(self.sum_k_proj(s)), summaries.position)
-        v_s = heads(self.sum_v_proj(s))
-        pooled = merge(attend(q_s, torch.cat([k_s, k_r], 2), torch.cat([v_s, v_r], 2), summarize_mask, implementation))
+        # summarize: Q = S over [S; R]
+        q_s = self.rope(split_heads(self.sum_q_proj(s)), summaries.position)
+        k_s = self.rope(split_heads(self.sum_k_proj(s)), summaries.position)
+        v_s = split_heads(self.sum_v_proj(s))
+        gathered = attend(q_s, torch.cat([k_s, k_r], dim=2), torch.cat([v_s, v_r], dim=2), summarize_mask, implementation)
+        gathered = merge_heads(gathered)
 
-        q_r = self.rope(heads(self.reg_q_proj(r)), summaries.token_position)
-        k_2 = self.rope(heads(self.sum_k2_proj(pooled)), summaries.position_in_rs)
-        v_2 = heads(self.sum_v2_proj(pooled))
-        updated = merge(attend(q_r, torch.cat([k_2, k_r], 2), torch.cat([v_2, v_r], 2), update_mask, implementation))
-        return self.sum_out_proj(pooled), self.reg_out_proj(updated)
+        # update: Q = R over [S; R]
+        q_r = self.rope(split_heads(self.reg_q_proj(r)), summaries.token_position)
+        k_2 = self.rope(split_heads(self.sum_k2_proj(gathered)), summaries.position_in_rs)
+        v_2 = split_heads(self.sum_v2_proj(gathered))
+        updated = attend(q_r, torch.cat([k_2, k_r], dim=2), torch.cat([v_2, v_r], dim=2), update_mask, implementation)
+        return self.sum_out_proj(gathered), self.reg_out_proj(merge_heads(updated))
+
+
+def split_heads(x: Tensor) -> Tensor:
+    """[B, T, D] to [B, N, T, H]."""
+    return x.unflatten(-1, (-1, HEAD_DIM)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """[B, N, T, H] to [B, T, D]."""
+    return x.transpose(1, 2).flatten(2)
 
 
 class Layer(nn.Module):
-    """Pre-norm, residual; both streams have their own norms and SwiGLU."""
+    """Pre-norm, residual; both streams have their own norms and SwiGLU (Shazeer, GLU Variants)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.attention = Attention(config.width)
+        width, ffn = config.width, config.ffn
+        self.attention = Attention(width)
         self.dropout = nn.Dropout(config.dropout)
-        for stream in ("sum", "reg"):
-            setattr(self, f"{stream}_attn_norm", nn.LayerNorm(config.width, eps=1e-5))
-            setattr(self, f"{stream}_ffn_norm", nn.LayerNorm(config.width, eps=1e-5))
-            setattr(self, f"{stream}_ffn_gate", nn.Linear(config.width, config.ffn, bias=False))
-            setattr(self, f"{stream}_ffn_up", nn.Linear(config.width, config.ffn, bias=False))
-            setattr(self, f"{stream}_ffn_down", nn.Linear(config.ffn, config.width, bias=False))
+        self.sum_attn_norm, self.reg_attn_norm = nn.LayerNorm(width, eps=1e-5), nn.LayerNorm(width, eps=1e-5)
+        self.sum_ffn_norm, self.reg_ffn_norm = nn.LayerNorm(width, eps=1e-5), nn.LayerNorm(width, eps=1e-5)
+        self.sum_ffn_gate, self.reg_ffn_gate = nn.Linear(width, ffn, bias=False), nn.Linear(width, ffn, bias=False)
+        self.sum_ffn_up, self.reg_ffn_up = nn.Linear(width, ffn, bias=False), nn.Linear(width, ffn, bias=False)
+        self.sum_ffn_down, self.reg_ffn_down = nn.Linear(ffn, width, bias=False), nn.Linear(ffn, width, bias=False)
 
     def forward(self, s: Tensor, r: Tensor, summaries: Summaries, summarize_mask, update_mask, implementation) -> tuple[Tensor, Tensor]:
         a_s, a_r = self.attention(self.sum_attn_norm(s), self.reg_attn_norm(r), summaries, summarize_mask, update_mask, implementation)
         s, r = s + self.dropout(a_s), r + self.dropout(a_r)
+        return s + self.dropout(self.sum_ffn(s)), r + self.dropout(self.reg_ffn(r))
+
+    def sum_ffn(self, s: Tensor) -> Tensor:
         x = self.sum_ffn_norm(s)
-        s = s + self.dropout(self.sum_ffn_down(F.silu(self.sum_ffn_gate(x)) * self.sum_ffn_up(x)))
+        return self.sum_ffn_down(F.silu(self.sum_ffn_gate(x)) * self.sum_ffn_up(x))
+
+    def reg_ffn(self, r: Tensor) -> Tensor:
         x = self.reg_ffn_norm(r)
-        r = r + self.dropout(self.reg_ffn_down(F.silu(self.reg_ffn_gate(x)) * self.reg_ffn_up(x)))
-        return s, r
+        return self.reg_ffn_down(F.silu(self.reg_ffn_gate(x)) * self.reg_ffn_up(x))
 
 
 class SummaryEmbedding(nn.Module):
+    """The table of bar numbers, a module of its own for the sake of its name."""
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.embedding = nn.Embedding(config.max_bars, config.width)
@@ -119,13 +151,18 @@ class Output:
 
 
 class MuseFormer(nn.Module):
-    """attention: see attend. checkpointing: keep only each layer's input for the backward pass."""
+    """attention: see attend. checkpointing: keep only each layer's input for the backward pass.
+
+    Parameters are fp32. For bf16 matrix products call it under torch.autocast: softmax, residual streams, norms and logits stay fp32.
+    """
 
     def __init__(self, config: ModelConfig, attention: Implementation, checkpointing: bool):
         super().__init__()
+        if attention not in MASK_FORMS:
+            raise ValueError(f"attention {attention!r} does not exist; choose one of {', '.join(MASK_FORMS)}")
         self.config, self.implementation, self.checkpointing = config, attention, checkpointing
         self.token_embedding = nn.Embedding(vocab.SIZE, config.width)
-        self.instrument_embedding = nn.Embedding(masks.NO_INSTRUMENT + 1, config.width)
+        self.instrument_embedding = nn.Embedding(NO_INSTRUMENT + 1, config.width)
         self.summary_embedding = SummaryEmbedding(config)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
@@ -137,17 +174,13 @@ class MuseFormer(nn.Module):
     def forward(self, rows: Rows, slots: int, keep_streams: bool = False) -> Output:
         """slots: summaries of a row, at least as many as any row needs."""
         rule, (batch, length) = self.config.mask_rule, rows.tokens.shape
-        device = str(rows.tokens.device)
+        device = rows.tokens.device
         summaries = Summaries.of(rows, rule, slots)
-        form = masks.dense if self.implementation == "dense" else masks.blocks
+        form = MASK_FORMS[self.implementation]
         summarize_mask = form(masks.summarize_mod(rows, summaries), batch, slots, slots + length, device)
         update_mask = form(masks.update_mod(rows, summaries, rule), batch, length, slots + length, device)
 
-        r = self.token_embedding(rows.tokens) + self.instrument_embedding(rows.instrument)
-        named = (summaries.instrument_row >= 0)[..., None]
-        s = self.summary_embedding.embedding(summaries.bar_row)
-        s = s + torch.where(named, self.instrument_embedding(summaries.instrument_row.clamp(min=0)), 0.0)
-        s, r = self.dropout(s), self.dropout(r)
+        s, r = self.dropout(self.embed_summaries(summaries)), self.dropout(self.embed_tokens(rows))
         kept_s, kept_r = [s], [r]
         for layer in self.layers:
             arguments = (s, r, summaries, summarize_mask, update_mask, self.implementation)
@@ -155,8 +188,18 @@ class MuseFormer(nn.Module):
             if keep_streams:
                 kept_s.append(s)
                 kept_r.append(r)
-        logits = self.lm_head(self.output_norm(r)).float()
+        with torch.autocast(device.type, enabled=False):
+            logits = self.lm_head(self.output_norm(r))
         return Output(logits, kept_s, kept_r)
+
+    def embed_tokens(self, rows: Rows) -> Tensor:
+        return self.token_embedding(rows.tokens) + self.instrument_embedding(rows.instrument)
+
+    def embed_summaries(self, summaries: Summaries) -> Tensor:
+        """By bar, and by instrument where the summary has one."""
+        has_instrument = summaries.instrument_row >= 0
+        instrument = self.instrument_embedding(torch.where(has_instrument, summaries.instrument_row, NO_INSTRUMENT))
+        return self.summary_embedding.embedding(summaries.bar_row) + torch.where(has_instrument[..., None], instrument, 0.0)
 
 
 def _initialize(module: nn.Module) -> None:

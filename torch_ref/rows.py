@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from configs import MaskRule
+from tokenizer.fields import OUTSIDE
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Summaries:
 
     @classmethod
     def of(cls, rows: Rows, rule: MaskRule, slots: int) -> "Summaries":
+        """Raises ValueError if a row needs more summaries than there are slots."""
         build = {"span": _of_spans, "bar": _of_bars}[rule.scope]
         each = [build(row, slots) for row in _single(rows)]
         return cls(**{name: torch.stack([one[name] for one in each]) for name in each[0]})
@@ -65,10 +67,12 @@ def _single(rows: Rows) -> list[Rows]:
 
 def _of_spans(row: Rows, slots: int) -> dict[str, Tensor]:
     """One summary for every bar of every track, standing where the bar's last token stands."""
-    member = torch.where(row.document > 0, row.span, -1)
+    member = torch.where(row.document > 0, row.span, OUTSIDE)
+    _check(int(member.max()) + 1, slots)
     inside = torch.nonzero(member >= 0).squeeze(1)
-    last = torch.full((slots,), -1, device=member.device)
-    last[member[inside]] = inside  # written in order: the last token of a span stays
+    last = torch.full((slots,), -1, device=member.device).scatter_reduce(
+        0, member[inside], inside, "amax"
+    )  # index of the span's last token
     used = last >= 0
     of_last = lambda field: torch.where(used, field[last], 0)  # noqa: E731
     ends = torch.zeros_like(member)
@@ -88,24 +92,31 @@ def _of_spans(row: Rows, slots: int) -> dict[str, Tensor]:
 
 def _of_bars(row: Rows, slots: int) -> dict[str, Tensor]:
     """One summary for every bar number of a document, pooling all tracks (and, in bar 0, what stands outside bars): as v1.2.1."""
-    zeros = torch.zeros(slots, dtype=torch.long, device=row.bar.device)
-    out = {"document": zeros.clone(), "bar_row": zeros.clone()}
-    member, token_position = torch.full_like(row.bar, -1), torch.zeros_like(row.bar)
+    document, bar_row = (torch.zeros(slots, dtype=torch.long, device=row.bar.device) for _ in range(2))
+    member, token_position = torch.full_like(row.bar, OUTSIDE), torch.zeros_like(row.bar)
     first = 0
-    for document in range(1, int(row.document.max()) + 1):
-        here = row.document == document
-        bar = row.bar[here].clamp(min=0)  # -1, outside bars, belongs to bar 0 in v1.2.1
+    for number in range(1, int(row.document.max()) + 1):
+        here = row.document == number
+        bar = torch.where(row.bar[here] == OUTSIDE, 0, row.bar[here])
         num_bars = int(bar.max()) + 1
-        out["document"][first : first + num_bars] = document
-        out["bar_row"][first : first + num_bars] = torch.arange(num_bars, device=bar.device)
+        _check(first + num_bars, slots)
+        document[first : first + num_bars] = number
+        bar_row[first : first + num_bars] = torch.arange(num_bars)
         member[here] = first + bar
         token_position[here] = num_bars + row.position[here]
         first += num_bars
-    return out | {
-        "instrument_row": torch.full_like(zeros, -1),
-        "position": out["bar_row"],
-        "position_in_rs": zeros,
+    return {
+        "document": document,
+        "bar_row": bar_row,
+        "instrument_row": torch.full_like(bar_row, OUTSIDE),
+        "position": bar_row,
+        "position_in_rs": torch.zeros_like(bar_row),
         "member": member,
         "visible": member,
         "token_position": token_position,
     }
+
+
+def _check(needed: int, slots: int) -> None:
+    if needed > slots:
+        raise ValueError(f"a row has {needed} summaries, but there is room for {slots}")

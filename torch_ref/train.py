@@ -1,6 +1,6 @@
-"""A training step: next-token loss inside each document, AdamW with decay on matrices, clipped gradients."""
+"""A training step: next-token loss inside each document, AdamW with decay on matrices, clipped gradients, warm-up and cosine."""
 
-from collections.abc import Callable
+import math
 
 import torch
 import torch.nn.functional as F
@@ -9,22 +9,33 @@ from torch import Tensor
 from torch_ref.model import MuseFormer
 from torch_ref.rows import Rows
 
-MATRICES = ("proj.weight", "gate.weight", "up.weight", "down.weight", "embedding.weight", "lm_head.weight")
+
+def has_target(rows: Rows) -> Tensor:
+    """bool[B, T - 1]: is the next token of the same document? All but a document's last token have one."""
+    return (rows.document[:, 1:] == rows.document[:, :-1]) & (rows.document[:, 1:] > 0)
 
 
 def loss(logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """(summed cross entropy in nats, number of targets): every token but a document's last has the next one for its target."""
-    targets = rows.tokens[:, 1:]
-    same_document = (rows.document[:, 1:] == rows.document[:, :-1]) & (rows.document[:, 1:] > 0)
-    nats = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets.flatten(), reduction="none")
-    return (nats * same_document.flatten()).sum(), same_document.sum()
+    """(summed cross entropy in nats, number of targets)."""
+    counts = has_target(rows)
+    nats = F.cross_entropy(logits[:, :-1].flatten(0, 1), rows.tokens[:, 1:].flatten(), reduction="none")
+    return (nats * counts.flatten()).sum(), counts.sum()
 
 
-def optimizer(model: MuseFormer, learning_rate: float, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
-    matrices = [parameter for name, parameter in model.named_parameters() if name.endswith(MATRICES)]
-    vectors = [parameter for name, parameter in model.named_parameters() if not name.endswith(MATRICES)]
+def learning_rate(step: int, peak: float, warmup_steps: int, total_steps: int, final: float) -> float:
+    """Of step `step`, counted from 0: linear up to the peak at step warmup_steps - 1, then half a cosine down to final * peak."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    progress = (step + 1 - warmup_steps) / (total_steps - warmup_steps)
+    return peak * (final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def optimizer(model: MuseFormer, rate: float, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
+    """Decay on matrices (tables too), none on biases and norms."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim == 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim == 1]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=1e-8)
+    return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=1e-8)
 
 
 def step(
@@ -32,18 +43,17 @@ def step(
     adamw: torch.optim.AdamW,
     micro_batches: list[Rows],
     slots: int,
-    learning_rate: Callable[[int], float] | float,
+    rate: float,
     clip_norm: float,
-    step_number: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[float, float]:
     """One update from the mean over all targets of the micro batches; returns (loss, gradient norm before clipping).
 
-    dtype bfloat16 computes matrix products in bf16; parameters, softmax and loss stay fp32.
+    dtype bfloat16 computes matrix products in bf16; parameters, softmax, logits and loss stay fp32.
     """
     adamw.zero_grad(set_to_none=True)
-    device = next(model.parameters()).device.type
-    targets = sum(int(((rows.document[:, 1:] == rows.document[:, :-1]) & (rows.document[:, 1:] > 0)).sum()) for rows in micro_batches)
+    device = micro_batches[0].tokens.device.type
+    targets = sum(int(has_target(rows).sum()) for rows in micro_batches)
     total = 0.0
     for rows in micro_batches:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -53,6 +63,6 @@ def step(
         total += float(summed.detach()) / targets
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm))
     for group in adamw.param_groups:
-        group["lr"] = learning_rate(step_number) if callable(learning_rate) else learning_rate
+        group["lr"] = rate
     adamw.step()
     return total, norm
