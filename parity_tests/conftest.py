@@ -1,9 +1,36 @@
-"""Songs and magnified weights that both implementations are compared on."""
+"""Songs that both implementations are compared on."""
 
+import os
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # rows.py: small grammatical songs
+ROOT = Path(__file__).parent.parent
+REAL = Path(os.environ.get("HID_SONGS", ROOT.parent / "shared" / "data" / "midi"))
+sys.path.insert(0, str(ROOT / "tests"))  # rows.py: small grammatical songs
 torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def songs():
+    """The first bars of three songs of several tracks, 300 to 700 tokens each: real ones where HID_SONGS (or ../shared/data/midi) has
+    them, else the built-in composer's."""
+    from tokenizer import midi
+    from tokenizer.composer import compose
+    from tokenizer.crop import crop
+    from tokenizer.encode import encode
+
+    files = sorted(REAL.rglob("*.mid"))[:: max(len(list(REAL.rglob("*.mid"))) // 8, 1)]
+    found = []
+    for score in (*map(midi.read, files), *map(compose, range(8))):
+        for bars in range(2, 12):
+            song = crop(encode(score), 0, bars)
+            if len(song) > 300:
+                break
+        if len(song) <= 700 and len(score.tracks) > 1 and song.bar.max() > 1:
+            found.append(song)
+        if len(found) == 3:
+            return found
+    raise AssertionError("too few songs")
