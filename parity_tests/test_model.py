@@ -1,0 +1,292 @@
+"""The parts of the model one by one, then the whole, in JAX and PyTorch: within what fp32 rounding explains, and no more."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from rows import batch_of, random_song
+
+from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, ModelConfig, SampleConfig, TrainConfig
+from jax_impl import masks as jax_masks
+from jax_impl import model as jax_module
+from jax_impl.attention import BlockMask, attention
+from jax_impl.batch import Batch, stack_rows
+from jax_impl.optimizer import learning_rate, optimizer
+from jax_impl.sample import generate
+from jax_impl.step import TrainState, abstract_model, train_step
+from jax_impl.v121 import from_v121, to_v121
+from parity_tests.compare import BUDGET, compare, expected_values, forward_values, judge, mask_pairs, table
+from parity_tests.pairs import jax_model, magnified, torch_model
+from tokenizer import fields
+from tokenizer import vocabulary as vocab
+from torch_ref import train as torch_train
+from torch_ref.model import Rotary, attend
+from torch_ref.rows import Rows
+
+SLOTS = 64
+CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0)
+FP32 = ComputeConfig(attention="xla", precision="fp32", remat="layer")
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return batch_of([[random_song(1), random_song(2, bars=6)], [random_song(3)]], 320)
+
+
+def close(ours, theirs: torch.Tensor, truth: torch.Tensor) -> None:
+    """ours is no further from the truth than twice what theirs is."""
+    error = lambda x: float(np.abs(np.asarray(x, np.float64) - truth.detach().numpy()).max())  # noqa: E731
+    assert error(ours) <= max(2 * error(theirs.detach().numpy()), 1e-6 * float(truth.abs().max()))
+
+
+# ---------------------------------------------------------------- the parts
+
+
+def test_the_norm_has_the_same_epsilon_even_where_nothing_varies():
+    random = np.random.default_rng(0)
+    x = (random.normal(size=(5, 64)) * np.array([[1e-4], [1e-2], [1], [10], [1000]])).astype(np.float32)
+    ours = nnx.LayerNorm(64, epsilon=jax_module.NORM_EPSILON, use_fast_variance=False, rngs=nnx.Rngs(0))(jnp.asarray(x))
+    theirs = torch.nn.LayerNorm(64, eps=1e-5)
+    np.testing.assert_allclose(ours, theirs(torch.tensor(x)).detach(), atol=3e-6)
+
+
+def test_rotations_turn_the_same_pairs_by_the_same_angles():
+    x = np.random.default_rng(0).normal(size=(2, 3, 7, 64)).astype(np.float32)
+    position = np.array([[0, 1, 2, 5, 100, 1000, 8191], [3, 3, 0, 7, 20, 500, 24575]])
+    ours = jax_module.rotate(jnp.asarray(x), jax_module.rotation(jnp.asarray(position), jnp.float32))
+    theirs = Rotary()(torch.tensor(x), torch.tensor(position))
+    np.testing.assert_allclose(ours, theirs, atol=6e-3)  # angles of 24575 radians in fp32
+    np.testing.assert_allclose(ours[:, :, :4], theirs[:, :, :4], atol=2e-6)
+
+
+@pytest.mark.parametrize("phase", ["SS", "SR", "RS", "RR"])
+@pytest.mark.parametrize("rule", MASK_RULES)
+def test_each_phase_alone_attends_the_same(batch, rule, phase):
+    """One phase of each mask at a time, over the same random q, k, v."""
+    config = replace(CONFIG, mask_rule=MASK_RULES[rule])
+    pairs = {call: (ours, theirs) for call, ours, theirs in mask_pairs(batch, Rows.of(batch._asdict()), config, SLOTS)}
+    ours, theirs = (mask.copy() for mask in pairs["summarize" if phase[0] == "S" else "update"])
+    for mask in (ours, theirs):
+        mask[:, :, SLOTS:] &= phase[1] == "R"
+        mask[:, :, :SLOTS] &= phase[1] == "S"
+    assert ours.any()
+    random = np.random.default_rng(0)
+    q, k, v = (random.normal(size=(2, 2, length, 64)).astype(np.float32) for length in (ours.shape[1], ours.shape[2], ours.shape[2]))
+    words = BlockMask(jnp.asarray(np.packbits(ours, axis=-1, bitorder="little").view(np.uint32)))
+    got = attention(jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), words, impl="xla")
+    tensors = [torch.tensor(x) for x in (q, k, v)]
+    mask = torch.tensor(theirs)[:, None]
+    close(got, attend(*tensors, mask, "dense"), attend(*(x.double() for x in tensors), mask, "dense"))
+
+
+@pytest.mark.parametrize("stream", ["summary", "regular"])
+def test_the_feed_forward_is_the_same(stream):
+    weights = magnified(CONFIG)
+    ours = jax_model(weights, CONFIG).layers
+    graph, state = nnx.split(getattr(ours, stream))
+    first = nnx.merge(graph, jax.tree.map(lambda x: x[0], state))
+    x = np.random.default_rng(0).normal(size=(2, 9, 128)).astype(np.float32)
+
+    def theirs(model, x):
+        layer, prefix = model.layers[0], {"summary": "sum", "regular": "reg"}[stream]
+        part = lambda name: getattr(layer, f"{prefix}_ffn_{name}")  # noqa: E731
+        normed = part("norm")(x)
+        return part("down")(torch.nn.functional.silu(part("gate")(normed)) * part("up")(normed))
+
+    model = torch_model(weights, CONFIG)
+    single = theirs(model, torch.tensor(x))
+    close(first.feed_forward(jnp.asarray(x)), single, theirs(model.double(), torch.tensor(x).double()))
+
+
+# ---------------------------------------------------------------- the whole
+
+
+@pytest.mark.parametrize("rule", MASK_RULES)
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_masks_streams_logits_loss_and_gradients_agree(batch, size, rule):
+    config = replace(MODEL_SIZES[size], mask_rule=MASK_RULES[rule], max_bars=32)
+    lines = compare(magnified(config), config, batch, SLOTS, "xla")
+    assert len(lines) > 100
+    assert all(line.holds for line in lines), "\n" + table(lines)
+
+
+# ---------------------------------------------------------------- one fault at a time in the JAX program
+
+
+SMALL = replace(CONFIG, layers=1, width=64, ffn=64)
+SPLIT, ROTATE, ATTENTION, SUMMARIES = jax_module.split_heads, jax_module.rotate, jax_module.attention, jax_masks.summaries
+
+
+def interleaved(x, rotation):
+    cos, sin = (jnp.repeat(part, 2, axis=-1) for part in rotation)
+    turned = jnp.stack([-x[..., 1::2], x[..., ::2]], axis=-1).reshape(x.shape)
+    return x * cos + turned * sin
+
+
+def order(*places):
+    """Projections in another order: of q, k, v; of k2, v2 where there are two."""
+    return lambda x, parts: [SPLIT(x, parts)[place] for place in (places if parts == 3 else (0, 1))]
+
+
+def data(name, change):
+    """One array of what the summaries are made of."""
+    return lambda m: m.setattr(jax_masks, "summaries", lambda *a: (d := SUMMARIES(*a))._replace(**{name: change(getattr(d, name))}))
+
+
+FAULTS = {
+    "epsilon": lambda m: m.setattr(jax_module, "NORM_EPSILON", 1e-6),
+    "rotation base": lambda m: m.setattr(jax_module, "ROPE_BASE", 10001.0),
+    "rotation of neighbours": lambda m: m.setattr(jax_module, "rotate", interleaved),
+    "rotation the other way": lambda m: m.setattr(jax_module, "rotate", lambda x, r: ROTATE(x, (r[0], -r[1]))),
+    "scale of the scores": lambda m: m.setattr(jax_module, "attention", lambda q, *a, **k: ATTENTION(q * 1.001, *a, **k)),
+    "q and k swapped": lambda m: m.setattr(jax_module, "split_heads", order(1, 0, 2)),
+    "k and v swapped": lambda m: m.setattr(jax_module, "split_heads", order(0, 2, 1)),
+    "k2 and v2 swapped": lambda m: m.setattr(jax_module, "split_heads", lambda x, parts: SPLIT(x, parts)[:: -1 if parts == 2 else 1]),
+    "another activation": lambda m: m.setattr(jax_module.jax.nn, "silu", jax.nn.gelu),
+    "summaries one place on": data("position", lambda x: x + 1),
+    "summaries one place on as keys of tokens": data("key_position", lambda x: x + 1),
+    "tokens one place on": data("token_position", lambda x: x + 1),
+    "bars one row on": data("bar", lambda x: x + 1),
+    "instruments one row on": data("instrument", lambda x: x + 1),
+}
+
+
+@pytest.fixture(scope="module", params=MASK_RULES)
+def sound(request, batch):
+    """What one small model should say, and what it is made of."""
+    config = replace(SMALL, mask_rule=MASK_RULES[request.param])
+    weights = magnified(config)
+    return config, weights, expected_values(weights, config, batch, SLOTS)
+
+
+def faulty(batch, sound) -> list[str]:
+    """What does not hold, up to the logits. Without jit: operations stay compiled from fault to fault."""
+    config, weights, expected = sound
+    with jax.disable_jit():
+        lines = judge(forward_values(weights, config, batch, SLOTS, "reference"), expected)
+    return [line.name for line in lines if not line.holds]
+
+
+def test_without_a_fault_everything_holds(batch, sound):
+    assert faulty(batch, sound) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_planted_fault_is_found(batch, sound, monkeypatch, fault):
+    FAULTS[fault](monkeypatch)
+    assert faulty(batch, sound), f"{fault} makes no difference"
+
+
+def test_a_stream_that_passes_no_gradient_is_found(batch, monkeypatch):
+    """Right in every value, wrong in what it learns: the summaries as keys and values of the tokens."""
+    monkeypatch.setattr(jax_module, "split_heads", lambda x, parts: SPLIT(jax.lax.stop_gradient(x) if parts == 2 else x, parts))
+    failed = [line for line in compare(magnified(SMALL), SMALL, batch, SLOTS, "xla") if not line.holds]
+    assert {line.kind for line in failed} == {"gradient"}
+    assert "gradient of layers.0.attention.sum_k2_proj.weight" in {line.name for line in failed}
+
+
+# ---------------------------------------------------------------- training and sampling
+
+
+def test_the_learning_rate_is_the_same_at_every_step():
+    settings = TrainConfig(None, None, learning_rate=3e-3, warmup_steps=7, final_learning_rate=0.1)
+    ours = [float(learning_rate(step, settings, 40)) for step in range(40)]
+    theirs = [torch_train.learning_rate(step, 3e-3, 7, 40, 0.1) for step in range(40)]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", MASK_RULES)
+def test_twenty_optimizer_steps_stay_together(rule):
+    """Two micro batches with unlike numbers of targets a step, warm-up, cosine, decay and clipping: losses, gradient norms and every
+    parameter's whole update stay as close to fp64 as PyTorch's in fp32 do."""
+    config = replace(CONFIG, width=64, mask_rule=MASK_RULES[rule])
+    weights = magnified(config, scale=1.5)
+    settings = TrainConfig(None, None, learning_rate=1e-3, warmup_steps=4, clip_norm=4.5)
+    steps = [[batch_of([[random_song(3 * i), random_song(3 * i + 1)]], 320), batch_of([[random_song(3 * i + 2)]], 320)] for i in range(4)]
+
+    graph, _ = abstract_model(config)
+    rate = lambda step: learning_rate(step, settings, 20)  # noqa: E731
+    tx = optimizer(settings, rate)
+    parameters = jax.tree.map(jnp.asarray, from_v121(weights, config.mask_rule)[1])
+    state = TrainState(parameters, tx.init(parameters), jnp.zeros((), jnp.int32))
+    step = jax.jit(lambda s, b: train_step(s, b, graph=graph, tx=tx, rate=rate, seed=0, max_spans=SLOTS, compute=FP32))
+    ours = []
+    for number in range(20):
+        state, measured = step(state, stack_rows(steps[number % 4]))
+        ours.append((float(measured.loss), float(measured.gradient_norm)))
+    updates = {name: value - weights[name] for name, value in to_v121(state.parameters).items() if name in weights}
+
+    truth, fp32 = (trained(torch_model(weights, config).to(dtype), settings, steps) for dtype in (torch.float64, torch.float32))
+    error = lambda x, y: float(np.abs(x - y).max() / np.abs(y).max())  # noqa: E731
+    losses, norms = np.array(truth[0]).T
+    assert losses[-1] < 0.9 * losses[0] and norms.max() > settings.clip_norm > norms.min()
+    for got, rounded, exact in zip(np.array(ours).T, np.array(fp32[0]).T, (losses, norms), strict=True):
+        assert error(got, exact) <= BUDGET * error(rounded, exact)
+    # What nothing depends on, the last layer's way out of the summaries, PyTorch's AdamW leaves alone, while in optax it decays.
+    learned = {name: update for name, update in truth[1].items() if update.any()}
+    assert len(truth[1]) - len(learned) == 7
+    worst = max(error(fp32[1][name], update) for name, update in learned.items())
+    for name, update in learned.items():
+        assert error(updates[name], update) <= BUDGET * worst, name
+
+
+def trained(model, settings: TrainConfig, steps: list) -> tuple[list, dict[str, np.ndarray]]:
+    """((loss, gradient norm) of 20 steps, update of every parameter by name)."""
+    model.train()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    adamw = torch_train.optimizer(model, settings.learning_rate, (settings.beta1, settings.beta2), settings.weight_decay)
+    curve = []
+    for number in range(20):
+        rows = [Rows.of(micro._asdict()) for micro in steps[number % 4]]
+        rate = torch_train.learning_rate(number, settings.learning_rate, settings.warmup_steps, 20, settings.final_learning_rate)
+        curve.append(torch_train.step(model, adamw, rows, SLOTS, rate, settings.clip_norm))
+    return curve, {name: (parameter.detach() - before[name]).numpy() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize(("rule", "seed"), [("span", 1), ("v121", 0)])
+def test_greedy_continuation_takes_the_same_tokens(rule, seed):
+    """Weights that say more than one token for ever, and no more bars than the sampler has room for."""
+    config = replace(CONFIG, width=64, max_bars=64, mask_rule=MASK_RULES[rule])
+    weights = magnified(config, seed, scale=12.0)
+    (song,) = generate(jax_model(weights, config), SampleConfig(temperature=0, top_p=1, max_length=60), FP32)
+    reference = torch_model(weights, config)
+    ids = [vocab.BOS]
+    while len(ids) < len(song.ids):
+        rows = Rows.of(batch_of([[fields.compute(np.array(ids))]], len(ids))._asdict())
+        with torch.no_grad():
+            logits = reference(rows, SLOTS).logits[0, -1]
+        logits[[vocab.PAD, vocab.BOS, vocab.MASK, vocab.UNK]] = -torch.inf
+        ids.append(int(logits.argmax()))
+    assert ids == song.ids.tolist()
+    assert len(set(ids)) > 8 and fields.compute(song.ids).span.max() > 2
+
+
+@pytest.mark.parametrize("rule", MASK_RULES)
+def test_in_bf16_jax_is_as_near_to_the_truth_as_pytorch(batch, rule):
+    config = replace(MODEL_SIZES["tiny"], mask_rule=MASK_RULES[rule], max_bars=32, dropout=0.0)
+    weights, rows, real = magnified(config), Rows.of(batch._asdict()), batch.document > 0
+    compute = ComputeConfig(attention="xla", precision="bf16", remat="none")
+    ours = jax.jit(lambda rows: jax_model(weights, config)(rows, max_spans=SLOTS, compute=compute, dropout_key=None))(batch)
+    with torch.no_grad():
+        truth = torch_model(weights, config).double()(rows, SLOTS).logits.numpy()
+        with torch.autocast("cpu", torch.bfloat16):
+            theirs = torch_model(weights, config)(rows, SLOTS).logits.numpy()
+    assert ours.dtype == theirs.dtype == np.float32
+    error = lambda x: float(np.sqrt(((np.asarray(x, np.float64) - truth)[real] ** 2).mean()))  # noqa: E731
+    assert error(theirs) < error(ours) <= 2 * error(theirs)  # its residual streams are bf16 too, PyTorch's are fp32
+
+
+def test_a_step_in_bf16_keeps_parameters_and_loss_in_fp32(batch):
+    weights = magnified(replace(CONFIG, width=64), scale=1.0)
+    model = torch_model(weights, replace(CONFIG, width=64))
+    rows = Rows.of(batch._asdict())
+    adamw = torch_train.optimizer(model, 1e-3, (0.9, 0.95), 0.1)
+    rough, _ = torch_train.step(model, adamw, [rows], SLOTS, 1e-3, 1.0, dtype=torch.bfloat16)
+    summed, targets = torch_train.loss(torch_model(weights, replace(CONFIG, width=64))(rows, SLOTS).logits, rows)
+    exact = float((summed / targets).detach())
+    assert rough != exact and rough == pytest.approx(exact, rel=1e-3)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
