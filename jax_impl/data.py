@@ -1,6 +1,9 @@
 """The loader: batches of packed rows, in an order that is a pure function of (dataset, config), from any position on."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 import grain
 import numpy as np
@@ -46,6 +49,17 @@ class BatchSource:
         return self.plan.row(epoch, number - self._first_rows[epoch])
 
 
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the end. Workers that are started meanwhile never get it: a terminal sends it to them too, but training, which
+    handles it, still needs them to finish its step."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Loader:
     """Iterator of Batch [B, T] of numpy arrays. Its position is the number of batches taken, whatever the number of workers.
 
@@ -71,7 +85,8 @@ class Loader:
             self._batches.close()
 
     def __next__(self) -> Batch:
-        batch = next(self._batches)
+        with _ctrl_c_held_back():
+            batch = next(self._batches)
         self._position += 1
         return batch
 
@@ -87,16 +102,12 @@ class Loader:
         threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
         iterated = batches.to_iter_dataset(threads)
         if workers:
+            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
             if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)
-            iterated = iterated.mp_prefetch(options, worker_init_fn=_leave_ctrl_c_to_training)
+            iterated = iterated.mp_prefetch(options)
         self._batches = iter(iterated)
-
-
-def _leave_ctrl_c_to_training(_worker: int, _workers: int) -> None:
-    """A terminal sends Ctrl-C to the workers too; training still needs them to finish its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def loader(dataset: Dataset, config: DataConfig, split: Split) -> Loader:

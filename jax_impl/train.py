@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -74,47 +74,51 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
     total_steps = count_steps(config, dataset, data_config)
     make_writable(config.output_dir)
     compute = device.compute_config(config)
-    checkpoints = Checkpoints(config.output_dir, config.keep_last)
-    first_step = checkpoints.latest() or 0
-    record = checkpoints.record(first_step) if first_step else None
-    if record:
-        check_agreement(record, config, model, total_steps, dataset)
-    if first_step == total_steps:
-        print(f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose another --output-dir")
-        return Result(first_step, total_steps, signal=None)
+    with ExitStack() as opened:  # closes everything again, last first, however this ends
+        checkpoints = opened.enter_context(Checkpoints(config.output_dir, config.keep_last))
+        first_step = checkpoints.latest() or 0
+        record = checkpoints.record(first_step) if first_step else None
+        if record:
+            check_agreement(record, config, model, total_steps, dataset)
+        if first_step == total_steps:
+            print(f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose another --output-dir")
+            return Result(first_step, total_steps, signal=None)
 
-    # ------------------------------------------------------------ data, model, optimizer
-    rows = data.loader(dataset, data_config, "train")
-    if record:
-        rows.set_state(record.data)
-    validation = validation_batches(config, dataset, data_config)
-    guesses = {"uniform": UNIFORM_LOSS, "unigram": unigram_loss(dataset["train"].token_counts(), validation)}
+        metrics = opened.enter_context(closing(Metrics(config, first_step)))
 
-    graph, abstract = abstract_model(model)
-    rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
-    tx = optimizer(config, rate)
-    initialize = functools.partial(initial_state, model, tx, config.seed)
-    abstract_state = on_default_device(jax.eval_shape(initialize))
-    state = checkpoints.restore(first_step, abstract_state) if record else jax.jit(initialize)()
+        # ------------------------------------------------------------ data, model, optimizer
+        rows = opened.enter_context(data.loader(dataset, data_config, "train"))
+        if record:
+            rows.set_state(record.data)
+        validation = validation_batches(config, dataset, data_config)
+        guesses = {"uniform": UNIFORM_LOSS, "unigram": unigram_loss(dataset["train"].token_counts(), validation)}
 
-    # ------------------------------------------------------------ the two programs
-    programs = dict(graph=graph, max_spans=config.row_spans, compute=compute)
-    step_fn = jax.jit(functools.partial(train_step, tx=tx, rate=rate, seed=config.seed, **programs), donate_argnames="state")
-    step_fn = step_fn.lower(abstract_state, abstract_batches(config)).compile()
-    validate_fn = jax.jit(functools.partial(validation_step, **programs))
+        graph, abstract = abstract_model(model)
+        rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
+        tx = optimizer(config, rate)
+        initialize = functools.partial(initial_state, model, tx, config.seed)
+        abstract_state = on_default_device(jax.eval_shape(initialize))
+        state = checkpoints.restore(first_step, abstract_state) if record else jax.jit(initialize)()
 
-    # ------------------------------------------------------------ the loop
-    peak = device.peak_flops(compute)
-    needed_flops = flops.per_token(model, validation[:4], config.row_spans)
-    millions = sum(leaf.size for leaf in jax.tree.leaves(abstract)) / 1e6
-    print(f"device: {device.describe(compute)}")
-    print(f"model: {millions:.1f} M parameters; steps {first_step + 1} to {total_steps}, {needed_flops / 1e6:.0f} MFLOPs per token")
+        # ------------------------------------------------------------ the two programs
+        programs = dict(graph=graph, max_spans=config.row_spans, compute=compute)
+        step_fn = jax.jit(functools.partial(train_step, tx=tx, rate=rate, seed=config.seed, **programs), donate_argnames="state")
+        step_fn = step_fn.lower(abstract_state, abstract_batches(config)).compile()
+        validate_fn = jax.jit(functools.partial(validation_step, **programs))
 
-    metrics = Metrics(config, first_step)
-    progress = Progress(config, metrics, range(first_step + 1, total_steps + 1), record.window if record else {}, needed_flops, peak)
-    in_flight: deque[tuple[int, Measured]] = deque()
-    with Stop() as stop, rows, checkpoints, closing(metrics), closing(progress):
-        for step in range(first_step + 1, total_steps + 1):
+        # ------------------------------------------------------------ the loop
+        peak = device.peak_flops(compute)
+        needed_flops = flops.per_token(model, validation[:4], config.row_spans)
+        millions = sum(leaf.size for leaf in jax.tree.leaves(abstract)) / 1e6
+        print(f"device: {device.describe(compute)}")
+        print(f"model: {millions:.1f} M parameters; steps {first_step + 1} to {total_steps}, {needed_flops / 1e6:.0f} MFLOPs per token")
+
+        carried = record.window if record else {}
+        steps = range(first_step + 1, total_steps + 1)
+        progress = opened.enter_context(closing(Progress(config, metrics, steps, carried, needed_flops, peak)))
+        stop = opened.enter_context(Stop())
+        in_flight: deque[tuple[int, Measured]] = deque()
+        for step in steps:
             with progress.waiting():
                 batches = stack([next(rows) for _ in range(config.gradient_accumulation_steps)])
             state, measured = step_fn(state, batches)
@@ -151,9 +155,9 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
                 break
         checkpoints.finish()
 
-    if stopping:
-        print(f"stopped by {signal.Signals(stop.signal).name} after step {step}, saved; the same command goes on from here")
-    return Result(step, total_steps, stop.signal if stopping else None)
+        if stopping:
+            print(f"stopped by {signal.Signals(stop.signal).name} after step {step}, saved; the same command goes on from here")
+        return Result(step, total_steps, stop.signal if stopping else None)
 
 
 # ---------------------------------------------------------------- what can be wrong
@@ -213,8 +217,8 @@ def abstract_batches(config: TrainConfig) -> Batch:
 
 def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataConfig) -> list[Batch]:
     """The same ones at every validation, [B, T] each, kept in memory."""
-    rows = data.loader(dataset, dataclasses.replace(data_config, num_workers=0), "validation")
-    return list(itertools.islice(rows, config.validation_batches))
+    with data.loader(dataset, dataclasses.replace(data_config, num_workers=0), "validation") as rows:
+        return list(itertools.islice(rows, config.validation_batches))
 
 
 def unigram_loss(counts: np.ndarray, batches: Sequence[Batch]) -> float:

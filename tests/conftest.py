@@ -19,9 +19,8 @@ def songs(tmp_path_factory) -> list[Path]:
     files = sorted(path for path in SONGS.rglob("*.mid"))
     if files:
         return files
-    from tokenizer.composer import compose
-
     from tokenizer import midi
+    from tokenizer.composer import compose
 
     folder = tmp_path_factory.mktemp("songs")
     for seed in range(20):

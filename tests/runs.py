@@ -1,23 +1,27 @@
-"""A model, dataset and run small enough to train in a test. As a program it trains them: python tests/runs.py DATA_DIR OUTPUT_DIR."""
+"""A model, dataset and run small enough to train in a test.
+
+As a program it trains them, slowly enough to be killed on the way: python tests/runs.py DATA_DIR OUTPUT_DIR."""
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import jax
 from rows import random_song
 
 from configs import ModelConfig, PrepareConfig, TrainConfig
+from jax_impl.progress import Progress
 from jax_impl.train import train
 from tokenizer.dataset import to_row, write_manifest, write_shard
 
 MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32)
 
 
-def write_dataset(folder: Path, songs: int = 40) -> Path:
-    """A dataset of random songs; every eighth is for validation."""
+def write_dataset(folder: Path, songs: int = 40, bars: int = 3) -> Path:
+    """A dataset of random songs; every eighth is for validation. Their first bar has four tracks, the others fewer."""
     folder.mkdir(parents=True)
-    rows = [to_row(random_song(seed), f"{seed}.mid") for seed in range(songs)]
+    rows = [to_row(random_song(seed, bars), f"{seed}.mid") for seed in range(songs)]
     splits = {
         "train": [write_shard(folder, "train-00000.arrow", [row for i, row in enumerate(rows) if i % 8])],
         "validation": [write_shard(folder, "validation-00000.arrow", rows[::8])],
@@ -42,5 +46,6 @@ def use_compilation_cache(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    result = train(config(Path(sys.argv[1]), Path(sys.argv[2])), MODEL)
-    sys.exit(128 + result.signal if result.signal else 0)
+    handle = Progress.step
+    Progress.step = lambda *arguments: (handle(*arguments), time.sleep(0.3))
+    train(config(Path(sys.argv[1]), Path(sys.argv[2])), MODEL)

@@ -96,7 +96,7 @@ def test_smpte_time_keeps_its_seconds(tmp_path, frames, per_second):
 def test_tempo_and_signature_maps_come_whole_and_impossible_entries_are_ignored(tmp_path):
     tempo = lambda us: b"\xff\x51\x03" + us.to_bytes(3, "big")  # noqa: E731
     signature = lambda n, d: b"\xff\x58\x04" + bytes((n, d, 24, 8))  # noqa: E731
-    one = b"\x00" + tempo(400_000) + b"\x40" + tempo(0) + b"\x00" + tempo(600_000) + END
+    one = b"\x00" + tempo(400_000) + b"\x40" + tempo(600_000) + b"\x10" + tempo(0) + END
     other = b"\x00" + signature(3, 2) + b"\x40" + signature(0, 2) + b"\x40" + signature(7, 3) + END
     score = midi.read(file(tmp_path, one, other))
     assert score.tempos == (Tempo(0, 400_000), Tempo(64, 600_000))

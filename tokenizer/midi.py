@@ -84,7 +84,7 @@ def _division(path: Path, division: int) -> tuple[int, int, int | None]:
     if division > 0:
         return division, 1, None
     frames, ticks_per_frame = -(division >> 8), division & 0xFF
-    if division == 0 or ticks_per_frame == 0 or frames not in (24, 25, 29, 30):
+    if ticks_per_frame == 0 or frames not in (24, 25, 29, 30):
         raise MidiError(f"{path}: time division {division} is impossible")
     if frames == 29:  # 30000 / 1001 frames a second
         return 30 * ticks_per_frame, 2, 500_500
