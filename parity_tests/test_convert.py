@@ -1,0 +1,90 @@
+"""Weights travel both ways, and files that are not what they should be are refused in one line, with nothing written."""
+
+import argparse
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs import MASK_RULES, InputError, ModelConfig
+from jax_impl.checkpoint import load_model
+from parity_tests.convert import export_torch, import_torch
+from parity_tests.pairs import jax_weights, magnified, torch_model
+from torch_ref import checkpoint as torch_file
+
+CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16, mask_rule=MASK_RULES["v121"])
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return magnified(CONFIG)
+
+
+def saved(path: Path, weights, **changes) -> Path:
+    content = {"model_state_dict": {name: torch.tensor(value) for name, value in weights.items()}, "args": {"num_heads": 1}, "epoch": 3}
+    torch.save(content | changes, path)
+    return path
+
+
+@pytest.mark.parametrize("args", [{"num_heads": 1}, argparse.Namespace(num_heads=1, lr=1e-4)], ids=["dict", "namespace"])
+def test_a_checkpoint_of_v121_becomes_a_run_with_the_same_weights(weights, tmp_path, args):
+    config = import_torch(saved(tmp_path / "best.pt", weights, args=args), tmp_path / "run", "v121")
+    assert (config.layers, config.width, config.ffn, config.max_bars) == (2, 64, 96, 16)
+    model, record = load_model(tmp_path / "run", "best")
+    assert model.config.mask_rule == MASK_RULES["v121"] and record.step == 0
+    for name, value in jax_weights(model).items():
+        np.testing.assert_array_equal(value, weights[name], err_msg=name)
+
+
+def test_there_and_back_is_the_same_file(weights, tmp_path):
+    import_torch(saved(tmp_path / "best.pt", weights), tmp_path / "run", "span")
+    export_torch(tmp_path / "run", tmp_path / "again.pt")
+    again, args = torch_file.read(tmp_path / "again.pt")
+    assert args["num_heads"] == 1
+    assert again.keys() == weights.keys()
+    for name, value in again.items():
+        np.testing.assert_array_equal(value, weights[name], err_msg=name)
+    torch_model(again, CONFIG)  # strict: every name is one of torch_ref's
+
+
+def test_names_of_compiled_and_distributed_models_are_understood(weights, tmp_path):
+    wrapped = {f"_orig_mod.module.{name}": value for name, value in weights.items()}
+    assert torch_file.read(saved(tmp_path / "best.pt", wrapped))[0].keys() == weights.keys()
+
+
+class Command:
+    def __reduce__(self):
+        return (print, ("code from the file ran",))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path, w: None, "no such file"),
+        (lambda path, w: path.write_bytes(b"text"), "best.pt"),
+        (lambda path, w: path.write_bytes(saved(path, w).read_bytes()[:2000]), "best.pt"),
+        (lambda path, w: path.write_bytes(pickle.dumps(Command())), "refused"),
+        (lambda path, w: saved(path, w, extra=Command()), "refused"),
+        (lambda path, w: torch.save({"weights": 1}, path), "model_state_dict"),
+        (lambda path, w: saved(path, {k: v for k, v in w.items() if k != "output_norm.bias"}), r"output_norm\.bias is missing"),
+        (lambda path, w: saved(path, w | {"extra.weight": np.zeros(2)}), r"extra\.weight"),
+        (lambda path, w: saved(path, w, args={"num_heads": 4}), "16 wide"),
+        (lambda path, w: saved(path, w | {"output_norm.bias": np.zeros(3)}), r"output_norm\.bias: shape"),
+    ],
+    ids=["missing", "text", "truncated", "pickle", "hidden code", "no weights", "missing key", "unknown key", "head width", "shape"],
+)
+def test_other_files_are_refused_and_nothing_is_written(weights, tmp_path, capsys, make, reason):
+    make(tmp_path / "best.pt", weights)
+    with pytest.raises(InputError, match=reason) as caught:
+        import_torch(tmp_path / "best.pt", tmp_path / "run", "v121")
+    assert "best.pt" in str(caught.value)
+    assert "code from the file ran" not in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_run_is_not_overwritten(weights, tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(InputError, match="exists already"):
+        import_torch(saved(tmp_path / "best.pt", weights), tmp_path / "run", "v121")
