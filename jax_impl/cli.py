@@ -52,6 +52,23 @@ def prepare(paths: Positional[FoldersAndOut], config: Annotated[PrepareConfig, a
 
 
 @app.command
+def merge(paths: Positional[Annotated[tuple[Path, ...], arg(metavar="DATASET... OUT", help_behavior_hint="")]], workers: int = 0) -> int:
+    """Join datasets that were prepared alike, such as all the shards that several machines made of one collection.
+
+    Args:
+        paths: datasets, then the folder of the new one.
+        workers: processes (0: one per core).
+    """
+    from tokenizer import gather, prepare
+
+    if len(paths) < 2:
+        raise InputError("name at least one dataset, then the folder of the dataset to make")
+    *datasets, out = paths
+    print(prepare.summary(out, gather.merge(datasets, out, workers)))
+    return 0
+
+
+@app.command
 def check(files: Positional[Files]) -> int:
     """Do these MIDI files survive the tokenizer exactly? Exit status 1 if one does not.
 
