@@ -25,7 +25,8 @@ from tokenizer.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 DRUM_CHANNEL = 9  # counted from 0
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 DEFAULT_TEMPO = 500_000  # microseconds per beat
-LARGEST_FILE = 4 << 20  # bytes; a million notes, and about four seconds
+LARGEST_FILE = 2 << 20  # bytes; half a million notes, and about two seconds
+MOST_PARTS = 1000  # a MIDI track playing on a channel is one
 LAST_TICK = 1 << 40  # a time beyond this is damage, not music
 NOTE_RANGES = (("onset_ticks", 0, LAST_TICK), ("duration_ticks", 0, LAST_TICK), ("pitch", 0, 127), ("velocity", 1, 127))
 
@@ -78,6 +79,8 @@ def _parse(raw: bytes) -> Score:
         raise midi_events.MidiDamage(f"MIDI type {kind} does not exist")
     ticks_per_beat, scale, smpte_tempo = _division(division)
     heard = midi_events.listen(raw, midi_events.tracks_of(raw, count, start), scale, one_after_another=kind == 2)
+    if len(heard.notes) > MOST_PARTS:
+        raise midi_events.MidiDamage(f"{len(heard.notes)} tracks that play, more than {MOST_PARTS}; the file is damaged")
     if heard.last_tick > LAST_TICK:
         raise midi_events.MidiDamage(f"an event lies at tick {heard.last_tick}; the file is damaged")
     tempos = {0: smpte_tempo} if smpte_tempo else {0: DEFAULT_TEMPO} | heard.tempos
