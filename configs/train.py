@@ -8,7 +8,7 @@ from configs.errors import InputError
 from configs.model import ModelSize
 
 Precision = Literal["auto", "fp32", "bf16"]
-AttentionChoice = Literal["auto", "reference", "xla"]
+AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 Remat = Literal["none", "layer"]
 
 TOKENS_PER_SPAN = 8  # max_spans 0: a row has room for one summary per so many tokens (real songs have one per 14)
@@ -38,7 +38,7 @@ class TrainConfig:
     dropout: float = 0.1  # on the input and on both branches of each layer
     seed: int = 0  # of the weights, the dropout, the order of songs and their crops
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
-    attention: AttentionChoice = "auto"  # implementation (auto: the best one for the device)
+    attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
     remat: Remat = "layer"  # keep only each layer's input for the backward pass, or everything
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps

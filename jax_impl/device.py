@@ -2,7 +2,7 @@
 
 import jax
 
-from configs import ComputeConfig, TrainConfig
+from configs import ComputeConfig, InputError, TrainConfig
 
 # Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for these alone.
 BF16_PEAKS = {
@@ -17,13 +17,25 @@ BF16_PEAKS = {
     "NVIDIA L40S": 362e12,
 }
 
+HOPPER = "9.0"
+WRONG_COMPILERS = range(12080, 12091)  # as cudaRuntimeGetVersion counts
+
 
 def on_gpu() -> bool:
     return jax.default_backend() == "gpu"
 
 
+def on_hopper() -> bool:
+    """The only GPUs that have what our kernels are written with (wgmma, TMA, setmaxnreg): compute capability 9.0."""
+    return on_gpu() and jax.devices()[0].compute_capability == HOPPER
+
+
 def compute_config(config: TrainConfig) -> ComputeConfig:
-    """How to compute a training run here, "auto" resolved."""
+    """How to compute a training run here, "auto" resolved. Raises InputError where the choice cannot work."""
+    if config.attention == "pallas" and not on_hopper():
+        raise InputError(f"--attention pallas needs a Hopper GPU (H100, H200); here is {jax.devices()[0].device_kind}: use --attention auto")
+    if config.attention == "pallas":
+        check_compiler()
     return ComputeConfig(
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
@@ -37,7 +49,19 @@ def sampling_compute() -> ComputeConfig:
 
 
 def best_attention() -> str:
-    return "xla"
+    if not on_hopper():
+        return "xla"
+    check_compiler()
+    return "pallas"
+
+
+def check_compiler() -> None:
+    """Raises InputError for the CUDA releases whose compiler gets kernels like ours wrong (ptxas of 12.8 to 12.9.0)."""
+    from jax._src.lib import cuda_versions  # no public way; exists where a CUDA plugin does
+
+    version = cuda_versions.cuda_runtime_get_version()
+    if version in WRONG_COMPILERS:
+        raise InputError(f"CUDA {version // 1000}.{version % 1000 // 10} miscompiles the kernels: install 12.9.1 or newer, or use --attention xla")
 
 
 def best_precision() -> str:
