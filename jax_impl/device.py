@@ -18,7 +18,6 @@ BF16_PEAKS = {
 }
 
 HOPPER = "9.0"
-WRONG_COMPILERS = range(12080, 12091)  # as cudaRuntimeGetVersion counts
 
 
 def on_gpu() -> bool:
@@ -33,9 +32,8 @@ def on_hopper() -> bool:
 def compute_config(config: TrainConfig) -> ComputeConfig:
     """How to compute a training run here, "auto" resolved. Raises InputError where the choice cannot work."""
     if config.attention == "pallas" and not on_hopper():
-        raise InputError(f"--attention pallas needs a Hopper GPU (H100, H200); here is {jax.devices()[0].device_kind}: use --attention auto")
-    if config.attention == "pallas":
-        check_compiler()
+        here = jax.devices()[0].device_kind
+        raise InputError(f"--attention pallas needs a Hopper GPU (H100, H200), not {here}; use --attention auto")
     return ComputeConfig(
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
@@ -49,19 +47,7 @@ def sampling_compute() -> ComputeConfig:
 
 
 def best_attention() -> str:
-    if not on_hopper():
-        return "xla"
-    check_compiler()
-    return "pallas"
-
-
-def check_compiler() -> None:
-    """Raises InputError for the CUDA releases whose compiler gets kernels like ours wrong (ptxas of 12.8 to 12.9.0)."""
-    from jax._src.lib import cuda_versions  # no public way; exists where a CUDA plugin does
-
-    version = cuda_versions.cuda_runtime_get_version()
-    if version in WRONG_COMPILERS:
-        raise InputError(f"CUDA {version // 1000}.{version % 1000 // 10} miscompiles the kernels: install 12.9.1 or newer, or use --attention xla")
+    return "pallas" if on_hopper() else "xla"
 
 
 def best_precision() -> str:

@@ -43,7 +43,7 @@ def test_both_masks_are_v121s_bit_for_bit(song, batch):
     theirs = np.r_[0:bars, slots : slots + length]
     assert np.array_equal(summarize[:bars, theirs], song["summarize_mask"])
     assert np.array_equal(update[:length, theirs], song["updating_mask"])
-    everything_else = np.ones(keys, bool)
+    everything_else = np.ones(slots + tokens, bool)
     everything_else[theirs] = False
     assert not summarize[:, everything_else].any() and not update[:, everything_else].any()
 

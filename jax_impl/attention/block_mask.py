@@ -29,7 +29,7 @@ class BlockMask(NamedTuple):
     """Who sees whom, for P = ceil(Tq / 128) and R = ceil(Tk / 128) pairs of tiles; the bits past the last query or key are 0.
 
     tiles: uint32[B, 2 P, 2 R, 2, 64].
-    key_blocks: int32[B, P, >= 2 R], blocks of 64 keys per 128 queries, and key_counts: int32[B, P, 2], how many are full, how many not empty.
+    key_blocks: int32[B, P, >= 2 R], blocks of 64 keys per 128 queries; key_counts: int32[B, P, 2], how many are full, how many not empty.
     query_blocks: int32[B, R, >= 2 P] and query_counts: int32[B, R, 2], the same for 128 keys: blocks of 64 queries.
     """
 

@@ -1,5 +1,6 @@
-"""Backward kernels: dq walks the key blocks of 128 queries, dk and dv walk the query blocks of 128 keys. Nothing is added up in global memory,
-so a run is like the next one to the bit.
+"""Backward kernels: dq walks the key blocks of 128 queries, dk and dv walk the query blocks of 128 keys.
+
+Nothing is added up in global memory, so a run is like the next one to the bit.
 
     p = exp2(scores - lse)    dp = do v^T    ds = p (dp - delta), delta = sum(o do)
     dq = ds k / 8             dk = ds^T q / 8             dv = p^T do
