@@ -17,9 +17,7 @@ OTHERS = sorted(set(IMPLEMENTATIONS) - {"reference"})
 ATTENTION = {impl: functools.partial(attention, impl=impl) for impl in IMPLEMENTATIONS} | {"pallas": gpu_interpreter.attention}
 LENGTHS = [(1, 1), (64, 96), (257, 130), (600, 700)]
 INTERPRETED_LENGTHS = [(1, 1), (130, 250)]
-FORWARD_CASES = [
-    (impl, *lengths) for impl in IMPLEMENTATIONS for lengths in (INTERPRETED_LENGTHS if impl == "pallas" else LENGTHS)
-]
+FORWARD_CASES = [(impl, *lengths) for impl in IMPLEMENTATIONS for lengths in (INTERPRETED_LENGTHS if impl == "pallas" else LENGTHS)]
 # Twice what was measured. fp32 products of the Hopper kernels have 16 bits of mantissa, those of a CPU 24.
 FORWARD_TOLERANCE = {"reference": 1.3e-6, "xla": 1.3e-6, "pallas": 1.5e-5}
 GRADIENT_TOLERANCE = {"xla": 1.5e-6, "pallas": 2e-5}
@@ -62,7 +60,7 @@ def test_attention_is_the_masked_softmax_for_any_lengths(impl, num_queries, num_
 @pytest.mark.parametrize(("impl", "num_queries"), [("xla", 96), ("xla", 300), ("pallas", 96)])
 @pytest.mark.timeout(180)
 def test_gradients_agree_with_the_reference_by_name(impl, num_queries):
-    case = random_case(num_queries, 120, heads=2)
+    case = [x[:1] for x in random_case(num_queries, 120, heads=2)]
     for name, got, want in zip("qkv", out_and_gradients(impl, *case)[1:], out_and_gradients("reference", *case)[1:], strict=True):
         np.testing.assert_allclose(got, want, atol=GRADIENT_TOLERANCE[impl], err_msg=f"d{name}")
 

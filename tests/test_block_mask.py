@@ -80,7 +80,10 @@ def test_lists_are_as_drawn():
 
 def test_pack_evaluates_its_predicates_and_pads_with_zeros():
     key_fields = jnp.arange(64)[None] + 1, jnp.arange(40)[None] + 1
-    groups = [(lambda query, key: (key == query) & (query > 0), key_fields[0]), (lambda query, key: (key > 38) & (query == 3), key_fields[1])]
+    groups = [
+        (lambda query, key: (key == query) & (query > 0), key_fields[0]),
+        (lambda query, key: (key > 38) & (query == 3), key_fields[1]),
+    ]
     mask = pack(jnp.arange(3)[None] + 1, groups)
     dense = np.asarray(unpack(mask, 128, 128))[0]
     assert [np.flatnonzero(row).tolist() for row in dense[:3]] == [[0], [1], [2, 64 + 38, 64 + 39]]
