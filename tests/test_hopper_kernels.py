@@ -1,4 +1,4 @@
-"""The Hopper kernels in JAX's GPU interpreter where test_attention.py does not reach: masks of real songs, rings of slots that are used again."""
+"""The Hopper kernels in JAX's GPU interpreter, where test_attention.py does not reach: masks of real songs, slots that are used again."""
 
 import gpu_interpreter
 import jax

@@ -1,4 +1,4 @@
-"""The kernels and the training step, compiled for an H800 without having one: no spilled registers, no hidden memory, our kernels inside."""
+"""The kernels and the training step, compiled for an H800 that is not there: no spilled registers, no hidden memory, our kernels inside."""
 
 import json
 import re
