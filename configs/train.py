@@ -8,7 +8,7 @@ from configs.errors import InputError
 from configs.model import ModelSize
 
 Precision = Literal["auto", "fp32", "bf16"]
-AttentionChoice = Literal["auto", "reference", "xla"]
+AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 Remat = Literal["none", "layer"]
 
 SPANS_PER_TOKEN = 3 / 16  # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
@@ -39,7 +39,7 @@ class TrainConfig:
     seed: int = 0  # of the weights, the dropout, the order of songs, their crops and their augmentation
     augment: bool = False  # vary the key (-5 to +6 semitones), the loudness and the tempo of each training song, anew each epoch
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
-    attention: AttentionChoice = "auto"  # implementation (auto: the best one for the device)
+    attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
     remat: Remat = "layer"  # keep only each layer's input for the backward pass, or everything
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps
