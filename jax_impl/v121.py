@@ -10,6 +10,7 @@ import numpy as np
 
 from configs import InputError, ModelConfig
 from configs.model import HEAD_DIM, MaskRule
+from jax_impl.model import rotary_frequencies
 
 # Ours (path; under "layers" stacked over layers) -> theirs, joined along the output axis.
 TABLE: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -78,8 +79,7 @@ def to_v121(parameters: dict) -> dict[str, np.ndarray]:
             parts = _cut(of_layer, len(names), path)
             weights |= {f"layers.{layer}.{name}": part for name, part in zip(names, parts, strict=True)}
     layers = len(parameters["layers"]["kv2"]["bias"])
-    frequency = 10000.0 ** (-np.arange(0, HEAD_DIM, 2, dtype=np.float64) / HEAD_DIM)
-    weights |= {f"layers.{layer}.attention.rope.inv_freq": frequency.astype(np.float32) for layer in range(layers)}
+    weights |= {f"layers.{layer}.attention.rope.inv_freq": rotary_frequencies() for layer in range(layers)}
     return weights | {name: weights[twin] for name, twin in TIED.items()}
 
 
