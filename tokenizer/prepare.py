@@ -27,8 +27,7 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
     its reason, and the rest goes on. Raises InputError, leaving no trace of `out`, where nothing can be made.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists already; name a new folder, or remove it first")
+    check_free(out)
     files = find_midi(folders)
     if not files:
         raise InputError(f"no .mid or .midi file in {', '.join(map(str, folders))}")
@@ -38,12 +37,24 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
             songs.append(result)
         else:
             rejected.append({"source": source, "reason": result})
+    if not songs:
+        rejected.sort(key=lambda entry: entry["source"])
+        raise InputError(f"none of the {len(files)} files can be used; the first: {rejected[0]['source']}: {rejected[0]['reason']}")
+    return write_dataset(out, songs, rejected, config, config)
+
+
+def check_free(out: Path) -> None:
+    """Raises InputError where something is already."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists already; name a new folder, or remove it first")
+
+
+def write_dataset(out: Path, songs: list[StoredSong], rejected: list[dict], config: PrepareConfig, record: object) -> dict:
+    """The dataset `out` of these songs without their duplicates, split by content; prints a summary and returns the manifest, which
+    keeps `record` (a dataclass) as the config that made it. Raises InputError, leaving no trace of `out`."""
     songs, duplicates = _without_duplicates(songs)
     rejected = sorted(rejected + duplicates, key=lambda entry: entry["source"])
-    if not songs:
-        raise InputError(f"none of the {len(files)} files can be used; the first: {rejected[0]['source']}: {rejected[0]['reason']}")
-    splits = _split(songs, config.validation_fraction)
-    manifest = _write(out, splits, rejected, config)
+    manifest = _write(out, _split(songs, config.validation_fraction), rejected, config.songs_per_shard, record)
     print(summary(out, manifest))
     return manifest
 
@@ -117,10 +128,9 @@ def _split(songs: list[StoredSong], validation_fraction: float) -> dict[str, lis
     return {"train": songs[chosen:], "validation": songs[:chosen]}
 
 
-def _write(out: Path, splits: dict[str, list[StoredSong]], rejected: list[dict], config: PrepareConfig) -> dict:
+def _write(out: Path, splits: dict[str, list[StoredSong]], rejected: list[dict], size: int, record: object) -> dict:
     """Everything into a folder beside `out`, which then takes its name."""
     temporary = out.with_name(f".{out.name}.tmp{os.getpid()}")
-    size = config.songs_per_shard
     try:
         temporary.mkdir(parents=True)
         shards = {
@@ -130,7 +140,7 @@ def _write(out: Path, splits: dict[str, list[StoredSong]], rejected: list[dict],
             ]
             for split, songs in splits.items()
         }
-        manifest = write_manifest(temporary, shards, rejected, config, TOKENIZER_VERSION)
+        manifest = write_manifest(temporary, shards, rejected, record, TOKENIZER_VERSION)
         if out.is_dir():
             out.rmdir()  # it is empty
         os.replace(temporary, out)
