@@ -11,6 +11,7 @@ import numpy as np
 from configs import InputError, ModelConfig
 from configs.model import HEAD_DIM, MaskRule
 from jax_impl.model import rotary_frequencies
+from tokenizer import vocabulary as vocab
 
 # Ours (path; under "layers" stacked over layers) -> theirs, joined along the output axis.
 TABLE: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -106,6 +107,11 @@ def _config(weights: dict[str, np.ndarray], rule: MaskRule) -> ModelConfig:
     for name in ("token_embedding.weight", "summary_embedding.embedding.weight", "layers.0.reg_ffn_gate.weight"):
         if name not in weights or weights[name].ndim != 2:
             raise WeightsError(f"the weight {name} is missing or no matrix")
+    if weights["token_embedding.weight"].shape[0] != vocab.SIZE:
+        tokens = weights["token_embedding.weight"].shape[0]
+        raise WeightsError(f"token_embedding.weight has {tokens} tokens, the vocabulary of v1.2.1 and of this program {vocab.SIZE}")
+    if weights["token_embedding.weight"].shape[1] % HEAD_DIM:
+        raise WeightsError(f"the width {weights['token_embedding.weight'].shape[1]} is no multiple of this program's head width {HEAD_DIM}")
     inv_freq = weights.get("layers.0.attention.rope.inv_freq")
     if inv_freq is not None and 2 * len(inv_freq) != HEAD_DIM:
         raise WeightsError(f"heads are {2 * len(inv_freq)} wide; this program's are {HEAD_DIM}")

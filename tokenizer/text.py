@@ -133,13 +133,13 @@ def write(content: str, path: Path) -> None:
 def from_text(content: str, name: str = "text") -> Score:
     """The song that text in either form says. Times on the grid become ticks of the header's beat, or of the least multiple of it that
     has whole positions. Raises TextError; `name` stands in its message for the file."""
-    parser, number = _Parser(), 0
+    parser = _Parser()
     try:
-        for number, line in enumerate(content.splitlines(), start=1):
+        for line in content.splitlines():
             parser.take(line.strip())
         parser.check_last_note()
     except ValueError as error:
-        raise TextError(f"{name}, line {number}: {error}") from error
+        raise TextError(f"{name}, line {parser.line}: {error}") from error
     if not parser.beat:
         raise TextError(f"{name}: no song in HID text (its first line begins with H)")
     if len(parser.tracks) != parser.n_tracks:
@@ -156,6 +156,7 @@ UNSAID = -1  # bar, position, length or velocity that a track has not said yet
 class _Parser:
     """take() every line, then score(). Times stay as written until then: in positions, or in ticks."""
 
+    line: int = 0
     n_tracks: int = 0
     beat: int = 0  # ticks; 0 before the header
     bar: int | None = None  # ticks; None on the grid
@@ -166,6 +167,7 @@ class _Parser:
 
     def take(self, line: str) -> None:
         """Raises ValueError saying what is wrong with the line."""
+        self.line += 1
         if not line or (self.beat and line.startswith("CHORDS")):
             return
         if not self.beat:
