@@ -152,13 +152,16 @@ def arrow_batches(folder: Path) -> Iterator[list[V121Song]]:
                 if missing:
                     raise V121Error(f"{path}: no column {missing[0]}; there are {', '.join(reader.schema.names)}")
                 for batch in reader:
-                    columns = [batch.column(name) for name in COLUMNS]
-                    rows = zip(*([row.values for row in column] for column in columns), strict=True)
-                    songs = [[np.asarray(values) for values in row] for row in rows]
-                    yield [V121Song.of(f"{path.name}#{number + i}", *song) for i, song in enumerate(songs)]
+                    rows = zip(*(batch.column(name) for name in COLUMNS), strict=True)
+                    yield [V121Song.of(f"{path.name}#{number + i}", *map(_array, row)) for i, row in enumerate(rows)]
                     number += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise V121Error(f"{path}: cannot be read ({error})") from error
+
+
+def _array(value: pa.Scalar) -> np.ndarray:
+    """What is no list becomes what V121Song.of refuses."""
+    return np.asarray(value.values if isinstance(value, pa.ListScalar) and value.is_valid else value.as_py())
 
 
 def _json(path: Path, key: str) -> list:
