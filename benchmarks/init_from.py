@@ -27,7 +27,7 @@ from tokenizer.composer import compose
 from tokenizer.dataset import Dataset
 from tokenizer.prepare import prepare
 
-SONGS, FIRST_STEPS, STEPS = 100, 300, 200
+SONGS, FIRST_STEPS, STEPS = 100, 200, 100
 
 
 def main() -> None:
@@ -48,8 +48,8 @@ def main() -> None:
             "steps under v121": FIRST_STEPS,
             "imported, rule v121": round(at_first["v121"], 3),
             "imported, rule span, untrained": round(at_first["span"], 3),
-            "continued under span": run(continued),
-            "from nothing under span": run(flags(output_dir=work / "scratch", steps=STEPS)),
+            "continued under span, by step": run(continued),
+            "from nothing under span, by step": run(flags(output_dir=work / "scratch", steps=STEPS)),
         }
     write_report("init_from", results)
 
@@ -58,7 +58,7 @@ def run(config: TrainConfig) -> dict[int, float]:
     """Validation losses by step."""
     train.train(config, train.model_config(config))
     lines = metrics.read(config.output_dir / metrics.FILE)
-    return {line["step"]: round(line["validation_loss"], 3) for line in lines if "validation_loss" in line}
+    return {line["step"]: round(line["loss"], 3) for line in lines if line["kind"] == "validation"}
 
 
 def loss_of(run_dir: Path, rule: str, config: TrainConfig) -> float:
