@@ -4,7 +4,7 @@
 
 A model of size tiny is trained under rule v121 on composed songs, goes through a PyTorch file as a checkpoint of v1.2.1 does, and is
 trained on under rule span; beside it one that starts from nothing, with the same flags. Losses are of the validation songs, in nats per
-token; "v121" is not causal, so its own loss counts less than it seems. Takes about five minutes on two cores. Writes
+token; "v121" is not causal, so its own loss counts less than it seems. Takes about two minutes on two idle cores. Writes
 benchmarks/results/init_from.json.
 """
 
@@ -27,7 +27,7 @@ from tokenizer.composer import compose
 from tokenizer.dataset import Dataset
 from tokenizer.prepare import prepare
 
-SONGS, FIRST_STEPS, STEPS = 100, 200, 100
+SONGS, FIRST_STEPS, STEPS = 60, 150, 75
 
 
 def main() -> None:
