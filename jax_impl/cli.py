@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before the verb that needs it: --help, prepare, check and decode never load jax."""
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from configs import InputError, PrepareConfig, SampleConfig, TrainConfig
+from jax_impl import cli_v121
 
 app = tyro.extras.SubcommandApp()
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
@@ -174,12 +176,18 @@ def generate(run: Positional[Path], out: Output, config: Annotated[SampleConfig,
     return 0
 
 
+cli_v121.register(app)
+
+
 def main() -> None:
     try:
         status = app.cli(prog="hid-museformer", description=DESCRIPTION)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

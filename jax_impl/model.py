@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from configs import ComputeConfig, ModelConfig
@@ -197,10 +198,14 @@ def concat(summary: jax.Array, regular: jax.Array) -> jax.Array:
     return jnp.concatenate([summary, regular], axis=2)
 
 
+def rotary_frequencies() -> np.ndarray:
+    """float32[H/2] radians per position: v1.2.1's to the bit, since a last bit is 5e-4 radians at position 8192."""
+    return (1 / (ROPE_BASE ** (np.arange(0, HEAD_DIM, 2) / HEAD_DIM)).astype(np.float32)).astype(np.float32)
+
+
 def rotation(position: jax.Array, dtype) -> tuple[jax.Array, jax.Array]:
     """cos and sin [B, 1, length, H/2] of rotary positions int32[B, length] (Su et al., RoFormer); angles in fp32."""
-    frequency = ROPE_BASE ** (-jnp.arange(0, HEAD_DIM, 2, dtype=jnp.float32) / HEAD_DIM)
-    angle = position[:, None, :, None].astype(jnp.float32) * frequency
+    angle = position[:, None, :, None].astype(jnp.float32) * rotary_frequencies()
     return jnp.cos(angle).astype(dtype), jnp.sin(angle).astype(dtype)
 
 

@@ -20,15 +20,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from flax import nnx
 
 from configs import MASK_RULES, MODEL_SIZES, AugmentConfig, DataConfig, InputError, ModelConfig, TrainConfig
 from jax_impl import data, device, flops, loss_plot
 from jax_impl.batch import Batch
-from jax_impl.checkpoint import CheckpointError, Checkpoints, Record, on_default_device, plain, versions
+from jax_impl.checkpoint import CheckpointError, Checkpoints, Record, load_model, on_default_device, plain, versions
 from jax_impl.metrics import Metrics
 from jax_impl.optimizer import learning_rate, optimizer
 from jax_impl.progress import Progress
-from jax_impl.step import Measured, abstract_model, initial_state, train_step, validation_step
+from jax_impl.step import Measured, TrainState, abstract_model, initial_state, train_step, validation_step
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset import Dataset
 
@@ -39,6 +41,7 @@ UNIFORM_LOSS = math.log(vocab.SIZE)
 # A run that goes on may change these: they do not touch the numbers, or only as another machine would.
 MAY_CHANGE = {"data_dir", "output_dir", "precision", "attention", "remat", "num_workers", "log_every", "validate_every"}
 MAY_CHANGE |= {"validation_batches", "checkpoint_every", "keep_last", "tracker"}
+MAY_CHANGE |= {"init_from"}  # a run that goes on has weights of its own
 MAY_CHANGE |= {"epochs", "steps"}  # what they come to may not
 
 
@@ -52,8 +55,12 @@ class Result:
 
 
 def model_config(config: TrainConfig) -> ModelConfig:
-    """The model that the flags describe."""
-    return dataclasses.replace(MODEL_SIZES[config.model_size], mask_rule=MASK_RULES[config.mask_rule], dropout=config.dropout)
+    """The model that the flags describe. Raises CheckpointError where --init-from names no run."""
+    shape = MODEL_SIZES[config.model_size]
+    if config.init_from:
+        with Checkpoints(config.init_from, keep_last=None) as checkpoints:
+            shape = checkpoints.record(checkpoints.choose("best")).model_config
+    return dataclasses.replace(shape, mask_rule=MASK_RULES[config.mask_rule], dropout=config.dropout)
 
 
 def train(config: TrainConfig, model: ModelConfig) -> Result:
@@ -99,7 +106,10 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         tx = optimizer(config, rate)
         initialize = functools.partial(initial_state, model, tx, config.seed)
         abstract_state = on_default_device(jax.eval_shape(initialize))
-        state = checkpoints.restore(first_step, abstract_state) if record else jax.jit(initialize)()
+        if record:
+            state = checkpoints.restore(first_step, abstract_state)
+        else:
+            state = state_from(config.init_from, model, tx) if config.init_from else jax.jit(initialize)()
 
         # ------------------------------------------------------------ the two programs
         programs = dict(graph=graph, max_spans=config.row_spans, compute=compute)
@@ -200,6 +210,16 @@ def check_agreement(record: Record, config: TrainConfig, model: ModelConfig, tot
             f"{config.output_dir} holds a run of another configuration: {'; '.join(different)}. "
             "Give the values it was started with to continue it, or another --output-dir to start a new run"
         )
+
+
+def state_from(run: Path, model: ModelConfig, tx: optax.GradientTransformation) -> TrainState:
+    """The state before the first step with the weights of another run's best checkpoint; every parameter has the same shape under all mask
+    rules. Raises CheckpointError where the shapes differ."""
+    loaded, record = load_model(run, "best")
+    if dataclasses.replace(loaded.config, mask_rule=model.mask_rule, dropout=model.dropout) != model:
+        raise CheckpointError(f"{run}: a model of another shape ({record.model}); it can start none of {plain(model)}")
+    parameters = nnx.to_pure_dict(nnx.state(loaded))
+    return TrainState(parameters, jax.jit(tx.init)(parameters), jnp.zeros((), jnp.int32))
 
 
 # ---------------------------------------------------------------- batches

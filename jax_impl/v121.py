@@ -10,6 +10,8 @@ import numpy as np
 
 from configs import InputError, ModelConfig
 from configs.model import HEAD_DIM, MaskRule
+from jax_impl.model import rotary_frequencies
+from tokenizer import vocabulary as vocab
 
 # Ours (path; under "layers" stacked over layers) -> theirs, joined along the output axis.
 TABLE: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -78,8 +80,7 @@ def to_v121(parameters: dict) -> dict[str, np.ndarray]:
             parts = _cut(of_layer, len(names), path)
             weights |= {f"layers.{layer}.{name}": part for name, part in zip(names, parts, strict=True)}
     layers = len(parameters["layers"]["kv2"]["bias"])
-    frequency = 10000.0 ** (-np.arange(0, HEAD_DIM, 2, dtype=np.float64) / HEAD_DIM)
-    weights |= {f"layers.{layer}.attention.rope.inv_freq": frequency.astype(np.float32) for layer in range(layers)}
+    weights |= {f"layers.{layer}.attention.rope.inv_freq": rotary_frequencies() for layer in range(layers)}
     return weights | {name: weights[twin] for name, twin in TIED.items()}
 
 
@@ -106,6 +107,11 @@ def _config(weights: dict[str, np.ndarray], rule: MaskRule) -> ModelConfig:
     for name in ("token_embedding.weight", "summary_embedding.embedding.weight", "layers.0.reg_ffn_gate.weight"):
         if name not in weights or weights[name].ndim != 2:
             raise WeightsError(f"the weight {name} is missing or no matrix")
+    if weights["token_embedding.weight"].shape[0] != vocab.SIZE:
+        tokens = weights["token_embedding.weight"].shape[0]
+        raise WeightsError(f"token_embedding.weight has {tokens} tokens, the vocabulary of v1.2.1 and of this program {vocab.SIZE}")
+    if weights["token_embedding.weight"].shape[1] % HEAD_DIM:
+        raise WeightsError(f"the width {weights['token_embedding.weight'].shape[1]} is no multiple of this program's head width {HEAD_DIM}")
     inv_freq = weights.get("layers.0.attention.rope.inv_freq")
     if inv_freq is not None and 2 * len(inv_freq) != HEAD_DIM:
         raise WeightsError(f"heads are {2 * len(inv_freq)} wide; this program's are {HEAD_DIM}")

@@ -1,13 +1,14 @@
 """Checkpoints both ways: v1.2.1's PyTorch files and this program's run folders. Behind `import-torch` and `export-torch`."""
 
-import dataclasses
+import os
+import shutil
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from configs import MASK_RULES, InputError, ModelConfig, TrainConfig
+from configs import MASK_RULES, InputError, MaskRule, ModelConfig, TrainConfig
 from configs.model import HEAD_DIM
 from jax_impl.checkpoint import Checkpoints, Record, load_model, plain, versions
 from jax_impl.optimizer import optimizer
@@ -16,24 +17,30 @@ from jax_impl.v121 import WeightsError, from_v121, to_v121
 from tokenizer import vocabulary as vocab
 from torch_ref import checkpoint as torch_file
 
-HEADS = ("num_heads", "n_heads", "nhead", "heads")  # what the number of heads may be called in a file's args
+# What a size may be called in a file's args; the shapes say all of them too, and must agree.
+SIZE_NAMES = {
+    "heads": ("num_heads", "n_heads", "nhead", "heads"),
+    "width": ("embed_dim", "d_model", "width"),
+    "layers": ("num_layers", "n_layers", "layers"),
+    "ffn": ("ffn_dim", "ffn"),
+    "max_bars": ("max_bars",),
+}
+RULE = "mask_rule"  # in the args of files that export_torch writes
 
 
 def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
     """Writes a run folder, at step 0, that `generate`, `parity` and `train --init-from` take. Raises InputError and then
     writes nothing."""
-    if Path(run).exists():
+    run = Path(run)
+    if run.exists():
         raise InputError(f"{run}: exists already; name a new folder")
     weights, args = torch_file.read(path)
     try:
         config, parameters = from_v121(weights, MASK_RULES[rule])
+        _check_args(args, config, rule)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    for name in HEADS:
-        if name in args and args[name] * HEAD_DIM != config.width:
-            width = config.width / args[name]
-            raise WeightsError(f"{path}: {name} {args[name]} makes heads {width:g} wide; this program's are {HEAD_DIM}")
-    settings = TrainConfig(data_dir=Path(path).absolute(), output_dir=Path(run))
+    settings = TrainConfig(data_dir=Path(path).absolute(), output_dir=run)
     parameters = jax.tree.map(jnp.asarray, parameters)
     state = TrainState(parameters, optimizer(settings, lambda step: settings.learning_rate).init(parameters), jnp.zeros((), jnp.int32))
     record = Record(
@@ -48,10 +55,28 @@ def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
         versions=versions(),
         checksums={},
     )
-    with Checkpoints(run, keep_last=1) as checkpoints:
-        checkpoints.save(state, record, validation_loss=None)
-        checkpoints.finish()
+    temporary = run.with_name(f".{run.name}.tmp{os.getpid()}")
+    try:
+        with Checkpoints(temporary, keep_last=1) as checkpoints:
+            checkpoints.save(state, record, validation_loss=None)
+            checkpoints.finish()
+        os.replace(temporary, run)
+    except OSError as error:
+        raise InputError(f"{run}: cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return config
+
+
+def _check_args(args: dict, config: ModelConfig, rule: str) -> None:
+    """Raises WeightsError where the args of a file say something else than its shapes, or than the rule asked for."""
+    for size, names in SIZE_NAMES.items():
+        for name in names:
+            if name in args and args[name] != getattr(config, size):
+                heads = f"; that makes heads {config.width / args[name]:g} wide, this program's are {HEAD_DIM}" if size == "heads" else ""
+                raise WeightsError(f"its args say {name} {args[name]}, its weights {getattr(config, size)}{heads}")
+    if args.get(RULE, rule) != rule:
+        raise WeightsError(f"its model was trained under the rule {args[RULE]}; give --mask-rule {args[RULE]}")
 
 
 def export_torch(run: Path, path: Path) -> ModelConfig:
@@ -59,5 +84,10 @@ def export_torch(run: Path, path: Path) -> ModelConfig:
     model, _ = load_model(run, "best")
     weights = to_v121(nnx.to_pure_dict(nnx.state(model)))
     config = model.config
-    torch_file.write(weights, {**dataclasses.asdict(config), "num_heads": config.heads, "vocabulary": vocab.FINGERPRINT}, path)
+    args = {names[0]: getattr(config, size) for size, names in SIZE_NAMES.items()} | {"vocab_size": vocab.SIZE, "dropout": config.dropout}
+    torch_file.write(weights, args | {RULE: rule_name(config.mask_rule)}, path)
     return config
+
+
+def rule_name(rule: MaskRule) -> str:
+    return next(name for name, named in MASK_RULES.items() if named == rule)

@@ -17,6 +17,7 @@ from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.checkpoint import load_model
 from jax_impl.v121 import to_v121
 from parity_tests.compare import compare, mask_pairs, table
+from parity_tests.convert import rule_name
 from parity_tests.pairs import magnified
 from tokenizer.composer import compose
 from tokenizer.crop import crop
@@ -53,8 +54,8 @@ def models(checkpoint: Path | None, size: ModelSize | None) -> Iterator[tuple[st
     """(title, weights under v1.2.1's names, config)."""
     if checkpoint is not None:
         model, record = load_model(checkpoint, "best")
-        rule = next(name for name, rule in MASK_RULES.items() if rule == model.config.mask_rule)
-        yield f"{checkpoint}, step {record.step}, rule {rule}", to_v121(nnx.to_pure_dict(nnx.state(model))), model.config
+        title = f"{checkpoint}, step {record.step}, rule {rule_name(model.config.mask_rule)}"
+        yield title, to_v121(nnx.to_pure_dict(nnx.state(model))), model.config
     else:
         for name, rule in MASK_RULES.items():
             config = replace(MODEL_SIZES[size], mask_rule=rule)

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 from configs import MASK_RULES, InputError, ModelConfig
+from jax_impl import cli, cli_v121
 from jax_impl.checkpoint import load_model
 from parity_tests.convert import export_torch, import_torch
 from parity_tests.pairs import jax_weights, magnified, torch_model
+from tokenizer import midi
 from torch_ref import checkpoint as torch_file
 
 CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16, mask_rule=MASK_RULES["v121"])
@@ -70,10 +73,31 @@ class Command:
         (lambda path, w: torch.save({"weights": 1}, path), "model_state_dict"),
         (lambda path, w: saved(path, {k: v for k, v in w.items() if k != "output_norm.bias"}), r"output_norm\.bias is missing"),
         (lambda path, w: saved(path, w | {"extra.weight": np.zeros(2)}), r"extra\.weight"),
-        (lambda path, w: saved(path, w, args={"num_heads": 4}), "16 wide"),
+        (lambda path, w: saved(path, w, args={"num_heads": 4}), "num_heads 4.*1; that makes heads 16 wide"),
+        (lambda path, w: saved(path, w, args={"embed_dim": 128}), "embed_dim 128, its weights 64"),
+        (lambda path, w: saved(path, w, args={"mask_rule": "span"}), "give --mask-rule span"),
+        (lambda path, w: saved(path, w, args=[1]), "args are a list"),
+        (lambda path, w: torch.save({"model_state_dict": [1]}, path), "model_state_dict"),
+        (lambda path, w: saved(path, w | {"token_embedding.weight": np.zeros((511, 64))}), "has 511 tokens, the vocabulary of v1.2.1"),
         (lambda path, w: saved(path, w | {"output_norm.bias": np.zeros(3)}), r"output_norm\.bias: shape"),
     ],
-    ids=["missing", "text", "truncated", "pickle", "hidden code", "no weights", "missing key", "unknown key", "head width", "shape"],
+    ids=[
+        "missing",
+        "text",
+        "truncated",
+        "pickle",
+        "hidden code",
+        "no weights",
+        "missing key",
+        "unknown key",
+        "head width",
+        "width",
+        "rule",
+        "args",
+        "no dict",
+        "vocabulary",
+        "shape",
+    ],
 )
 def test_other_files_are_refused_and_nothing_is_written(weights, tmp_path, capsys, make, reason):
     make(tmp_path / "best.pt", weights)
@@ -82,6 +106,41 @@ def test_other_files_are_refused_and_nothing_is_written(weights, tmp_path, capsy
     assert "best.pt" in str(caught.value)
     assert "code from the file ran" not in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
+
+
+def test_half_precision_weights_become_single_precision(weights, tmp_path):
+    half = {name: torch.tensor(value).bfloat16() for name, value in weights.items()}
+    torch.save({"model_state_dict": half, "args": {}}, tmp_path / "best.pt")
+    import_torch(tmp_path / "best.pt", tmp_path / "run", "v121")
+    ours = jax_weights(load_model(tmp_path / "run", "best")[0])
+    np.testing.assert_array_equal(ours["output_norm.weight"], half["output_norm.weight"].float())
+
+
+def test_an_imported_model_generates_is_compared_and_goes_back_by_the_command_line(weights, tmp_path, monkeypatch, capsys):
+    def run(*words: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, words)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return exit_.value.code or 0
+
+    saved(tmp_path / "best.pt", weights)
+    assert run("import-torch", tmp_path / "best.pt", tmp_path / "run") == 0
+    assert "2 layers x 64, 1 heads, FFN 96, 16 bars, rule v121" in capsys.readouterr().out
+    assert run("generate", tmp_path / "run", "-o", tmp_path / "x.mid", "--max-length", 64) == 0
+    assert midi.read(tmp_path / "x.mid").ticks_per_beat == 480
+    assert run("parity", "--checkpoint", tmp_path / "run") == 0
+    assert "step 0, rule v121" in (said := capsys.readouterr().out) and "all agree" in said
+    assert run("export-torch", tmp_path / "run", tmp_path / "again.pt") == 0
+    assert torch_file.read(tmp_path / "again.pt")[0].keys() == weights.keys()
+
+
+def test_without_torch_the_verbs_say_what_to_install(monkeypatch):
+    def no_torch(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(cli_v121.importlib, "import_module", no_torch)
+    with pytest.raises(InputError, match=r"pip install .hid-museformer\[torch\]"):
+        cli_v121.parity(size="tiny")
 
 
 def test_an_existing_run_is_not_overwritten(weights, tmp_path):

@@ -25,7 +25,7 @@ from tokenizer.dataset import Dataset
 from tokenizer.decode import decode
 from tokenizer.quantize import snap
 
-VERBS = ("demo", "prepare", "check", "decode", "train", "generate")
+VERBS = ("demo", "prepare", "check", "decode", "train", "generate", "parity", "import-torch", "export-torch", "import-shards", "text")
 V121_FLAGS = ("model-size", "batch-size", "max-seq-len", "gradient-accumulation-steps", "num-workers", "epochs", "learning-rate")
 
 
@@ -64,6 +64,7 @@ def test_help_teaches_the_verbs_and_the_flags(run):
 def test_light_verbs_do_not_load_jax(midi_dir, tmp_path):
     verbs = [["--help"], ["train", "--help"], ["check", midi_dir / "0.mid"], ["prepare", midi_dir, tmp_path / "songs", "--workers", 1]]
     verbs.append(["decode", tmp_path / "songs", "--index", 0, "-o", tmp_path / "x.mid"])
+    verbs.append(["text", tmp_path / "x.mid", "-o", tmp_path / "x.txt"])
     program = f"""
 import sys
 from jax_impl import cli
@@ -100,6 +101,22 @@ def test_a_prepared_song_decodes_to_the_file_it_came_from(run, midi_dir, tmp_pat
     source = midi_dir / Path(Dataset(songs)["train"].source(1)).name
     assert source.name in out
     assert snap(midi.read(path)) == snap(midi.read(source))
+
+
+def test_text_goes_from_midi_and_back(run, midi_dir, tmp_path):
+    status, out, _ = run("text", midi_dir / "0.mid", "--lossless")
+    assert status == 0 and out.startswith("H ") and "CHORDS 0:" in out
+    (tmp_path / "a.txt").write_text(out)
+    assert run("text", tmp_path / "a.txt", "-o", tmp_path / "a.mid")[0] == 0
+    assert snap(midi.read(tmp_path / "a.mid")) == snap(midi.read(midi_dir / "0.mid"))
+    for words, message in (
+        (["text", tmp_path / "a.txt"], "name it with -o x.mid"),
+        (["text", tmp_path / "a.txt", "--lossless", "-o", tmp_path / "b.mid"], "leave the flag out"),
+        (["text", tmp_path / "nothing.txt", "-o", tmp_path / "b.mid"], "nothing.txt: cannot be read"),
+    ):
+        status, _, error = run(*words)
+        assert status == 2 and message in error and error.count("\n") == 1
+    assert not (tmp_path / "b.mid").exists()
 
 
 def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from rows import batch_of, random_song
 from runs import MODEL, config, use_compilation_cache, write_dataset
 
-from configs import ComputeConfig, InputError
+from configs import MASK_RULES, ComputeConfig, InputError
 from jax_impl import metrics, train
-from jax_impl.checkpoint import CheckpointError, Checkpoints, on_default_device
+from jax_impl.checkpoint import CheckpointError, Checkpoints, load_model, on_default_device
 from jax_impl.optimizer import decayed, learning_rate, optimizer
 from jax_impl.progress import Diverged, Progress
 from jax_impl.step import abstract_model, initial_state, train_step
@@ -122,6 +123,26 @@ def test_a_run_writes_its_metrics_and_a_picture(uninterrupted):
     assert all(record["mfu"] is None for record in records if record["kind"] == "train")  # the peak of a CPU is not known
     assert records[-1]["unigram"] < records[-1]["uniform"] == pytest.approx(np.log(643))
     assert (uninterrupted / train.PICTURE_FILE).read_bytes().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------- starting from another run
+
+
+def test_a_run_starts_with_the_weights_of_another_under_a_rule_of_its_own(dataset, uninterrupted, tmp_path):
+    settings = config(dataset, tmp_path / "run", init_from=uninterrupted, mask_rule="v121", steps=1, warmup_steps=0, learning_rate=1e-9)
+    assert train.train(settings, train.model_config(settings)).step == 1
+    theirs, ours = load_model(uninterrupted, "best")[0], load_model(tmp_path / "run", "latest")[0]
+    assert ours.config == dataclasses.replace(MODEL, mask_rule=MASK_RULES["v121"])
+    for before, after in zip(*(jax.tree.leaves(nnx.state(model)) for model in (theirs, ours)), strict=True):
+        np.testing.assert_allclose(after, before, atol=3e-9)  # one step of that rate
+
+
+def test_a_run_of_another_shape_or_none_at_all_is_refused_by_name(dataset, uninterrupted, tmp_path):
+    settings = config(dataset, tmp_path / "run", init_from=uninterrupted)
+    with pytest.raises(CheckpointError, match=re.escape(f"{uninterrupted}: a model of another shape")):
+        train.train(settings, dataclasses.replace(MODEL, ffn=128))
+    with pytest.raises(CheckpointError, match="nowhere: no checkpoints here"):
+        train.model_config(config(dataset, tmp_path / "run", init_from=tmp_path / "nowhere"))
 
 
 # ---------------------------------------------------------------- a step

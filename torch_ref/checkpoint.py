@@ -3,6 +3,8 @@
 import argparse
 import os
 import pickle
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +19,28 @@ class TorchFileError(InputError):
     """A file that is no checkpoint, or is one that only running its code could open; the message says which."""
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """(weights by name as fp32 arrays, args) of a checkpoint. Raises TorchFileError."""
+def load(path: Path) -> object:
+    """What is in a file that torch.save wrote, if it is made of tensors and plain values alone. Raises TorchFileError."""
     path = Path(path)
     if not path.is_file():
         raise TorchFileError(f"{path}: no such file")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # how v1.2.1 keeps its flags: plain values
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):  # Namespace: flags, plain values
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TorchFileError(f"{path}: refused, since opening it would run code from the file or it is damaged ({reason})") from error
-    except Exception as error:  # a truncated archive shows in many ways
-        raise TorchFileError(f"{path}: not a readable PyTorch file ({type(error).__name__}: {str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict) or "model_state_dict" not in content:
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it wants {wanted[1]}" if wanted else "it is no file of tensors and plain values"
+        raise TorchFileError(f"{path}: refused, since opening it could run code from the file: {what}; save the tensors alone") from error
+    except Exception as error:  # damage shows in many ways
+        reason = next(iter(str(error).strip().splitlines()), "empty or truncated")[:200]
+        raise TorchFileError(f"{path}: not a readable PyTorch file ({type(error).__name__}: {reason})") from error
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """(weights by name as fp32 arrays, args) of a checkpoint. Raises TorchFileError."""
+    content = load(path)
+    if not isinstance(content, dict) or not isinstance(content.get("model_state_dict"), dict):
         raise TorchFileError(f"{path}: no model_state_dict in it; expected a checkpoint written by v1.2.1's training")
     weights = {}
     for name, value in content["model_state_dict"].items():
@@ -38,9 +48,12 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
             raise TorchFileError(f"{path}: {name} is a {type(value).__name__}, not a tensor")
         for wrapper in WRAPPERS:
             name = name.removeprefix(wrapper)
-        weights[name] = value.float().numpy()
+        weights[name] = value.detach().float().numpy()
     args = content.get("args", {})
-    return weights, vars(args) if isinstance(args, argparse.Namespace) else dict(args)
+    args = vars(args) if isinstance(args, argparse.Namespace) else args
+    if not isinstance(args, dict):
+        raise TorchFileError(f"{path}: its args are a {type(args).__name__}, not names and values")
+    return weights, args
 
 
 def write(weights: dict[str, np.ndarray], args: dict, path: Path) -> None:
