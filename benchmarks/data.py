@@ -23,7 +23,7 @@ from jax_impl.packing import WHOLE, Plan
 from tokenizer.dataset import Dataset, Songs
 from tokenizer.prepare import prepare
 
-BATCHES = 100
+BATCHES = 40
 
 
 def throughput(dataset: Dataset, config: DataConfig) -> float:

@@ -104,13 +104,13 @@ class Cut:
 
     def mismatch(self, density: float) -> float:
         """How badly the rest of the song suits a gap of so many tokens per span: least for the sparsest that leaves no tokens unused."""
-        own = (self.tokens[-1] - self.tokens[self.bar]) / (self.spans[-1] - self.spans[self.bar])
-        return own - density if own >= density else 1e6 - own
+        return self.density - density if self.density >= density else 1e6 - self.density
 
     def _skip(self) -> None:
         """Past bars that fit no row even by themselves."""
         while self.bars_left and self._end(self.config.max_seq_len, self.config.max_spans) == self.bar:
             self.bar += 1
+        self.density = float(self.tokens[-1] - self.tokens[self.bar]) / max(int(self.spans[-1] - self.spans[self.bar]), 1)
 
     def _end(self, max_tokens: int, max_spans: int) -> int:
         """One past the last bar that fits; self.bar if none does."""
