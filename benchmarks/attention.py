@@ -180,6 +180,7 @@ def time_everything(batch: Batch, rule: str, heads: int, gpu: bool, calls: int) 
     fields = jax.device_put(batch)
     torch_rows = Rows.of(batch._asdict(), where)
     theirs = torch_block_masks(torch_rows, rule, compiled=gpu)
+    flex = "flex_compiled" if gpu else "flex"
     random = np.random.default_rng(0)
     times = {}
     for call, mask in jax.jit(both_masks, static_argnums=1)(fields, rule).items():
@@ -191,7 +192,6 @@ def time_everything(batch: Batch, rule: str, heads: int, gpu: bool, calls: int) 
         gradients = lambda q, k, v, d_out, run=run: jax.vjp(run, q, k, v)[1](d_out)  # noqa: E731
         found = {OURS if gpu else "ours (xla)": {"forward": time_jax(run, q, k, v, calls=calls)}}
         next(iter(found.values()))["forward and backward"] = time_jax(gradients, q, k, v, d_out, calls=calls)
-        flex = "flex_compiled" if gpu else "flex"
         for name, precision in {"FlexAttention bf16": torch.bfloat16, "FlexAttention fp32": torch.float32}.items():
             if precision == torch.float32 or gpu:  # without a GPU it is interpreted, forward only
                 *arrays, theirs_d_out = (torch.tensor(x, device=where, dtype=precision) for x in host)
