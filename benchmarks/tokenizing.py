@@ -11,11 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import mido
 from report import write_report
 
 from configs import PrepareConfig
 from tokenizer import midi
 from tokenizer.check import check
+from tokenizer.dataset import to_row
 from tokenizer.encode import encode
 from tokenizer.prepare import find_midi, prepare
 
@@ -24,15 +26,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=Path, default=Path("../shared/data/midi"), help="folder of MIDI files")
     folder = parser.parse_args().songs
-    files = [path for _, path in find_midi([folder])]
-    seconds = {"read": 0.0, "snap_and_encode": 0.0}
+    files = [Path(path) for _, path in find_midi([folder])[0]]
+    seconds = {"read": 0.0, "snap_and_encode": 0.0, "row_and_hashes": 0.0, "mido_alone": 0.0}
     for path in files:
-        start = time.perf_counter()
+        times = [time.perf_counter()]
         score = midi.read(path)
-        middle = time.perf_counter()
-        encode(score)
-        seconds["read"] += middle - start
-        seconds["snap_and_encode"] += time.perf_counter() - middle
+        times.append(time.perf_counter())
+        tokens = encode(score)
+        times.append(time.perf_counter())
+        to_row(tokens, path.name)
+        times.append(time.perf_counter())
+        mido.MidiFile(path)
+        times.append(time.perf_counter())
+        for name, elapsed in zip(seconds, map(float.__sub__, times[1:], times), strict=True):
+            seconds[name] += elapsed
     with tempfile.TemporaryDirectory() as temporary:
         start = time.perf_counter()
         manifest = prepare([folder], Path(temporary) / "songs", PrepareConfig(workers=1))

@@ -1,6 +1,6 @@
 """Every choice a user can make, as frozen dataclasses; defaults live here and nowhere else (stdlib only)."""
 
-from configs.data import DataConfig, PrepareConfig
+from configs.data import AugmentConfig, DataConfig, PrepareConfig
 from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
 from configs.sample import SampleConfig
@@ -9,6 +9,7 @@ from configs.train import TrainConfig
 __all__ = [
     "MASK_RULES",
     "MODEL_SIZES",
+    "AugmentConfig",
     "ComputeConfig",
     "DataConfig",
     "InputError",

@@ -1,17 +1,32 @@
 """How songs are stored, and how they become rows of a batch."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from configs.errors import InputError
+
+EXECUTION = ("workers", "engine", "shard")  # fields of PrepareConfig that say how the work is done, not what the dataset holds
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """How a dataset is made. Raises InputError naming the flag that makes no sense."""
+    """How a dataset is made. Raises InputError naming the flag that makes no sense. Limits are off by default; v1.2.1's were bars 16 to
+    10000, notes 32 to 100000, at least 8 pitches, 10 to 1800 seconds, and at most 0.15 of the notes across a bar line."""
 
     validation_fraction: float = 0.05  # of the songs, chosen by their content; one at least
     songs_per_shard: int = 1024  # songs of one Arrow file
     workers: int = 0  # processes that read and tokenize (0: one per core)
+    duplicates: Literal["exact", "transposed"] = "exact"  # what is dropped: the same notes, or the same in any key too
+    min_bars: int = 0  # songs with fewer are left out
+    max_bars: int | None = None  # songs with more are left out
+    min_notes: int = 1  # songs with fewer are left out
+    max_notes: int | None = None  # songs with more are left out
+    min_pitches: int = 0  # songs with fewer different pitches are left out
+    min_seconds: float = 0  # shorter songs are left out
+    max_seconds: float | None = None  # longer songs are left out
+    max_crossing: float | None = None  # songs of which a larger share of notes sounds across a bar line are left out
+    shard: str = "1/1"  # I/N: only this part of the files, chosen by their content, for N machines; join their datasets with `merge`
+    engine: Literal["local", "ray"] = "local"  # processes of this machine, or a Ray cluster that sees the same folders
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:
@@ -20,6 +35,26 @@ class PrepareConfig:
             raise InputError(f"--songs-per-shard must be at least 1, got {self.songs_per_shard}")
         if self.workers < 0:
             raise InputError(f"--workers must be 0 (one per core) or more, got {self.workers}")
+        if self.min_notes < 1:
+            raise InputError(f"--min-notes must be at least 1, got {self.min_notes}")
+        if self.max_crossing is not None and not 0 <= self.max_crossing <= 1:
+            raise InputError(f"--max-crossing must be from 0 to 1, got {self.max_crossing}")
+        number, _, count = self.shard.partition("/")
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise InputError(f"--shard must be I/N with I from 1 to N, such as 2/8, got {self.shard}")
+
+    def content(self) -> dict:
+        """The fields that decide what the dataset holds."""
+        return {name: value for name, value in asdict(self).items() if name not in EXECUTION}
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Shifts of a song, each drawn evenly from those that keep all its tokens in range."""
+
+    transpose: tuple[int, int] = (-5, 6)  # semitones of the pitched tracks and of the chords, both ends included
+    velocity: tuple[int, int] = (-3, 3)  # bins of 4 MIDI velocities
+    tempo: tuple[int, int] = (-2, 2)  # bins of 6 %
 
 
 @dataclass(frozen=True)
@@ -28,8 +63,10 @@ class DataConfig:
 
     max_seq_len: tokens of a row (T); max_spans: summaries of a row (M); batch_size: rows of a batch (B).
     max_bars: longest window of bars a long song is cropped to.
-    seed: of the shuffle and the crop windows.
+    seed: of the shuffle, the crop windows and the augmentation.
     num_workers: loader processes; 0 loads in the training process.
+    augment: how training songs are varied (None: not).
+    host, hosts: this process takes rows host, host + 1, ... of each global batch of hosts * B rows.
     """
 
     max_seq_len: int
@@ -38,3 +75,6 @@ class DataConfig:
     max_bars: int
     seed: int
     num_workers: int
+    augment: AugmentConfig | None = None
+    host: int = 0
+    hosts: int = 1

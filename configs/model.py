@@ -54,12 +54,12 @@ class ModelConfig:
 class ComputeConfig:
     """How the network is computed on this machine: changes speed and memory, not the model. Static under jit.
 
-    attention: "reference" (dense, the definition) or "xla" (blockwise over queries, any device).
+    attention: "reference" (dense, the definition), "xla" (blockwise over queries, any device) or "pallas" (our kernels, Hopper GPUs).
     precision: of the matrix products; parameters, softmax, logits and loss stay fp32.
     remat: "layer" keeps only each layer's input for the backward pass, "none" keeps all activations.
     """
 
-    attention: Literal["reference", "xla"]
+    attention: Literal["reference", "xla", "pallas"]
     precision: Literal["fp32", "bf16"]
     remat: Literal["none", "layer"]
 

@@ -8,10 +8,10 @@ from configs.errors import InputError
 from configs.model import ModelSize
 
 Precision = Literal["auto", "fp32", "bf16"]
-AttentionChoice = Literal["auto", "reference", "xla"]
+AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 Remat = Literal["none", "layer"]
 
-TOKENS_PER_SPAN = 8  # max_spans 0: a row has room for one summary per so many tokens (real songs have one per 14)
+SPANS_PER_TOKEN = 3 / 16  # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TrainConfig:
     init_from: Path | None = None  # start from the weights of this run; its shape counts then, not --model-size
     mask_rule: Literal["span", "v121"] = "span"  # causal bar summaries, or the attention of v1.2.1 (not causal)
     max_seq_len: int = 8192  # tokens of a row; longer songs are cropped to a window of bars
-    max_spans: int = 0  # bar summaries of a row (0: max_seq_len / 8)
+    max_spans: int = 0  # bar summaries of a row (0: 3/16 of max_seq_len)
     batch_size: int = 4  # rows of a micro batch
     gradient_accumulation_steps: int = 1  # micro batches of one optimizer step
     epochs: int = 10  # passes over the songs
@@ -37,9 +37,10 @@ class TrainConfig:
     beta2: float = 0.95  # AdamW's
     clip_norm: float = 1.0  # largest global norm of the gradient
     dropout: float = 0.1  # on the input and on both branches of each layer
-    seed: int = 0  # of the weights, the dropout, the order of songs and their crops
+    seed: int = 0  # of the weights, the dropout, the order of songs, their crops and their augmentation
+    augment: bool = False  # vary the key (-5 to +6 semitones), the loudness and the tempo of each training song, anew each epoch
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
-    attention: AttentionChoice = "auto"  # implementation (auto: the best one for the device)
+    attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
     remat: Remat = "layer"  # keep only each layer's input for the backward pass, or everything
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps
@@ -65,4 +66,4 @@ class TrainConfig:
     @property
     def row_spans(self) -> int:
         """Bar summaries that a row has room for."""
-        return self.max_spans or self.max_seq_len // TOKENS_PER_SPAN
+        return self.max_spans or int(self.max_seq_len * SPANS_PER_TOKEN)

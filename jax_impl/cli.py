@@ -54,17 +54,57 @@ def prepare(paths: Positional[FoldersAndOut], config: Annotated[PrepareConfig, a
 
 
 @app.command
-def check(files: Positional[Files]) -> int:
-    """Do these MIDI files survive the tokenizer exactly? Exit status 1 if one does not.
+def merge(paths: Positional[Annotated[tuple[Path, ...], arg(metavar="DATASET... OUT", help_behavior_hint="")]], workers: int = 0) -> int:
+    """Join datasets that were prepared alike, such as all the shards that several machines made of one collection.
 
     Args:
-        files: MIDI files.
+        paths: datasets, then the folder of the new one.
+        workers: processes (0: one per core).
     """
-    from tokenizer.check import check
+    from tokenizer import gather, prepare
 
+    if len(paths) < 2:
+        raise InputError("name at least one dataset, then the folder of the dataset to make")
+    *datasets, out = paths
+    print(prepare.summary(out, gather.merge(datasets, out, workers)))
+    return 0
+
+
+@app.command
+def check(files: Positional[Files], repair: bool = False) -> int:
+    """Do these MIDI files survive the tokenizer exactly, are these datasets whole? Exit status 1 if one is not.
+
+    Args:
+        files: MIDI files, and folders made by prepare.
+        repair: write datasets anew from those of their rows that are whole songs.
+    """
     if not files:
         raise InputError("name at least one MIDI file")
-    print(f"{'exact':>5} {'notes':>8} {'tokens':>8} {'tok/note':>8} {'seconds':>8}  file")
+    datasets = [path for path in files if path.is_dir()]
+    all_whole = all([_check_dataset(path, repair) for path in datasets])  # a list, so that all are looked at
+    songs = [path for path in files if path not in datasets]
+    return 0 if _check_songs(songs) and all_whole else 1
+
+
+def _check_dataset(path: Path, repair: bool) -> bool:
+    from tokenizer import audit
+
+    findings = audit.audit(path)
+    for finding in findings[:100]:
+        print(f"{path / finding.shard}{'' if finding.row is None else f' row {finding.row}'}: {finding.problem}")
+    print(f"{path}: {len(findings) or 'nothing'} wrong" + (", the first 100 above" if len(findings) > 100 else ""))
+    if findings and repair:
+        manifest = audit.repair(path)
+        print(f"{path}: written anew, {sum(part['songs'] for part in manifest['splits'].values())} songs")
+        return True
+    return not findings
+
+
+def _check_songs(files: list[Path]) -> bool:
+    from tokenizer.check import check
+
+    if files:
+        print(f"{'exact':>5} {'notes':>8} {'tokens':>8} {'tok/note':>8} {'seconds':>8}  file")
     all_exact = True
     for path in files:
         result = check(path)
@@ -74,7 +114,7 @@ def check(files: Positional[Files]) -> int:
             continue
         exact, ratio = "yes" if result.exact else "NO", result.tokens / max(result.notes, 1)
         print(f"{exact:>5} {result.notes:8} {result.tokens:8} {ratio:8.3f} {result.seconds:8.3f}  {path}", flush=True)
-    return 0 if all_exact else 1
+    return all_exact
 
 
 @app.command

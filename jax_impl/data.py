@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import resource_tracker
 
 import grain
@@ -20,22 +21,23 @@ PREFETCH_BATCHES = 4  # per worker
 
 class BatchSource:
     """Random access to the batches of a split. Training: epoch after epoch without end, an epoch's last rows share a batch with the next
-    epoch's first. Validation: epoch 0 once, the last batch filled up with empty rows."""
+    epoch's first. Validation: epoch 0 once, not augmented, the last batch filled up with empty rows. Each host takes its
+    rows of every global batch, so that together they take each row once."""
 
     def __init__(self, dataset: Dataset, config: DataConfig, split: Split):
         self.dataset, self.config, self.split = dataset, config, split
-        self.plan = Plan(dataset[split], config)
+        self.plan = Plan(dataset[split], config if split == "train" else replace(config, augment=None))
         self._first_rows = [0]  # number of the first row of each epoch
 
     def __reduce__(self):
         return BatchSource, (self.dataset, self.config, self.split)
 
     def __len__(self) -> int:
-        return ENDLESS if self.split == "train" else -(-len(self.plan.rows(0)) // self.config.batch_size)
+        return ENDLESS if self.split == "train" else -(-len(self.plan.rows(0)) // (self.config.hosts * self.config.batch_size))
 
     def __getitem__(self, index: int) -> Batch:
         """Batch [B, T]."""
-        first = int(index) * self.config.batch_size
+        first = (int(index) * self.config.hosts + self.config.host) * self.config.batch_size
         return stack_rows([self._row(number) for number in range(first, first + self.config.batch_size)])
 
     def _row(self, number: int) -> Batch:

@@ -2,7 +2,7 @@
 
 import jax
 
-from configs import ComputeConfig, TrainConfig
+from configs import ComputeConfig, InputError, TrainConfig
 
 # Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for these alone.
 BF16_PEAKS = {
@@ -17,13 +17,23 @@ BF16_PEAKS = {
     "NVIDIA L40S": 362e12,
 }
 
+HOPPER = "9.0"
+
 
 def on_gpu() -> bool:
     return jax.default_backend() == "gpu"
 
 
+def on_hopper() -> bool:
+    """The only GPUs that have what our kernels are written with (wgmma, TMA, setmaxnreg): compute capability 9.0."""
+    return on_gpu() and jax.devices()[0].compute_capability == HOPPER
+
+
 def compute_config(config: TrainConfig) -> ComputeConfig:
-    """How to compute a training run here, "auto" resolved."""
+    """How to compute a training run here, "auto" resolved. Raises InputError where the choice cannot work."""
+    if config.attention == "pallas" and not on_hopper():
+        here = jax.devices()[0].device_kind
+        raise InputError(f"--attention pallas needs a Hopper GPU (H100, H200), not {here}; use --attention auto")
     return ComputeConfig(
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
@@ -37,7 +47,7 @@ def sampling_compute() -> ComputeConfig:
 
 
 def best_attention() -> str:
-    return "xla"
+    return "pallas" if on_hopper() else "xla"
 
 
 def best_precision() -> str:

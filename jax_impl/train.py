@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from configs import MASK_RULES, MODEL_SIZES, DataConfig, InputError, ModelConfig, TrainConfig
+from configs import MASK_RULES, MODEL_SIZES, AugmentConfig, DataConfig, InputError, ModelConfig, TrainConfig
 from jax_impl import data, device, flops, loss_plot
 from jax_impl.batch import Batch
 from jax_impl.checkpoint import CheckpointError, Checkpoints, Record, load_model, on_default_device, plain, versions
@@ -77,6 +77,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         max_bars=model.max_bars,
         seed=config.seed,
         num_workers=config.num_workers,
+        augment=AugmentConfig() if config.augment else None,
     )
     total_steps = count_steps(config, dataset, data_config)
     make_writable(config.output_dir)

@@ -1,10 +1,14 @@
-"""Small grammatical songs as tokens, for tests of masks and model that need no MIDI."""
+"""Small grammatical songs as tokens, for tests of masks and model that need no MIDI; and windows of real ones."""
+
+from pathlib import Path
 
 import numpy as np
 
 from jax_impl.batch import Batch, pack_row, stack_rows
-from tokenizer import fields
+from tokenizer import fields, midi
 from tokenizer import vocabulary as vocab
+from tokenizer.crop import crop
+from tokenizer.encode import encode
 from tokenizer.fields import TokenFields
 
 
@@ -33,3 +37,10 @@ def random_song(seed: int, bars: int = 3, programs: tuple[int, ...] = (128, 33, 
 def batch_of(rows: list[list[TokenFields]], max_seq_len: int) -> Batch:
     """[B, max_seq_len] of rows of songs."""
     return stack_rows([pack_row(songs, max_seq_len) for songs in rows])
+
+
+def window_of(path: Path, max_tokens: int) -> TokenFields:
+    """The longest window of bars of a MIDI file, of all its tracks, that so many tokens hold."""
+    song = encode(midi.read(path))
+    windows = (crop(song, 0, bars) for bars in (32, 16, 8, 4, 2, 1))
+    return next(window for window in windows if len(window) <= max_tokens)

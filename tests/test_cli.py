@@ -74,7 +74,7 @@ for arguments in {[[str(word) for word in verb] for verb in verbs]}:
         cli.main()
     except SystemExit as exit_:
         assert not exit_.code, arguments
-heavy = {{"jax", "flax", "torch", "orbax", "grain", "matplotlib"}} & set(sys.modules)
+heavy = {{"jax", "flax", "torch", "orbax", "grain"}} & set(sys.modules)
 assert not heavy, heavy
 """
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent.parent)}

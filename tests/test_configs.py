@@ -9,6 +9,7 @@ import pytest
 import configs
 from configs import (
     MODEL_SIZES,
+    AugmentConfig,
     ComputeConfig,
     DataConfig,
     InputError,
@@ -21,7 +22,7 @@ from configs import (
 )
 
 ROOT = Path(configs.__file__).parent.parent
-CONFIGS = (ComputeConfig, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
+CONFIGS = (AugmentConfig, ComputeConfig, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_configs_cannot_be_changed(config):
 def test_every_preset_can_be_made(preset):
     run = preset(Path("songs"), Path("run"))
     assert run.model_size in MODEL_SIZES
-    assert run.row_spans == run.max_seq_len // 8
+    assert run.row_spans == run.max_seq_len * 3 // 16
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,19 @@
 """Rows, their order and the loader's position."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from configs import DataConfig, InputError, PrepareConfig
+from configs import AugmentConfig, DataConfig, InputError, PrepareConfig
 from jax_impl import data
 from jax_impl.batch import pack_row
-from jax_impl.packing import WHOLE, Piece, Plan, cut, first_fit
+from jax_impl.packing import WHOLE, Cut, Packer, Plan
 from tokenizer import midi
 from tokenizer import vocabulary as vocab
 from tokenizer.composer import compose
-from tokenizer.dataset import Dataset
+from tokenizer.dataset import Dataset, DatasetError
 from tokenizer.fields import compute
 from tokenizer.prepare import prepare
 
@@ -57,19 +58,47 @@ def test_songs_that_do_not_fit_a_row_are_refused():
 # ---------------------------------------------------------------- packing
 
 
-def test_first_fit_by_hand():
-    pieces = [
-        Piece(number, 0, WHOLE, tokens, spans) for number, (tokens, spans) in enumerate([(6, 1), (5, 1), (4, 1), (3, 1), (2, 9), (2, 1)])
-    ]
-    rows = [[piece.song for piece in row] for row in first_fit(pieces, max_tokens=10, max_spans=10)]
-    assert rows == [[0, 2], [1, 3, 5], [4]], "the fifth has too many spans for the second row, the sixth not"
+class Sizes:
+    """Songs as the packer sees them: every bar of song i has tokens[i] tokens and spans[i] spans."""
+
+    def __init__(self, bars: list[int], tokens: list[int], spans: list[int]):
+        self.bars, self._tokens, self._spans = np.array(bars), tokens, spans
+        self.tokens, self.spans = self.bars * np.array(tokens) + 8, self.bars * np.array(spans)
+        self.tracks, self.weight = np.ones(len(bars), int), np.ones(len(bars))
+
+    def __len__(self) -> int:
+        return len(self.bars)
+
+    def bar_sizes(self, song: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full(self.bars[song], self._tokens[song]), np.full(self.bars[song], self._spans[song])
 
 
-def test_windows_by_hand():
-    config = replace(CONFIG, max_seq_len=20, max_spans=4, max_bars=3)
-    sizes, spans = np.array([5, 5, 9, 2, 2, 2, 2, 99, 5]), np.array([1, 1, 1, 1, 1, 1, 3, 1, 1])
-    assert cut(sizes, spans, 4, config, 0) == [(0, 2), (2, 5), (5, 7), (8, 9)], "tokens, bars, spans; bar 7 fits no row"
-    assert cut(sizes, spans, 4, config, 1)[:2] == [(0, 1), (1, 4)]
+def test_rows_by_hand():
+    """Two songs of 58 and 48 tokens in rows of 70: one whole, its row filled up with the other's beginning, the rest in another row."""
+    config = replace(CONFIG, max_seq_len=70, max_spans=70)
+    packer = Packer(Sizes([5, 10], [10, 4], [1, 1]), config)
+    packer._put(0, 0, 58, 5)
+    packer._cut(1)
+    packer.tokens_left[0] = 30  # room for 8 overhead and 5 bars
+    assert packer.finish() == [[(0, 0, WHOLE, 58, 5), (1, 0, 5, 28, 5)], [(1, 5, 5, 28, 5)]]
+
+
+def test_windows_leave_no_scrap_at_the_end_and_skip_bars_that_fit_no_row():
+    config = replace(CONFIG, max_seq_len=100, max_spans=100, max_bars=9)
+    cut = Cut(Sizes([10], [10], [1]), 0, config)
+    assert cut.take(100, 100, 4) == (0, 0, 6, 68, 6), "nine bars fit, but one bar would be left"
+    assert cut.take(30, 100, 4) is None, "a gap for two bars is left empty"
+    assert cut.take(100, 2, 1) == (0, 6, 2, 28, 2), "spans are a limit too"
+    assert cut.take(100, 100, 4) == (0, 8, 2, 28, 2) and cut.bars_left == 0
+    assert Cut(Sizes([10], [93], [1]), 0, config).bars_left == 0
+
+
+def test_a_gap_takes_the_song_that_uses_up_tokens_and_summaries_together():
+    config = replace(CONFIG, max_seq_len=100, max_spans=100)
+    dense, medium, sparse = (Cut(Sizes([10], [tokens], [4]), 0, config) for tokens in (40, 20, 4))
+    assert min((dense, medium, sparse), key=lambda cut: cut.mismatch(4)) is medium
+    assert min((dense, medium, sparse), key=lambda cut: cut.mismatch(0.5)) is sparse
+    assert min((dense, medium, sparse), key=lambda cut: cut.mismatch(99)) is dense
 
 
 def test_no_row_of_real_songs_overflows(dataset):
@@ -82,41 +111,70 @@ def test_no_row_of_real_songs_overflows(dataset):
             assert (row.document > 0).sum() <= config.max_seq_len
 
 
-def test_every_song_is_in_every_epoch_once(dataset):
-    plan = Plan(dataset["train"], CONFIG)
+@pytest.mark.parametrize("length", [400, 700, 2048, 20_000])
+def test_every_bar_of_every_song_is_in_every_epoch_once(dataset, length):
+    songs = dataset["train"]
+    plan = Plan(songs, replace(CONFIG, max_seq_len=length, max_spans=length))
     for epoch in range(3):
-        assert sorted(piece.song for row in plan.rows(epoch) for piece in row) == list(range(len(dataset["train"])))
+        seen = [np.zeros(bars, int) for bars in songs.bars]
+        for piece in plan.rows(epoch).pieces:
+            whole = piece["n_bars"] == WHOLE
+            seen[piece["song"]][slice(None) if whole else slice(piece["first_bar"], piece["first_bar"] + piece["n_bars"])] += 1
+        assert all((bars == 1).all() for bars in seen)
+
+
+def test_rows_are_full():
+    """97 % of 8192 tokens are real, on songs of the lengths and densities of real ones."""
+    random = np.random.default_rng(0)
+    bars = random.integers(40, 300, 1000)
+    sizes = Sizes(bars.tolist(), (6000 * random.lognormal(0, 0.3, 1000) / bars).astype(int).tolist(), random.integers(2, 5, 1000).tolist())
+    plan = Plan(sizes, replace(CONFIG, max_seq_len=8192, max_spans=1536))
+    pieces = plan.rows(0).pieces
+    assert pieces["tokens"].sum() / (8192 * len(plan.rows(0))) > 0.97
+    assert (pieces["n_bars"] == WHOLE).sum() > 0.5 * len(sizes), "most songs stay whole"
+
+
+def test_rows_of_real_songs_are_full(songs, tmp_path):
+    prepare(songs[::3], tmp_path / "songs", PrepareConfig(workers=2))
+    plan = Plan(Dataset(tmp_path / "songs")["train"], replace(CONFIG, max_seq_len=8192, max_spans=1536))
+    real = [int((plan.row(0, index).document > 0).sum()) for index in range(len(plan.rows(0)))]
+    assert len(real) < 20 or np.mean(sorted(real)[1:]) > 0.97 * 8192, "all but the epoch's last row"
 
 
 def test_epochs_differ_in_order_and_windows_but_not_in_themselves(dataset):
-    one, other = Plan(dataset["train"], CONFIG), Plan(dataset["train"], CONFIG)
-    assert one.rows(0) == other.rows(0)
-    assert one.rows(0) != one.rows(1)
-    windows = {
-        piece.first_bar
-        for epoch in range(8)
-        for row in one.rows(epoch)
-        for piece in row
-        if piece.song == int(dataset["train"].tokens.argmax())
-    }
-    assert len(windows) > 3
-    assert one.rows(0) != Plan(dataset["train"], replace(CONFIG, seed=1)).rows(0)
-
-
-def test_every_bar_of_a_long_song_has_nearly_the_same_chance(dataset):
-    songs = dataset["train"]
-    longest = int(songs.tokens.argmax())
-    plan = Plan(songs, replace(CONFIG, max_seq_len=800))
-    seen = np.zeros(songs.bars[longest])
-    for epoch in range(300):
-        piece = plan._piece(longest, epoch)
-        seen[piece.first_bar : piece.first_bar + piece.n_bars] += 1
-    assert seen.min() > 0.6 * seen.mean() and seen.max() < 1.4 * seen.mean()
+    config = replace(CONFIG, max_seq_len=700)
+    one, other = Plan(dataset["train"], config), Plan(dataset["train"], config)
+    assert np.array_equal(one.rows(0).pieces, other.rows(0).pieces)
+    assert not np.array_equal(one.rows(0).pieces[:9], one.rows(1).pieces[:9])
+    longest = int(dataset["train"].tokens.argmax())
+    windows = {piece["first_bar"] for epoch in range(8) for piece in one.rows(epoch).pieces if piece["song"] == longest}
+    assert len(windows) > 12
+    assert not np.array_equal(one.rows(0).pieces[:9], Plan(dataset["train"], replace(config, seed=1)).rows(0).pieces[:9])
 
 
 def test_a_row_too_short_for_any_bar_is_refused_before_work_starts(dataset):
     with pytest.raises(InputError, match="--max-seq-len 30"):
         data.loader(dataset, replace(CONFIG, max_seq_len=30), "train")
+
+
+def test_a_weight_says_how_often_an_epoch_has_a_song(dataset):
+    sizes = Sizes([3] * 400, [10] * 400, [1] * 400)
+    sizes.weight = np.repeat([2.0, 0.5], 200)
+    plan = Plan(sizes, replace(CONFIG, max_seq_len=2000))
+    counts = np.bincount(plan.rows(0).pieces["song"], minlength=400)
+    assert (counts[:200] == 2).all() and set(counts[200:]) == {0, 1} and 70 < counts[200:].sum() < 130
+    assert not np.array_equal(counts, np.bincount(plan.rows(1).pieces["song"], minlength=400)), "another half in the next epoch"
+
+
+# ---------------------------------------------------------------- augmentation
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_song(dataset):
+    config = replace(CONFIG, augment=AugmentConfig())
+    one, other, plain = Plan(dataset["train"], config), Plan(dataset["train"], config), Plan(dataset["train"], CONFIG)
+    assert same(one.row(1, 2), other.row(1, 2)) and not same(one.row(1, 2), plain.row(1, 2))
+    assert np.array_equal(one.row(1, 2).document, plain.row(1, 2).document), "rows stay as they were planned"
+    assert same(data.BatchSource(dataset, config, "validation")[0], data.BatchSource(dataset, CONFIG, "validation")[0])
 
 
 # ---------------------------------------------------------------- the loader
@@ -154,3 +212,35 @@ def test_validation_is_one_pass_filled_up_with_empty_rows(dataset):
     assert len(all_batches) == -(-rows // 4)
     used = np.concatenate([(batch.document > 0).any(axis=1) for batch in all_batches])
     assert used.tolist() == [True] * rows + [False] * (4 * len(all_batches) - rows)
+
+
+def test_hosts_share_the_rows_of_an_epoch_without_overlap_or_loss(dataset):
+    config = replace(CONFIG, batch_size=2, max_seq_len=2048)
+    rows = [data.BatchSource(dataset, replace(config, batch_size=1), "train")[i] for i in range(60)]  # over the ends of epochs
+    assert len(rows) > 2 * data.rows_per_epoch(dataset, config, "train")
+    for index in range(10):
+        for host in range(3):
+            batch = data.BatchSource(dataset, replace(config, host=host, hosts=3), "train")[index]
+            for offset in range(2):
+                expected = rows[(3 * index + host) * 2 + offset]
+                assert all(np.array_equal(field[offset], other[0]) for field, other in zip(batch, expected, strict=True))
+    validation = [data.BatchSource(dataset, replace(config, host=host, hosts=3), "validation") for host in range(3)]
+    used = sum(int((source[i].document > 0).any(axis=1).sum()) for source in validation for i in range(len(source)))
+    assert used == data.rows_per_epoch(dataset, config, "validation")
+
+
+def test_a_mixture_is_trained_on_like_a_dataset(dataset, tmp_path):
+    mixture = {"datasets": {str(dataset.folder): 2, str(dataset.folder / ".." / dataset.folder.name): 0.5}}
+    (tmp_path / "mixture.json").write_text(json.dumps(mixture))
+    mixed = Dataset(tmp_path)
+    assert len(mixed["train"]) == 2 * len(dataset["train"]) and set(mixed["train"].weight) == {2, 0.5}
+    assert mixed.fingerprint != dataset.fingerprint
+    assert mixed["train"][len(dataset["train"])] == dataset["train"][0]
+    with data.loader(mixed, CONFIG, "train") as batches:
+        assert (next(batches).document > 0).any()
+    (tmp_path / "mixture.json").write_text('{"datasets": {"nowhere": 1}}')
+    with pytest.raises(DatasetError, match="nowhere"):
+        Dataset(tmp_path)
+    (tmp_path / "mixture.json").write_text('{"datasets": {"nowhere": 0}}')
+    with pytest.raises(DatasetError, match="weights above 0"):
+        Dataset(tmp_path)

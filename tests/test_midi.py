@@ -131,7 +131,7 @@ def test_notes_whose_bytes_look_like_a_key_signature_are_notes(tmp_path):
         (b"hello", "not a MIDI file"),
         (b"MThd", "truncated"),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 99) + b"\x00\x90", "truncated"),
-        (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"Mxxx" + struct.pack(">L", 0), "damaged"),
+        (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"Mxxx" + struct.pack(">L", 0), "truncated"),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 8) + b"\x00\x90\xff\xff" + END, "damaged"),
         (b"MThd" + struct.pack(">Lhhh", 6, 7, 0, 480), "type 7"),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 0, 0), "division 0"),

@@ -20,7 +20,11 @@ from tokenizer.score import Score
 
 def encode(score: Score) -> TokenFields:
     """Tokens of any score, snapped first: decode(encode(x).ids) == snap(x). Raises ScoreTooLong."""
-    song = quantize(score)
+    return encode_grid(quantize(score))
+
+
+def encode_grid(song: GridSong) -> TokenFields:
+    """Tokens of a song on the grid, chords found from its notes."""
     return encode_song(song, bar_chords(song.to_score(), song.bars.start_ticks))
 
 
@@ -78,30 +82,35 @@ def _differs(values: np.ndarray) -> np.ndarray:
     return np.concatenate([[True], values[1:] != values[:-1]])
 
 
+def _in_force(ids: np.ndarray, first: int, size: int, at: np.ndarray) -> np.ndarray:
+    """int[]: the last token of a block up to each place, minus the block's first."""
+    last = np.maximum.accumulate(np.where((ids >= first) & (ids < first + size), np.arange(len(ids)), 0))
+    return ids[last[at]] - first
+
+
+def bar_maps(tokens: TokenFields) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signature, tempo and chord, int32[bars] each, of the bars of well-formed tokens (one bar where there is no track)."""
+    tracks = np.flatnonzero((tokens.ids >= vocab.TRACK) & (tokens.ids < vocab.TEMPO))
+    ids = tokens.ids[: tracks[1]] if len(tracks) > 1 else tokens.ids  # the first track says it
+    chord_at = np.flatnonzero((ids >= vocab.CHORD) & (ids < vocab.POSITION))
+    ends = np.append(chord_at[1:], len(ids))[: max(len(chord_at), 1)] - 1
+    chords = ids[chord_at] - vocab.CHORD if len(chord_at) else np.zeros(1, np.int32)
+    signature = _in_force(ids, vocab.SIGNATURE, vocab.N_SIGNATURES, ends)
+    return signature, _in_force(ids, vocab.TEMPO, vocab.N_TEMPOS, ends), chords
+
+
 def grid_song(tokens: TokenFields) -> tuple[GridSong, np.ndarray]:
     """The song and the chords int32[bars] of well-formed tokens, vectorised. Inverse of encode_song; for any other ids see decode."""
-    ids, index = tokens.ids, np.arange(len(tokens.ids))
-
-    def in_force(first: int, size: int, at: np.ndarray) -> np.ndarray:  # the last token of a block up to each place, minus its first
-        last = np.maximum.accumulate(np.where((ids >= first) & (ids < first + size), index, 0))
-        return ids[last[at]] - first
-
-    track_starts = np.flatnonzero((ids >= vocab.TRACK) & (ids < vocab.TEMPO))
+    ids = tokens.ids
     pitch = np.flatnonzero((ids >= vocab.PITCH) & (ids < vocab.TRACK))
     after = np.append(pitch[1:] - 1, len(ids) - 1)[: len(pitch)]  # a note's L and V stand before the next pitch
     notes = np.empty(len(pitch), GRID_NOTE)
     notes["bar"], notes["pitch"] = tokens.bar[pitch], ids[pitch] - vocab.PITCH
-    notes["step"] = in_force(vocab.POSITION, vocab.N_POSITIONS, pitch)
-    notes["duration"] = in_force(vocab.DURATION, vocab.N_DURATIONS, after) + 1
-    notes["velocity"] = in_force(vocab.VELOCITY, vocab.N_VELOCITIES, after)
-
-    first_track = slice(0, int(track_starts[1]) if len(track_starts) > 1 else len(ids))
-    chord_at = np.flatnonzero((ids[first_track] >= vocab.CHORD) & (ids[first_track] < vocab.POSITION))
-    ends = np.append(chord_at[1:] - 1, first_track.stop - 1)[: len(chord_at)] if len(chord_at) else np.array([first_track.stop - 1])
-    tempo = in_force(vocab.TEMPO, vocab.N_TEMPOS, ends)
-    signature = in_force(vocab.SIGNATURE, vocab.N_SIGNATURES, ends)
-    chords = ids[chord_at] - vocab.CHORD if len(chord_at) else np.zeros(1, np.int32)
-
+    notes["step"] = _in_force(ids, vocab.POSITION, vocab.N_POSITIONS, pitch)
+    notes["duration"] = _in_force(ids, vocab.DURATION, vocab.N_DURATIONS, after) + 1
+    notes["velocity"] = _in_force(ids, vocab.VELOCITY, vocab.N_VELOCITIES, after)
+    track_starts = np.flatnonzero((ids >= vocab.TRACK) & (ids < vocab.TEMPO))
     of_track = np.searchsorted(track_starts, pitch, side="right") - 1
     tracks = [GridTrack(vocab.token_program(int(ids[start])), notes[of_track == number]) for number, start in enumerate(track_starts)]
+    signature, tempo, chords = bar_maps(tokens)
     return GridSong(Bars(signature), tempo, tuple(tracks)), chords

@@ -11,21 +11,22 @@
 import contextlib
 import io
 import os
-import re
-from collections import defaultdict, deque
-from dataclasses import dataclass, field
+import stat
 from pathlib import Path
 
 import mido
 import numpy as np
 
 from configs import InputError
-from tokenizer import instruments
+from tokenizer import instruments, midi_events
+from tokenizer.midi_events import Heard
 from tokenizer.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 
 DRUM_CHANNEL = 9  # counted from 0
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 DEFAULT_TEMPO = 500_000  # microseconds per beat
+LARGEST_FILE = 2 << 20  # bytes; half a million notes, and about two seconds
+MOST_PARTS = 1000  # a MIDI track playing on a channel is one
 LAST_TICK = 1 << 40  # a time beyond this is damage, not music
 NOTE_RANGES = (("onset_ticks", 0, LAST_TICK), ("duration_ticks", 0, LAST_TICK), ("pitch", 0, 127), ("velocity", 1, 127))
 
@@ -34,19 +35,54 @@ class MidiError(InputError):
     """A file that cannot be read or written; the message names it and says why."""
 
 
+class UnreadableFile(MidiError):
+    """A file of which the system does not give the content."""
+
+
 # ---------------------------------------------------------------- reading
 
 
 def read(path: str | os.PathLike) -> Score:
     """The score of a MIDI file of any type. A file without notes gives a score without tracks. Raises MidiError."""
-    path = Path(path)
-    midi = _load(path)
-    if midi.type not in (0, 1, 2):
-        raise MidiError(f"{path}: MIDI type {midi.type} does not exist")
-    ticks_per_beat, scale, smpte_tempo = _division(path, midi.ticks_per_beat)
-    heard = _listen(midi, scale)
+    return parse(load(path), path)
+
+
+def load(path: str | os.PathLike) -> bytes:
+    """The content of a file, not yet looked at. Raises UnreadableFile."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UnreadableFile(f"{path}: cannot be read (not a file)")
+        with open(path, "rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: cannot be read ({error.strerror})") from error
+    return raw
+
+
+def parse(raw: bytes, path: str | os.PathLike) -> Score:
+    """The score of a file's content; path: for the messages. Raises MidiError."""
+    try:
+        return _parse(raw)
+    except midi_events.MidiDamage as error:
+        raise MidiError(f"{path}: {error}") from error
+
+
+def _parse(raw: bytes) -> Score:
+    if not raw:
+        raise midi_events.MidiDamage("the file is empty")
+    if len(raw) > LARGEST_FILE:
+        raise midi_events.MidiDamage(f"more than {LARGEST_FILE >> 20} MB, which no song needs")
+    if raw[:4] == b"RIFF":  # a MIDI file in a RIFF wrapper
+        raw = raw[max(raw.find(b"MThd", 0, 64), 0) :]
+    kind, count, division, start = midi_events.header(raw)
+    if kind not in (0, 1, 2):
+        raise midi_events.MidiDamage(f"MIDI type {kind} does not exist")
+    ticks_per_beat, scale, smpte_tempo = _division(division)
+    heard = midi_events.listen(raw, midi_events.tracks_of(raw, count, start), scale, one_after_another=kind == 2)
+    if len(heard.notes) > MOST_PARTS:
+        raise midi_events.MidiDamage(f"{len(heard.notes)} tracks that play, more than {MOST_PARTS}; the file is damaged")
     if heard.last_tick > LAST_TICK:
-        raise MidiError(f"{path}: an event lies at tick {heard.last_tick}; the file is damaged")
+        raise midi_events.MidiDamage(f"an event lies at tick {heard.last_tick}; the file is damaged")
     tempos = {0: smpte_tempo} if smpte_tempo else {0: DEFAULT_TEMPO} | heard.tempos
     return Score(
         ticks_per_beat,
@@ -56,93 +92,19 @@ def read(path: str | os.PathLike) -> Score:
     )
 
 
-def _load(path: Path) -> mido.MidiFile:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise MidiError(f"{path}: cannot be read ({error.strerror})") from error
-    if not raw:
-        raise MidiError(f"{path}: the file is empty")
-    if raw[:4] == b"RIFF":  # a MIDI file in a RIFF wrapper
-        raw = raw[max(raw.find(b"MThd", 0, 64), 0) :]
-    if raw[:4] != b"MThd":
-        raise MidiError(f"{path}: not a MIDI file (it does not begin with MThd)")
-    try:
-        try:
-            return mido.MidiFile(file=io.BytesIO(raw))
-        except mido.KeySignatureError:  # mido refuses songs for odd ones, unused here; only then, as notes may hold the same bytes
-            legal = re.sub(rb"\xff\x59\x02..", b"\xff\x59\x02\x00\x00", raw, flags=re.DOTALL)
-            return mido.MidiFile(file=io.BytesIO(legal))
-    except EOFError as error:
-        raise MidiError(f"{path}: the file ends in the middle of a track (truncated)") from error
-    except Exception as error:  # mido reports damage in many ways
-        raise MidiError(f"{path}: damaged MIDI data ({type(error).__name__}: {error})") from error
-
-
-def _division(path: Path, division: int) -> tuple[int, int, int | None]:
+def _division(division: int) -> tuple[int, int, int | None]:
     """Ticks per beat, what to multiply ticks by, and the fixed tempo where the file counts time in SMPTE frames."""
     if division > 0:
         return division, 1, None
     frames, ticks_per_frame = -(division >> 8), division & 0xFF
     if ticks_per_frame == 0 or frames not in (24, 25, 29, 30):
-        raise MidiError(f"{path}: time division {division} is impossible")
+        raise midi_events.MidiDamage(f"time division {division} is impossible")
     if frames == 29:  # 30000 / 1001 frames a second
         return 30 * ticks_per_frame, 2, 500_500
     return frames * ticks_per_frame, 2, 500_000
 
 
-@dataclass
-class _Heard:
-    """What the MIDI tracks say, in absolute ticks."""
-
-    tempos: dict[int, int] = field(default_factory=dict)
-    signatures: dict[int, tuple[int, int]] = field(default_factory=dict)
-    notes: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))  # (track, channel): [(onset, duration, ...)]
-    own_programs: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))  # (track, channel): [(event, program)]
-    programs: dict[int, list] = field(default_factory=lambda: defaultdict(list))  # channel: [(tick, program)]
-    last_tick: int = 0
-
-
-def _listen(midi: mido.MidiFile, scale: int) -> _Heard:
-    heard = _Heard()
-    start = 0
-    for index, track in enumerate(midi.tracks):
-        tick = _listen_to_track(heard, index, track, start, scale)
-        heard.last_tick = max(heard.last_tick, tick)
-        if midi.type == 2:
-            start = tick
-    return heard
-
-
-def _listen_to_track(heard: _Heard, index: int, track: mido.MidiTrack, tick: int, scale: int) -> int:
-    """Adds what one track plays from `tick` on; returns where it ends."""
-    sounding: dict[tuple[int, int], deque] = defaultdict(deque)
-    for event, message in enumerate(track):
-        tick += message.time * scale
-        kind = message.type
-        if kind == "note_on" and message.velocity:
-            note = [tick, 0, message.note, message.velocity, event]
-            heard.notes[index, message.channel].append(note)
-            sounding[message.channel, message.note].append(note)
-        elif kind in ("note_on", "note_off"):
-            waiting = sounding[message.channel, message.note]
-            if waiting:
-                note = waiting.popleft()
-                note[1] = tick - note[0]
-        elif kind == "program_change":
-            heard.own_programs[index, message.channel].append((event, message.program))
-            heard.programs[message.channel].append((tick, message.program))
-        elif kind == "set_tempo" and message.tempo:
-            heard.tempos[tick] = message.tempo
-        elif kind == "time_signature" and message.numerator and message.denominator <= 64:
-            heard.signatures[tick] = (message.numerator, message.denominator)
-    for waiting in sounding.values():
-        for note in waiting:
-            note[1] = tick - note[0]
-    return tick
-
-
-def _score_tracks(heard: _Heard) -> list[Track]:
+def _score_tracks(heard: Heard) -> list[Track]:
     tracks = []
     for (index, channel), rows in heard.notes.items():
         columns = np.array(rows, np.int64)
@@ -156,7 +118,7 @@ def _score_tracks(heard: _Heard) -> list[Track]:
     return tracks
 
 
-def _programs(heard: _Heard, index: int, channel: int, ticks: np.ndarray, events: np.ndarray) -> np.ndarray:
+def _programs(heard: Heard, index: int, channel: int, ticks: np.ndarray, events: np.ndarray) -> np.ndarray:
     """int[N]: program in force at each note of a track's channel."""
     if channel == DRUM_CHANNEL:
         return np.full(len(ticks), DRUMS)

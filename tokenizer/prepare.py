@@ -1,163 +1,175 @@
-"""MIDI folders to a dataset: find, tokenize on all cores, drop duplicates, split by content, write."""
+"""MIDI folders to a dataset: find the files, tokenize them block by block on all cores, gather the songs in the order of their content.
 
-import concurrent.futures
-import multiprocessing
+    files --find--> blocks of 64 --tokenize--> OUT.partial/blocks/KEY.arrow --gather--> OUT
+
+A block's file appears whole or not at all, and its name is a hash of its files' names, sizes and times and of the settings. So a killed
+run goes on with the blocks that are missing, and a file that changed meanwhile is read again. No process holds more than a block or a
+shard in memory, besides the names of the files.
+"""
+
+import hashlib
+import json
 import os
-import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
 
 from configs import InputError, PrepareConfig
 from tokenizer import midi
-from tokenizer.dataset import MANIFEST, SongTooLong, StoredSong, to_row, write_manifest, write_shard
-from tokenizer.encode import encode
+from tokenizer.dataset import FORMAT, REJECTED, SongTooLong, StoredSong, open_batch, record_batch, to_row, write_batch
+from tokenizer.encode import encode_grid
+from tokenizer.filters import reason_to_reject
+from tokenizer.gather import gather, refuse_to_overwrite, work_folder
 from tokenizer.meter import ScoreTooLong
+from tokenizer.quantize import quantize
+from tokenizer.workers import run
 
-TOKENIZER_VERSION = "2.0"  # of what tokens a song becomes; raise it whenever that changes
+TOKENIZER_VERSION = "2.1"  # of what tokens a song becomes; raise it whenever that changes
 SUFFIXES = (".mid", ".midi")
+BLOCK_FILES = 64  # what a killed worker loses at most; 16 workers lose a shard of 1024 songs together
+File = tuple[str, str]  # source name, path
 
 
 def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
     """Makes the dataset `out` of all MIDI files below the folders (a file given itself is taken too); returns its manifest.
 
-    The dataset depends on the files alone, not on their order or the number of workers. What cannot be used is listed in the manifest with
-    its reason, and the rest goes on. Raises InputError, leaving no trace of `out`, where nothing can be made.
+    The dataset depends on the files alone, not on their order or the number of workers. What cannot be used is listed in rejected.jsonl
+    with its reason, and the rest goes on. The same call again goes on where it was stopped. Raises InputError where nothing can be made.
     """
     out = Path(out)
-    check_free(out)
-    files = find_midi(folders)
+    refuse_to_overwrite(out)
+    files, unreadable = find_midi(folders)
     if not files:
         raise InputError(f"no .mid or .midi file in {', '.join(map(str, folders))}")
-    songs, rejected = [], []
-    for source, result in _tokenize_all(files, config.workers):
-        if isinstance(result, StoredSong):
-            songs.append(result)
-        else:
-            rejected.append({"source": source, "reason": result})
-    if not songs:
-        rejected.sort(key=lambda entry: entry["source"])
-        raise InputError(f"none of the {len(files)} files can be used; the first: {rejected[0]['source']}: {rejected[0]['reason']}")
-    return write_dataset(out, songs, rejected, config, config)
-
-
-def check_free(out: Path) -> None:
-    """Raises InputError where something is already."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists already; name a new folder, or remove it first")
-
-
-def write_dataset(out: Path, songs: list[StoredSong], rejected: list[dict], config: PrepareConfig, record: object) -> dict:
-    """The dataset `out` of these songs without their duplicates, split by content; prints a summary and returns the manifest, which
-    keeps `record` (a dataclass) as the config that made it. Raises InputError, leaving no trace of `out`."""
-    songs, duplicates = _without_duplicates(songs)
-    rejected = sorted(rejected + duplicates, key=lambda entry: entry["source"])
-    manifest = _write(out, _split(songs, config.validation_fraction), rejected, config.songs_per_shard, record)
+    if not config.shard.startswith("1/"):
+        unreadable = []  # the first shard tells
+    with work_folder(out) as work:
+        blocks = _tokenize_all(files, work / "blocks", config)
+        manifest = gather(blocks, [chain.from_iterable(map(_rejected, blocks)), unreadable], work, out, config, TOKENIZER_VERSION)
     print(summary(out, manifest))
     return manifest
 
 
-def find_midi(folders: Sequence[Path]) -> list[tuple[str, Path]]:
-    """(source name, path) of every MIDI file, sorted. The name is the path below the given folder, that folder's own name first."""
-    files = {}
-    for folder in map(Path, folders):
-        if folder.is_file():
-            files[folder.name] = folder
-        elif not folder.is_dir():
+# ---------------------------------------------------------------- finding
+
+
+def find_midi(folders: Sequence[Path]) -> tuple[list[File], list[dict]]:
+    """Every MIDI file as (source name, path), sorted by name, and the folders that cannot be read as {"source", "reason"}.
+
+    The name is the path below the given folder, that folder's own name first; of two folders with one name the second, sorted by their
+    whole paths, gets a number.
+    """
+    files, unreadable = [], []
+    given: dict[str, Path] = {}
+    for folder in sorted({Path(folder).resolve(): Path(folder) for folder in folders}.items()):
+        resolved, folder = folder
+        if not folder.exists():
             raise InputError(f"{folder}: no such file or folder")
-        for root, directories, names in os.walk(folder):  # does not follow links to folders, so no loops
-            directories.sort()
-            for name in sorted(names):
-                if name.lower().endswith(SUFFIXES):
-                    path = Path(root) / name
-                    files[str(Path(folder.resolve().name) / path.relative_to(folder))] = path
-    return sorted(files.items())
+        name, number = resolved.name, 2
+        while name in given:
+            name, number = f"{resolved.name}-{number}", number + 1
+        given[name] = folder
+        if folder.is_file():
+            files.append((_printable(name), str(folder)))
+            continue
 
+        def note(error: OSError, name: str = name, folder: Path = folder) -> None:
+            source = os.path.join(name, os.path.relpath(error.filename, folder))
+            unreadable.append({"source": _printable(source), "reason": f"cannot be read ({error.strerror})"})
 
-def tokenize(file: tuple[str, Path]) -> tuple[str, StoredSong | str]:
-    """(source, song), or (source, why it cannot be used)."""
-    source, path = file
-    try:
-        tokens = encode(midi.read(path))
-        if not (tokens.kind >= 0).any():
-            return source, "no notes"
-        return source, to_row(tokens, source)
-    except midi.MidiError as error:
-        return source, str(error).removeprefix(f"{path}: ")
-    except (ScoreTooLong, SongTooLong) as error:
-        return source, str(error)
-
-
-def _tokenize_all(files: list[tuple[str, Path]], workers: int) -> Iterator[tuple[str, StoredSong | str]]:
-    workers = min(workers or os.cpu_count() or 1, len(files))
-    progress = tqdm(total=len(files), desc="tokenizing", unit="file", disable=None)
-    if workers == 1:
-        for file in files:
-            yield tokenize(file)
-            progress.update()
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            for result in pool.map(tokenize, files, chunksize=8):
-                yield result
-                progress.update()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            raise InputError("a worker process died (out of memory?); try again with --workers 1 to find the file") from error
-
-
-def _without_duplicates(songs: list[StoredSong]) -> tuple[list[StoredSong], list[dict]]:
-    """Sorted by content; of songs with the same tokens the first by name stays."""
-    kept: dict[str, StoredSong] = {}
-    duplicates = []
-    for song in sorted(songs, key=lambda song: (song.hash, song.source)):
-        if song.hash in kept:
-            duplicates.append({"source": song.source, "reason": f"the same music as {kept[song.hash].source}"})
-        else:
-            kept[song.hash] = song
-    return list(kept.values()), duplicates
-
-
-def _split(songs: list[StoredSong], validation_fraction: float) -> dict[str, list[StoredSong]]:
-    """By content hash, which is uniform, so that a song stays in its split whatever is added; of two songs one validates at least."""
-    chosen = sum(int(song.hash, 16) < validation_fraction * 16**16 for song in songs)
-    if validation_fraction > 0 and len(songs) > 1:
-        chosen = max(chosen, 1)
-    return {"train": songs[chosen:], "validation": songs[:chosen]}
-
-
-def _write(out: Path, splits: dict[str, list[StoredSong]], rejected: list[dict], size: int, record: object) -> dict:
-    """Everything into a folder beside `out`, which then takes its name."""
-    temporary = out.with_name(f".{out.name}.tmp{os.getpid()}")
-    try:
-        temporary.mkdir(parents=True)
-        shards = {
-            split: [
-                write_shard(temporary, f"{split}-{number:05}.arrow", songs[start : start + size])
-                for number, start in enumerate(range(0, len(songs), size))
+        for root, _, names in os.walk(folder, onerror=note):  # does not follow links to folders, so no loops
+            below = os.path.join(name, os.path.relpath(root, folder)) if root != str(folder) else name
+            files += [
+                (_printable(os.path.join(below, file)), os.path.join(root, file)) for file in names if file.lower().endswith(SUFFIXES)
             ]
-            for split, songs in splits.items()
-        }
-        manifest = write_manifest(temporary, shards, rejected, record, TOKENIZER_VERSION)
-        if out.is_dir():
-            out.rmdir()  # it is empty
-        os.replace(temporary, out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); nothing was left there") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return manifest
+    return sorted(files), sorted(unreadable, key=lambda entry: entry["source"])
+
+
+def _printable(name: str) -> str:
+    """A file name that is not Unicode, with its odd bytes written as \\xff."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+# ---------------------------------------------------------------- tokenizing
+
+
+def tokenize(path: str, source: str, config: PrepareConfig) -> StoredSong | str | None:
+    """The song, or why it cannot be used, or None where it belongs to another shard."""
+    try:
+        raw = midi.load(path)
+        if not _in_shard(raw, config.shard):
+            return None
+        song = quantize(midi.parse(raw, path))
+        return reason_to_reject(song, config) or to_row(encode_grid(song), source)
+    except midi.UnreadableFile as error:
+        return str(error).removeprefix(f"{path}: ") if _in_shard(source.encode(), config.shard) else None
+    except midi.MidiError as error:
+        return str(error).removeprefix(f"{path}: ")
+    except (ScoreTooLong, SongTooLong) as error:
+        return str(error)
+
+
+def _in_shard(content: bytes, shard: str) -> bool:
+    """By a hash of the file's bytes, so that machines agree without a word."""
+    number, count = map(int, shard.split("/"))
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % count == number - 1
+
+
+def _tokenize_all(files: list[File], folder: Path, config: PrepareConfig) -> list[Path]:
+    """Block files of all files, in order; those that are there already are not made again."""
+    starts = range(0, len(files), BLOCK_FILES)
+    blocks = [folder / f"{_key(files[start : start + BLOCK_FILES], config)}.arrow" for start in starts]
+    missing = [(start, block) for start, block in zip(starts, blocks, strict=True) if not block.exists()]
+    tasks = [(files[start : start + BLOCK_FILES], block) for start, block in missing]
+    done = len(files) - sum(len(task) for task, _ in tasks)
+    with tqdm(total=len(files), initial=done, desc="tokenizing", unit="file", disable=None) as progress:
+        for count in run(partial(_tokenize_block, config), tasks, config.workers, config.engine):
+            progress.update(count)
+    return blocks
+
+
+def _tokenize_block(config: PrepareConfig, task: tuple[list[File], Path]) -> int:
+    """Writes a block: its songs as rows, and what was left out in the schema's metadata. Returns the number of files."""
+    files, block = task
+    songs, rejected = [], []
+    for source, path in files:
+        result = tokenize(path, source, config)
+        if isinstance(result, StoredSong):
+            songs.append(result)
+        elif result is not None:
+            rejected.append({"source": source, "reason": result})
+    write_batch(block.parent, block.name, record_batch(songs).replace_schema_metadata({REJECTED: json.dumps(rejected)}))
+    return len(files)
+
+
+def _key(files: list[File], config: PrepareConfig) -> str:
+    """Of everything that decides what a block holds."""
+    states = []
+    for source, path in files:
+        try:
+            state = os.stat(path)
+            states.append((source, state.st_size, state.st_mtime_ns))
+        except OSError as error:
+            states.append((source, error.errno, 0))
+    settings = config.content() | {"shard": config.shard, "version": TOKENIZER_VERSION, "format": FORMAT}
+    return hashlib.sha256(json.dumps([states, settings], sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _rejected(block: Path) -> Iterator[dict]:
+    """Read when it is needed, block by block."""
+    yield from json.loads(open_batch(block).schema.metadata[REJECTED.encode()])
 
 
 def summary(out: Path, manifest: dict) -> str:
     """What prepare tells at its end."""
     songs = {split: part["songs"] for split, part in manifest["splits"].items()}
     tokens = sum(part["tokens"] for part in manifest["splits"].values())
-    lines = [f"{out}: {songs['train']} songs to train on, {songs['validation']} to validate, {tokens:,} tokens"]
-    reasons = Counter(entry["reason"].split(" as ")[0].split(" (")[0] for entry in manifest["rejected"])
+    lines = [f"{out}: {songs['train']} songs to train on, {songs['validation']} to validate, {tokens:,} tokens (report.json, report.png)"]
+    reasons = manifest["rejected"]
     if reasons:
-        lines.append(f"{len(manifest['rejected'])} files left out, each with its reason in {out / MANIFEST}:")
-        lines += [f"  {count:6} {reason}" for reason, count in reasons.most_common(5)]
+        lines.append(f"{sum(reasons.values())} files left out, each with its reason in {out / REJECTED}:")
+        lines += [f"  {count:6} {reason}" for reason, count in list(reasons.items())[:8]]
     return "\n".join(lines)

@@ -2,17 +2,21 @@
 
     attention(q, k, v, mask, impl="xla")
 
-knows nothing of music: the mask is bits. Implementations do not import each other, and an unknown one is an error, never a fallback.
+knows nothing of music: the mask is bits (block_mask.py draws them). Implementations do not import each other, and an unknown one is an
+error, never a fallback.
+
+    reference   dense, the definition            xla   blockwise over queries, any device
+    pallas      Hopper GPUs: pallas.py (padding, derivative, devices), pallas_forward.py, pallas_backward.py, hopper.py (what they share)
 """
 
 import jax
 
-from jax_impl.attention import reference, xla
-from jax_impl.attention.block_mask import BlockMask, pack, unpack
+from jax_impl.attention import pallas, reference, xla
+from jax_impl.attention.block_mask import BlockMask, pack, pack_dense, unpack, visible_pairs
 
-IMPLEMENTATIONS = {"reference": reference.attention, "xla": xla.attention}
+IMPLEMENTATIONS = {"reference": reference.attention, "xla": xla.attention, "pallas": pallas.attention}
 
-__all__ = ["IMPLEMENTATIONS", "BlockMask", "attention", "pack", "unpack"]
+__all__ = ["IMPLEMENTATIONS", "BlockMask", "attention", "pack", "pack_dense", "unpack", "visible_pairs"]
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, impl: str) -> jax.Array:

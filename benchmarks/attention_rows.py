@@ -1,0 +1,56 @@
+"""Rows of real songs for the attention benchmark, kept in a file so that the machine that times them needs no MIDI library."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jax_impl.batch import Batch, pack_row, stack_rows
+from tokenizer.crop import crop
+from tokenizer.encode import encode
+from tokenizer.fields import TokenFields
+
+TOKENS_PER_SPAN = 8  # as TrainConfig has it
+
+
+def load(path: Path, folder: Path | None, lengths: list[int], rows: int) -> dict[int, Batch]:
+    """Batches [rows, length] by length; from the file if it is there, else of the folder's songs (None: composed ones), and then kept."""
+    if path.exists():
+        with np.load(path) as kept:
+            batches = {length: Batch(*(kept[f"{length}/{name}"][:rows] for name in Batch._fields)) for length in lengths}
+        if any(len(batch.tokens) < rows for batch in batches.values()):
+            raise SystemExit(f"{path} holds fewer than {rows} rows; remove it to have it made again")
+        return batches
+    batches = {length: stack_rows([_row(songs, length) for _ in range(rows)]) for length in lengths for songs in [_songs(folder)]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{length}/{name}": value for length, batch in batches.items() for name, value in batch._asdict().items()}
+    np.savez_compressed(path, **arrays)
+    return batches
+
+
+def _songs(folder: Path | None) -> Iterator[TokenFields]:
+    if folder is None:
+        from tokenizer.composer import compose
+
+        yield from (encode(compose(seed)) for seed in range(1 << 20))
+    else:
+        from tokenizer import midi
+
+        while True:
+            yield from (encode(midi.read(path)) for path in sorted(folder.rglob("*.mid")))
+
+
+def _row(songs: Iterator[TokenFields], length: int) -> Batch:
+    """Songs one after another, the last one cut in musical time so that the row is nearly full."""
+    taken, tokens, spans = [], 0, 0
+    fits = lambda song: len(song) <= length - tokens and song.span.max() < length // TOKENS_PER_SPAN - spans  # noqa: E731
+    for song in songs:
+        bars = int(song.bar.max()) + 1
+        while bars and not fits(song):
+            bars = bars * 3 // 4
+            song = crop(song, 0, bars)
+        if not bars:
+            return pack_row(taken, length)
+        taken.append(song)
+        tokens, spans = tokens + len(song), spans + int(song.span.max()) + 1
+    raise SystemExit("no songs")
