@@ -90,7 +90,7 @@ def test_silent_bars_that_v121_left_out_are_there_again():
     track = [(128, [(0, 0, 36, 1, 20), (5, 0, 36, 1, 20)]), (33, [(3, 8, 40, 4, 20)])]
     song = v121_encoder.encode([120], ["4/4"], track, lambda bar: "N")
     assert song["token_ids"].count(v121_encoder.ID["N"]) == 3
-    row = v121.import_song(v121.V121Song.of("song", *arrays(song))).result
+    row = v121.import_song(v121.V121Song.of("song", *arrays(song)), ONE).result
     assert row.bar_spans.tolist() == [2, 2, 2, 2, 1, 1]  # drums have bars 0 to 5, bass 0 to 3
     assert [track.notes["onset_ticks"].tolist() for track in decode(row.ids).tracks] == [[0, 5 * 1920], [3 * 1920 + 960]]
 
@@ -143,7 +143,7 @@ def test_a_dataset_of_v121_becomes_one_of_this_program(heard, tmp_path, monkeypa
     for ids in songs:
         assert decode(ids) in scores
     assert len(songs) == len(some)
-    said, record = capsys.readouterr().out, json.loads((tmp_path / "songs" / "import.json").read_text())
+    said, record = capsys.readouterr().out, json.loads((tmp_path / "songs" / v121.IMPORT).read_text())
     assert record["notes"] == sum(len(notes) for one in some for _, notes in one.tracks)
     assert record["tempo_changes"] == sum(len({*map(bpm_bin, one.bpms)}) > 1 for one in some)
     assert record["merged_notes"] == record["notes"] - sum(len(track.notes) for score in scores for track in score.tracks)

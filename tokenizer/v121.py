@@ -10,10 +10,11 @@ import concurrent.futures
 import json
 import multiprocessing
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,15 @@ from tokenizer import prepare
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset import SongTooLong, StoredSong, record_batch, to_row, write_batch
 from tokenizer.decode import DEFAULT_DURATION, DEFAULT_SIGNATURE, DEFAULT_TEMPO, DEFAULT_VELOCITY
-from tokenizer.encode import encode
-from tokenizer.gather import gather, refuse_to_overwrite, work_folder
+from tokenizer.encode import encode_grid
+from tokenizer.filters import reason_to_reject
+from tokenizer.gather import NothingUsable, gather, refuse_to_overwrite, work_folder
 from tokenizer.grid import TEMPO_MICROSECONDS
 from tokenizer.meter import BAR_TICKS, MAX_BARS, TICKS_PER_BEAT, ScoreTooLong
+from tokenizer.quantize import quantize
 from tokenizer.score import NOTE, Score, Signature, Tempo, Track
 
 POSITIONS = 16  # of a bar; BAR_TICKS of every signature is a multiple
-IMPORT = "import.json"  # the ImportRecord of a dataset
 COLUMNS = ("token_ids", "chord_ids")  # what of a song is read; the rest follows from them
 
 
@@ -177,16 +179,18 @@ def _json(path: Path, key: str) -> list:
 
 # ---------------------------------------------------------------- a dataset of them
 
+IMPORT = "import.json"  # beside the dataset's manifest: ImportRecord
+
 
 @dataclass(frozen=True)
 class ImportRecord:
-    """What import.json says beside the manifest: where the songs came from, and what v1.2.1 had not kept of them.
+    """What became of the songs, and what v1.2.1 had not kept of them.
 
     tempo_changes, signature_changes: songs that name several, whose places are gone: the first one holds throughout.
     merged_notes: of one track, onset and pitch on this program's grid, which keeps the longest and loudest of them.
     """
 
-    source: str
+    data: str
     songs: int
     notes: int
     tempo_changes: int
@@ -196,81 +200,75 @@ class ImportRecord:
 
 @dataclass(frozen=True)
 class Imported:
-    """One song: its row, or why there is none; notes in v1.2.1's tokens and in the row's; which changes it names."""
+    """One song: its row, or why there is none; its notes in v1.2.1's tokens; which changes it names."""
 
     source: str
     result: StoredSong | str
     notes: int
-    kept_notes: int
     tempo_changes: bool
     signature_changes: bool
 
 
-def import_song(song: V121Song) -> Imported:
+def import_song(song: V121Song, config: PrepareConfig) -> Imported:
     named = header(song.token_ids)
     changes = tuple(len(set(named[block])) > 1 for block in (vocab.TEMPO, vocab.SIGNATURE))
     try:
         score = rebuild(song.token_ids, song.chord_ids)
-        tokens = encode(score)
-        notes = sum(len(track.notes) for track in score.tracks)
-        row = to_row(tokens, song.source) if notes else "no notes"
-        return Imported(song.source, row, notes, int(((tokens.ids >= vocab.PITCH) & (tokens.ids < vocab.TRACK)).sum()), *changes)
+        grid = quantize(score)
+        row = reason_to_reject(grid, config) or to_row(encode_grid(grid), song.source)
+        return Imported(song.source, row, sum(len(track.notes) for track in score.tracks), *changes)
     except (BadSong, ScoreTooLong, SongTooLong) as error:
-        return Imported(song.source, str(error), 0, 0, *changes)
+        return Imported(song.source, str(error), 0, *changes)
 
 
-def import_songs(batches: Iterable[list[V121Song]], source: Path, out: Path, config: PrepareConfig) -> ImportRecord:
+def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, config: PrepareConfig) -> ImportRecord:
     """Makes the dataset `out`, as prepare does of MIDI files, and prints what became of the songs. Raises InputError and then leaves no
     trace of `out`."""
+    if config.shard != "1/1" or config.engine != "local":
+        raise InputError("--shard and --engine are for prepare; v1.2.1's data is read by one machine")
     refuse_to_overwrite(out)
+    count: Counter[str] = Counter()
+    blocks, rejected = [], []
     with work_folder(out) as work:
         try:
-            manifest, record = _gather(batches, source, work, out, config)
-        except InputError:  # nothing here goes on where it stopped
-            shutil.rmtree(work)
-            raise
-        (work / IMPORT).write_text(json.dumps(asdict(record), indent=1) + "\n")
-        os.replace(work / IMPORT, out / IMPORT)
+            for imported in _convert(batches, config):
+                rows = [one.result for one in imported if isinstance(one.result, StoredSong)]
+                rejected += [{"source": one.source, "reason": one.result} for one in imported if isinstance(one.result, str)]
+                name = f"{len(blocks):06}.arrow"
+                write_batch(work / "blocks", name, record_batch(rows))
+                blocks.append(work / "blocks" / name)
+                count["songs"] += len(imported)
+                for one in imported:
+                    count["notes"] += one.notes
+                    count["tempo_changes"] += one.tempo_changes
+                    count["signature_changes"] += one.signature_changes
+                    count["merged_notes"] += one.notes - one.result.notes if isinstance(one.result, StoredSong) else 0
+            record = ImportRecord(str(data), *(count[field.name] for field in fields(ImportRecord)[1:]))
+            rejected.sort(key=lambda entry: entry["source"])
+            manifest = gather(blocks, [rejected], work, out, config, prepare.TOKENIZER_VERSION)
+        except InputError as error:  # of any kind: nothing can come of this data, so nothing stays
+            raise NothingUsable(str(error)) from error
+        (out / IMPORT).write_text(json.dumps(asdict(record), indent=1) + "\n")
     print(prepare.summary(out, manifest))
     print(f"{record.notes:,} notes in {record.songs} songs, each at its place")
-    for count, what in ((record.tempo_changes, "tempo"), (record.signature_changes, "time signature")):
-        if count:
-            print(f"{count} songs name more than one {what}, but v1.2.1 did not keep where it changes: the first holds throughout")
+    for number, what in ((record.tempo_changes, "tempo"), (record.signature_changes, "time signature")):
+        if number:
+            print(f"{number} songs name more than one {what}, but v1.2.1 did not keep where it changes: the first holds throughout")
     if record.merged_notes:
         print(f"{record.merged_notes:,} notes doubled another of their track, time and pitch, which holds the longest and loudest of them")
     return record
 
 
-def _gather(batches: Iterable[list[V121Song]], source: Path, work: Path, out: Path, config: PrepareConfig) -> tuple[dict, ImportRecord]:
-    """(manifest, record) of the dataset `out`, batch by batch, so that memory does not grow with the songs."""
-    counts, rejected, blocks = Counter(), [], []
-    for number, done in enumerate(_convert(batches, config.workers)):
-        counts["songs"] += len(done)
-        for one in done:
-            counts["notes"] += one.notes
-            counts["tempo_changes"] += one.tempo_changes
-            counts["signature_changes"] += one.signature_changes
-            counts["merged_notes"] += one.notes - one.kept_notes
-        rejected += [{"source": one.source, "reason": one.result} for one in done if isinstance(one.result, str)]
-        blocks.append(work / "blocks" / f"{number:06}.arrow")
-        write_batch(blocks[-1].parent, blocks[-1].name, record_batch([one.result for one in done if isinstance(one.result, StoredSong)]))
-    if not blocks:
-        raise V121Error(f"{source}: no song in it")
-    rejected.sort(key=lambda entry: entry["source"])
-    manifest = gather(blocks, [rejected], work, out, config, prepare.TOKENIZER_VERSION)
-    return manifest, ImportRecord(str(source), **{field.name: counts[field.name] for field in fields(ImportRecord)[1:]})
-
-
-def _convert(batches: Iterable[list[V121Song]], workers: int) -> Iterator[list[Imported]]:
-    progress = tqdm(desc="importing", unit="song", disable=None)
-    workers = workers or os.cpu_count() or 1
-    with progress:
-        if workers == 1:
-            for batch in batches:
-                yield [import_song(song) for song in batch]
-                progress.update(len(batch))
-            return
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for batch in batches:
-                yield list(pool.map(import_song, batch, chunksize=8))
-                progress.update(len(batch))
+def _convert(batches: Iterable[list[V121Song]], config: PrepareConfig) -> Iterator[list[Imported]]:
+    """Batch by batch, so that no more than one is in memory."""
+    convert = partial(import_song, config=config)
+    workers = config.workers or os.cpu_count() or 1
+    with tqdm(desc="importing", unit="song", disable=None) as progress, ExitStack() as opened:
+        context = multiprocessing.get_context("spawn")
+        pool = opened.enter_context(concurrent.futures.ProcessPoolExecutor(workers, mp_context=context)) if workers > 1 else None
+        for batch in batches:
+            imported = []
+            for one in pool.map(convert, batch, chunksize=8) if pool else map(convert, batch):
+                imported.append(one)
+                progress.update()
+            yield imported
