@@ -166,17 +166,17 @@ def _same_document(query: Tokens | Slots, key: Tokens | Slots) -> jax.Array:
 def summarize_mask(batch: Batch, data: Summaries, rule: MaskRule) -> BlockMask:
     """Q = S over keys [S; R]: [B, M, M + T]."""
     del rule  # neither clause has parameters
-    query, slots, tokens = _queries(_slots(data)), _slots(data), _tokens(batch, data)
+    query, slots, tokens = _queries(_slots(data)), _slots(data), all_tokens(batch, data)
     return pack([lambda keys: ss(query, keys), lambda keys: sr(query, keys)], [slots, tokens])
 
 
 def update_mask(batch: Batch, data: Summaries, rule: MaskRule) -> BlockMask:
     """Q = R over keys [S; R]: [B, T, M + T]."""
-    query, slots, tokens = _queries(_tokens(batch, data)), _slots(data), _tokens(batch, data)
+    query, slots, tokens = _queries(all_tokens(batch, data)), _slots(data), all_tokens(batch, data)
     return pack([lambda keys: rs(query, keys), lambda keys: rr(query, keys, rule)], [slots, tokens])
 
 
-def _tokens(batch: Batch, data: Summaries) -> Tokens:
+def all_tokens(batch: Batch, data: Summaries) -> Tokens:
     fields = (batch.document, batch.position, batch.bar, batch.instrument, batch.kind, batch.onset, data.pooled_by, data.visible)
     return Tokens(*map(jnp.asarray, fields))
 
