@@ -117,15 +117,15 @@ def repeat(cache: Cache, rows: int) -> Cache:
     return jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0) if x.ndim else x, cache)
 
 
-# ---------------------------------------------------------------- one more token
+# ---------------------------------------------------------------- one more token: close(token), then append(token)
 
 
 def append(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.Array, alive: jax.Array) -> tuple[Cache, jax.Array]:
-    """One more token int32[B] in each row where alive bool[B]; logits float32[B, 643] of the one after it. The slot must exist."""
+    """One more token int32[B] in each row where alive bool[B]; logits float32[B, 643] of the one after it. The slot must exist.
+
+    The token must have been announced to `close`.
+    """
     before, state = cache.fields, cache.fields.push(token, jnp)
-    closes = alive & (before.span >= 0) & (state.span != before.span)
-    cache = _summarize(model, layers, cache, closes)
-    open_span = (before.span >= 0) & ~closes
     query = masks.Tokens(
         document=alive.astype(jnp.int32),
         position=cache.length,
@@ -134,7 +134,7 @@ def append(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.
         kind=state.kind,
         onset=state.onset,
         pooled_by=state.span,
-        visible=before.spans - open_span,
+        visible=state.spans - (state.span >= 0),
     )
     write = lambda slots, value: jax.lax.dynamic_update_slice(slots, value[:, None], (0, cache.slot))  # noqa: E731
     tokens = jax.tree.map(write, cache.tokens, query)
@@ -167,8 +167,13 @@ def _slots(cache: Cache, alive: jax.Array) -> masks.Slots:
     return masks.Slots(alive.astype(jnp.int32)[:, None], index[None])
 
 
-def _summarize(model: MuseFormer, layers: Sequence[Layer], cache: Cache, closes: jax.Array) -> Cache:
-    """Computes the summary of the current span in the rows where closes bool[B]."""
+def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.Array, alive: jax.Array) -> Cache:
+    """Computes the summaries of the spans that the next token int32[B] closes, in rows where alive bool[B].
+
+    Apart from append so that a loop can do it last: the compiler updates the tokens' keys in place only if nothing reads the old ones.
+    """
+    span = cache.fields.push(token, jnp).span
+    closes = alive & (cache.fields.span >= 0) & (span != cache.fields.span)
     rows = len(closes)
     together = -(-rows // CLOSING_SHARE)
 
@@ -180,14 +185,14 @@ def _summarize(model: MuseFormer, layers: Sequence[Layer], cache: Cache, closes:
         return keys, pending.at[chosen].set(False)
 
     own = tuple(held[2:] for held in cache.keys)  # the tokens' keys are only read
-    own, _ = jax.lax.while_loop(lambda carry: carry[1].any(), some, (own, closes))
+    all_of_them = lambda own: jax.lax.while_loop(lambda carry: carry[1].any(), some, (own, closes))[0]  # noqa: E731
+    own = jax.lax.cond(closes.any(), all_of_them, lambda own: own, own)  # without it the loop's operands are copied at every token
     return cache._replace(keys=tuple(Keys(held.k, held.v, *summary) for held, summary in zip(cache.keys, own, strict=True)))
 
 
 def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: jax.Array) -> tuple:
     """The layers' (summary_k, summary_v, k2, v2) with the current spans of some rows int32[K] written, where valid bool[K]."""
-    everything = rows.shape[0] == cache.length.shape[0] == 1
-    pick = (lambda x: x) if everything else (lambda x: x[rows])
+    pick = lambda x: x[rows]  # noqa: E731
     state = jax.tree.map(pick, cache.fields)
     slots = own[0][0].shape[2]
     index = jnp.where(valid, state.span, slots)  # dropped where not valid
