@@ -3,13 +3,14 @@
 from configs.data import DataConfig, PrepareConfig
 from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
-from configs.sample import SampleConfig
+from configs.sample import Constraints, SampleConfig
 from configs.train import TrainConfig
 
 __all__ = [
     "MASK_RULES",
     "MODEL_SIZES",
     "ComputeConfig",
+    "Constraints",
     "DataConfig",
     "InputError",
     "MaskRule",
