@@ -1,6 +1,6 @@
 """The cache of a sampler: what the layers hold of the tokens so far, and one more token at the cost of its own path alone.
 
-Under a rule of scope "span" nothing depends on a later token and no position ever moves, so keys and values are computed once. Of each layer:
+Under a rule of scope "span" nothing depends on a later token and no position ever moves: keys and values are computed once. Of each layer:
 
     k, v                    of every regular token                     one slot a step, the same slot in all rows
     summary_k, summary_v    of every closed span, for SS               slot i holds span i

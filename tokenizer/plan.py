@@ -18,7 +18,6 @@ import numpy as np
 from configs import Constraints, InputError
 from tokenizer import fields, grammar, names
 from tokenizer import vocabulary as vocab
-from tokenizer.chords import bar_chords
 from tokenizer.crop import crop
 from tokenizer.encode import encode, encode_song, grid_song
 from tokenizer.grammar import CHORD, CLASS, EOS, PITCH, POSITION, TRACK, VALUE
@@ -77,7 +76,9 @@ def make_plan(prompt: Score | np.ndarray | None, wanted: Constraints, max_tokens
         fitting = _fitting(song, wanted, int(max_tokens * GIVEN_SHARE), int(max_spans * GIVEN_SHARE), int(max_bars * GIVEN_SHARE))
         if len(fitting[0].bars) < len(song[0].bars):
             left_out = len(song[0].bars) - len(fitting[0].bars)
-            notice = f"the given song is too long for --max-length {max_tokens}: its first {left_out} of {len(song[0].bars)} bars are left out"
+            notice = (
+                f"the given song is too long for --max-length {max_tokens}: its first {left_out} of {len(song[0].bars)} bars are left out"
+            )
             if wanted.strict:
                 raise InputError(f"{notice.replace('are left out', 'would be left out')}; raise --max-length or lower --keep-bars")
         script = _accompanied(fitting, wanted) if wanted.add else _continued(fitting)
@@ -307,10 +308,3 @@ def advance(plan: Plan, place: Any, token: Any, xp: Any = np) -> Any:
     ended = (xp.asarray(CLASS)[token] == TRACK) | (token == vocab.EOS)
     leaves = free & ended & (plan.script[place + 1] != NOTHING)
     return place + xp.where(free, xp.where(leaves, 2, 0), 1)
-
-
-def song_chords(ids: np.ndarray, bars: int) -> np.ndarray:
-    """int32[bars]: the chords that the tokens say; of notes where they say none."""
-    song, chords = grid_song(fields.compute(ids))
-    heard = bar_chords(song.to_score(), song.bars.start_ticks)
-    return np.concatenate([chords, heard[len(chords) :]])[:bars]
