@@ -111,9 +111,9 @@ def train(config: Annotated[TrainConfig, arg(name="")]) -> int:
 @app.command
 def generate(
     run: Positional[Path],
-    out: Output,
     config: Annotated[SampleConfig, arg(name="")],
     constraints: Annotated[Constraints, arg(name="")],
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     continue_: Annotated[Path | None, arg(name="continue")] = None,
     accompany: Path | None = None,
     again: Path | None = None,
@@ -146,6 +146,8 @@ def generate(
     if accompany and not constraints.add:
         raise InputError("--accompany needs --add: the instruments that are to play along, such as --add drums,bass")
     given = continue_ or accompany
+    if out is None and not stream:
+        raise InputError("--out is missing: name a .mid file, or a folder for many songs")
     if stream:
         return compose.print_stream(run, config, constraints, given, checkpoint)
     if again:

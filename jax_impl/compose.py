@@ -11,7 +11,7 @@ from configs import Constraints, InputError, SampleConfig
 from jax_impl import device, outputs
 from jax_impl.checkpoint import load_model
 from jax_impl.outputs import Origin
-from jax_impl.sample import Sample, Sampler
+from jax_impl.sample import ANYTHING, DEFAULT, Sample, Sampler
 from tokenizer import grammar, instruments, midi
 from tokenizer import vocabulary as vocab
 from tokenizer.encode import encode
@@ -75,9 +75,7 @@ def again(run: Path, out: Path, path: Path, picture: bool, wav: bool) -> int:
     (group,) = (group for group in sampler.groups() if number in group)
     sample = sampler.group(group)[number - group.start]
     if not np.array_equal(sample.ids, tokens):
-        raise InputError(
-            f"{path}: became another song here; it was made with {origin.versions}, this is {now.versions}, or on another machine"
-        )
+        raise InputError(f"{path}: became another song here; it was made with {origin.versions}, this is {now.versions}")
     outputs.write(sample, origin, out, picture, soundfont)
     print(f"{out}: the same {len(tokens)} tokens again")
     return 0
@@ -95,8 +93,8 @@ def stream(
     run: Path,
     *,
     prompt: Score | None = None,
-    constraints: Constraints = Constraints(),
-    sampler: SampleConfig = SampleConfig(),
+    constraints: Constraints = ANYTHING,
+    sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> Iterator[Bar]:
     """The bars of one song as they are finished, given ones first: for live use. Raises InputError."""
@@ -136,8 +134,8 @@ def _sampler(run: Path, checkpoint: str, config: SampleConfig, wanted: Constrain
         print(f"notice: {sampler.notice}")
     if not sampler.cached:
         print(
-            "notice: this model's rule is v121, where a bar's summary pools tracks written later and positions shift with the number of bars: "
-            "nothing can be cached, so every token costs a whole forward pass"
+            "notice: this model's rule is v121: a bar's summary pools tracks that are written later, and positions shift with the number of "
+            "bars, so nothing can be cached and every token costs a whole forward pass"
         )
     return sampler, Origin.of(run, record, config, wanted, prompt)
 

@@ -35,6 +35,7 @@ TOKENS_PER_SUMMARY = 4  # tokens for which there is one summary slot; a bar hold
 FEWEST_SUMMARIES = 64
 PROMPT_MULTIPLE = 256  # prompts are filled up to this, so that few programs are compiled
 STRIDE = 64  # tokens between two looks of the host
+ANYTHING, DEFAULT = Constraints(), SampleConfig()
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ def generate(
     run: Path,
     *,
     prompt: Score | None = None,
-    constraints: Constraints = Constraints(),
-    sampler: SampleConfig = SampleConfig(),
+    constraints: Constraints = ANYTHING,
+    sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> list[Score]:
     """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany. Raises InputError."""

@@ -2,9 +2,9 @@
 
     BOS BPM_x TS_y { track SEP { chord [TS_z] [BPM_w] { T_p { P [L] [V] } } } } EOS
 
-A sequence that it accepts is exactly what the encoder writes of some song: decoding and encoding it again gives the same ids (with the chords
-that it says). `follows` is the skeleton, the transition table of the kinds of tokens; each clause of `clauses` is one rule about values, named
-by the sentence a person is told when it is broken. `push` is total, so that ungrammatical songs can be followed too.
+A sequence that it accepts is exactly what the encoder writes of some song: decoding and encoding it again gives the same ids (with the
+chords that it says). FOLLOWS is the skeleton, the transition table of the kinds of tokens; each clause of `clauses` is one rule about
+values, named by the sentence a person is told when it is broken. `push` is total, so that ungrammatical songs can be followed too.
 
 Time counts sixteenth notes from the song's start. The first track's bars are remembered, for the other tracks repeat them.
 """
