@@ -134,8 +134,8 @@ def _sampler(run: Path, checkpoint: str, config: SampleConfig, wanted: Constrain
         print(f"notice: {sampler.notice}")
     if not sampler.cached:
         print(
-            "notice: this model's rule is v121: a bar's summary pools tracks that are written later, and positions shift with the number of "
-            "bars, so nothing can be cached and every token costs a whole forward pass"
+            "notice: this model's rule is v121: a bar's summary pools tracks that are written later, and positions shift with the number "
+            "of bars, so nothing can be cached and every token costs a whole forward pass"
         )
     return sampler, Origin.of(run, record, config, wanted, prompt)
 

@@ -6,7 +6,7 @@
     --accompany --add bass    BOS BPM TS #P0 SEP <all bars> #P33 SEP FREE EOS
 
 At FREE the model writes. A free place ends where the model ends a track: it decides when, the script which token that is. The given tracks
-of an accompaniment stand first, so that the new ones can follow them; the score puts its tracks back into HID order.
+of an accompaniment stand first, so that the new ones can follow them, to the last bar; the score puts its tracks back into HID order.
 
 Whatever is asked, a song that runs out of room is brought to an end in time: `need` is what the shortest ending still takes.
 """
@@ -41,10 +41,12 @@ class Plan(NamedTuple):
     script: Any  # int32[S] tokens, FREE, and NOTHING after its end
     rest_tokens: Any  # int32[S] that the script still takes at least, from each place on
     rest_spans: Any  # int32[S]
+    rest_tracks: Any  # int32[S] free places from each place on
     chords: Any  # int32[W] number of the chord asked for in each bar, -1 any
     free: Any  # bool[643] that may be written at FREE
     min_bars: Any  # int32[] of the first track
     max_bars: Any  # int32[]
+    behind: Any  # int32[] bars that the tracks have before their free places
     max_tokens: Any  # int32[] of the song
     max_spans: Any  # int32[]
 
@@ -221,15 +223,18 @@ def _with_limits(script, wanted: Constraints, given_bars: int, goes_on: bool, ma
         script=places,
         rest_tokens=rest(np.where(places == FREE, FREE_TOKENS, places >= 0)),
         rest_spans=rest(np.where(places == FREE, FREE_SPANS, is_chord)),
+        rest_tracks=rest(places == FREE),
         chords=chords,
         free=_free_tokens(wanted),
         min_bars=np.int32(max(wanted.bars, least, 1)),
         max_bars=np.int32(wanted.bars or max_bars),
+        behind=np.int32(given_bars if goes_on else 0),
         max_tokens=np.int32(max_tokens),
         max_spans=np.int32(max_spans),
     )
-    tokens = int(plan.rest_tokens[0] + 2 * plan.min_bars) + NOTE_AND_END + SLACK_TOKENS
-    spans = int(plan.rest_spans[0] + 2 * plan.min_bars) + SLACK_SPANS
+    bars = int(plan.rest_tracks[0] * (plan.min_bars - plan.behind))
+    tokens = int(plan.rest_tokens[0] + plan.rest_tracks[0]) + bars + NOTE_AND_END + SLACK_TOKENS
+    spans = int(plan.rest_spans[0] + plan.rest_tracks[0]) + bars + SLACK_SPANS
     if tokens > max_tokens or spans > max_spans:
         raise InputError(f"what is asked takes at least {max(tokens, spans * max_tokens // max_spans)} tokens; raise --max-length")
     return plan
@@ -262,27 +267,28 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     kind, token = xp.asarray(CLASS), xp.arange(vocab.SIZE)
     of = lambda *kinds: xp.asarray(np.isin(CLASS, kinds))  # noqa: E731
     forced, ending = plan.script[place], plan.script[place + 1]
-    first, last_track = state.tracks == 1, (ending == vocab.EOS) | (ending == NOTHING)
+    first, scripted = state.tracks == 1, ending != NOTHING
     legal = grammar.allowed(state, xp)
 
-    # What the shortest ending takes from here.
-    unfilled = xp.where(first, ~state.in_bar, ~state.filled) & (state.tracks > 0)  # some track has to reach the last bar
-    bars_to_go = xp.where(first, plan.min_bars - state.bars, xp.where(unfilled & last_track, state.bars - 1 - state.bar, 0))
-    bars_to_go = xp.where(state.tracks == 0, plan.min_bars, xp.maximum(bars_to_go, 0))
-    later = xp.where(unfilled & ~last_track & ~first, state.bars, 0)
-    room = plan.max_tokens - length - plan.rest_tokens[place + 1] - bars_to_go - later - NOTE_AND_END
-    room_spans = plan.max_spans - spans - plan.rest_spans[place + 1] - bars_to_go - later
-    closing = (room <= SLACK_TOKENS) | (room_spans <= SLACK_SPANS)
+    # What the shortest ending takes from here. Tracks of a script go on to the song's last bar; else one must that has a note there.
+    bars = xp.maximum(state.bars, plan.min_bars)
+    unfilled = xp.where(first, ~state.in_bar, ~state.filled) & (state.tracks > 0)
+    bars_to_go = xp.where(first, bars - state.bars, xp.where(scripted | unfilled, state.bars - 1 - state.bar, 0))
+    bars_to_go = xp.where(state.tracks == 0, bars, bars_to_go)
+    others = plan.rest_tracks[place + 1]
+    takes = bars_to_go + others * (bars - plan.behind)
+    room = plan.max_tokens - length - plan.rest_tokens[place + 1] - takes - NOTE_AND_END
+    room_spans = plan.max_spans - spans - plan.rest_spans[place + 1] - takes
+    closing = (room <= SLACK_TOKENS + others) | (room_spans <= SLACK_SPANS + others)
 
-    # Where a track may end, and with what.
-    owed = xp.where(unfilled, state.bars, 0) + NOTE_AND_END + 2  # by the tracks to come, if it ends here
-    has_room = (room > owed + SLACK_TOKENS) & (room_spans > owed + SLACK_SPANS)
-    whole = ~first | (state.bars >= plan.min_bars)
-    may_end = whole & xp.where(ending == vocab.EOS, legal[:, vocab.EOS], legal[:, LAST_TRACK] & (has_room | ~unfilled))
-    scripted = column(may_end) & (token == column(ending))
-    may_begin = (state.tracks == 0) | (has_room & ~closing)
-    itself = legal & column(whole) & xp.where(token == vocab.EOS, column(state.tracks > 0), column(may_begin))
-    ends = of(TRACK, EOS) & xp.where(column(ending == NOTHING), itself, scripted)
+    # Where a track may end, and with what: the script's next token, or any track for which there is room.
+    owed = xp.where(unfilled, state.bars, 0)
+    has_room = (room > owed + NOTE_AND_END + SLACK_TOKENS) & (room_spans > owed + SLACK_SPANS) & ~closing
+    whole = xp.where(first, state.bars >= plan.min_bars, ~scripted | (state.bar == state.bars - 1))
+    may_end = xp.where(ending == vocab.EOS, legal[:, vocab.EOS], legal[:, LAST_TRACK])
+    next_one = column(may_end) & (token == column(ending))
+    any_one = legal & xp.where(token == vocab.EOS, column(state.tracks > 0), column((state.tracks == 0) | has_room))
+    ends = of(TRACK, EOS) & column(whole) & xp.where(column(scripted), next_one, any_one)
 
     # What else may come.
     asked = plan.chords[xp.minimum(state.bar + 1, plan.chords.shape[0] - 1)]
@@ -294,7 +300,7 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     goes_on = goes_on & ((kind != PITCH) | column(silent))
 
     # Towards the end: end, else the next bar that is due, else a note.
-    final = ends & column(xp.where(first, state.in_bar, True)) & ((token == vocab.EOS) | column(ending != NOTHING))
+    final = ends & column(xp.where(first, state.in_bar, True)) & ((token == vocab.EOS) | column(scripted))
     due = goes_on & (kind == CHORD) & column(bars_to_go > 0)
     note = goes_on & (kind == POSITION)
     pick = lambda mask, otherwise: xp.where(column(mask.any(axis=1)), mask, otherwise)  # noqa: E731
