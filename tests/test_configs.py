@@ -10,6 +10,7 @@ import configs
 from configs import (
     MODEL_SIZES,
     ComputeConfig,
+    Constraints,
     DataConfig,
     InputError,
     MaskRule,
@@ -21,7 +22,7 @@ from configs import (
 )
 
 ROOT = Path(configs.__file__).parent.parent
-CONFIGS = (ComputeConfig, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
+CONFIGS = (ComputeConfig, Constraints, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
 
 
 @pytest.fixture(scope="module")
