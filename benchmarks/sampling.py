@@ -2,8 +2,8 @@
 
     python benchmarks/sampling.py --model-size small --prompts 768 3072 --batches 1 64
 
-The given song is one track of the built-in composer, cropped to about so many tokens; random weights go on with it. Each figure is the median
-of --strides strides of 32 tokens after one to warm up; compiling is not counted. Writes benchmarks/results/sampling.json.
+The given song is one track of the built-in composer, cropped to about so many tokens; random weights go on with it. Each figure is the
+median of --strides strides of 32 tokens after one to warm up; compiling is not counted. Writes benchmarks/results/sampling.json.
 """
 
 import argparse
