@@ -22,6 +22,7 @@ from jax_impl.sample import Sampler
 from tokenizer import plan as planning
 from tokenizer.composer import compose
 from tokenizer.encode import encode
+from tokenizer.fields import KIND_PITCH
 from tokenizer.score import Score, Track
 
 STRIDE = 32
@@ -48,8 +49,9 @@ def measure(model: MuseFormer, tokens: int, rows: int, strides: int, cached: boo
     """Tokens a second of `rows` songs that go on with a given one of about `tokens` tokens."""
     song = given(tokens)
     bars = int(encode(song).bar.max()) + 1
-    sizes = [len(planning.prefix(plan(song, keep))) for keep in range(1, bars + 1)]
-    keep = 1 + int(np.argmin(np.abs(np.array(sizes) - tokens)))
+    least = 1 + int(encode(song).bar[encode(song).kind == KIND_PITCH][0])  # bars that hold a note
+    sizes = [len(planning.prefix(plan(song, keep))) for keep in range(least, bars + 1)]
+    keep = least + int(np.argmin(np.abs(np.array(sizes) - tokens)))
     config = SampleConfig(temperature=1.0, max_length=2 * tokens + 2048, batch=rows, num_samples=rows)
     sampler = Sampler(model, config, device.sampling_compute(), song, Constraints(keep_bars=keep, bars=BARS_TO_COME))
     sampler.cached = cached
@@ -68,7 +70,7 @@ def measure(model: MuseFormer, tokens: int, rows: int, strides: int, cached: boo
     return {
         "cached": cached,
         "batch": rows,
-        "prompt_tokens": sizes[keep - 1],
+        "prompt_tokens": sizes[keep - least],
         "milliseconds_per_step": round(1000 * per_token, 2),
         "tokens_per_second": round(rows / per_token, 1),
         "begin_and_compile_seconds": round(compile_seconds, 1),

@@ -278,7 +278,7 @@ def test_a_given_song_that_is_too_long_loses_its_first_bars_or_is_refused(model,
         (Constraints(keep_bars=9), True, "--keep-bars 9: the given song has 4 bars"),
         (Constraints(tempo=100), True, "--tempo cannot change a given song"),
         (Constraints(bars=4), True, "--bars 4: the given song takes 4 and one is to be added"),
-        (Constraints(transpose=48), True, "moves notes out of the MIDI range"),
+        (Constraints(transpose=-48), True, "moves notes out of the MIDI range"),
         (Constraints(transpose=1), False, "--transpose moves a given song or --chords"),
     ],
 )

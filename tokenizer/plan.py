@@ -183,8 +183,11 @@ def _fitting(song: tuple[GridSong, np.ndarray], wanted: Constraints, tokens: int
 
 
 def _script_size(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> tuple[int, int]:
+    """Tokens and bar spans that the script takes at least."""
     script = np.array(_accompanied(song, wanted) if wanted.add else _continued(song))
-    return len(script), int(np.sum((script >= vocab.CHORD) & (script < vocab.POSITION)))
+    free = int(np.sum(script == FREE)) * (1 + (len(song[0].bars) if wanted.add else 1))  # bars to come, and one to spare
+    chords = int(np.sum((script >= vocab.CHORD) & (script < vocab.POSITION)))
+    return int(np.sum(np.where(script == FREE, FREE_TOKENS, 1))) + free, chords + free
 
 
 def _accompanied(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> list[int]:
@@ -296,7 +299,8 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     chord = column(in_time) & (~column(first) | (column(asked) < 0) | (xp.asarray(VALUE) == column(asked)))
     now = state.start + state.step * xp.asarray(grammar.STEP)[state.signature]
     silent = xp.sum(state.ends <= column(now), axis=1) > 1  # one pitch stays silent, so that there always is one
-    goes_on = legal & plan.free & ~of(TRACK, EOS) & (kind != CHORD) | legal & (kind == CHORD) & chord
+    own_bar = (state.bar < 0) | (state.bar >= plan.behind)  # not the last given one
+    goes_on = legal & xp.where(kind == CHORD, chord, plan.free & ~of(TRACK, EOS) & column(own_bar))
     goes_on = goes_on & ((kind != PITCH) | column(silent))
 
     # Towards the end: end, else the next bar that is due, else a note.
