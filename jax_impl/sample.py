@@ -33,7 +33,7 @@ from tokenizer.score import Score
 SMALLEST_SLOTS = 256  # program sizes double from here up
 TOKENS_PER_SUMMARY = 4  # tokens for which there is one summary slot; a bar holds more on average
 FEWEST_SUMMARIES = 64
-PROMPT_MULTIPLE = 256  # prompts are filled up to this, so that few programs are compiled
+PROMPT_MULTIPLE = 64  # prompts are filled up to this, so that few programs are compiled
 STRIDE = 64  # tokens between two looks of the host
 ANYTHING, DEFAULT = Constraints(), SampleConfig()
 
