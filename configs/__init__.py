@@ -3,7 +3,7 @@
 from configs.data import AugmentConfig, DataConfig, PrepareConfig
 from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
-from configs.sample import SampleConfig
+from configs.sample import Constraints, SampleConfig
 from configs.train import TrainConfig
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "MODEL_SIZES",
     "AugmentConfig",
     "ComputeConfig",
+    "Constraints",
     "DataConfig",
     "InputError",
     "MaskRule",

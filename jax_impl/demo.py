@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from configs import InputError, PrepareConfig, presets
+from configs import Constraints, InputError, PrepareConfig, presets
 from jax_impl import device, metrics, pianoroll, sample, train
 from jax_impl.checkpoint import load_model
 from tokenizer import midi
@@ -37,7 +37,8 @@ def demo(midi_dir: Path | None, out: Path) -> int:
 
     model, record = load_model(config.output_dir, "best")
     with tqdm(total=presets.DEMO_SAMPLE.max_length, desc="sampling", unit="token", disable=None) as bar:
-        (song,) = sample.generate(model, presets.DEMO_SAMPLE, device.sampling_compute(), lambda length: bar.update(length - bar.n))
+        sampler = sample.Sampler(model, presets.DEMO_SAMPLE, device.sampling_compute(), None, Constraints())
+        (song,) = sampler.samples(lambda length: bar.update(length - bar.n))
     midi.write(song.score(), out / "song.mid")
     pianoroll.piano_roll(song.score(), out / "pianoroll.png", "a new song")
 

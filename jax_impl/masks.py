@@ -167,17 +167,17 @@ def _same_document(query: Tokens | Slots, key: Tokens | Slots) -> jax.Array:
 def summarize_mask(batch: Batch, data: Summaries, rule: MaskRule) -> BlockMask:
     """Q = S over keys [S; R]: [B, M, M + T]."""
     del rule  # neither clause has parameters
-    slots, tokens = _slots(data), _tokens(batch, data)
+    slots, tokens = _slots(data), all_tokens(batch, data)
     return pack(slots, [(ss, slots), (sr, tokens)])
 
 
 def update_mask(batch: Batch, data: Summaries, rule: MaskRule) -> BlockMask:
     """Q = R over keys [S; R]: [B, T, M + T]."""
-    slots, tokens = _slots(data), _tokens(batch, data)
+    slots, tokens = _slots(data), all_tokens(batch, data)
     return pack(tokens, [(rs, slots), (functools.partial(rr, rule=rule), tokens)])
 
 
-def _tokens(batch: Batch, data: Summaries) -> Tokens:
+def all_tokens(batch: Batch, data: Summaries) -> Tokens:
     fields = (batch.document, batch.position, batch.bar, batch.instrument, batch.kind, batch.onset, data.pooled_by, data.visible)
     return Tokens(*map(jnp.asarray, fields))
 

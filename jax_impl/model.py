@@ -7,7 +7,8 @@ Einsum letters: B batch, T query position, S key position, N heads, H head width
     bars ─── embed ─ S ──┴► a = attend(S over [S; R]) ─► S + out(a) ─► + ffn ─► ...
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,17 @@ class Streams(NamedTuple):
     regular: jax.Array
 
 
+class Keys(NamedTuple):
+    """Keys (rotated) and values of a layer, [B, N, length, H] each; of all layers with a leading L. What a sampler keeps."""
+
+    k: jax.Array  # regular tokens, T
+    v: jax.Array
+    summary_k: jax.Array  # summaries, M, as other summaries see them
+    summary_v: jax.Array
+    k2: jax.Array  # finished summaries, M, as regular tokens see them
+    v2: jax.Array
+
+
 class Context(NamedTuple):
     """What all layers share: rotations (cos, sin), each [B, 1, length, H/2], and the two masks."""
 
@@ -95,7 +107,7 @@ class Layer(nnx.Module):
         self.regular = Stream(config, rngs)
         self.kv2 = linear(config.width, 2 * config.width, rngs)  # of a finished summary, as k2, v2
 
-    def __call__(self, streams: Streams, context: Context, impl: str, key: jax.Array | None) -> Streams:
+    def __call__(self, streams: Streams, context: Context, impl: str, key: jax.Array | None) -> tuple[Streams, Keys]:
         s, r = streams
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
         with jax.named_scope("summarize"):  # Q = S over [S; R]
@@ -114,7 +126,7 @@ class Layer(nnx.Module):
         with jax.named_scope("feed_forward"):
             s = s + dropout(self.summary.feed_forward(s), self.rate, keys[2])
             r = r + dropout(self.regular.feed_forward(r), self.rate, keys[3])
-        return Streams(s, r)
+        return Streams(s, r), Keys(k_r, v_r, k_s, v_s, k2, v2)
 
 
 class MuseFormer(nnx.Module):
@@ -133,18 +145,27 @@ class MuseFormer(nnx.Module):
 
         max_spans: most summaries any row needs. dropout_key: None for no dropout.
         """
-        streams, _ = self._run(batch, max_spans, compute, dropout_key, keep_layers=False)
+        streams, _ = self._run(batch, max_spans, compute, dropout_key, keep=lambda streams, keys: None)
+        return self.logits(streams.regular)
+
+    def logits(self, regular: jax.Array) -> jax.Array:
+        """float32[B, T, 643] of the last layer's stream [B, T, D], computed in its dtype."""
         with jax.named_scope("logits"):
-            dtype = DTYPES[compute.precision]
-            table = self.tokens.embedding[...].astype(dtype)
-            return jnp.einsum("BTD,VD->BTV", self.norm(streams.regular).astype(dtype), table, preferred_element_type=jnp.float32)
+            table = self.tokens.embedding[...].astype(regular.dtype)
+            normed = self.norm(regular).astype(regular.dtype)
+            return jnp.einsum("BTD,VD->BTV", normed, table, preferred_element_type=jnp.float32)
 
     def layer_streams(self, batch: Batch, *, max_spans: int, compute: ComputeConfig) -> Streams:
         """Both streams after the embedding and after each layer, [L + 1, B, length, D], without dropout: for tests and pictures."""
-        _, kept = self._run(batch, max_spans, compute, None, keep_layers=True)
-        return kept
+        last, kept = self._run(batch, max_spans, compute, None, keep=lambda streams, keys: streams)
+        return jax.tree.map(lambda inputs, last: jnp.concatenate([inputs, last[None]]), kept, last)
 
-    def _run(self, batch, max_spans, compute, dropout_key, *, keep_layers) -> tuple[Streams, Streams | None]:
+    def keys(self, batch: Batch, *, max_spans: int, compute: ComputeConfig) -> Keys:
+        """What all layers hold of a batch, [L, B, N, length, H] each: for sampling on from there."""
+        return self._run(batch, max_spans, compute, None, keep=lambda streams, keys: keys)[1]
+
+    def _run(self, batch, max_spans, compute, dropout_key, *, keep: Callable[[Streams, Keys], Any]) -> tuple[Streams, Any]:
+        """The streams after the last layer, and of each layer, stacked, what keep(streams that entered it, its keys) returns."""
         dtype, rule = DTYPES[compute.precision], self.config.mask_rule
         with jax.named_scope("masks"):
             data = masks.summaries(batch, rule, max_spans)
@@ -160,26 +181,30 @@ class MuseFormer(nnx.Module):
             streams = self._embed(batch, data, dtype, (None, None) if keys is None else keys[-2:])
         graph, layers = nnx.split(self.layers)
 
-        def step(streams: Streams, scanned) -> tuple[Streams, Streams | None]:
+        def step(streams: Streams, scanned) -> tuple[Streams, Any]:
             layer, key = scanned
             layer = jax.tree.map(lambda parameter: parameter.astype(dtype), layer)
-            streams = nnx.merge(graph, layer)(streams, context, compute.attention, key)
-            return streams, (streams if keep_layers else None)
+            after, layer_keys = nnx.merge(graph, layer)(streams, context, compute.attention, key)
+            return after, keep(streams, layer_keys)
 
         if compute.remat == "layer":
             step = jax.checkpoint(step, prevent_cse=False)  # a scan already keeps the two computations apart
-        last, kept = jax.lax.scan(step, streams, (layers, None if keys is None else keys[:-2]))
-        if keep_layers:
-            kept = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), streams, kept)
-        return last, kept
+        return jax.lax.scan(step, streams, (layers, None if keys is None else keys[:-2]))
 
     def _embed(self, batch: Batch, data: masks.Summaries, dtype, keys) -> Streams:
-        instruments = self.instruments.embedding[...]
-        regular = self.tokens.embedding[...][batch.tokens] + instruments[batch.instrument]
-        has_instrument = (data.instrument != masks.NO_TABLE_ROW)[..., None]
-        summary = self.bars.embedding[...][data.bar] + jnp.where(has_instrument, instruments[data.instrument], 0)
+        regular = self.embed_tokens(batch.tokens, batch.instrument)
+        summary = self.embed_summaries(data.bar, data.instrument)
         rate = self.config.dropout
         return Streams(dropout(summary, rate, keys[0]).astype(dtype), dropout(regular, rate, keys[1]).astype(dtype))
+
+    def embed_tokens(self, tokens: jax.Array, instrument: jax.Array) -> jax.Array:
+        """float32[..., D] that a regular token begins with."""
+        return self.tokens.embedding[...][tokens] + self.instruments.embedding[...][instrument]
+
+    def embed_summaries(self, bar: jax.Array, instrument: jax.Array) -> jax.Array:
+        """float32[..., D] that a summary begins with; instrument NO_TABLE_ROW adds none."""
+        has_instrument = (instrument != masks.NO_TABLE_ROW)[..., None]
+        return self.bars.embedding[...][bar] + jnp.where(has_instrument, self.instruments.embedding[...][instrument], 0)
 
 
 def split_heads(x: jax.Array, parts: int) -> list[jax.Array]:

@@ -1,6 +1,7 @@
 """A picture of a song: notes of all tracks over bars, drums below, chords on top."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -22,8 +23,8 @@ INCHES_PER_NAME = 2.2  # of the legend
 INCHES_PER_BAR, SMALLEST, LARGEST = 0.42, 9.0, 26.0
 
 
-def piano_roll(score: Score, path: str | os.PathLike, title: str = "") -> None:
-    """Draws the score, snapped, as a PNG file. Darker is louder."""
+def piano_roll(score: Score, path: str | os.PathLike, title: str = "", chords: Sequence[str] | None = None) -> None:
+    """Draws the score, snapped, as a PNG file. Darker is louder. chords: names for the bars, by default those that are heard."""
     song = quantize(score)
     score, lines = song.to_score(), song.bars.start_ticks
     width = float(np.clip(INCHES_PER_BAR * len(song.bars), SMALLEST, LARGEST))
@@ -43,7 +44,9 @@ def piano_roll(score: Score, path: str | os.PathLike, title: str = "") -> None:
     for axis in axes:
         axis.margins(y=0.05)
     _bar_lines(axes, song, lines)
-    _chord_names(axes[0], score, song, lines)
+    if chords is None:
+        chords = [vocab.NAMES[vocab.CHORD + chord] for chord in bar_chords(score, lines)]
+    _chord_names(axes[0], chords[: len(song.bars)], lines)
     axes[0].set_ylabel("MIDI pitch")
     if has_drums:
         axes[-1].set_ylabel("drums")
@@ -68,8 +71,7 @@ def _bar_lines(axes, song: GridSong, lines: np.ndarray) -> None:
     axes[-1].set_xticks(lines[:-1:every], [str(bar + 1) for bar in range(0, len(song.bars), every)], fontsize=7)
 
 
-def _chord_names(axis, score: Score, song: GridSong, lines: np.ndarray) -> None:
-    names = [vocab.NAMES[vocab.CHORD + chord] for chord in bar_chords(score, lines)]
+def _chord_names(axis, names: Sequence[str], lines: np.ndarray) -> None:
     every = -(-len(names) // MOST_LABELS)
     for bar in range(0, len(names), every):
         middle = (lines[bar] + lines[bar + 1]) / 2

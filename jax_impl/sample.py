@@ -1,130 +1,260 @@
-"""Sampling: songs from a trained model, token by token.
+"""Sampling: songs from a trained model, many side by side, token by token on the device.
 
-Each token costs one forward pass over the song so far, in a program of static size (the smallest of SIZES that holds it), so there are as
-many compilations as sizes. What a token means for the next ones (bar, instrument, ...) comes from the state machine that made the training
-data, one step at a time.
+    generate(run, prompt=score, constraints=Constraints(add="bass"), sampler=SampleConfig(seed=1))   ->  [Score, ...]
+
+One loop for everything (jax.lax.while_loop, no host in it): a token goes through the model (jax_impl.cache), the plan (tokenizer.plan) says
+what may come or must come next, one is drawn. Programs have static sizes: where a song outgrows one, the next, twice as large, goes on. The
+loop comes back to the host every few tokens, to tell how far it is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from configs import ComputeConfig, SampleConfig
-from jax_impl.batch import Batch, pack_row, stack_rows
+from configs import ComputeConfig, Constraints, InputError, SampleConfig
+from jax_impl import cache, device, uncached
+from jax_impl.checkpoint import load_model
+from jax_impl.draw import draw, hear, penalized
 from jax_impl.model import MuseFormer
-from tokenizer import fields
+from tokenizer import fields, grammar
+from tokenizer import plan as planning
 from tokenizer import vocabulary as vocab
 from tokenizer.decode import decode
-from tokenizer.fields import FieldState
+from tokenizer.plan import Plan
 from tokenizer.score import Score
 
-SMALLEST_SIZE = 256  # program sizes double from here up to max_length
-TOKENS_PER_SUMMARY = 4  # sampled songs get this many summary slots; a bar of all tracks holds more tokens on average
-ROWS = 8  # songs sampled side by side
-NEVER = (vocab.PAD, vocab.BOS, vocab.MASK, vocab.UNK)  # no song holds these after its start
+SMALLEST_SLOTS = 256  # program sizes double from here up
+TOKENS_PER_SUMMARY = 4  # tokens for which there is one summary slot; a bar holds more on average
+FEWEST_SUMMARIES = 64
+PROMPT_MULTIPLE = 64  # prompts are filled up to this, so that few programs are compiled
+STRIDE = 64  # tokens between two looks of the host
+ANYTHING, DEFAULT = Constraints(), SampleConfig()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """ids: int32[T], from BOS on. finished: the model ended the song itself, before max_length. Decoded by score()."""
+    """ids: int32[T], from BOS on. finished: it ends in EOS. errors: tokens that the grammar would not have allowed.
+    number: of the song among those of its seed. Decoded by score()."""
 
     ids: np.ndarray
     finished: bool
+    errors: int
+    number: int
 
     def score(self) -> Score:
         return decode(self.ids)
 
 
+class Loop(NamedTuple):
+    """What one turn of the loop makes of the one before. B songs."""
+
+    past: Any  # cache.Cache or uncached.Songs, without `token`
+    token: jax.Array  # int32[B] the last one
+    grammar: grammar.State
+    place: jax.Array  # int32[B] in the script
+    heard: jax.Array  # float32[B, 643] note tokens of the track's last bars
+    tokens: jax.Array  # int32[B, max_length]
+    done: jax.Array  # bool[B]
+    errors: jax.Array  # int32[B]
+
+
 def generate(
-    model: MuseFormer, config: SampleConfig, compute: ComputeConfig, on_token: Callable[[int], None] = lambda _: None
-) -> list[Sample]:
-    """config.num_samples songs. Song number i depends on (model, config, i) alone, not on how many are drawn.
-
-    on_token: called with the length so far after each step, for progress.
-    """
-    samples = []
-    for start in range(0, config.num_samples, ROWS):
-        samples += _generate_rows(model, range(start, min(start + ROWS, config.num_samples)), config, compute, on_token)
-    return samples
-
-
-def _generate_rows(model, numbers: Sequence[int], config, compute, on_token) -> list[Sample]:
-    graph, params = nnx.split(model)
-    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(config.seed), number))(jnp.asarray(numbers))
-    songs = [[vocab.BOS] for _ in numbers]
-    states = [fields.START.push(vocab.BOS) for _ in numbers]
-    length = 1
-    for size in _sizes(config.max_length):
-        max_spans = size // TOKENS_PER_SUMMARY
-        next_tokens = _program(graph, max_spans, config, compute)
-        batch = stack_rows([pack_row([fields.compute(np.array(song))], size) for song in songs])
-        while length < size:
-            allowed = np.stack([_allowed(state, max_spans, model.config.max_bars) for state in states])
-            drawn = np.asarray(next_tokens(params, batch, length - 1, keys, allowed))
-            for row, token in enumerate(drawn.tolist()):
-                if songs[row][-1] == vocab.EOS:
-                    continue
-                songs[row].append(token)
-                states[row] = states[row].push(token)
-                _write(batch, row, length, token, states[row])
-            length += 1
-            on_token(length)
-            if all(song[-1] == vocab.EOS for song in songs):
-                return [Sample(np.array(song, np.int32), finished=True) for song in songs]
-    return [Sample(np.array(song, np.int32), finished=song[-1] == vocab.EOS) for song in songs]
+    run: Path,
+    *,
+    prompt: Score | None = None,
+    constraints: Constraints = ANYTHING,
+    sampler: SampleConfig = DEFAULT,
+    checkpoint: str | int = "best",
+) -> list[Score]:
+    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany. Raises InputError."""
+    model, _ = load_model(run, checkpoint)
+    writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
+    return [sample.score() for sample in writer.samples()]
 
 
-def _sizes(max_length: int) -> list[int]:
-    sizes = [SMALLEST_SIZE]
-    while sizes[-1] < max_length:
-        sizes.append(2 * sizes[-1])
-    return [*sizes[:-1], max_length]
+class Sampler:
+    """Songs of one model under one plan. Song i depends on (model, settings, seed, i) and, in its last bits, on the songs beside it: they
+    are sampled in groups of config.batch, and a group is always the same."""
+
+    def __init__(
+        self, model: MuseFormer, config: SampleConfig, compute: ComputeConfig, prompt: Score | np.ndarray | None, wanted: Constraints
+    ):
+        if not config.grammar and (prompt is not None or wanted != Constraints()):
+            raise InputError("--no-grammar cannot be combined with a given song or with what it must be: those hold by the grammar")
+        self.model, self.config, self.compute = model, config, compute
+        self.cached = model.config.mask_rule.scope == "span"
+        most_spans = summary_slots(config.max_length) - 1
+        self.plan, self.notice = planning.make_plan(prompt, wanted, config.max_length, most_spans, model.config.max_bars)
+        self._graphs, self._weights = cache.graphs(model), cache.weights(model, compute)
+        self._device_plan = jax.tree.map(jnp.asarray, self.plan)
+        self._go_on = jax.jit(self._turns, donate_argnums=1)
+
+    def groups(self) -> list[range]:
+        """Numbers of the songs that are sampled together."""
+        count, size = self.config.num_samples, self.config.batch
+        return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def samples(self, on_token: Callable[[int], None] = lambda _: None) -> Iterator[Sample]:
+        """All songs, group by group. on_token: told the length so far."""
+        for numbers in self.groups():
+            yield from self.group(numbers, on_token)
+
+    def group(self, numbers: Sequence[int], on_token: Callable[[int], None] = lambda _: None) -> list[Sample]:
+        """The songs with these numbers, side by side."""
+        for samples in self.steps(numbers, STRIDE):
+            on_token(max(len(sample.ids) for sample in samples))
+        return samples
+
+    def steps(self, numbers: Sequence[int], stride: int) -> Iterator[list[Sample]]:
+        """The songs so far, after every `stride` tokens."""
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(self.config.seed)))(jnp.asarray(numbers))
+        state = self._begin(len(numbers))
+        while True:
+            slots = self._size(int(state.past.slot), int(self._spans(state)))
+            if slots > self._slots(state):
+                state = state._replace(past=self._grow(state.past, slots))
+            state = self._go_on(self._weights, state, self._device_plan, keys, stride)
+            lengths, done = np.asarray(state.past.length), np.asarray(state.done)
+            tokens, errors = np.asarray(state.tokens), np.asarray(state.errors)
+            samples = []
+            for row, number in enumerate(numbers):
+                ids = tokens[row, : lengths[row] + 1]
+                samples.append(Sample(ids, bool(ids[-1] == vocab.EOS), int(errors[row]), number))
+            yield samples
+            if done.all():
+                return
+
+    # ------------------------------------------------------------ the loop
+
+    def _begin(self, rows: int) -> Loop:
+        """The state before the first free place."""
+        given = planning.prefix(self.plan)
+        state = grammar.begin(1, self.model.config.max_bars, jnp)
+        push = lambda state, token: (grammar.push(state, token[None], jnp), None)  # noqa: E731
+        state = jax.jit(lambda state, ids: jax.lax.scan(push, state, ids)[0])(state, given)
+        state = jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), state)
+        filled, spans = self._filled(given), int(fields.compute(given).span.max()) + 1
+        slots = self._size(max(filled, len(given)), spans)
+        if not self.cached:
+            past = jax.jit(self._append_all)(self._weights, uncached.empty(rows, slots), jnp.asarray(given[:-1]))
+        elif filled:
+            past = self._prefill(given, filled, slots, rows)
+        else:
+            past = cache.empty(self.model.config, self.compute, rows, slots, summary_slots(slots))
+        tokens = jnp.zeros((rows, self.config.max_length), jnp.int32).at[:, : len(given)].set(given)
+        zero = jnp.zeros(rows, jnp.int32)
+        heard = jnp.zeros((rows, vocab.SIZE), jnp.float32)
+        return Loop(past, zero + given[-1], state, zero + len(given), heard, tokens, zero > 0, zero)
+
+    def _prefill(self, given: np.ndarray, filled: int, slots: int, rows: int) -> cache.Cache:
+        """The cache of the given tokens but the last, whose coming is announced, for every row."""
+
+        def prefill(weights, batch, state, token):
+            model, layers = self._merge(weights)
+            one = cache.prefill(model, batch, state, self.compute, slots, summary_slots(slots))
+            return cache.repeat(cache.close(model, layers, one, token, jnp.ones(1, bool)), rows)
+
+        batch, state = cache.right_aligned([fields.compute(given[:-1])], filled)
+        return jax.jit(prefill)(self._weights, batch, state, jnp.asarray(given[-1:], jnp.int32))
+
+    def _append_all(self, weights, past: uncached.Songs, ids: jax.Array) -> uncached.Songs:
+        """The given tokens written down; their logits are not wanted."""
+        for_row = jnp.ones(len(past.length), jnp.int32)
+        step = lambda past, token: (self._append(weights, past, for_row * token, for_row > 0)[0], None)  # noqa: E731
+        return jax.lax.scan(step, past, ids)[0]
+
+    def _merge(self, weights: cache.Weights) -> tuple[MuseFormer, list]:
+        model, layer = self._graphs
+        return nnx.merge(model, weights.model), [nnx.merge(layer, parameters) for parameters in weights.layers]
+
+    def _append(self, weights, past, token: jax.Array, alive: jax.Array):
+        model, layers = self._merge(weights)
+        if self.cached:
+            return cache.append(model, layers, past, token, alive)
+        return uncached.append(model, past, token, alive, summary_slots(past.batch.tokens.shape[1]), self.compute)
+
+    def _turns(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array, turns: int) -> Loop:
+        """At most so many tokens more, as long as a song goes on and there is room."""
+        slots, summaries = self._slots(state), summary_slots(self._slots(state))
+
+        def goes_on(carry: tuple) -> jax.Array:
+            turn, state = carry
+            return (turn < turns) & ~state.done.all() & (state.past.slot < slots) & (self._spans(state) < summaries)
+
+        return jax.lax.while_loop(goes_on, lambda carry: (carry[0] + 1, self._turn(weights, carry[1], plan, keys)), (0, state))[1]
+
+    def _turn(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array) -> Loop:
+        alive = ~state.done
+        past, logits = self._append(weights, state.past, state.token, alive)
+        with jax.named_scope("choose"):
+            token, errors = self._choose(state, plan, keys, past, logits)
+            token = jnp.where(alive, token, vocab.PAD)
+        keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(alive.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)  # noqa: E731
+        length = jnp.minimum(past.length, state.tokens.shape[1] - 1)  # of ended rows, which write what is there
+        written = jnp.where(alive, token, state.tokens[jnp.arange(len(token)), length])
+        if self.cached:
+            past = cache.close(*self._merge(weights), past, token, alive)
+        return Loop(
+            past,
+            token,
+            keep(grammar.push(state.grammar, token, jnp), state.grammar),
+            keep(planning.advance(plan, state.place, token, jnp), state.place),
+            hear(state.heard, token),
+            state.tokens.at[jnp.arange(len(token)), length].set(written),
+            state.done | (alive & ((token == vocab.EOS) | (past.length + 1 >= plan.max_tokens))),
+            state.errors + (alive & errors),
+        )
+
+    def _choose(self, state: Loop, plan: Plan, keys: jax.Array, past, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(the next token int32[B], whether the grammar is against it bool[B])."""
+        spans, rows = past.fields.spans, jnp.arange(len(keys))
+        if self.config.grammar:
+            choice = planning.choices(plan, state.place, state.grammar, past.length, spans, jnp)
+            forced, allowed = choice.forced, choice.allowed
+            is_end = jnp.isin(grammar.CLASS, jnp.array([grammar.TRACK, grammar.EOS]))
+            any_end = jax.nn.logsumexp(jnp.where(is_end, logits, -jnp.inf), axis=-1, keepdims=True)
+            logits = jnp.where(jnp.arange(vocab.SIZE) == choice.ending[:, None], any_end, logits)
+        else:
+            forced = plan.script[state.place]
+            room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)
+            allowed = ~jnp.asarray(planning.NEVER) & (room[:, None] | (jnp.asarray(grammar.CLASS) != grammar.CHORD))
+        logits = jnp.where(allowed, penalized(logits, state.heard, self.config.repetition_penalty), -jnp.inf)
+        drawn = jax.vmap(lambda key, at, row: draw(jax.random.fold_in(key, at), row, self.config))(keys, past.length, logits)
+        token = jnp.where(forced >= 0, forced, drawn)
+        return token, (forced < 0) & ~grammar.allowed(state.grammar, jnp)[rows, token]
+
+    # ------------------------------------------------------------ sizes
+
+    def _spans(self, state: Loop) -> jax.Array:
+        return jnp.max(state.past.fields.spans)
+
+    def _slots(self, state: Loop) -> int:
+        return (state.past.tokens.document if self.cached else state.past.batch.tokens).shape[1]
+
+    def _filled(self, given: np.ndarray) -> int:
+        """Slots that the given tokens but the last take in a cache."""
+        return -(-(len(given) - 1) // PROMPT_MULTIPLE) * PROMPT_MULTIPLE if self.cached else 0
+
+    def _size(self, used: int, spans: int) -> int:
+        """Token slots of the smallest program with room for one more than so many tokens and spans."""
+        slots, most = SMALLEST_SLOTS, self._filled(planning.prefix(self.plan)) + self.config.max_length
+        while slots <= used or summary_slots(slots) <= spans:
+            slots *= 2
+        return min(slots, most)
+
+    def _grow(self, past, slots: int):
+        if self.cached:
+            return jax.jit(partial(cache.grow, slots=slots, summary_slots=summary_slots(slots)))(past)
+        return uncached.grow(past, slots)
 
 
-def _allowed(state: FieldState, max_spans: int, max_bars: int) -> np.ndarray:
-    """bool[643]: no tokens that no song holds, and no bar that the model has no room for."""
-    allowed = np.ones(vocab.SIZE, bool)
-    allowed[list(NEVER)] = False
-    if state.spans >= max_spans or state.bars >= max_bars:
-        allowed[vocab.CHORD : vocab.POSITION] = False
-    return allowed
-
-
-def _write(batch: Batch, row: int, index: int, token: int, state: FieldState) -> None:
-    """One more token of a song into its row."""
-    batch.tokens[row, index] = token
-    for name in ("bar", "instrument", "kind", "onset", "span"):
-        getattr(batch, name)[row, index] = getattr(state, name)
-    batch.document[row, index] = 1
-    batch.position[row, index] = index
-
-
-def _program(graph, max_spans: int, config: SampleConfig, compute: ComputeConfig):
-    """The compiled step: the next token of each row, int32[B], after the one at `index`."""
-
-    @jax.jit
-    def next_tokens(params, batch: Batch, index: jax.Array, keys: jax.Array, allowed: jax.Array) -> jax.Array:
-        logits = nnx.merge(graph, params)(batch, max_spans=max_spans, compute=compute, dropout_key=None)
-        logits = jnp.where(allowed, logits[:, index], -jnp.inf)
-        return jax.vmap(lambda key, row: draw(jax.random.fold_in(key, index), row, config))(keys, logits)
-
-    return next_tokens
-
-
-def draw(key: jax.Array, logits: jax.Array, config: SampleConfig) -> jax.Array:
-    """One token from logits float32[V], -inf where not allowed. The likeliest token always stays; temperature 0 takes it."""
-    if config.temperature == 0:
-        return jnp.argmax(logits).astype(jnp.int32)
-    logits = logits / config.temperature
-    descending = jnp.sort(logits, descending=True)
-    if config.top_k:
-        logits = jnp.where(logits >= descending[config.top_k - 1], logits, -jnp.inf)
-        descending = jnp.sort(logits, descending=True)
-    probabilities = jax.nn.softmax(descending)
-    kept = jnp.cumsum(probabilities) - probabilities < config.top_p  # up to the one that crosses top_p
-    threshold = jnp.min(jnp.where(kept, descending, jnp.inf))
-    return jax.random.categorical(key, jnp.where(logits >= threshold, logits, -jnp.inf)).astype(jnp.int32)
+def summary_slots(slots: int) -> int:
+    """Summary slots of a program with so many token slots."""
+    return max(slots // TOKENS_PER_SUMMARY, FEWEST_SUMMARIES)

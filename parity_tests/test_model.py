@@ -10,13 +10,13 @@ import torch
 from flax import nnx
 from rows import batch_of, random_song
 
-from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, ModelConfig, SampleConfig, TrainConfig
+from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, Constraints, ModelConfig, SampleConfig, TrainConfig
 from jax_impl import masks as jax_masks
 from jax_impl import model as jax_module
 from jax_impl.attention import attention, pack_dense
 from jax_impl.batch import Batch, stack_rows
 from jax_impl.optimizer import learning_rate, optimizer
-from jax_impl.sample import generate
+from jax_impl.sample import Sampler
 from jax_impl.step import TrainState, abstract_model, train_step
 from jax_impl.v121 import from_v121, to_v121
 from parity_tests.compare import BUDGET, compare, expected_values, forward_values, judge, mask_pairs, table
@@ -251,7 +251,8 @@ def test_greedy_continuation_takes_the_same_tokens(rule, seed):
     """Weights that say more than one token for ever, and no more bars than the sampler has room for."""
     config = replace(CONFIG, width=64, max_bars=64, mask_rule=MASK_RULES[rule])
     weights = magnified(config, seed, scale=12.0)
-    (song,) = generate(jax_model(weights, config), SampleConfig(temperature=0, top_p=1, max_length=60), FP32)
+    settings = SampleConfig(temperature=0, top_p=1, max_length=60, grammar=False)
+    (song,) = Sampler(jax_model(weights, config), settings, FP32, None, Constraints()).samples()
     reference = torch_model(weights, config)
     ids = [vocab.BOS]
     while len(ids) < len(song.ids):

@@ -125,7 +125,7 @@ def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
     record = Record(5, plain(model), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions(), {})
     with Checkpoints(tmp_path / "run", keep_last=1) as checkpoints:
         checkpoints.save(TrainState(parameters, {"count": jnp.zeros(())}, 5), record, 1.0)
-    status, out, _ = run("generate", tmp_path / "run", "-o", tmp_path / "x.mid", "--max-length", 16, "--num-samples", 2, "--seed", 1)
+    status, out, _ = run("generate", tmp_path / "run", "-o", tmp_path / "x.mid", "--max-length", 48, "--num-samples", 2, "--seed", 1)
     assert status == 0 and "step 5" in out
     assert midi.read(tmp_path / "x.mid") is not None and midi.read(tmp_path / "x-2.mid") is not None
 
@@ -137,6 +137,10 @@ def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
         (["train", "--data-dir", "a", "--output-dir", "run", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["generate", "/nowhere", "-o", "x.mid"], "/nowhere: no checkpoints here"),
         (["generate", "run", "-o", "x.mid", "--top-p", "2"], "--top-p must be above 0 and at most 1"),
+        (["generate", "/nowhere"], "--out is missing"),
+        (["generate", "/nowhere", "-o", "x.mid", "--accompany", "a.mid"], "--accompany needs --add"),
+        (["generate", "/nowhere", "-o", "x.mid", "--continue", "a.mid", "--add", "bass"], "give one of the two"),
+        (["generate", "/nowhere", "-o", "x.mid", "--continue", "/nowhere.mid"], "/nowhere.mid: cannot be read"),
         (["decode", "/nowhere", "--index", "0", "-o", "x.mid"], "/nowhere: no such dataset"),
         (["prepare", "/nowhere", "songs"], "/nowhere: no such file or folder"),
         (["prepare", "songs"], "name at least one folder of MIDI files"),

@@ -11,6 +11,7 @@ from configs import (
     MODEL_SIZES,
     AugmentConfig,
     ComputeConfig,
+    Constraints,
     DataConfig,
     InputError,
     MaskRule,
@@ -22,7 +23,7 @@ from configs import (
 )
 
 ROOT = Path(configs.__file__).parent.parent
-CONFIGS = (AugmentConfig, ComputeConfig, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
+CONFIGS = (AugmentConfig, ComputeConfig, Constraints, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ def pushed(tokens) -> dict[str, list[int]]:
     for token in tokens:
         state = state.push(int(token))
         states.append(state)
-    return {name: [getattr(state, name) for state in states] for name in NAMES}
+    return {name: [int(getattr(state, name)) for state in states] for name in NAMES}
 
 
 def test_fields_are_as_drawn():

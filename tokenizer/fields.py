@@ -1,6 +1,6 @@
 """Token fields: what the attention rule and the embeddings need to know of each token, beside its id.
 
-One state machine says it (FieldState, token by token, as the sampler runs it); `compute` is its vectorised form.
+One state machine says it (FieldState, token by token and for many songs at once, as the sampler runs it); `compute` is its vectorised form.
 
     token       BOS BPM TS | #P0 SEP | Cmaj T0 P60 L4 V20 T8 P64 | Gmaj T0 P67 | EOS
     bar          -1  -1 -1 |  -1  -1 |    0  0   0  0   0  0   0 |    1  1   1 |  -1
@@ -11,6 +11,7 @@ One state machine says it (FieldState, token by token, as the sampler runs it); 
 """
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,42 +50,45 @@ class TokenFields:
         )
 
 
-@dataclass(frozen=True)
-class FieldState:
-    """State after a token, which is also that token's fields; START stands before the first. Total: any id may follow any other."""
+class FieldState(NamedTuple):
+    """State after a token, which is also that token's fields; START stands before the first. Total: any id may follow any other.
 
-    bar: int = OUTSIDE
-    instrument: int = NO_INSTRUMENT
-    kind: int = OUTSIDE
-    onset: int = OUTSIDE
-    span: int = OUTSIDE
-    bars: int = 0  # chord tokens of this track so far
-    onsets: int = 0  # position tokens so far
-    spans: int = 0  # chord tokens so far
+    Each field is a number, or an array int32[B] of many songs at once, in numpy or jax.
+    """
 
-    def push(self, token: int) -> "FieldState":
-        """The state after one more token."""
-        counters = {"bars": self.bars, "onsets": self.onsets, "spans": self.spans}
-        if token < vocab.CHORD or vocab.TRACK <= token < vocab.TEMPO:  # structure: outside bars, restarts the bar count
-            if token == vocab.SEP:
-                instrument = self.instrument
-            elif token < vocab.CHORD:
-                instrument = NO_INSTRUMENT
-            else:
-                instrument = vocab.token_program(token)
-            return FieldState(instrument=instrument, **{**counters, "bars": 0})
-        if token < vocab.POSITION:  # chord: opens a bar and its span
-            counters = {"bars": self.bars + 1, "onsets": self.onsets, "spans": self.spans + 1}
-            return FieldState(bar=self.bars, instrument=self.instrument, span=self.spans, **counters)
-        if token < vocab.PITCH:
-            kind, onset, counters["onsets"] = KIND_POSITION, self.onsets + 1, self.onsets + 1
-        elif token < vocab.TRACK:
-            kind, onset = KIND_PITCH, self.onset
-        elif vocab.DURATION <= token:
-            kind, onset = (KIND_DURATION if token < vocab.VELOCITY else KIND_VELOCITY), self.onset
-        else:  # tempo, time signature
-            kind, onset = OUTSIDE, OUTSIDE
-        return FieldState(bar=self.bar, instrument=self.instrument, kind=kind, onset=onset, span=self.span, **counters)
+    bar: Any = OUTSIDE
+    instrument: Any = NO_INSTRUMENT
+    kind: Any = OUTSIDE
+    onset: Any = OUTSIDE
+    span: Any = OUTSIDE
+    bars: Any = 0  # chord tokens of this track so far
+    onsets: Any = 0  # position tokens so far
+    spans: Any = 0  # chord tokens so far
+
+    def push(self, token: Any, xp: Any = np) -> "FieldState":
+        """The state after one more token. xp: numpy or jax.numpy, whichever the fields are of."""
+        is_track = (vocab.TRACK <= token) & (token < vocab.TEMPO)
+        is_structure = (token < vocab.CHORD) | is_track  # outside bars, restarts the bar count
+        is_chord = (vocab.CHORD <= token) & (token < vocab.POSITION)  # opens a bar and its span
+        is_position = (vocab.POSITION <= token) & (token < vocab.PITCH)
+        is_conductor = (vocab.TEMPO <= token) & (token < vocab.DURATION)
+        is_pitch = (vocab.PITCH <= token) & (token < vocab.TRACK)
+        is_duration = (vocab.DURATION <= token) & (token < vocab.VELOCITY)
+        kind = xp.where(is_duration, KIND_DURATION, xp.where(vocab.VELOCITY <= token, KIND_VELOCITY, OUTSIDE))
+        program = (token - vocab.TRACK - 1) % vocab.N_TRACKS
+        other = xp.where(token == vocab.SEP, self.instrument, NO_INSTRUMENT)
+        opened = xp.where(is_chord, 1, 0)
+        onsets = self.onsets + xp.where(is_position, 1, 0)
+        return FieldState(
+            bar=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.bars, self.bar)),
+            instrument=xp.where(is_track, program, xp.where(is_structure, other, self.instrument)),
+            kind=xp.where(is_position, KIND_POSITION, xp.where(is_pitch, KIND_PITCH, kind)),
+            onset=xp.where(is_structure | is_chord | is_conductor, OUTSIDE, xp.where(is_position, onsets, self.onset)),
+            span=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.spans, self.span)),
+            bars=xp.where(is_structure, 0, self.bars + opened),
+            onsets=onsets,
+            spans=self.spans + opened,
+        )
 
 
 START = FieldState()

@@ -1,0 +1,102 @@
+"""How fast songs are sampled, on the device and through the whole loop (grammar, plan, draw), with a cache and without.
+
+    python benchmarks/sampling.py --model-size small --prompts 768 3072 --batches 1 64
+
+The given song is one track of the built-in composer, cropped to about so many tokens; random weights go on with it. Each figure is the
+median of --strides strides of 32 tokens after one to warm up; compiling is not counted. Writes benchmarks/results/sampling.json.
+"""
+
+import argparse
+import statistics
+import time
+
+import jax
+import numpy as np
+from flax import nnx
+from report import write_report
+
+from configs import MODEL_SIZES, Constraints, SampleConfig
+from jax_impl import device
+from jax_impl.model import MuseFormer
+from jax_impl.sample import Sampler
+from tokenizer import plan as planning
+from tokenizer.composer import compose
+from tokenizer.encode import encode
+from tokenizer.fields import KIND_PITCH
+from tokenizer.score import Score, Track
+
+STRIDE = 32
+BARS_TO_COME = 400  # far more than are measured
+
+
+def given(tokens: int) -> Score:
+    """A track of a composed song, repeated until it has at least so many tokens."""
+    score = compose(0)
+    track = max(score.tracks, key=lambda track: len(track.notes))
+    bar = 4 * score.ticks_per_beat * 4
+    length = (int(track.notes["onset_ticks"].max()) // bar + 1) * bar
+    copies: list[np.ndarray] = []
+    while True:
+        notes = track.notes.copy()
+        notes["onset_ticks"] += length * len(copies)
+        copies.append(notes)
+        song = Score(score.ticks_per_beat, (Track(track.program, np.concatenate(copies)),), score.tempos[:1], score.signatures[:1])
+        if len(encode(song)) >= tokens + 64:
+            return song
+
+
+def measure(model: MuseFormer, tokens: int, rows: int, strides: int, cached: bool) -> dict:
+    """Tokens a second of `rows` songs that go on with a given one of about `tokens` tokens."""
+    song = given(tokens)
+    bars = int(encode(song).bar.max()) + 1
+    least = 1 + int(encode(song).bar[encode(song).kind == KIND_PITCH][0])  # bars that hold a note
+    sizes = [len(planning.prefix(plan(song, keep))) for keep in range(least, bars + 1)]
+    keep = least + int(np.argmin(np.abs(np.array(sizes) - tokens)))
+    config = SampleConfig(temperature=1.0, max_length=2 * tokens + 2048, batch=rows, num_samples=rows)
+    sampler = Sampler(model, config, device.sampling_compute(), song, Constraints(keep_bars=keep, bars=BARS_TO_COME))
+    sampler.cached = cached
+    steps = sampler.steps(range(rows), STRIDE)
+    start = time.perf_counter()
+    before = next(steps)
+    compile_seconds = time.perf_counter() - start
+    seconds = []
+    for _ in range(strides + 1):
+        start = time.perf_counter()
+        after = next(steps)
+        assert all(len(new.ids) == len(old.ids) + STRIDE for old, new in zip(before, after, strict=True))
+        before = after
+        seconds.append(time.perf_counter() - start)
+    per_token = statistics.median(seconds[1:]) / STRIDE
+    return {
+        "cached": cached,
+        "batch": rows,
+        "prompt_tokens": sizes[keep - least],
+        "milliseconds_per_step": round(1000 * per_token, 2),
+        "tokens_per_second": round(rows / per_token, 1),
+        "begin_and_compile_seconds": round(compile_seconds, 1),
+    }
+
+
+def plan(song: Score, keep: int) -> planning.Plan:
+    return planning.make_plan(song, Constraints(keep_bars=keep, bars=BARS_TO_COME), 1 << 15, 1 << 13, 2048)[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model-size", choices=list(MODEL_SIZES), default="small")
+    parser.add_argument("--prompts", type=int, nargs="+", default=[768], help="tokens given")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64], help="songs side by side")
+    parser.add_argument("--strides", type=int, default=5)
+    parser.add_argument("--uncached", action="store_true", help="also a full forward pass at every token, of one song")
+    args = parser.parse_args()
+    model = MuseFormer(MODEL_SIZES[args.model_size], nnx.Rngs(0))
+    found = [measure(model, tokens, rows, args.strides, True) for tokens in args.prompts for rows in args.batches]
+    if args.uncached:
+        found.append(measure(model, args.prompts[0], 1, 1, False))
+    compute = device.sampling_compute()
+    results = {"model_size": args.model_size, "compute": vars(compute), "runs": found}
+    write_report("sampling", results, device=device.describe(compute) if jax.default_backend() != "cpu" else None)
+
+
+if __name__ == "__main__":
+    main()
