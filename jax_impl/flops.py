@@ -8,6 +8,7 @@ import numpy as np
 
 from configs import ModelConfig
 from jax_impl import masks
+from jax_impl.attention import visible_pairs
 from jax_impl.batch import Batch
 from tokenizer import vocabulary as vocab
 
@@ -26,8 +27,7 @@ def per_token(model: ModelConfig, batches: Sequence[Batch], max_spans: int) -> f
     @jax.jit
     def count(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
         data = masks.summaries(batch, model.mask_rule, max_spans)
-        words = [rule(batch, data, model.mask_rule).words for rule in (masks.summarize_mask, masks.update_mask)]
-        pairs = sum(jnp.sum(jax.lax.population_count(word), dtype=jnp.float32) for word in words)
+        pairs = sum(visible_pairs(rule(batch, data, model.mask_rule)) for rule in (masks.summarize_mask, masks.update_mask))
         return jnp.sum(batch.document > 0), jnp.sum(data.document > 0), pairs
 
     tokens, summaries, pairs = np.sum([[float(value) for value in count(batch)] for batch in batches], axis=0)

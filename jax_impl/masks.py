@@ -8,6 +8,7 @@ nothing of scopes.
 `summarize_mask` and `update_mask` evaluate them once per step into the bits that every head of every layer uses.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -166,14 +167,14 @@ def _same_document(query: Tokens | Slots, key: Tokens | Slots) -> jax.Array:
 def summarize_mask(batch: Batch, data: Summaries, rule: MaskRule) -> BlockMask:
     """Q = S over keys [S; R]: [B, M, M + T]."""
     del rule  # neither clause has parameters
-    query, slots, tokens = _queries(_slots(data)), _slots(data), _tokens(batch, data)
-    return pack([lambda keys: ss(query, keys), lambda keys: sr(query, keys)], [slots, tokens])
+    slots, tokens = _slots(data), _tokens(batch, data)
+    return pack(slots, [(ss, slots), (sr, tokens)])
 
 
 def update_mask(batch: Batch, data: Summaries, rule: MaskRule) -> BlockMask:
     """Q = R over keys [S; R]: [B, T, M + T]."""
-    query, slots, tokens = _queries(_tokens(batch, data)), _slots(data), _tokens(batch, data)
-    return pack([lambda keys: rs(query, keys), lambda keys: rr(query, keys, rule)], [slots, tokens])
+    slots, tokens = _slots(data), _tokens(batch, data)
+    return pack(tokens, [(rs, slots), (functools.partial(rr, rule=rule), tokens)])
 
 
 def _tokens(batch: Batch, data: Summaries) -> Tokens:
@@ -183,8 +184,3 @@ def _tokens(batch: Batch, data: Summaries) -> Tokens:
 
 def _slots(data: Summaries) -> Slots:
     return Slots(data.document, jnp.broadcast_to(jnp.arange(data.document.shape[1]), data.document.shape))
-
-
-def _queries(fields):
-    """Fields [B, Tq] with room for a key axis and a bit axis: [B, Tq, 1, 1]."""
-    return jax.tree.map(lambda field: field[:, :, None, None], fields)

@@ -96,7 +96,8 @@ def mask_pairs(batch: Batch, rows: Rows, config: ModelConfig, slots: int) -> Ite
 def jax_mask_bits(batch: Batch, config: ModelConfig, slots: int) -> Iterator[np.ndarray]:
     data = jax_masks.summaries(batch, config.mask_rule, slots)
     for build in (jax_masks.summarize_mask, jax_masks.update_mask):
-        yield np.asarray(unpack(build(batch, data, config.mask_rule).words, slots + batch.tokens.shape[1]))
+        queries = slots if build is jax_masks.summarize_mask else batch.tokens.shape[1]
+        yield np.asarray(unpack(build(batch, data, config.mask_rule), queries, slots + batch.tokens.shape[1]))
 
 
 def torch_mask_bits(rows: Rows, config: ModelConfig, slots: int) -> Iterator[np.ndarray]:

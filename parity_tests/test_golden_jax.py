@@ -37,10 +37,9 @@ def weights():
 def test_both_masks_are_v121s_bit_for_bit(song, batch):
     bars, length = int(song["num_bars"]), len(song["token_ids"])
     data = masks.summaries(batch, V121, bars)
-    keys = data.document.shape[1] + batch.tokens.shape[1]
-    summarize = np.asarray(unpack(masks.summarize_mask(batch, data, V121).words, keys))[0]
-    update = np.asarray(unpack(masks.update_mask(batch, data, V121).words, keys))[0]
-    slots = data.document.shape[1]
+    slots, tokens = data.document.shape[1], batch.tokens.shape[1]
+    summarize = np.asarray(unpack(masks.summarize_mask(batch, data, V121), slots, slots + tokens))[0]
+    update = np.asarray(unpack(masks.update_mask(batch, data, V121), tokens, slots + tokens))[0]
     theirs = np.r_[0:bars, slots : slots + length]
     assert np.array_equal(summarize[:bars, theirs], song["summarize_mask"])
     assert np.array_equal(update[:length, theirs], song["updating_mask"])

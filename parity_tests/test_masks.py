@@ -32,8 +32,9 @@ RULES = {
 
 def of_jax(batch: Batch, rule: MaskRule) -> tuple[np.ndarray, np.ndarray]:
     data = jax_masks.summaries(batch, rule, SLOTS)
-    keys = SLOTS + batch.tokens.shape[1]
-    return tuple(np.asarray(unpack(build(batch, data, rule).words, keys)) for build in (jax_masks.summarize_mask, jax_masks.update_mask))
+    tokens = batch.tokens.shape[1]
+    both = (jax_masks.summarize_mask, SLOTS), (jax_masks.update_mask, tokens)
+    return tuple(np.asarray(unpack(build(batch, data, rule), queries, SLOTS + tokens)) for build, queries in both)
 
 
 def of_torch(batch: Batch, rule: MaskRule) -> tuple[np.ndarray, np.ndarray]:

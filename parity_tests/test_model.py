@@ -13,7 +13,7 @@ from rows import batch_of, random_song
 from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, ModelConfig, SampleConfig, TrainConfig
 from jax_impl import masks as jax_masks
 from jax_impl import model as jax_module
-from jax_impl.attention import BlockMask, attention
+from jax_impl.attention import attention, pack_dense
 from jax_impl.batch import Batch, stack_rows
 from jax_impl.optimizer import learning_rate, optimizer
 from jax_impl.sample import generate
@@ -76,8 +76,7 @@ def test_each_phase_alone_attends_the_same(batch, rule, phase):
     assert ours.any()
     random = np.random.default_rng(0)
     q, k, v = (random.normal(size=(2, 2, length, 64)).astype(np.float32) for length in (ours.shape[1], ours.shape[2], ours.shape[2]))
-    words = BlockMask(jnp.asarray(np.packbits(ours, axis=-1, bitorder="little").view(np.uint32)))
-    got = attention(jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), words, impl="xla")
+    got = attention(jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), pack_dense(ours), impl="xla")
     tensors = [torch.tensor(x) for x in (q, k, v)]
     mask = torch.tensor(theirs)[:, None]
     close(got, attend(*tensors, mask, "dense"), attend(*(x.double() for x in tensors), mask, "dense"))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.attention import IMPLEMENTATIONS, BlockMask, attention, pack, unpack
+from jax_impl.attention import IMPLEMENTATIONS, attention, pack, pack_dense, unpack
 
 OTHERS = sorted(set(IMPLEMENTATIONS) - {"reference"})
 
@@ -21,11 +21,6 @@ def random_case(num_queries: int, num_keys: int, seed: int = 0):
     return q, k, v, weights, visible
 
 
-def words_of(visible: np.ndarray) -> BlockMask:
-    padded = np.pad(visible, ((0, 0), (0, 0), (0, -visible.shape[2] % 32)))
-    return BlockMask(jnp.asarray(np.packbits(padded, axis=-1, bitorder="little").view(np.uint32)))
-
-
 def in_fp64(q, k, v, visible):
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     scores = np.where(visible[:, None], q @ k.swapaxes(2, 3) / 8, -np.inf)
@@ -37,7 +32,7 @@ def in_fp64(q, k, v, visible):
 @pytest.mark.parametrize(("num_queries", "num_keys"), [(1, 1), (64, 96), (257, 130), (600, 700)])
 def test_attention_is_the_masked_softmax_for_any_lengths(impl, num_queries, num_keys):
     q, k, v, _, visible = random_case(num_queries, num_keys)
-    out = attention(q, k, v, words_of(visible), impl=impl)
+    out = attention(q, k, v, pack_dense(visible), impl=impl)
     np.testing.assert_allclose(out, in_fp64(q, k, v, visible), atol=1.3e-6)  # twice what was measured
 
 
@@ -47,7 +42,7 @@ def test_gradients_agree_with_the_reference_by_name(impl, num_queries):
     q, k, v, weights, visible = random_case(num_queries, 160)
 
     def gradients(impl):
-        return jax.grad(lambda q, k, v: (attention(q, k, v, words_of(visible), impl=impl) * weights).sum(), argnums=(0, 1, 2))(q, k, v)
+        return jax.grad(lambda q, k, v: (attention(q, k, v, pack_dense(visible), impl=impl) * weights).sum(), argnums=(0, 1, 2))(q, k, v)
 
     for name, got, want in zip("qkv", gradients(impl), gradients("reference"), strict=True):
         np.testing.assert_allclose(got, want, atol=1.5e-6, err_msg=f"d{name}")  # twice what was measured
@@ -58,8 +53,8 @@ def test_a_query_that_sees_nothing_gives_zeros_and_zero_gradients(impl):
     q, k, v, weights, visible = random_case(64, 64)
     visible[:] = False
     visible[0, :32, :5] = True
-    run = lambda q, k, v: (attention(q, k, v, words_of(visible), impl=impl) * weights).sum()  # noqa: E731
-    out = attention(q, k, v, words_of(visible), impl=impl)
+    run = lambda q, k, v: (attention(q, k, v, pack_dense(visible), impl=impl) * weights).sum()  # noqa: E731
+    out = attention(q, k, v, pack_dense(visible), impl=impl)
     assert not out[0, :, 32:].any() and not out[1].any()
     assert out[0, :, :32].any()
     dq, dk, dv = jax.grad(run, argnums=(0, 1, 2))(q, k, v)
@@ -73,15 +68,15 @@ def test_bf16_stays_within_twice_the_error_of_the_bf16_reference(impl):
     q, k, v, _, visible = random_case(128, 256)
     q, k, v = (x.astype(jnp.bfloat16) for x in (q, k, v))
     want = in_fp64(q, k, v, visible)
-    error = lambda name: np.abs(np.asarray(attention(q, k, v, words_of(visible), impl=name), np.float64) - want).max()  # noqa: E731
+    error = lambda name: np.abs(np.asarray(attention(q, k, v, pack_dense(visible), impl=name), np.float64) - want).max()  # noqa: E731
     assert error(impl) <= 2 * error("reference")
-    assert attention(q, k, v, words_of(visible), impl=impl).dtype == jnp.bfloat16
+    assert attention(q, k, v, pack_dense(visible), impl=impl).dtype == jnp.bfloat16
 
 
 def test_an_unknown_implementation_is_an_error():
     q, k, v, _, visible = random_case(8, 8)
     with pytest.raises(ValueError, match="reference"):
-        attention(q, k, v, words_of(visible), impl="fast")
+        attention(q, k, v, pack_dense(visible), impl="fast")
 
 
 def test_pack_draws_its_predicate_and_pads_with_zeros():

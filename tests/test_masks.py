@@ -20,9 +20,9 @@ def song(names: str):
 def dense(batch, rule: MaskRule, max_spans: int = 64):
     """The two masks as bool [B, M, M + T], [B, T, M + T], and the data they came from."""
     data = masks.summaries(batch, rule, max_spans)
-    num_keys = data.document.shape[1] + batch.tokens.shape[1]
-    both = masks.summarize_mask(batch, data, rule), masks.update_mask(batch, data, rule)
-    return *(np.asarray(unpack(mask.words, num_keys)) for mask in both), data
+    slots, tokens = data.document.shape[1], batch.tokens.shape[1]
+    both = (masks.summarize_mask(batch, data, rule), slots), (masks.update_mask(batch, data, rule), tokens)
+    return *(np.asarray(unpack(mask, queries, slots + tokens)) for mask, queries in both), data
 
 
 def test_span_summaries_are_as_drawn():

@@ -123,8 +123,7 @@ def one_samples_mask(build):
     """The fault of v1.2.1: the mask of the first row serves the whole batch."""
 
     def faulty(batch, data, rule):
-        words = build(batch, data, rule).words
-        return masks.BlockMask(jnp.broadcast_to(words[:1], words.shape))
+        return jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), build(batch, data, rule))
 
     return faulty
 

@@ -8,11 +8,11 @@ knows nothing of music: the mask is bits. Implementations do not import each oth
 import jax
 
 from jax_impl.attention import reference, xla
-from jax_impl.attention.block_mask import BlockMask, pack, unpack
+from jax_impl.attention.block_mask import BlockMask, pack, pack_dense, unpack, visible_pairs
 
 IMPLEMENTATIONS = {"reference": reference.attention, "xla": xla.attention}
 
-__all__ = ["IMPLEMENTATIONS", "BlockMask", "attention", "pack", "unpack"]
+__all__ = ["IMPLEMENTATIONS", "BlockMask", "attention", "pack", "pack_dense", "unpack", "visible_pairs"]
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, impl: str) -> jax.Array:

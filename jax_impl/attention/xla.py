@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jax_impl.attention.block_mask import BlockMask, unpack
+from jax_impl.attention.block_mask import TILE, BlockMask, unpack_tiles
 
 BLOCK_QUERIES = 256  # scores of a block stay near the cache of a CPU core; larger brings nothing, smaller costs loop overhead
 MASKED = -1e30  # finite, so that a row that sees nothing stays free of NaN
@@ -12,16 +12,18 @@ MASKED = -1e30  # finite, so that a row that sees nothing stays free of NaN
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
     """See jax_impl.attention.attention."""
     batch, heads, num_queries, width = q.shape
-    block = min(BLOCK_QUERIES, num_queries)
+    block = min(BLOCK_QUERIES, -(-num_queries // TILE) * TILE)
     blocks = -(-num_queries // block)
     padding = blocks * block - num_queries
     q_blocks = jnp.pad(q, ((0, 0), (0, 0), (0, padding), (0, 0))).reshape(batch, heads, blocks, block, width)
-    words = jnp.pad(mask.words, ((0, 0), (0, padding), (0, 0))).reshape(batch, blocks, block, -1)
+    rows = blocks * block // TILE
+    tiles = jnp.pad(mask.tiles[:, :rows], ((0, 0), (0, max(0, rows - mask.tiles.shape[1])), (0, 0), (0, 0), (0, 0)))
+    tiles = tiles.reshape(batch, blocks, block // TILE, *tiles.shape[2:])
 
     @jax.checkpoint
     def one_block(block_inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
-        q_block, words_block = block_inputs  # [B, N, Tb, H], [B, Tb, W]
-        visible = unpack(words_block, k.shape[2])[:, None]
+        q_block, tiles_block = block_inputs  # [B, N, Tb, H], [B, Tb / 64, j, 2, 64]
+        visible = unpack_tiles(tiles_block)[:, None, :, : k.shape[2]]
         scores = jnp.einsum("BNTH,BNSH->BNTS", q_block * width**-0.5, k, preferred_element_type=jnp.float32)
         scores = jnp.where(visible, scores, MASKED)
         maximum = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
@@ -30,5 +32,5 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.
         out = jnp.einsum("BNTS,BNSH->BNTH", exponentials.astype(v.dtype), v, preferred_element_type=jnp.float32)
         return (out / jnp.where(total > 0, total, 1.0)).astype(q.dtype)
 
-    out = jax.lax.map(one_block, (q_blocks.transpose(2, 0, 1, 3, 4), words.transpose(1, 0, 2, 3)))  # [blocks, B, N, Tb, H]
+    out = jax.lax.map(one_block, (q_blocks.transpose(2, 0, 1, 3, 4), tiles.swapaxes(0, 1)))  # [blocks, B, N, Tb, H]
     return out.transpose(1, 2, 0, 3, 4).reshape(batch, heads, blocks * block, width)[:, :, :num_queries]

@@ -1,0 +1,224 @@
+"""What the three Hopper kernels share (Pallas, Mosaic GPU): shape of a program, tiles in shared memory, the mask applied to scores.
+
+A program is one thread block of three warpgroups, all its work on one head of one row of the batch:
+
+    warpgroup 0   64 rows ─┐ products (wgmma) and softmax, in registers; both walk the same list of blocks,
+    warpgroup 1   64 rows ─┘ so every block is loaded once for 128 rows
+    warpgroup 2   reads the list and starts the copies (TMA) into a ring of `stages` slots of shared memory
+
+`ready` barriers say that a slot is loaded, `consumed` barriers that both compute warpgroups are done with it. Blocks that are full for all
+128 rows come first in the lists; the loop over them knows no mask, and only the second loop loads tiles.
+Why 128 rows share one list though the mask is known by 64: each block of 64 keys brings 16 KB for 1 MFLOP per 64 rows. With a list for
+every 64 rows the tensor cores, at half their rate, would ask the L2 cache for about 5 TB/s, which is all it can give.
+
+fp32 inputs are split in two bf16 halves, x = high + low; a product is high·high + high·low + low·high: 16 bits of mantissa from bf16 units.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from jax_impl.attention.block_mask import TILE, WORD
+
+HEAD_DIM = 64
+SCALE_LOG2 = HEAD_DIM**-0.5 * math.log2(math.e)  # softmax in base 2: the hardware has exp2
+COMPUTE_WARPGROUPS = 2
+COMPUTE_REGISTERS, COPY_REGISTERS = 232, 40  # 2 x 232 + 40 = 504 of the 512 that three warpgroups may hold per lane
+LARGEST_COPY = 256  # elements along an axis that one TMA copy can take
+WGMMA = plgpu.Layout.WGMMA
+PRODUCTS = {1: [(0, 0)], 2: [(0, 0), (0, 1), (1, 0)]}  # pairs of halves that are multiplied; low·low is below fp32's rounding
+
+
+def halves(x: jax.Array) -> jax.Array:
+    """bf16[1, ...] of bf16 x, bf16[2, ...] of fp32 x: parts that sum to x."""
+    if x.dtype == jnp.bfloat16:
+        return x[None]
+    high = lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)  # a cast there and back would be optimized away
+    return jnp.stack([high, x - high]).astype(jnp.bfloat16)
+
+
+def matrix(*shape: int, dtype: Any = jnp.bfloat16) -> plgpu.SMEM:
+    """Shared memory [..., rows, 64] in the layout that TMA writes and wgmma reads without bank conflicts: 128-byte swizzle."""
+    width = 128 // jnp.dtype(dtype).itemsize
+    return plgpu.SMEM(shape, dtype, transforms=(plgpu.TilingTransform((8, width)), plgpu.SwizzleTransform(128)))
+
+
+class Compiled:
+    """Operations of the compute warpgroups, on registers in wgmma's layout."""
+
+    @staticmethod
+    def zeros(*shape: int) -> jax.Array:
+        return plgpu.layout_cast(jnp.zeros(shape, jnp.float32), WGMMA)
+
+    @staticmethod
+    def full_rows(value: float) -> jax.Array:
+        """A value for each of the 64 rows."""
+        return plgpu.layout_cast(jnp.full((TILE,), value, jnp.float32), WGMMA.reduce(1))
+
+    @staticmethod
+    def load_per_row(ref: Any) -> jax.Array:
+        return plgpu.load(ref, (), layout=WGMMA.reduce(1))
+
+    @staticmethod
+    def load_per_column(ref: Any) -> jax.Array:
+        return plgpu.load(ref, (), layout=WGMMA.reduce(0))
+
+    @staticmethod
+    def iota(shape: tuple[int, int], axis: int) -> jax.Array:
+        return plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=WGMMA)
+
+    @staticmethod
+    def product_transposed(a: Any, b: Any, issued: Callable[[], None] = lambda: None) -> jax.Array:
+        """fp32[64, N] a @ b^T of shared a [halves, 64, H] and b [halves, N, H]. issued() runs while the tensor cores work."""
+
+        def multiply(accumulator):
+            for i, j in PRODUCTS[a.shape[0]]:
+                plgpu.wgmma(accumulator, a.at[i], b.at[j].transpose((1, 0)))
+            issued()
+            return accumulator[...]
+
+        return pl.run_scoped(multiply, plgpu.ACC((a.shape[1], b.shape[1]), jnp.float32))
+
+    @staticmethod
+    def add_product(total: jax.Array, a: jax.Array, b: Any) -> jax.Array:
+        """total + a @ b of registers a fp32[64, N], rounded to as many halves as shared b [halves, N, H] has."""
+        parts = registers_in_halves(a, b.shape[0])
+
+        def multiply(accumulator):
+            for i, j in PRODUCTS[b.shape[0]]:
+                plgpu.wgmma(accumulator, parts[i], b.at[j])
+
+        return pl.run_state(multiply)(plgpu.ACC.init(total))
+
+
+class Interpreted:
+    """The same on JAX's GPU interpreter, which knows no register layouts, transposed operands or run_state."""
+
+    zeros = staticmethod(lambda *shape: jnp.zeros(shape, jnp.float32))
+    full_rows = staticmethod(lambda value: jnp.full((TILE,), value, jnp.float32))
+    load_per_row = load_per_column = staticmethod(lambda ref: ref[...])
+    iota = staticmethod(lambda shape, axis: lax.broadcasted_iota(jnp.int32, shape, axis))
+
+    @staticmethod
+    def product_transposed(a: Any, b: Any, issued: Callable[[], None] = lambda: None) -> jax.Array:
+        left, right = a[...].astype(jnp.float32), b[...].astype(jnp.float32)
+        total = sum(left[i] @ right[j].T for i, j in PRODUCTS[len(left)])
+        issued()
+        return total
+
+    @staticmethod
+    def add_product(total: jax.Array, a: jax.Array, b: Any) -> jax.Array:
+        right = b[...].astype(jnp.float32)
+        parts = registers_in_halves(a, len(right))
+        return total + sum(parts[i].astype(jnp.float32) @ right[j] for i, j in PRODUCTS[len(right)])
+
+
+def operations(interpret: Any) -> type[Compiled] | type[Interpreted]:
+    return Compiled if interpret is None else Interpreted
+
+
+def registers_in_halves(x: jax.Array, count: int) -> list[jax.Array]:
+    high = x.astype(jnp.bfloat16)
+    return [high] if count == 1 else [high, (x - high.astype(jnp.float32)).astype(jnp.bfloat16)]
+
+
+def per_row(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    return lax.broadcast_in_dim(x, shape, [0])
+
+
+def per_column(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    return lax.broadcast_in_dim(x, shape, [1])
+
+
+def hide(ops: Any, scores: jax.Array, tiles: Any) -> jax.Array:
+    """Scores fp32[64 queries, 64 n keys], -inf where the n tiles uint32[n, 2, 64] (shared) say so. Shifts and words become constants."""
+    column = ops.iota(scores.shape, 1)
+    words = [ops.load_per_row(tiles.at[tile, word]) for tile in range(tiles.shape[0]) for word in range(TILE // WORD)]
+    chosen = per_row(words[0], scores.shape)
+    for index, word in enumerate(words[1:], start=1):
+        chosen = jnp.where(column >= WORD * index, per_row(word, scores.shape), chosen)
+    return _where_bit(chosen, column, scores)
+
+
+def hide_transposed(ops: Any, scores: jax.Array, tile: Any) -> jax.Array:
+    """The same for scores fp32[64 keys, 64 queries], from the same tile uint32[2, 64]: its words lie along the columns."""
+    row = ops.iota(scores.shape, 0)
+    first, second = (per_column(ops.load_per_column(tile.at[word]), scores.shape) for word in range(TILE // WORD))
+    return _where_bit(jnp.where(row >= WORD, second, first), row, scores)
+
+
+def _where_bit(words: jax.Array, position: jax.Array, scores: jax.Array) -> jax.Array:
+    bit = (words >> (position & (WORD - 1)).astype(jnp.uint32)) & jnp.uint32(1)
+    return jnp.where(bit != 0, scores, -jnp.inf)
+
+
+def slot_of(step: jax.Array, stages: int) -> jax.Array:
+    return lax.rem(step, jnp.int32(stages))
+
+
+def copy_list(blocks: Any, shared: Any, ready: Any) -> None:
+    """A row's list int32[capacity] into shared memory; the barrier counts list_copies(capacity)."""
+    for start in range(0, shared.shape[0], LARGEST_COPY):
+        part = pl.ds(start, min(LARGEST_COPY, shared.shape[0] - start))
+        plgpu.copy_gmem_to_smem(blocks.at[part], shared.at[part], ready)
+    plgpu.barrier_wait(ready)
+
+
+def list_copies(capacity: int) -> int:
+    return pl.cdiv(capacity, LARGEST_COPY)
+
+
+def copy_ahead(steps: jax.Array, stages: int, copy: Callable[[jax.Array, jax.Array, bool], None], consumed: Sequence[Any]) -> None:
+    """The copy warpgroup's loop: copy(step, slot, reused) for all steps, the first `stages` of them into slots that were never used.
+    At the end it waits until everything is consumed, so that every barrier is back where it was.
+    """
+    for step in range(stages):
+        pl.when(step < steps)(lambda step=step: copy(jnp.int32(step), jnp.int32(step), False))
+
+    @pl.loop(jnp.int32(stages), jnp.maximum(steps, stages))
+    def _(step):
+        copy(step, slot_of(step, stages), True)
+
+    for slot in range(stages):
+
+        @pl.when(slot < steps)
+        def _(slot=slot):
+            for barrier in consumed:
+                plgpu.barrier_wait(barrier.at[slot])
+
+
+def launch(
+    body: Callable[..., None],
+    *,
+    name: str,
+    blocks: int,
+    batch: int,
+    heads: int,
+    outputs: Sequence[jax.ShapeDtypeStruct],
+    scratch: dict[str, Any],
+    inputs: Sequence[jax.Array],
+    interpret: Any,
+) -> Sequence[jax.Array]:
+    """Runs body(*input refs, *output refs, **scratch) on the grid (batch, heads, blocks) with three warpgroups along axis "warpgroup".
+
+    The last grid axis runs fastest: programs of one head run side by side and find its keys and values in the L2 cache.
+    """
+    kernel = plgpu.kernel(
+        body,
+        out_type=list(outputs),
+        scratch_types=scratch,
+        grid=(batch, heads, blocks),
+        grid_names=("batch", "head", "block"),
+        num_threads=COMPUTE_WARPGROUPS + 1,
+        thread_name="warpgroup",
+        kernel_name=name,
+        compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Warpgroup),
+        **({} if interpret is None else {"interpret": interpret}),
+    )
+    return kernel(*inputs)
