@@ -9,7 +9,7 @@ from configs.model import ModelSize
 
 Precision = Literal["auto", "fp32", "bf16"]
 AttentionChoice = Literal["auto", "reference", "xla"]
-Remat = Literal["none", "layer"]
+Remat = Literal["auto", "none", "attention", "layer"]
 
 TOKENS_PER_SPAN = 8  # max_spans 0: a row has room for one summary per so many tokens (real songs have one per 14)
 
@@ -39,7 +39,7 @@ class TrainConfig:
     seed: int = 0  # of the weights, the dropout, the order of songs and their crops
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
     attention: AttentionChoice = "auto"  # implementation (auto: the best one for the device)
-    remat: Remat = "layer"  # keep only each layer's input for the backward pass, or everything
+    remat: Remat = "auto"  # what is computed again in the backward pass: nothing, all but attention, a whole layer (auto: the least that fits)
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps
     validate_every: int = 200  # optimizer steps; also before each regular checkpoint and at the end

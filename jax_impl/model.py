@@ -7,7 +7,7 @@ Einsum letters: B batch, T query position, S key position, N heads, H head width
     bars ─── embed ─ S ──┴► a = attend(S over [S; R]) ─► S + out(a) ─► + ffn ─► ...
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from flax import nnx
 from configs import ComputeConfig, ModelConfig
 from configs.model import HEAD_DIM
 from jax_impl import masks
-from jax_impl.attention import BlockMask, attention
+from jax_impl.attention import KEPT, BlockMask, attention
 from jax_impl.batch import Batch
 from tokenizer import vocabulary as vocab
 from tokenizer.fields import NO_INSTRUMENT
@@ -25,6 +25,10 @@ INSTRUMENT_ROWS = NO_INSTRUMENT + 1
 ROPE_BASE = 10000.0
 NORM_EPSILON = 1e-5
 INIT = nnx.initializers.normal(0.02)
+REMAT_POLICIES = {
+    "attention": jax.checkpoint_policies.save_only_these_names(KEPT),
+    "layer": jax.checkpoint_policies.nothing_saveable,
+}
 DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16}
 
 
@@ -159,18 +163,27 @@ class MuseFormer(nnx.Module):
             streams = self._embed(batch, data, dtype, (None, None) if keys is None else keys[-2:])
         graph, layers = nnx.split(self.layers)
 
+        def rows_through_layer(layer: Any, streams: Streams, context: Context, key: jax.Array | None) -> Streams:
+            layer = jax.tree.map(lambda parameter: parameter.astype(dtype), layer)
+            return nnx.merge(graph, layer)(streams, context, compute.attention, key)
+
+        if compute.remat != "none":  # a scan already keeps the two computations apart
+            rows_through_layer = jax.checkpoint(rows_through_layer, prevent_cse=False, policy=REMAT_POLICIES[compute.remat])
+        groups = count_groups(len(batch.tokens), compute.layer_rows)
+        context = split_rows(context, groups)
+
         def step(streams: Streams, scanned) -> tuple[Streams, Streams | None]:
             layer, key = scanned
-            layer = jax.tree.map(lambda parameter: parameter.astype(dtype), layer)
-            streams = nnx.merge(graph, layer)(streams, context, compute.attention, key)
+            group_keys = None if key is None else jax.random.split(key, groups)
+            streams = jax.lax.map(lambda group: rows_through_layer(layer, *group), (streams, context, group_keys))
             return streams, (streams if keep_layers else None)
 
-        if compute.remat == "layer":
-            step = jax.checkpoint(step, prevent_cse=False)  # a scan already keeps the two computations apart
+        streams = split_rows(streams, groups)
         last, kept = jax.lax.scan(step, streams, (layers, None if keys is None else keys[:-2]))
         if keep_layers:
             kept = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), streams, kept)
-        return last, kept
+            kept = jax.vmap(join_rows)(kept)
+        return join_rows(last), kept
 
     def _embed(self, batch: Batch, data: masks.Summaries, dtype, keys) -> Streams:
         instruments = self.instruments.embedding[...]
@@ -179,6 +192,21 @@ class MuseFormer(nnx.Module):
         summary = self.bars.embedding[...][data.bar] + jnp.where(has_instrument, instruments[data.instrument], 0)
         rate = self.config.dropout
         return Streams(dropout(summary, rate, keys[0]).astype(dtype), dropout(regular, rate, keys[1]).astype(dtype))
+
+
+def count_groups(rows: int, most: int) -> int:
+    """Fewest equal groups of at most `most` rows each (0: one group)."""
+    return next(groups for groups in range(1, rows + 1) if rows % groups == 0 and (not most or rows <= groups * most))
+
+
+def split_rows(tree: Any, groups: int) -> Any:
+    """[B, ...] to [groups, B / groups, ...]. Group g holds rows g, g + groups, ...: of each device's rows where they are spread."""
+    return jax.tree.map(lambda x: x.reshape(-1, groups, *x.shape[1:]).swapaxes(0, 1), tree)
+
+
+def join_rows(tree: Any) -> Any:
+    """Inverse of split_rows."""
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree)
 
 
 def split_heads(x: jax.Array, parts: int) -> list[jax.Array]:

@@ -7,12 +7,12 @@ knows nothing of music: the mask is bits. Implementations do not import each oth
 
 import jax
 
-from jax_impl.attention import reference, xla
-from jax_impl.attention.block_mask import BlockMask, pack, pack_dense, unpack, visible_pairs
+from jax_impl.attention import pallas, reference, xla
+from jax_impl.attention.block_mask import KEPT, BlockMask, pack, pack_dense, unpack, visible_pairs
 
-IMPLEMENTATIONS = {"reference": reference.attention, "xla": xla.attention}
+IMPLEMENTATIONS = {"reference": reference.attention, "xla": xla.attention, "pallas": pallas.attention}
 
-__all__ = ["IMPLEMENTATIONS", "BlockMask", "attention", "pack", "pack_dense", "unpack", "visible_pairs"]
+__all__ = ["IMPLEMENTATIONS", "KEPT", "BlockMask", "attention", "pack", "pack_dense", "unpack", "visible_pairs"]
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, impl: str) -> jax.Array:
