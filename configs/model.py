@@ -56,13 +56,19 @@ class ComputeConfig:
 
     attention: "reference" (dense, the definition), "xla" (blockwise over queries, any device) or "pallas" (our kernels, Hopper GPUs).
     precision: of the matrix products; parameters, softmax, logits and loss stay fp32.
-    remat: "layer" keeps only each layer's input for the backward pass, "none" keeps all activations.
+    remat: what the forward pass keeps of a layer for the backward pass; the rest is computed again. "none" computes nothing again,
+        "attention" keeps the layer's input and its attention outputs, "layer" its input alone. From fastest to leanest.
+    layer_rows: most rows of the batch that a layer works on at once, in equal groups one after another; 0: all. What a layer needs beside
+        what it keeps grows with it.
     """
 
     attention: Literal["reference", "xla", "pallas"]
     precision: Literal["fp32", "bf16"]
-    remat: Literal["none", "layer"]
+    remat: Literal["none", "attention", "layer"]
+    layer_rows: int = 0
 
+
+LAYER_TOKENS = 32768  # that a layer works on at once, per device: more makes no product faster and takes memory (0.1 MB a token for large)
 
 # `tiny` is for tests, the demo and laptops.
 MODEL_SIZES = {

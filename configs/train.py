@@ -9,7 +9,7 @@ from configs.model import ModelSize
 
 Precision = Literal["auto", "fp32", "bf16"]
 AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
-Remat = Literal["none", "layer"]
+Remat = Literal["none", "attention", "layer"]
 
 SPANS_PER_TOKEN = 3 / 16  # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
 
@@ -41,7 +41,7 @@ class TrainConfig:
     augment: bool = False  # vary the key (-5 to +6 semitones), the loudness and the tempo of each training song, anew each epoch
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
     attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
-    remat: Remat = "layer"  # keep only each layer's input for the backward pass, or everything
+    remat: Remat = "layer"  # computed again in the backward pass: nothing (fast), all but attention, or whole layers (lean)
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps
     validate_every: int = 200  # optimizer steps; also before each regular checkpoint and at the end

@@ -3,6 +3,7 @@
 import jax
 
 from configs import ComputeConfig, InputError, TrainConfig
+from configs.model import LAYER_TOKENS
 
 # Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for these alone.
 BF16_PEAKS = {
@@ -38,6 +39,7 @@ def compute_config(config: TrainConfig) -> ComputeConfig:
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
         remat=config.remat,
+        layer_rows=max(1, LAYER_TOKENS * jax.device_count() // config.max_seq_len),
     )
 
 

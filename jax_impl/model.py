@@ -18,7 +18,7 @@ from flax import nnx
 from configs import ComputeConfig, ModelConfig
 from configs.model import HEAD_DIM
 from jax_impl import masks
-from jax_impl.attention import BlockMask, attention
+from jax_impl.attention import KEPT, BlockMask, attention
 from jax_impl.batch import Batch
 from tokenizer import vocabulary as vocab
 from tokenizer.fields import NO_INSTRUMENT
@@ -27,6 +27,10 @@ INSTRUMENT_ROWS = NO_INSTRUMENT + 1
 ROPE_BASE = 10000.0
 NORM_EPSILON = 1e-5
 INIT = nnx.initializers.normal(0.02)
+REMAT_POLICIES = {
+    "attention": jax.checkpoint_policies.save_only_these_names(KEPT),
+    "layer": jax.checkpoint_policies.nothing_saveable,
+}
 DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16}
 
 
@@ -181,15 +185,23 @@ class MuseFormer(nnx.Module):
             streams = self._embed(batch, data, dtype, (None, None) if keys is None else keys[-2:])
         graph, layers = nnx.split(self.layers)
 
-        def step(streams: Streams, scanned) -> tuple[Streams, Any]:
-            layer, key = scanned
+        def rows_through_layer(layer: Any, streams: Streams, context: Context, key: jax.Array | None) -> tuple[Streams, Any]:
             layer = jax.tree.map(lambda parameter: parameter.astype(dtype), layer)
             after, layer_keys = nnx.merge(graph, layer)(streams, context, compute.attention, key)
             return after, keep(streams, layer_keys)
 
-        if compute.remat == "layer":
-            step = jax.checkpoint(step, prevent_cse=False)  # a scan already keeps the two computations apart
-        return jax.lax.scan(step, streams, (layers, None if keys is None else keys[:-2]))
+        if compute.remat != "none":  # a scan already keeps the two computations apart
+            rows_through_layer = jax.checkpoint(rows_through_layer, prevent_cse=False, policy=REMAT_POLICIES[compute.remat])
+        groups = count_groups(len(batch.tokens), compute.layer_rows)
+        context = split_rows(context, groups)
+
+        def step(streams: Streams, scanned) -> tuple[Streams, Any]:
+            layer, key = scanned
+            group_keys = None if key is None else jax.random.split(key, groups)
+            return jax.lax.map(lambda group: rows_through_layer(layer, *group), (streams, context, group_keys))
+
+        last, kept = jax.lax.scan(step, split_rows(streams, groups), (layers, None if keys is None else keys[:-2]))
+        return join_rows(last), jax.vmap(join_rows)(kept) if jax.tree.leaves(kept) else kept
 
     def _embed(self, batch: Batch, data: masks.Summaries, dtype, keys) -> Streams:
         regular = self.embed_tokens(batch.tokens, batch.instrument)
@@ -205,6 +217,21 @@ class MuseFormer(nnx.Module):
         """float32[..., D] that a summary begins with; instrument NO_TABLE_ROW adds none."""
         has_instrument = (instrument != masks.NO_TABLE_ROW)[..., None]
         return self.bars.embedding[...][bar] + jnp.where(has_instrument, self.instruments.embedding[...][instrument], 0)
+
+
+def count_groups(rows: int, most: int) -> int:
+    """Fewest equal groups of at most `most` rows each (0: one group)."""
+    return next(groups for groups in range(1, rows + 1) if rows % groups == 0 and (not most or rows <= groups * most))
+
+
+def split_rows(tree: Any, groups: int) -> Any:
+    """[B, ...] to [groups, B / groups, ...]. Group g holds rows g, g + groups, ...: of each device's rows where they are spread."""
+    return jax.tree.map(lambda x: x.reshape(-1, groups, *x.shape[1:]).swapaxes(0, 1), tree)
+
+
+def join_rows(tree: Any) -> Any:
+    """Inverse of split_rows."""
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree)
 
 
 def split_heads(x: jax.Array, parts: int) -> list[jax.Array]:

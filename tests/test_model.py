@@ -182,7 +182,7 @@ def test_computing_otherwise_changes_no_gradient(compute):
     got, want = gradients(params, compute), gradients(params, REFERENCE)
     for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True):
         scale = float(jnp.abs(b).max())
-        assert float(jnp.abs(a - b).max()) <= 5e-5 * scale, jax.tree_util.keystr(path)  # twice what was measured
+        assert float(jnp.abs(a - b).max()) <= 3.2e-4 * scale, jax.tree_util.keystr(path)  # twice what was measured (weights are magnified)
 
 
 def test_bf16_computes_the_same_music():

@@ -12,11 +12,11 @@ error, never a fallback.
 import jax
 
 from jax_impl.attention import pallas, reference, xla
-from jax_impl.attention.block_mask import BlockMask, pack, pack_dense, unpack, visible_pairs
+from jax_impl.attention.block_mask import KEPT, BlockMask, pack, pack_dense, unpack, visible_pairs
 
 IMPLEMENTATIONS = {"reference": reference.attention, "xla": xla.attention, "pallas": pallas.attention}
 
-__all__ = ["IMPLEMENTATIONS", "BlockMask", "attention", "pack", "pack_dense", "unpack", "visible_pairs"]
+__all__ = ["IMPLEMENTATIONS", "KEPT", "BlockMask", "attention", "pack", "pack_dense", "unpack", "visible_pairs"]
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, impl: str) -> jax.Array:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 WORD = 32
 TILE = 64
 PAIR = 2 * TILE  # both lengths are padded to a multiple of this
+KEPT = "attention"  # name, for jax.checkpoint policies, of what spares the backward pass a second forward one
 LIST_ALIGNMENT = 32  # lists are copied 128 bytes at a time
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from jax_impl.attention.block_mask import PAIR, BlockMask
+from jax_impl.attention.block_mask import KEPT, PAIR, BlockMask
 from jax_impl.attention.hopper import HEAD_DIM
 from jax_impl.attention.pallas_backward import dkv_kernel, dq_kernel
 from jax_impl.attention.pallas_forward import forward
@@ -46,7 +47,7 @@ def _attention(q, k, v, mask, interpret):
 
 
 def _forward_rule(q, k, v, mask, interpret):
-    out, lse = forward(q, k, v, mask, interpret=interpret)
+    out, lse = (checkpoint_name(x, KEPT) for x in forward(q, k, v, mask, interpret=interpret))
     return out, (q, k, v, mask, out, lse)
 
 

@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from jax_impl.attention.block_mask import TILE, BlockMask, unpack_tiles
+from jax_impl.attention.block_mask import KEPT, TILE, BlockMask, unpack_tiles
 
 BLOCK_QUERIES = 256  # scores of a block stay near the cache of a CPU core; larger brings nothing, smaller costs loop overhead
 MASKED = -1e30  # finite, so that a row that sees nothing stays free of NaN
@@ -33,4 +34,5 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.
         return (out / jnp.where(total > 0, total, 1.0)).astype(q.dtype)
 
     out = jax.lax.map(one_block, (q_blocks.transpose(2, 0, 1, 3, 4), tiles.swapaxes(0, 1)))  # [blocks, B, N, Tb, H]
-    return out.transpose(1, 2, 0, 3, 4).reshape(batch, heads, blocks * block, width)[:, :, :num_queries]
+    out = out.transpose(1, 2, 0, 3, 4).reshape(batch, heads, blocks * block, width)[:, :, :num_queries]
+    return checkpoint_name(out, KEPT)
