@@ -1,5 +1,6 @@
 """Every choice a user can make, as frozen dataclasses; defaults live here and nowhere else (stdlib only)."""
 
+from configs.cluster import ClusterConfig
 from configs.data import DataConfig, PrepareConfig
 from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
@@ -9,6 +10,7 @@ from configs.train import TrainConfig
 __all__ = [
     "MASK_RULES",
     "MODEL_SIZES",
+    "ClusterConfig",
     "ComputeConfig",
     "DataConfig",
     "InputError",

@@ -30,6 +30,7 @@ class DataConfig:
     max_bars: longest window of bars a long song is cropped to.
     seed: of the shuffle and the crop windows.
     num_workers: loader processes; 0 loads in the training process.
+    part, parts: of the training rows of each batch, this process loads the equal part number `part` of `parts`, B / parts rows.
     """
 
     max_seq_len: int
@@ -38,3 +39,5 @@ class DataConfig:
     max_bars: int
     seed: int
     num_workers: int
+    part: int = 0
+    parts: int = 1
