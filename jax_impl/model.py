@@ -18,6 +18,7 @@ from configs.model import HEAD_DIM
 from jax_impl import masks
 from jax_impl.attention import BlockMask, attention
 from jax_impl.batch import Batch
+from jax_impl.sharding import whole
 from tokenizer import vocabulary as vocab
 from tokenizer.fields import NO_INSTRUMENT
 
@@ -114,7 +115,7 @@ class MuseFormer(nnx.Module):
         streams, _ = self._run(batch, max_spans, compute, dropout_key, keep_layers=False)
         with jax.named_scope("logits"):
             dtype = DTYPES[compute.precision]
-            table = self.tokens.embedding[...].astype(dtype)
+            table = whole(self.tokens.embedding[...].astype(dtype))
             return jnp.einsum("BTD,VD->BTV", self.norm(streams.regular).astype(dtype), table, preferred_element_type=jnp.float32)
 
     def layer_streams(self, batch: Batch, *, max_spans: int, compute: ComputeConfig) -> Streams:
@@ -140,7 +141,7 @@ class MuseFormer(nnx.Module):
 
         def step(streams: Streams, scanned) -> tuple[Streams, Streams | None]:
             layer, key = scanned
-            layer = jax.tree.map(lambda parameter: parameter.astype(dtype), layer)
+            layer = whole(jax.tree.map(lambda parameter: parameter.astype(dtype), layer))
             streams = nnx.merge(graph, layer)(streams, context, compute.attention, key)
             return streams, (streams if keep_layers else None)
 
@@ -152,10 +153,10 @@ class MuseFormer(nnx.Module):
         return last, kept
 
     def _embed(self, batch: Batch, data: masks.Summaries, dtype, keys) -> Streams:
-        instruments = self.instruments.embedding[...]
-        regular = self.tokens.embedding[...][batch.tokens] + instruments[batch.instrument]
+        instruments = whole(self.instruments.embedding[...])
+        regular = whole(self.tokens.embedding[...])[batch.tokens] + instruments[batch.instrument]
         has_instrument = (data.instrument != masks.NO_TABLE_ROW)[..., None]
-        summary = self.bars.embedding[...][data.bar] + jnp.where(has_instrument, instruments[data.instrument], 0)
+        summary = whole(self.bars.embedding[...])[data.bar] + jnp.where(has_instrument, instruments[data.instrument], 0)
         rate = self.config.dropout
         return Streams(dropout(summary, rate, keys[0]).astype(dtype), dropout(regular, rate, keys[1]).astype(dtype))
 

@@ -104,6 +104,16 @@ def from_all_rows(batch: Batch, place: NamedSharding) -> Batch:
     return jax.tree.map(lambda field: jax.make_array_from_callback(field.shape, place, field.__getitem__), batch)
 
 
+def whole(parameters: Any) -> Any:
+    """Inside a model: parameters gathered from the devices that share them, for the products that follow; their gradient goes back in parts.
+
+    Said of each layer inside the scan, so that only one layer is whole at a time. Without it the compiler splits products and activations in
+    ways that send far more. Nothing happens without a mesh.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return parameters if mesh.empty else jax.lax.with_sharding_constraint(parameters, P())
+
+
 class Agreement:
     """What signal stops the run, the same for all processes at the same step, however differently in time they got it.
 
