@@ -105,10 +105,10 @@ def from_all_rows(batch: Batch, place: NamedSharding) -> Batch:
 
 
 def whole(parameters: Any) -> Any:
-    """Inside a model: parameters gathered from the devices that share them, for the products that follow; their gradient goes back in parts.
+    """Inside a model: parameters gathered from the devices that share them, for the products that follow.
 
-    Said of each layer inside the scan, so that only one layer is whole at a time. Without it the compiler splits products and activations in
-    ways that send far more. Nothing happens without a mesh.
+    Said of each layer inside the scan, so that only one layer is whole at a time. Without it the compiler splits products and activations
+    too, which sends far more. Nothing happens without a mesh.
     """
     mesh = jax.sharding.get_abstract_mesh()
     return parameters if mesh.empty else jax.lax.with_sharding_constraint(parameters, P())

@@ -115,10 +115,10 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         step_fn = jax.jit(step_fn, donate_argnames="state", in_shardings=(layout, batches_place), out_shardings=(layout, on_all))
         validate_fn = functools.partial(validation_step, **programs)
         validate_fn = jax.jit(validate_fn, in_shardings=(layout.parameters, batch_place), out_shardings=on_all)
+        placed_validation = [sharding.from_all_rows(batch, batch_place) for batch in validation]
         with jax.set_mesh(mesh):  # attention kernels of our own need it
             step_fn = step_fn.lower(abstract_state, abstract_batches(config)).compile()
-            validate_fn = validate_fn.lower(abstract_state.parameters, validation[0]).compile()
-        placed_validation = [sharding.from_all_rows(batch, batch_place) for batch in validation]
+            validate_fn = validate_fn.lower(abstract_state.parameters, placed_validation[0]).compile()
 
         # ------------------------------------------------------------ the loop
         peak = device.peak_flops(compute, mesh.size)

@@ -6,9 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
@@ -16,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rows import batch_of, random_song
-from runs import MODEL, config, use_compilation_cache, write_dataset
+from runs import MODEL, config, start, use_compilation_cache, wait_for, write_dataset
 
 from configs import ComputeConfig, InputError
 from jax_impl import metrics, train
@@ -92,13 +89,8 @@ def test_a_run_that_was_stopped_by_a_signal_goes_on_bit_for_bit(dataset, uninter
 
 def test_a_run_that_was_killed_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, str(Path(__file__).with_name("runs.py")), str(dataset), str(run)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until = time.monotonic() + 120
-    while not (run / "checkpoints" / "4").exists():
-        assert process.poll() is None and time.monotonic() < until, process.stdout.read().decode()
-        time.sleep(0.002)
+    process = start(dataset, run, "--pause", "0.3")
+    wait_for(run / "checkpoints" / "4", process, run)
     process.kill()
     process.wait()
     assert sorted(folder.name for folder in (run / "checkpoints").iterdir()) == ["4"]
