@@ -22,13 +22,14 @@ from configs import ClusterConfig, InputError, TrainConfig
 from jax_impl.batch import Batch
 
 DATA, FSDP = "data", "fsdp"
-LOST_SECONDS = 60  # after which a process that says nothing is given up, and the others end
+LOST_SECONDS = 30  # after which a process that says nothing is given up, and the others end
 
 
 def join(cluster: ClusterConfig) -> None:
     """Makes this process one of a run's; before any other use of JAX. Raises InputError where the others cannot be found."""
     if not cluster.distributed:
         return
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, which training handles itself
     try:
         jax.distributed.initialize(
             cluster.coordinator, cluster.num_processes, cluster.process_id, heartbeat_timeout_seconds=LOST_SECONDS

@@ -49,10 +49,12 @@ def use_compilation_cache(folder: Path) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def start(data_dir: Path, output_dir: Path, *arguments: str, devices: int = 1, log: Path | None = None) -> subprocess.Popen:
-    """This file as a program in a process of its own with so many simulated devices; what it says goes to OUTPUT_DIR.log, if not to log."""
+def start(
+    data_dir: Path, output_dir: Path, *arguments: str, devices: int = 1, log: Path | None = None, flags: str = ""
+) -> subprocess.Popen:
+    """This file as a program in a process of its own with so many simulated devices and flags of XLA. It writes to log, or OUTPUT_DIR.log."""
     output_dir.parent.mkdir(parents=True, exist_ok=True)
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags += f" --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, __file__, str(data_dir), str(output_dir), *arguments]
     with (log or output_dir.with_suffix(".log")).open("a") as file:
