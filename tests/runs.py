@@ -52,7 +52,7 @@ def use_compilation_cache(folder: Path) -> None:
 def start(
     data_dir: Path, output_dir: Path, *arguments: str, devices: int = 1, log: Path | None = None, flags: str = ""
 ) -> subprocess.Popen:
-    """This file as a program in a process of its own with so many simulated devices and flags of XLA. It writes to log, or OUTPUT_DIR.log."""
+    """This file as a program in another process with so many simulated devices and flags of XLA; it writes to OUTPUT_DIR.log or log."""
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     flags += f" --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}

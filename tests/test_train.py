@@ -5,7 +5,10 @@ import functools
 import json
 import os
 import re
+import resource
+import shutil
 import signal
+import time
 from pathlib import Path
 
 import jax
@@ -97,6 +100,60 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(dataset, uninterrupted, tmp_p
     finished = train.train(config(dataset, run), MODEL)
     assert finished.step == 8
     assert_equal_runs(run, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_ended_while_it_wrote_a_checkpoint_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path, number):
+    run = tmp_path / "run"
+    process = start(dataset, run, "--pause", "0.1", "--changes", '{"checkpoint_every": 2}')
+    for step in ("2", "4"):
+        wait_for(run / "checkpoints" / step, process, run)
+    while process.poll() is None and not list((run / "checkpoints").glob("*tmp*")):
+        time.sleep(0.0005)
+    process.send_signal(number)
+    assert process.wait() in (-number, 0)
+    finished = train.train(config(dataset, run), MODEL)
+    assert finished.step == 8
+    assert_equal_runs(run, uninterrupted)
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used_only_when_asked_for(dataset, tmp_path, uninterrupted):
+    run = tmp_path / "run"
+    train.train(config(dataset, run, checkpoint_every=2, keep_last=8), MODEL)
+    shutil.rmtree(run / "checkpoints" / "8")
+    file = max((run / "checkpoints" / "6" / "optimizer").rglob("*"), key=lambda path: path.stat().st_size)
+    file.write_bytes(bytes(file.stat().st_size))
+    settings = config(dataset, run, checkpoint_every=2, keep_last=8)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"checkpoints/6: damaged; .*--resume-from STEP.*there: 2, 4"):
+            train.train(settings, MODEL)
+    with pytest.raises(CheckpointError, match="no checkpoint of step 5; there are 2, 4, 6"):
+        train.train(dataclasses.replace(settings, resume_from=5), MODEL)
+    with pytest.raises(CheckpointError, match=r"checkpoints/6: damaged"):
+        train.train(dataclasses.replace(settings, resume_from=6), MODEL)
+    assert train.train(dataclasses.replace(settings, resume_from=4), MODEL).step == 8
+    assert_equal_runs(run, uninterrupted)
+
+
+def test_a_full_disk_stops_the_run_and_the_last_good_checkpoint_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path, monkeypatch):
+    save, unlimited = Checkpoints.save, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full_from_step_8(self, state, record, validation_loss):
+        if record.step == 8:  # no file of this process may grow past it
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
+        save(self, state, record, validation_loss)
+
+    monkeypatch.setattr(Checkpoints, "save", full_from_step_8)
+    try:
+        with pytest.raises(CheckpointError, match="the checkpoint of step 8 could not be written; the one before it is intact"):
+            train.train(config(dataset, tmp_path), MODEL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    monkeypatch.undo()
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        assert checkpoints.latest() == 4
+    assert train.train(config(dataset, tmp_path), MODEL).step == 8
+    assert_equal_runs(tmp_path, uninterrupted)
 
 
 def test_a_finished_run_says_so_and_changes_nothing(dataset, uninterrupted, capsys):
