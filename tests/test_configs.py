@@ -9,6 +9,7 @@ import pytest
 import configs
 from configs import (
     MODEL_SIZES,
+    ClusterConfig,
     ComputeConfig,
     DataConfig,
     InputError,
@@ -21,7 +22,7 @@ from configs import (
 )
 
 ROOT = Path(configs.__file__).parent.parent
-CONFIGS = (ComputeConfig, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
+CONFIGS = (ClusterConfig, ComputeConfig, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,8 @@ def test_every_preset_can_be_made(preset):
         ("dropout", 1.0),
         ("final_learning_rate", 1.5),
         ("keep_last", 0),
+        ("fsdp_devices", 0),
+        ("resume_from", 0),
     ],
 )
 def test_nonsense_is_refused_by_the_flag_s_name(field, value):

@@ -1,5 +1,6 @@
 """Rows, their order and the loader's position."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -144,6 +145,19 @@ def test_training_goes_on_into_the_next_epoch_without_losing_a_row(dataset):
             batch = next(batches)
             for offset in range(5):
                 assert same([field[offset] for field in batch], rows[start + offset])
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_the_parts_of_several_processes_make_the_batches_of_one(dataset, parts):
+    config = replace(CONFIG, batch_size=6)
+    batches_in_two_epochs = 2 * data.rows_per_epoch(dataset, config, "train") // 6 + 1
+    with ExitStack() as opened:
+        whole = opened.enter_context(data.loader(dataset, config, "train"))
+        loaders = [opened.enter_context(data.loader(dataset, replace(config, part=i, parts=parts), "train")) for i in range(parts)]
+        for _ in range(batches_in_two_epochs):
+            joined = [np.concatenate(fields) for fields in zip(*map(next, loaders), strict=True)]
+            assert same(joined, next(whole))
+        assert all(loader.get_state() == whole.get_state() for loader in loaders)
 
 
 def test_validation_is_one_pass_filled_up_with_empty_rows(dataset):
