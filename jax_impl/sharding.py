@@ -31,9 +31,7 @@ def join(cluster: ClusterConfig) -> None:
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, which training handles itself
     try:
-        jax.distributed.initialize(
-            cluster.coordinator, cluster.num_processes, cluster.process_id, heartbeat_timeout_seconds=LOST_SECONDS
-        )
+        jax.distributed.initialize(cluster.coordinator, cluster.num_processes, cluster.process_id, heartbeat_timeout_seconds=LOST_SECONDS)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
