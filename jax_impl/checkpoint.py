@@ -127,6 +127,7 @@ class Checkpoints:
             run=ocp.args.JsonSave(dataclasses.asdict(dataclasses.replace(record, checksums=sums))),
         )
         metrics = None if validation_loss is None else {"validation_loss": validation_loss}
+        self.finish()  # the save before, so that its failure bears its own step
         with self._writing(record.step):
             self._manager.save(record.step, args=items, metrics=metrics, force=True)
 
