@@ -1,5 +1,6 @@
 """Every choice a user can make, as frozen dataclasses; defaults live here and nowhere else (stdlib only)."""
 
+from configs.cluster import ClusterConfig
 from configs.data import AugmentConfig, DataConfig, PrepareConfig
 from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
@@ -10,6 +11,7 @@ __all__ = [
     "MASK_RULES",
     "MODEL_SIZES",
     "AugmentConfig",
+    "ClusterConfig",
     "ComputeConfig",
     "Constraints",
     "DataConfig",

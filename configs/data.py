@@ -66,7 +66,7 @@ class DataConfig:
     seed: of the shuffle, the crop windows and the augmentation.
     num_workers: loader processes; 0 loads in the training process.
     augment: how training songs are varied (None: not).
-    host, hosts: this process takes rows host, host + 1, ... of each global batch of hosts * B rows.
+    part, parts: of the training rows of each batch, this process loads the equal part number `part` of `parts`, B / parts rows.
     """
 
     max_seq_len: int
@@ -76,5 +76,5 @@ class DataConfig:
     seed: int
     num_workers: int
     augment: AugmentConfig | None = None
-    host: int = 0
-    hosts: int = 1
+    part: int = 0
+    parts: int = 1

@@ -25,7 +25,7 @@ class TrainConfig:
     mask_rule: Literal["span", "v121"] = "span"  # causal bar summaries, or the attention of v1.2.1 (not causal)
     max_seq_len: int = 8192  # tokens of a row; longer songs are cropped to a window of bars
     max_spans: int = 0  # bar summaries of a row (0: 3/16 of max_seq_len)
-    batch_size: int = 4  # rows of a micro batch
+    batch_size: int = 4  # rows of a micro batch, over all devices
     gradient_accumulation_steps: int = 1  # micro batches of one optimizer step
     epochs: int = 10  # passes over the songs
     steps: int | None = None  # optimizer steps, instead of epochs
@@ -42,18 +42,22 @@ class TrainConfig:
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
     attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
     remat: Remat = "layer"  # computed again in the backward pass: nothing (fast), all but attention, or whole layers (lean)
+    fsdp_devices: int = 1  # devices that share the parameters and the optimizer state, each holding a part (1: each holds all)
+    data_devices: int = 0  # groups of so many devices (0: as many as there are); the rows of a batch are split over all devices
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps
     validate_every: int = 200  # optimizer steps; also before each regular checkpoint and at the end
     validation_batches: int = 16  # at most so many a validation
     checkpoint_every: int = 200  # optimizer steps
+    resume_from: int | None = None  # go back to this checkpoint; later ones are deleted (none: go on from the newest)
     keep_last: int = 2  # checkpoints kept besides the best one
     tracker: Literal["none", "tensorboard", "wandb"] = "none"  # send metrics there too: pip install hid-museformer[tensorboard] or [wandb]
 
     def __post_init__(self) -> None:
-        at_least = {"max_seq_len": 64, "max_spans": 0, "num_workers": 0, "warmup_steps": 0, "seed": 0, "weight_decay": 0}
+        at_least = {"max_seq_len": 64, "max_spans": 0, "num_workers": 0, "warmup_steps": 0, "seed": 0, "weight_decay": 0, "data_devices": 0}
         at_least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epochs", "steps", "log_every"), 1)
         at_least |= dict.fromkeys(("validate_every", "validation_batches", "checkpoint_every", "keep_last"), 1)
+        at_least |= dict.fromkeys(("fsdp_devices", "resume_from"), 1)
         rules = {name: (lambda value, least=least: value >= least, f"at least {least}") for name, least in at_least.items()}
         rules |= dict.fromkeys(("learning_rate", "clip_norm"), (lambda value: value > 0, "above 0"))
         rules |= dict.fromkeys(("beta1", "beta2", "dropout"), (lambda value: 0 <= value < 1, "at least 0 and below 1"))

@@ -127,8 +127,15 @@ class Checkpoints:
             run=ocp.args.JsonSave(dataclasses.asdict(dataclasses.replace(record, checksums=sums))),
         )
         metrics = None if validation_loss is None else {"validation_loss": validation_loss}
+        self.finish()  # the save before, so that its failure bears its own step
         with self._writing(record.step):
             self._manager.save(record.step, args=items, metrics=metrics, force=True)
+
+    def delete_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, damaged ones too: the run goes on from `step`."""
+        for later in self._manager.all_steps():
+            if later > step:
+                self._manager.delete(later)
 
     def finish(self) -> None:
         """Waits until the last save is on disk."""
@@ -150,7 +157,7 @@ class Checkpoints:
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """The state of a step; abstract: its shapes, dtypes and shardings."""
         arrays = self._arrays(step, {"parameters": abstract.parameters, "optimizer": abstract.optimizer})
-        return TrainState(arrays["parameters"], arrays["optimizer"], jnp.asarray(step, jnp.int32))
+        return TrainState(arrays["parameters"], arrays["optimizer"], jax.device_put(np.int32(step), abstract.step.sharding))
 
     def parameters(self, step: int, abstract: Any) -> Any:
         return self._arrays(step, {"parameters": abstract})["parameters"]
@@ -166,8 +173,9 @@ class Checkpoints:
         return {name: restored[name] for name in items}
 
     def _reading(self, step: int) -> "_Translate":
-        advice = "delete that folder to go back to the checkpoint before it, or restore the folder from a copy"
-        return _Translate(f"{self.folder / str(step)}: damaged, {advice}")
+        others = ", ".join(str(there) for there in self._manager.all_steps() if there != step) or "none"
+        advice = f"use another with `train --resume-from STEP` or `generate --checkpoint STEP` (there: {others}), or bring a copy back"
+        return _Translate(f"{self.folder / str(step)}: damaged; {advice}")
 
     def _writing(self, step: int | None) -> "_Translate":
         return _Translate(f"{self.folder}: the checkpoint of step {step} could not be written; the one before it is intact")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from configs import Constraints, InputError, PrepareConfig, SampleConfig, TrainConfig
+from configs import ClusterConfig, Constraints, InputError, PrepareConfig, SampleConfig, TrainConfig
 from jax_impl import cli_v121
 
 app = tyro.extras.SubcommandApp()
@@ -139,13 +139,14 @@ def decode(dataset: Positional[Path], index: int, out: Output, split: Literal["t
 
 
 @app.command
-def train(config: Annotated[TrainConfig, arg(name="")]) -> int:
+def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[ClusterConfig, arg(name="")]) -> int:
     """Train a model on a dataset; the same command again goes on where it stopped.
 
     SIGTERM and Ctrl-C finish the step, save a checkpoint and end with exit status 143 or 130.
     """
-    from jax_impl import train
+    from jax_impl import sharding, train
 
+    sharding.join(cluster)
     result = train.train(config, train.model_config(config))
     return 128 + result.signal if result.signal else 0
 

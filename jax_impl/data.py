@@ -33,12 +33,15 @@ class BatchSource:
         return BatchSource, (self.dataset, self.config, self.split)
 
     def __len__(self) -> int:
-        return ENDLESS if self.split == "train" else -(-len(self.plan.rows(0)) // (self.config.hosts * self.config.batch_size))
+        return ENDLESS if self.split == "train" else -(-len(self.plan.rows(0)) // self.config.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        """Batch [B, T]."""
-        first = (int(index) * self.config.hosts + self.config.host) * self.config.batch_size
-        return stack_rows([self._row(number) for number in range(first, first + self.config.batch_size)])
+        """Batch [B, T]; for training this process's part of it, [B / parts, T]."""
+        first, size = int(index) * self.config.batch_size, self.config.batch_size
+        if self.split == "train":  # the order of rows is the same for any number of parts
+            size //= self.config.parts
+            first += self.config.part * size
+        return stack_rows([self._row(number) for number in range(first, first + size)])
 
     def _row(self, number: int) -> Batch:
         if self.split == "validation":
@@ -63,7 +66,8 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 
 class Loader:
-    """Iterator of Batch [B, T] of numpy arrays. Its position is the number of batches taken, whatever the number of workers.
+    """Iterator of Batch [B, T] of numpy arrays, or this process's rows of them. Its position is the number of batches taken, whatever the
+    number of workers and processes.
 
     close() ends its workers; a `with` block does.
     """

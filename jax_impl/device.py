@@ -39,7 +39,7 @@ def compute_config(config: TrainConfig) -> ComputeConfig:
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
         remat=config.remat,
-        layer_rows=max(1, LAYER_TOKENS * jax.device_count() // config.max_seq_len),
+        layer_rows=jax.device_count() * max(1, LAYER_TOKENS // config.max_seq_len),
     )
 
 
@@ -56,9 +56,10 @@ def best_precision() -> str:
     return "bf16" if on_gpu() else "fp32"
 
 
-def peak_flops(compute: ComputeConfig) -> float | None:
-    """FLOP/s that this device could do; None where that is not known, and then no MFU is reported."""
-    return BF16_PEAKS.get(jax.devices()[0].device_kind) if compute.precision == "bf16" else None
+def peak_flops(compute: ComputeConfig, devices: int) -> float | None:
+    """FLOP/s that so many of these devices could do; None where that is not known, and then no MFU is reported."""
+    peak = BF16_PEAKS.get(jax.devices()[0].device_kind) if compute.precision == "bf16" else None
+    return peak and peak * devices
 
 
 def describe(compute: ComputeConfig) -> str:

@@ -20,6 +20,7 @@ from configs.model import HEAD_DIM
 from jax_impl import masks
 from jax_impl.attention import KEPT, BlockMask, attention
 from jax_impl.batch import Batch
+from jax_impl.sharding import whole
 from tokenizer import vocabulary as vocab
 from tokenizer.fields import NO_INSTRUMENT
 
@@ -155,7 +156,7 @@ class MuseFormer(nnx.Module):
     def logits(self, regular: jax.Array) -> jax.Array:
         """float32[B, T, 643] of the last layer's stream [B, T, D], computed in its dtype."""
         with jax.named_scope("logits"):
-            table = self.tokens.embedding[...].astype(regular.dtype)
+            table = whole(self.tokens.embedding[...].astype(regular.dtype))
             normed = self.norm(regular).astype(regular.dtype)
             return jnp.einsum("BTD,VD->BTV", normed, table, preferred_element_type=jnp.float32)
 
@@ -186,7 +187,7 @@ class MuseFormer(nnx.Module):
         graph, layers = nnx.split(self.layers)
 
         def rows_through_layer(layer: Any, streams: Streams, context: Context, key: jax.Array | None) -> tuple[Streams, Any]:
-            layer = jax.tree.map(lambda parameter: parameter.astype(dtype), layer)
+            layer = whole(jax.tree.map(lambda parameter: parameter.astype(dtype), layer))
             after, layer_keys = nnx.merge(graph, layer)(streams, context, compute.attention, key)
             return after, keep(streams, layer_keys)
 
@@ -211,12 +212,12 @@ class MuseFormer(nnx.Module):
 
     def embed_tokens(self, tokens: jax.Array, instrument: jax.Array) -> jax.Array:
         """float32[..., D] that a regular token begins with."""
-        return self.tokens.embedding[...][tokens] + self.instruments.embedding[...][instrument]
+        return whole(self.tokens.embedding[...])[tokens] + whole(self.instruments.embedding[...])[instrument]
 
     def embed_summaries(self, bar: jax.Array, instrument: jax.Array) -> jax.Array:
         """float32[..., D] that a summary begins with; instrument NO_TABLE_ROW adds none."""
         has_instrument = (instrument != masks.NO_TABLE_ROW)[..., None]
-        return self.bars.embedding[...][bar] + jnp.where(has_instrument, self.instruments.embedding[...][instrument], 0)
+        return whole(self.bars.embedding[...])[bar] + jnp.where(has_instrument, whole(self.instruments.embedding[...])[instrument], 0)
 
 
 def count_groups(rows: int, most: int) -> int:

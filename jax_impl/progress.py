@@ -21,17 +21,27 @@ class Progress:
     """Collects the steps' numbers between two lines of metrics.jsonl.
 
     carried: what a checkpoint kept of the steps since the last line, so that the lines after a restart equal an uninterrupted run's.
-    needed_flops: per token; peak_flops: of the device, None where unknown.
+    needed_flops: per token; peak_flops: of all devices together, None where unknown.
+    metrics: None in a process that only looks whether the numbers are numbers: of several, one writes and shows them.
     """
 
-    def __init__(self, config: TrainConfig, metrics: Metrics, steps: range, carried: dict, needed_flops: float, peak_flops: float | None):
+    def __init__(
+        self,
+        config: TrainConfig,
+        metrics: Metrics | None,
+        steps: range,
+        carried: dict,
+        needed_flops: float,
+        peak_flops: float | None,
+    ):
         self._config, self._metrics = config, metrics
         self._needed_flops, self._peak_flops = needed_flops, peak_flops
         self._losses, self._norms = list(carried.get("losses", [])), list(carried.get("norms", []))
         self._began = self._line_began = time.monotonic()
         self._tokens = 0
         self._waited = 0.0
-        self._bar = tqdm(total=steps[-1], initial=steps[0] - 1, unit="step", dynamic_ncols=True, disable=None)
+        self._bar = tqdm(total=steps[-1], initial=steps[0] - 1, unit="step", dynamic_ncols=True, disable=None if metrics else True)
+        self._last_step = steps[-1]
 
     def carried(self) -> dict:
         return {"losses": self._losses, "norms": self._norms}
@@ -62,7 +72,7 @@ class Progress:
         self._norms.append(norm)
         self._tokens += int(measured.tokens)
         self._bar.update()
-        if step % self._config.log_every == 0 or step == self._bar.total:
+        if step % self._config.log_every == 0 or step == self._last_step:
             self._line(step, float(measured.learning_rate))
 
     def _line(self, step: int, learning_rate: float) -> None:
@@ -78,13 +88,16 @@ class Progress:
             "input_wait": round(self._waited / seconds, 4),
             "seconds": round(now - self._began, 3),
         }
-        self._metrics.write("train", step, values)
-        self._bar.set_postfix({"loss": f"{values['loss']:.3f}", "tokens/s": f"{speed:.0f}"}, refresh=False)
-        if self._bar.disable:  # no terminal: a line each time
-            print(f"step {step}: loss {values['loss']:.4f}, {speed:.0f} tokens/s", flush=True)
+        if self._metrics:
+            self._metrics.write("train", step, values)
+            self._bar.set_postfix({"loss": f"{values['loss']:.3f}", "tokens/s": f"{speed:.0f}"}, refresh=False)
+            if self._bar.disable:  # no terminal: a line each time
+                print(f"step {step}: loss {values['loss']:.4f}, {speed:.0f} tokens/s", flush=True)
         self._losses, self._norms, self._tokens, self._waited, self._line_began = [], [], 0, 0.0, now
 
     def validation(self, step: int, loss: float, guesses: dict[str, float]) -> None:
+        if not self._metrics:
+            return
         self._metrics.write("validation", step, {"loss": loss, **guesses})
         guessed = ", ".join(f"{name} guess {value:.4f}" for name, value in guesses.items())
         tqdm.write(f"step {step}: validation loss {loss:.4f} ({guessed})")

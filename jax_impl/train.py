@@ -24,9 +24,9 @@ import optax
 from flax import nnx
 
 from configs import MASK_RULES, MODEL_SIZES, AugmentConfig, DataConfig, InputError, ModelConfig, TrainConfig
-from jax_impl import data, device, flops, loss_plot
+from jax_impl import data, device, flops, loss_plot, sharding
 from jax_impl.batch import Batch
-from jax_impl.checkpoint import CheckpointError, Checkpoints, Record, load_model, on_default_device, plain, versions
+from jax_impl.checkpoint import CheckpointError, Checkpoints, Record, load_model, plain, versions
 from jax_impl.metrics import Metrics
 from jax_impl.optimizer import learning_rate, optimizer
 from jax_impl.progress import Progress
@@ -42,6 +42,7 @@ UNIFORM_LOSS = math.log(vocab.SIZE)
 MAY_CHANGE = {"data_dir", "output_dir", "precision", "attention", "remat", "num_workers", "log_every", "validate_every"}
 MAY_CHANGE |= {"validation_batches", "checkpoint_every", "keep_last", "tracker"}
 MAY_CHANGE |= {"init_from"}  # a run that goes on has weights of its own
+MAY_CHANGE |= {"data_devices", "fsdp_devices", "resume_from"}
 MAY_CHANGE |= {"epochs", "steps"}  # what they come to may not
 
 
@@ -66,6 +67,7 @@ def model_config(config: TrainConfig) -> ModelConfig:
 def train(config: TrainConfig, model: ModelConfig) -> Result:
     """Trains, or goes on training, the run in config.output_dir.
 
+    On several hosts each process calls it (after sharding.join) with the same config; output_dir is one folder that all of them see.
     Raises InputError before any work where dataset, flags and checkpoint do not fit each other, and Diverged where training fails.
     """
     # ------------------------------------------------------------ what can be wrong is found first
@@ -80,22 +82,22 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         augment=AugmentConfig() if config.augment else None,
     )
     total_steps = count_steps(config, dataset, data_config)
+    mesh = sharding.make_mesh(config)
     make_writable(config.output_dir)
     compute = device.compute_config(config)
     with ExitStack() as opened:  # closes everything again, last first, however this ends
         checkpoints = opened.enter_context(Checkpoints(config.output_dir, config.keep_last))
-        first_step = checkpoints.latest() or 0
+        first_step = checkpoints.choose(config.resume_from) if config.resume_from else checkpoints.latest() or 0
         record = checkpoints.record(first_step) if first_step else None
         if record:
             check_agreement(record, config, model, total_steps, dataset)
         if first_step == total_steps:
-            print(f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose another --output-dir")
+            say(f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose another --output-dir")
             return Result(first_step, total_steps, signal=None)
 
-        metrics = opened.enter_context(closing(Metrics(config, first_step)))
-
         # ------------------------------------------------------------ data, model, optimizer
-        rows = opened.enter_context(data.loader(dataset, data_config, "train"))
+        own_part = dataclasses.replace(data_config, part=jax.process_index(), parts=jax.process_count())
+        rows = opened.enter_context(data.loader(dataset, own_part, "train"))
         if record:
             rows.set_state(record.data)
         validation = validation_batches(config, dataset, data_config)
@@ -105,39 +107,54 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
         tx = optimizer(config, rate)
         initialize = functools.partial(initial_state, model, tx, config.seed)
-        abstract_state = on_default_device(jax.eval_shape(initialize))
+        abstract_state = jax.eval_shape(initialize)
+        layout = sharding.state_layout(abstract_state, mesh)
+        abstract_state = sharding.laid_out(abstract_state, layout)
         if record:
             state = checkpoints.restore(first_step, abstract_state)
+        elif config.init_from:
+            state = jax.device_put(state_from(config.init_from, model, tx), layout)
         else:
-            state = state_from(config.init_from, model, tx) if config.init_from else jax.jit(initialize)()
+            state = jax.jit(initialize, out_shardings=layout)()
+        if config.resume_from:
+            checkpoints.delete_after(first_step)  # it is whole: nothing was deleted if it was not
+        metrics = opened.enter_context(closing(Metrics(config, first_step))) if sharding.is_leader() else None
 
         # ------------------------------------------------------------ the two programs
         programs = dict(graph=graph, max_spans=config.row_spans, compute=compute)
-        step_fn = jax.jit(functools.partial(train_step, tx=tx, rate=rate, seed=config.seed, **programs), donate_argnames="state")
-        step_fn = step_fn.lower(abstract_state, abstract_batches(config)).compile()
-        validate_fn = jax.jit(functools.partial(validation_step, **programs))
+        batches_place, batch_place = sharding.rows(mesh, stacked=True), sharding.rows(mesh, stacked=False)
+        on_all = sharding.everywhere(mesh)
+        step_fn = functools.partial(train_step, tx=tx, rate=rate, seed=config.seed, **programs)
+        step_fn = jax.jit(step_fn, donate_argnames="state", in_shardings=(layout, batches_place), out_shardings=(layout, on_all))
+        validate_fn = functools.partial(validation_step, **programs)
+        validate_fn = jax.jit(validate_fn, in_shardings=(layout.parameters, batch_place), out_shardings=on_all)
+        placed_validation = [sharding.from_all_rows(batch, batch_place) for batch in validation]
+        with jax.set_mesh(mesh):  # attention kernels of our own need it
+            step_fn = step_fn.lower(abstract_state, abstract_batches(config)).compile()
+            validate_fn = validate_fn.lower(abstract_state.parameters, placed_validation[0]).compile()
 
         # ------------------------------------------------------------ the loop
-        peak = device.peak_flops(compute)
+        peak = device.peak_flops(compute, mesh.size)
         needed_flops = flops.per_token(model, validation[:4], config.row_spans)
         millions = sum(leaf.size for leaf in jax.tree.leaves(abstract)) / 1e6
-        print(f"device: {device.describe(compute)}")
-        print(f"model: {millions:.1f} M parameters; steps {first_step + 1} to {total_steps}, {needed_flops / 1e6:.0f} MFLOPs per token")
+        say(f"device: {mesh.size} x {device.describe(compute)}; mesh {' x '.join(f'{name} {size}' for name, size in mesh.shape.items())}")
+        say(f"model: {millions:.1f} M parameters; steps {first_step + 1} to {total_steps}, {needed_flops / 1e6:.0f} MFLOPs per token")
 
         carried = record.window if record else {}
         steps = range(first_step + 1, total_steps + 1)
         progress = opened.enter_context(closing(Progress(config, metrics, steps, carried, needed_flops, peak)))
         stop = opened.enter_context(Stop())
+        agreement = sharding.Agreement(mesh, lag=RUN_AHEAD)
         in_flight: deque[tuple[int, Measured]] = deque()
         for step in steps:
             with progress.waiting():
                 batches = stack([next(rows) for _ in range(config.gradient_accumulation_steps)])
-            state, measured = step_fn(state, batches)
+            state, measured = step_fn(state, sharding.from_own_rows(batches, batches_place))
             in_flight.append((step, measured))
 
             save_due = step % config.checkpoint_every == 0 or step == total_steps
             validate_due = save_due or step % config.validate_every == 0
-            stopping = stop.signal is not None  # read once: the signal may come at any line
+            stopping = agreement.signal(stop.signal)  # read once: the signal may come at any line
             settled = 0 if validate_due or stopping else RUN_AHEAD
             while len(in_flight) > settled:
                 progress.step(*in_flight.popleft())
@@ -145,7 +162,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
             validation_loss = None
             with progress.paused():
                 if validate_due:
-                    validation_loss = mean_loss(validate_fn, state.parameters, validation)
+                    validation_loss = mean_loss(validate_fn, state.parameters, placed_validation)
                     progress.validation(step, validation_loss, guesses)
                 if save_due or stopping:
                     now = Record(
@@ -161,14 +178,21 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
                         checksums={},
                     )
                     checkpoints.save(state, now, validation_loss)
-                    loss_plot.draw(metrics.path, config.output_dir / PICTURE_FILE)
+                    if metrics:
+                        loss_plot.draw(metrics.path, config.output_dir / PICTURE_FILE)
             if stopping:
                 break
         checkpoints.finish()
 
         if stopping:
-            print(f"stopped by {signal.Signals(stop.signal).name} after step {step}, saved; the same command goes on from here")
-        return Result(step, total_steps, stop.signal if stopping else None)
+            say(f"stopped by {signal.Signals(stopping).name} after step {step}, saved; the same command goes on from here")
+        return Result(step, total_steps, stopping)
+
+
+def say(line: str) -> None:
+    """A line of the run's, from one process alone."""
+    if sharding.is_leader():
+        print(line)
 
 
 # ---------------------------------------------------------------- what can be wrong
@@ -271,7 +295,8 @@ class Stop:
         if self.signal == number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
-        print(f"\n{signal.Signals(number).name}: finishing this step and saving", file=sys.stderr)
+        if sharding.is_leader():
+            print(f"\n{signal.Signals(number).name}: finishing this step and saving", file=sys.stderr)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

@@ -1,8 +1,11 @@
 """A model, dataset and run small enough to train in a test.
 
-As a program it trains them, slowly enough to be killed on the way: python tests/runs.py DATA_DIR OUTPUT_DIR."""
+As a program it trains them, slowly enough to be killed on the way: python tests/runs.py DATA_DIR OUTPUT_DIR --pause 0.3"""
 
+import argparse
+import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,7 +13,8 @@ from pathlib import Path
 import jax
 from rows import random_song
 
-from configs import ModelConfig, PrepareConfig, TrainConfig
+from configs import ClusterConfig, ModelConfig, PrepareConfig, TrainConfig
+from jax_impl import sharding
 from jax_impl.progress import Progress
 from jax_impl.train import train
 from tokenizer.dataset import to_row, write_manifest, write_shard
@@ -45,7 +49,39 @@ def use_compilation_cache(folder: Path) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-if __name__ == "__main__":
+def start(
+    data_dir: Path, output_dir: Path, *arguments: str, devices: int = 1, log: Path | None = None, flags: str = ""
+) -> subprocess.Popen:
+    """This file as a program in another process with so many simulated devices and flags of XLA; it writes to OUTPUT_DIR.log or log."""
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    flags += f" --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, __file__, str(data_dir), str(output_dir), *arguments]
+    with (log or output_dir.with_suffix(".log")).open("a") as file:
+        return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+
+
+def wait_for(path: Path, process: subprocess.Popen, output_dir: Path) -> None:
+    """Until the process has made this."""
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < until, output_dir.with_suffix(".log").read_text()
+        time.sleep(0.002)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("output_dir", type=Path)
+    parser.add_argument("--changes", type=json.loads, default={}, help="of the usual config, as JSON")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds of each step, so that it can be killed on the way")
+    parser.add_argument("--cluster", type=json.loads, default={}, help="ClusterConfig as JSON")
+    args = parser.parse_args()
     handle = Progress.step
-    Progress.step = lambda *arguments: (handle(*arguments), time.sleep(0.3))
-    train(config(Path(sys.argv[1]), Path(sys.argv[2])), MODEL)
+    Progress.step = lambda *arguments: (handle(*arguments), time.sleep(args.pause))
+    sharding.join(ClusterConfig(**args.cluster))
+    train(config(args.data_dir, args.output_dir, **args.changes), MODEL)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ import configs
 from configs import (
     MODEL_SIZES,
     AugmentConfig,
+    ClusterConfig,
     ComputeConfig,
     Constraints,
     DataConfig,
@@ -23,7 +24,18 @@ from configs import (
 )
 
 ROOT = Path(configs.__file__).parent.parent
-CONFIGS = (AugmentConfig, ComputeConfig, Constraints, DataConfig, MaskRule, ModelConfig, PrepareConfig, SampleConfig, TrainConfig)
+CONFIGS = (
+    AugmentConfig,
+    ClusterConfig,
+    ComputeConfig,
+    Constraints,
+    DataConfig,
+    MaskRule,
+    ModelConfig,
+    PrepareConfig,
+    SampleConfig,
+    TrainConfig,
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +77,8 @@ def test_every_preset_can_be_made(preset):
         ("dropout", 1.0),
         ("final_learning_rate", 1.5),
         ("keep_last", 0),
+        ("fsdp_devices", 0),
+        ("resume_from", 0),
     ],
 )
 def test_nonsense_is_refused_by_the_flag_s_name(field, value):

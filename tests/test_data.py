@@ -1,6 +1,7 @@
 """Rows, their order and the loader's position."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -204,6 +205,19 @@ def test_training_goes_on_into_the_next_epoch_without_losing_a_row(dataset):
                 assert same([field[offset] for field in batch], rows[start + offset])
 
 
+@pytest.mark.parametrize("parts", [2, 3])
+def test_the_parts_of_several_processes_make_the_batches_of_one(dataset, parts):
+    config = replace(CONFIG, batch_size=6)
+    batches_in_two_epochs = 2 * data.rows_per_epoch(dataset, config, "train") // 6 + 1
+    with ExitStack() as opened:
+        whole = opened.enter_context(data.loader(dataset, config, "train"))
+        loaders = [opened.enter_context(data.loader(dataset, replace(config, part=i, parts=parts), "train")) for i in range(parts)]
+        for _ in range(batches_in_two_epochs):
+            joined = [np.concatenate(fields) for fields in zip(*map(next, loaders), strict=True)]
+            assert same(joined, next(whole))
+        assert all(loader.get_state() == whole.get_state() for loader in loaders)
+
+
 def test_validation_is_one_pass_filled_up_with_empty_rows(dataset):
     config = replace(CONFIG, batch_size=4)
     rows = data.rows_per_epoch(dataset, config, "validation")
@@ -212,21 +226,6 @@ def test_validation_is_one_pass_filled_up_with_empty_rows(dataset):
     assert len(all_batches) == -(-rows // 4)
     used = np.concatenate([(batch.document > 0).any(axis=1) for batch in all_batches])
     assert used.tolist() == [True] * rows + [False] * (4 * len(all_batches) - rows)
-
-
-def test_hosts_share_the_rows_of_an_epoch_without_overlap_or_loss(dataset):
-    config = replace(CONFIG, batch_size=2, max_seq_len=2048)
-    rows = [data.BatchSource(dataset, replace(config, batch_size=1), "train")[i] for i in range(60)]  # over the ends of epochs
-    assert len(rows) > 2 * data.rows_per_epoch(dataset, config, "train")
-    for index in range(10):
-        for host in range(3):
-            batch = data.BatchSource(dataset, replace(config, host=host, hosts=3), "train")[index]
-            for offset in range(2):
-                expected = rows[(3 * index + host) * 2 + offset]
-                assert all(np.array_equal(field[offset], other[0]) for field, other in zip(batch, expected, strict=True))
-    validation = [data.BatchSource(dataset, replace(config, host=host, hosts=3), "validation") for host in range(3)]
-    used = sum(int((source[i].document > 0).any(axis=1).sum()) for source in validation for i in range(len(source)))
-    assert used == data.rows_per_epoch(dataset, config, "validation")
 
 
 def test_a_mixture_is_trained_on_like_a_dataset(dataset, tmp_path):

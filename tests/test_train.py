@@ -5,9 +5,9 @@ import functools
 import json
 import os
 import re
+import resource
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from rows import batch_of, random_song
-from runs import MODEL, config, use_compilation_cache, write_dataset
+from runs import MODEL, config, start, use_compilation_cache, wait_for, write_dataset
 
 from configs import MASK_RULES, ComputeConfig, InputError
 from jax_impl import metrics, train
@@ -93,19 +93,68 @@ def test_a_run_that_was_stopped_by_a_signal_goes_on_bit_for_bit(dataset, uninter
 
 def test_a_run_that_was_killed_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, str(Path(__file__).with_name("runs.py")), str(dataset), str(run)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until = time.monotonic() + 120
-    while not (run / "checkpoints" / "4").exists():
-        assert process.poll() is None and time.monotonic() < until, process.stdout.read().decode()
-        time.sleep(0.002)
+    process = start(dataset, run, "--pause", "0.3")
+    wait_for(run / "checkpoints" / "4", process, run)
     process.kill()
     process.wait()
     assert sorted(folder.name for folder in (run / "checkpoints").iterdir()) == ["4"]
     finished = train.train(config(dataset, run), MODEL)
     assert finished.step == 8
     assert_equal_runs(run, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_ended_while_it_wrote_a_checkpoint_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path, number):
+    run = tmp_path / "run"
+    process = start(dataset, run, "--pause", "0.1", "--changes", '{"checkpoint_every": 2}')
+    for step in ("2", "4"):
+        wait_for(run / "checkpoints" / step, process, run)
+    while process.poll() is None and not list((run / "checkpoints").glob("*tmp*")):
+        time.sleep(0.0005)
+    process.send_signal(number)
+    assert process.wait() in (-number, 0)
+    finished = train.train(config(dataset, run), MODEL)
+    assert finished.step == 8
+    assert_equal_runs(run, uninterrupted)
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used_only_when_asked_for(dataset, tmp_path, uninterrupted):
+    run = tmp_path / "run"
+    train.train(config(dataset, run, checkpoint_every=2, keep_last=8), MODEL)
+    shutil.rmtree(run / "checkpoints" / "8")
+    file = max((run / "checkpoints" / "6" / "optimizer").rglob("*"), key=lambda path: path.stat().st_size)
+    file.write_bytes(bytes(file.stat().st_size))
+    settings = config(dataset, run, checkpoint_every=2, keep_last=8)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"checkpoints/6: damaged; .*--resume-from STEP.*there: 2, 4"):
+            train.train(settings, MODEL)
+    with pytest.raises(CheckpointError, match="no checkpoint of step 5; there are 2, 4, 6"):
+        train.train(dataclasses.replace(settings, resume_from=5), MODEL)
+    with pytest.raises(CheckpointError, match=r"checkpoints/6: damaged"):
+        train.train(dataclasses.replace(settings, resume_from=6), MODEL)
+    assert train.train(dataclasses.replace(settings, resume_from=4), MODEL).step == 8
+    assert_equal_runs(run, uninterrupted)
+
+
+def test_a_full_disk_stops_the_run_and_the_last_good_checkpoint_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path, monkeypatch):
+    save, unlimited = Checkpoints.save, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full_from_step_8(self, state, record, validation_loss):
+        if record.step == 8:  # no file of this process may grow past it
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
+        save(self, state, record, validation_loss)
+
+    monkeypatch.setattr(Checkpoints, "save", full_from_step_8)
+    try:
+        with pytest.raises(CheckpointError, match="the checkpoint of step 8 could not be written; the one before it is intact"):
+            train.train(config(dataset, tmp_path), MODEL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    monkeypatch.undo()
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        assert checkpoints.latest() == 4
+    assert train.train(config(dataset, tmp_path), MODEL).step == 8
+    assert_equal_runs(tmp_path, uninterrupted)
 
 
 def test_a_finished_run_says_so_and_changes_nothing(dataset, uninterrupted, capsys):
@@ -149,15 +198,14 @@ def test_a_run_of_another_shape_or_none_at_all_is_refused_by_name(dataset, unint
 
 
 def one_step(batches, **changes):
-    """(parameters after it, Measured) of the first step from the usual state, dropout off."""
+    """(TrainState after it, Measured) of the first step from the usual state, dropout off."""
     model = dataclasses.replace(MODEL, dropout=0.0)
     settings = config(Path(), Path(), **changes)
     rate = functools.partial(learning_rate, config=settings, total_steps=8)
     tx = optimizer(settings, rate)
     graph, _ = abstract_model(model)
     step = functools.partial(train_step, graph=graph, tx=tx, rate=rate, seed=0, max_spans=64, compute=COMPUTE)
-    state, measured = jax.jit(step)(jax.jit(functools.partial(initial_state, model, tx, 0))(), batches)
-    return state.parameters, measured
+    return jax.jit(step)(jax.jit(functools.partial(initial_state, model, tx, 0))(), batches)
 
 
 def test_gradient_accumulation_equals_the_large_batch(dataset):
@@ -170,9 +218,12 @@ def test_gradient_accumulation_equals_the_large_batch(dataset):
     actual, measured_parts = one_step(parts)
     np.testing.assert_allclose(measured_parts.loss, measured_large.loss, rtol=1e-6)
     np.testing.assert_allclose(measured_parts.gradient_norm, measured_large.gradient_norm, rtol=1e-5)
-    # Adam's first step is the sign of the gradient, so that a parameter whose gradient is rounding noise may go either way.
-    differences = [np.abs(a - b).ravel() for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)]
-    assert np.mean(np.concatenate(differences) > 1e-5) < 1e-3
+    # Largest difference of any array, of its largest value: twice what was measured. Adam's first step is nearly the gradient's sign, where
+    # rounding of a gradient near 0 shows most.
+    for mine, theirs, budget in ((actual.optimizer, expected.optimizer, 1.5e-6), (actual.parameters, expected.parameters, 3.4e-5)):
+        for x, y in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=budget * np.abs(y).max())
+    assert [int(x) for x in jax.tree.leaves(actual.optimizer) if x.ndim == 0] == [1, 1]  # the optimizer's counts: one update
 
 
 def test_dropout_is_a_function_of_seed_and_step_alone(dataset):

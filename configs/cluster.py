@@ -1,0 +1,31 @@
+"""The processes of a training run on several hosts; the field names are flags of `hid-museformer train` and the comments are their help."""
+
+from dataclasses import dataclass
+
+from configs.errors import InputError
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Which processes train together. Raises InputError naming the flag that makes no sense."""
+
+    distributed: bool = False  # many processes train one model: start the same command on each host; SLURM, Open MPI and the like are asked
+    coordinator: str | None = None  # HOST:PORT at which process 0 can be reached, where nothing can be asked; then the next two too
+    num_processes: int | None = None  # processes of the run
+    process_id: int | None = None  # number of this one, from 0
+
+    def __post_init__(self) -> None:
+        given = [value is not None for value in (self.coordinator, self.num_processes, self.process_id)]
+        if any(given) and not self.distributed:
+            raise InputError("--coordinator, --num-processes and --process-id are for --distributed; give that too")
+        if any(given) and not all(given):
+            raise InputError("--coordinator, --num-processes and --process-id go together: give all three, or none under SLURM")
+        if not all(given):
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        if not (host and port.isdigit()):
+            raise InputError(f"--coordinator must be HOST:PORT, got {self.coordinator}")
+        if self.num_processes < 1:
+            raise InputError(f"--num-processes must be at least 1, got {self.num_processes}")
+        if not 0 <= self.process_id < self.num_processes:
+            raise InputError(f"--process-id must be from 0 to {self.num_processes - 1}, got {self.process_id}")
