@@ -18,7 +18,7 @@ from tokenizer.encode import encode
 
 COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")
 SLOTS, SUMMARIES = 256, 64
-TOLERANCE = 3.2e-4  # twice the largest difference measured; two implementations of attention differ by 5e-5 in the same logits (of size 5)
+TOLERANCE = 7e-4  # twice the largest difference measured, on logits of size 5 of magnified weights
 
 
 @pytest.fixture(scope="module")
