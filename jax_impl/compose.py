@@ -38,9 +38,9 @@ def generate(
     """Writes config.num_samples songs. out: a .mid file, of several the second is NAME-2.mid and so on; else a folder of 0000.mid ...
     Songs that an earlier call wrote there are not made again. Returns the exit status. Raises InputError."""
     soundfont = outputs.find_soundfont() if wav else None
+    paths = _paths(out, config.num_samples)  # what cannot be written is said before any work
     prompt = None if given is None else encode(midi.read(given)).ids
     sampler, origin = _sampler(run, checkpoint, config, wanted, prompt)
-    paths = _paths(out, config.num_samples)
     restart = out.suffix != ".mid"  # a file that is named is written anew
     todo = [group for group in sampler.groups() if not restart or not all(outputs.is_written(paths[i], origin) for i in group)]
     left = sum(map(len, todo))
@@ -142,12 +142,13 @@ def _sampler(run: Path, checkpoint: str, config: SampleConfig, wanted: Constrain
 
 def _paths(out: Path, count: int) -> list[Path]:
     """Where the songs go. Makes the folder."""
-    if out.suffix == ".mid":
-        return [out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}") for number in range(count)]
-    if out.suffix:
+    if out.suffix not in ("", ".mid"):
         raise InputError(f"--out {out}: give a .mid file, or a folder")
+    folder = out.parent if out.suffix else out
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {out}: cannot be made a folder ({error.strerror})") from error
+        raise InputError(f"--out {folder}: cannot be made a folder ({error.strerror})") from error
+    if out.suffix:
+        return [out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}") for number in range(count)]
     return [out / f"{number:04}.mid" for number in range(count)]
