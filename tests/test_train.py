@@ -220,7 +220,7 @@ def test_gradient_accumulation_equals_the_large_batch(dataset):
     np.testing.assert_allclose(measured_parts.gradient_norm, measured_large.gradient_norm, rtol=1e-5)
     # Largest difference of any array, of its largest value: twice what was measured. Adam's first step is nearly the gradient's sign, where
     # rounding of a gradient near 0 shows most.
-    for mine, theirs, budget in ((actual.optimizer, expected.optimizer, 1.5e-6), (actual.parameters, expected.parameters, 3.4e-5)):
+    for mine, theirs, budget in ((actual.optimizer, expected.optimizer, 1.5e-6), (actual.parameters, expected.parameters, 1.3e-4)):
         for x, y in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
             np.testing.assert_allclose(x, y, rtol=0, atol=budget * np.abs(y).max())
     assert [int(x) for x in jax.tree.leaves(actual.optimizer) if x.ndim == 0] == [1, 1]  # the optimizer's counts: one update
