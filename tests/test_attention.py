@@ -19,7 +19,7 @@ LENGTHS = [(1, 1), (64, 96), (257, 130), (600, 700)]
 INTERPRETED_LENGTHS = [(1, 1), (130, 250)]
 FORWARD_CASES = [(impl, *lengths) for impl in IMPLEMENTATIONS for lengths in (INTERPRETED_LENGTHS if impl == "pallas" else LENGTHS)]
 # Twice what was measured. fp32 products of the Hopper kernels have 16 bits of mantissa, those of a CPU 24.
-FORWARD_TOLERANCE = {"reference": 1.3e-6, "xla": 1.3e-6, "pallas": 1.5e-5}
+FORWARD_TOLERANCE = {"reference": 1.3e-6, "xla": 1.3e-6, "pallas": 1.1e-5}
 GRADIENT_TOLERANCE = {"xla": 1.5e-6, "pallas": 2e-5}
 
 
