@@ -75,21 +75,38 @@ def check(files: Positional[Files], repair: bool = False) -> int:
     """Do these MIDI files survive the tokenizer exactly, are these datasets whole? Exit status 1 if one is not.
 
     Args:
-        files: MIDI files, and folders made by prepare.
+        files: MIDI files, folders of MIDI files, and folders made by prepare.
         repair: write datasets anew from those of their rows that are whole songs.
     """
+    from tokenizer.dataset import MANIFEST, MIXTURE, read_mixture
+    from tokenizer.prepare import find_midi
+
     if not files:
-        raise InputError("name at least one MIDI file")
-    datasets = [path for path in files if path.is_dir()]
+        raise InputError("name at least one MIDI file, or a folder")
+    datasets, songs = [], []
+    for path in files:
+        if any((path / name).exists() for name in (MANIFEST, MIXTURE)):
+            datasets += list(read_mixture(path))
+        elif path.is_dir():
+            found = [Path(song) for _, song in find_midi([path])[0]]
+            if not found:
+                raise InputError(f"{path}: neither a dataset (no {MANIFEST}) nor a folder with MIDI files")
+            songs += found
+        else:
+            songs.append(path)
     all_whole = all([_check_dataset(path, repair) for path in datasets])  # a list, so that all are looked at
-    songs = [path for path in files if path not in datasets]
     return 0 if _check_songs(songs) and all_whole else 1
 
 
 def _check_dataset(path: Path, repair: bool) -> bool:
     from tokenizer import audit
+    from tokenizer.dataset import DatasetError
 
-    findings = audit.audit(path)
+    try:
+        findings = audit.audit(path)
+    except DatasetError as error:
+        print(error)
+        return False
     for finding in findings[:100]:
         print(f"{path / finding.shard}{'' if finding.row is None else f' row {finding.row}'}: {finding.problem}")
     print(f"{path}: {len(findings) or 'nothing'} wrong" + (", the first 100 above" if len(findings) > 100 else ""))

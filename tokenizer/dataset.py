@@ -280,13 +280,22 @@ def read_manifest(folder: Path) -> dict:
         manifest = json.loads(path.read_text())
         form, fingerprint = manifest["format"], manifest["vocabulary"]
     except FileNotFoundError:
-        raise DatasetError(f"{folder}: not a whole dataset (no {MANIFEST}); run prepare again") from None
+        raise DatasetError(f"{folder}: not a whole dataset (no {MANIFEST}); make one with: hid-museformer prepare MIDI_DIR OUT") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); run prepare again") from error
     if form != FORMAT:
         raise DatasetError(f"{path}: dataset format {form}, this program reads {FORMAT}; run prepare again")
     if fingerprint != vocab.FINGERPRINT:
         raise DatasetError(f"{path}: tokens of another vocabulary ({fingerprint}, not {vocab.FINGERPRINT}); run prepare again")
+    try:
+        missing = {name for name in ("tokenizer_version", "shard", "config", "rejected") if name not in manifest}
+        missing |= {
+            name for _, shard in shards_of(manifest) for name in ("file", "songs", "tokens", "bytes", "sha256") if name not in shard
+        }
+    except (KeyError, TypeError) as error:
+        missing = {str(error)}
+    if missing:
+        raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}; run prepare again")
     return manifest
 
 

@@ -4,6 +4,7 @@ Which song goes where is decided by three numbers of each (family, hash, place);
 workers. A shard that is whole stays when the work is killed, and is not made again.
 """
 
+import errno
 import fcntl
 import hashlib
 import heapq
@@ -57,8 +58,9 @@ def work_folder(out: Path) -> Iterator[Path]:
                 raise
         shutil.rmtree(work)
     except OSError as error:
-        again = "make room and give the same command again: it goes on where it stopped"
-        raise InputError(f"{error.filename or work}: cannot be written ({error.strerror}); {again}") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        again = "; make room and give the same command again: it goes on where it stopped" if full else ""
+        raise InputError(f"{error.filename or work}: cannot be written ({error.strerror}){again}") from error
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def _listen_to_track(heard: Heard, index: int, data: bytes, tick: int, scale: in
                 raise MidiDamage("damaged MIDI data (a data byte above 127)")
             at += size
     else:
-        raise MidiDamage("too many events (a song needs less than a million)")
+        raise MidiDamage("too many events (no song needs half a million)")
     for waiting in sounding.values():
         for note in waiting:
             note[1] = tick - note[0]
