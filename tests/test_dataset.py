@@ -88,10 +88,13 @@ def test_sizes_are_those_of_the_songs(dataset):
     for i in range(len(songs)):
         tokens = songs[i]
         assert (songs.tokens[i], songs.spans[i], songs.bars[i]) == (len(tokens), tokens.span.max() + 1, tokens.bar.max() + 1)
-        bar_tokens, bar_spans = songs.bar_sizes(i)
+        bar_tokens, bar_spans = songs.bar_sizes(np.array([i]))
         assert bar_tokens.tolist() == np.bincount(tokens.bar[tokens.bar >= 0]).tolist()
         assert bar_spans.sum() == songs.spans[i]
     assert songs.token_counts()[vocab.BOS] == len(songs)
+    order = np.array([5, 0, 3, 3, 2])  # of several shards
+    for sizes, parts in zip(songs.bar_sizes(order), zip(*(songs.bar_sizes(order[i : i + 1]) for i in range(5)), strict=True), strict=True):
+        assert sizes.tolist() == np.concatenate(parts).tolist()
 
 
 def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import ray
 from kill_prepare import kill_again_and_again
 from test_tokenizer import score_of
 
@@ -128,9 +129,10 @@ def prepared(folder: Path, out: Path, **changes) -> Path:
     return out
 
 
-def test_a_ray_cluster_makes_the_same_bytes(folder, whole, tmp_path):
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+def test_a_ray_cluster_makes_the_same_bytes(folder, whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    monkeypatch.setattr(prepare, "BLOCK_FILES", 8)  # several tasks for two workers
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
     try:
         prepare.prepare([folder], tmp_path / "songs", PrepareConfig(songs_per_shard=8, engine="ray"))
     finally:

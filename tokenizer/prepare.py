@@ -27,7 +27,7 @@ from tokenizer.meter import ScoreTooLong
 from tokenizer.quantize import quantize
 from tokenizer.workers import run
 
-TOKENIZER_VERSION = "2.1"  # of what tokens a song becomes; raise it whenever that changes
+TOKENIZER_VERSION = "2.2"  # of what tokens a song becomes; raise it whenever that changes
 SUFFIXES = (".mid", ".midi")
 BLOCK_FILES = 64  # what a killed worker loses at most; 16 workers lose a shard of 1024 songs together
 File = tuple[str, str]  # source name, path
