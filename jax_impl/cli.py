@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from configs import ClusterConfig, Constraints, InputError, PrepareConfig, SampleConfig, TrainConfig
+from configs.model import ModelSize
 from jax_impl import cli_v121
 
 app = tyro.extras.SubcommandApp()
@@ -213,6 +214,30 @@ def generate(
     if again:
         return compose.again(run, out, again, picture, wav)
     return compose.generate(run, out, config, constraints, given, checkpoint, picture, wav)
+
+
+@app.command
+def memory(model_size: ModelSize = "large", batch_size: int = 4, max_seq_len: int = 8192, layers: bool = False) -> int:
+    """What a training step takes of a GPU with each --remat, and the largest batch that fits; no GPU is needed.
+
+    The real step is compiled, for this machine's GPU or else for an H800 of 80 GB, and the compiler says. Minutes.
+
+    Args:
+        model_size: tiny, small, base, large or xlarge.
+        batch_size: rows of a batch on one GPU.
+        max_seq_len: tokens of a row.
+        layers: instead, what each layer adds to 1 x 4096 tokens at width 512.
+    """
+    from jax_impl import gpu_target
+
+    gpu_target.add_plugin()
+    from jax_impl import memory_table
+
+    if layers:
+        memory_table.show_layers()
+    else:
+        memory_table.show(model_size, batch_size, max_seq_len)
+    return 0
 
 
 cli_v121.register(app)

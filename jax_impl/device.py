@@ -1,9 +1,11 @@
 """What this machine is, and which implementation and precision suit it. Every choice is explicit and printed."""
 
+import os
+
 import jax
 
 from configs import ComputeConfig, InputError, TrainConfig
-from configs.model import LAYER_TOKENS
+from configs.model import LAYER_TOKENS, REMAT_CHOICES
 
 # Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for these alone.
 BF16_PEAKS = {
@@ -20,6 +22,11 @@ BF16_PEAKS = {
 
 HOPPER = "9.0"
 
+# Of a GPU's memory, what JAX takes (its own default is 0.75); the rest is for CUDA and its libraries. Of an 80 GB card 79.8 GB.
+GPU_SHARE = 0.94
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # read when JAX looks for devices
+CPU_SHARE = 0.5  # of a machine's memory, what a step may take where there is no GPU; the rest is for the loader, Python and others
+
 
 def on_gpu() -> bool:
     return jax.default_backend() == "gpu"
@@ -31,14 +38,17 @@ def on_hopper() -> bool:
 
 
 def compute_config(config: TrainConfig) -> ComputeConfig:
-    """How to compute a training run here, "auto" resolved. Raises InputError where the choice cannot work."""
+    """How to compute a training run here, "auto" resolved: of remat to the fastest, since what fits is known once the step is compiled.
+
+    Raises InputError where the choice cannot work.
+    """
     if config.attention == "pallas" and not on_hopper():
         here = jax.devices()[0].device_kind
         raise InputError(f"--attention pallas needs a Hopper GPU (H100, H200), not {here}; use --attention auto")
     return ComputeConfig(
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
-        remat=config.remat,
+        remat=REMAT_CHOICES[0] if config.remat == "auto" else config.remat,
         layer_rows=jax.device_count() * max(1, LAYER_TOKENS // config.max_seq_len),
     )
 
@@ -54,6 +64,13 @@ def best_attention() -> str:
 
 def best_precision() -> str:
     return "bf16" if on_gpu() else "fp32"
+
+
+def memory_limit() -> int:
+    """Bytes that a program may take on a device of this machine."""
+    if on_gpu():
+        return jax.devices()[0].memory_stats()["bytes_limit"]
+    return int(CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def peak_flops(compute: ComputeConfig, devices: int) -> float | None:

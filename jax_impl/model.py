@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from configs import ComputeConfig, ModelConfig
 from configs.model import HEAD_DIM
@@ -28,7 +29,9 @@ INSTRUMENT_ROWS = NO_INSTRUMENT + 1
 ROPE_BASE = 10000.0
 NORM_EPSILON = 1e-5
 INIT = nnx.initializers.normal(0.02)
+PRODUCT = "product"  # name, for jax.checkpoint policies, of what a matrix product returns
 REMAT_POLICIES = {
+    "products": jax.checkpoint_policies.save_only_these_names(KEPT, PRODUCT),
     "attention": jax.checkpoint_policies.save_only_these_names(KEPT),
     "layer": jax.checkpoint_policies.nothing_saveable,
 }
@@ -51,9 +54,8 @@ matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _matmul_backwa
 
 
 def linear(inputs: int, outputs: int, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.Linear:
-    return nnx.Linear(
-        inputs, outputs, use_bias=use_bias, kernel_init=INIT, dot_general=lambda x, kernel, *_, **__: matmul(x, kernel), rngs=rngs
-    )
+    product = lambda x, kernel, *_, **__: checkpoint_name(matmul(x, kernel), PRODUCT)  # noqa: E731
+    return nnx.Linear(inputs, outputs, use_bias=use_bias, kernel_init=INIT, dot_general=product, rngs=rngs)
 
 
 class Streams(NamedTuple):
