@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from multiprocessing import resource_tracker
 
 import grain
@@ -13,7 +14,7 @@ from absl import flags
 from configs import DataConfig
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.packing import Plan
-from tokenizer.dataset import Dataset, Split
+from tokenizer.dataset import Dataset, Songs, Split
 
 ENDLESS = 1 << 40  # batches; more than any run takes
 PREFETCH_BATCHES = 4  # per worker
@@ -26,7 +27,8 @@ class BatchSource:
 
     def __init__(self, dataset: Dataset, config: DataConfig, split: Split):
         self.dataset, self.config, self.split = dataset, config, split
-        self.plan = Plan(dataset[split], config if split == "train" else replace(config, augment=None))
+        augment = config.augment if split == "train" else None
+        self.plan = plan_of(dataset[split], replace(config, augment=augment, part=0, parts=1))  # of which this process takes its part
         self._first_rows = [0]  # number of the first row of each epoch
 
     def __reduce__(self):
@@ -125,4 +127,10 @@ def loader(dataset: Dataset, config: DataConfig, split: Split) -> Loader:
 
 def rows_per_epoch(dataset: Dataset, config: DataConfig, split: Split) -> int:
     """Rows of the first epoch; another packs the same songs a little differently."""
-    return len(Plan(dataset[split], config).rows(0))
+    return len(plan_of(dataset[split], config).rows(0))
+
+
+@lru_cache(maxsize=2)
+def plan_of(songs: Songs, config: DataConfig) -> Plan:
+    """One for all who ask for the same: planning takes seconds where there are many songs."""
+    return Plan(songs, config)

@@ -25,7 +25,7 @@ class Plan:
 
     def __init__(self, songs: Songs, config: DataConfig):
         self.songs, self.config = songs, config
-        self.rows = lru_cache(maxsize=4)(self._rows)  # a loader may look one epoch ahead
+        self.rows = lru_cache(maxsize=2)(self._rows)  # a loader may look one epoch ahead
 
     def _rows(self, epoch: int) -> "Rows":
         random = np.random.default_rng(np.random.SeedSequence([self.config.seed, epoch]))

@@ -129,8 +129,8 @@ def _source_at(files: Sequence[Path], file: int, row: int) -> str:
     return open_batch(files[file]).column("source")[int(row)].as_py()
 
 
-def _copies(arranged: Arrangement) -> list[dict]:
-    return [{"source": source, "group": f"{group:016x}"} for source, group in sorted(arranged.copies)]
+def _copies(arranged: Arrangement) -> Iterator[dict]:
+    yield from ({"source": source, "group": f"{group:016x}"} for source, group in sorted(arranged.copies))
 
 
 def _resolved(entries: Iterable[dict], arranged: Arrangement, files: Sequence[Path]) -> Iterator[dict]:
