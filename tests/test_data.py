@@ -99,6 +99,8 @@ def test_windows_leave_no_scrap_at_the_end_and_skip_bars_that_fit_no_row():
     assert packed(song, replace(config, max_spans=3)) == [
         [(0, bar, min(3, 10 - bar), 18 + 10 * min(2, 9 - bar), min(3, 10 - bar))] for bar in (0, 3, 6, 9)
     ]
+    three = [[(0, 0, 3, 38, 3), (0, 3, 3, 38, 3)], [(0, 6, 3, 38, 3), (0, 9, 1, 18, 1)]]
+    assert packed(song, replace(config, max_bars=3)) == three, "bars are a limit too"
     assert packed(Sizes([10], [93], [1]), config) == []
     sizes = Sizes([10], [10], [1])
     sizes.bar_sizes = lambda songs: (np.array([10, 10, 93, 93, 10, 10, 10, 10, 10, 10]), np.ones(10, int))
