@@ -142,14 +142,16 @@ class Packer:
 
     def _fill(self, sections: np.ndarray, rows: np.ndarray, tokens: np.ndarray, spans: np.ndarray, is_empty: bool) -> None:
         """Windows of waiting songs into rows with so much room left, as many as fit; those of an empty row may be of any length."""
-        while sections.size:
+        while True:
             suits = self.waits[sections]
             if not is_empty:
                 suits &= (self.least_tokens[sections] <= tokens[:, None]) & (self.least_spans[sections] <= spans[:, None])
-            mismatch = np.where(suits, self.mismatch(sections, tokens / np.maximum(spans, 1)), np.inf)
             one = np.flatnonzero(suits.any(axis=1))
+            if not one.size:
+                return
             sections, rows, tokens, spans = sections[one], rows[one], tokens[one], spans[one]
-            piece = self._take(sections, mismatch[one].argmin(axis=1), tokens, spans)
+            mismatch = np.where(suits[one], self.mismatch(sections, tokens / np.maximum(spans, 1)), np.inf)
+            piece = self._take(sections, mismatch.argmin(axis=1), tokens, spans)
             self.placed.append(np.stack([sections, rows, *piece]))
             tokens, spans, is_empty = tokens - piece[3], spans - piece[4], False
 

@@ -108,7 +108,7 @@ def arrange(files: Sequence[Path], duplicates: str) -> Arrangement:
     for number, path in enumerate(files):
         batch = open_batch(path)
         for name in ("family", "hash"):
-            columns[name].append(batch.column(name).to_numpy())
+            columns[name].append(batch.column(name).to_numpy().copy())  # of thousands of files, which need not stay mapped
         columns["file"].append(np.full(batch.num_rows, number))
         columns["row"].append(np.arange(batch.num_rows))
     family, hash_, file, row = (np.concatenate(columns[name]) for name in columns)
