@@ -27,7 +27,7 @@ from jax_impl import data
 from jax_impl.packer import WHOLE
 from jax_impl.packing import Plan
 from tokenizer.dataset import Dataset, Songs
-from tokenizer.prepare import prepare
+from tokenizer.prepare import find_midi, prepare
 
 BATCHES = 40
 
@@ -148,7 +148,7 @@ def main() -> None:
             results[f"memory of {BATCHES} batches after the first"] = result
         many = many_songs(songs)
         results["plan_of_an_epoch"] = {f"max_seq_len {length}": planning(many, length) for length in (8192, 24576)}
-        kinds = sorted(path for path in folder.iterdir() if path.is_dir())
+        kinds = sorted(path for path in folder.iterdir() if path.is_dir() and find_midi([path])[0])
         results["room_for_summaries"] = {kind.name: summaries(kind, Path(temporary)) for kind in kinds}
     write_report("data", results)
 

@@ -1,11 +1,7 @@
 """The loader: batches of packed rows, in an order that is a pure function of (dataset, config), from any position on."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from multiprocessing import resource_tracker
 
 import grain
 import numpy as np
@@ -15,6 +11,7 @@ from configs import DataConfig
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.packing import Plan
 from tokenizer.dataset import Dataset, Songs, Split
+from tokenizer.workers import ctrl_c_held_back
 
 ENDLESS = 1 << 40  # batches; more than any run takes
 PREFETCH_BATCHES = 4  # per worker
@@ -56,17 +53,6 @@ class BatchSource:
         return self.plan.row(epoch, number - self._first_rows[epoch])
 
 
-@contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the end. Workers that are started meanwhile never get it: a terminal sends it to them too, but training, which
-    handles it, still needs them to finish its step."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class Loader:
     """Iterator of Batch [B, T] of numpy arrays, or this process's rows of them. Its position is the number of batches taken, whatever the
     number of workers and processes.
@@ -93,7 +79,7 @@ class Loader:
             self._batches.close()
 
     def __next__(self) -> Batch:
-        with _ctrl_c_held_back():
+        with ctrl_c_held_back():  # training, which handles it, still needs its workers to finish its step
             batch = next(self._batches)
         self._position += 1
         return batch
@@ -110,7 +96,6 @@ class Loader:
         threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
         iterated = batches.to_iter_dataset(threads)
         if workers:
-            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
             if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)
