@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from tokenizer.filters import reason_to_reject
 from tokenizer.gather import count_validation, merge, work_folder
 from tokenizer.quantize import quantize
 from tokenizer.score import Score, Track
+from tokenizer.workers import run
 
 ONE_WORKER = PrepareConfig(workers=1, songs_per_shard=8)
 
@@ -106,6 +109,12 @@ def test_a_file_that_changed_meanwhile_is_read_again(tmp_path):
 def test_two_runs_do_not_write_one_dataset(tmp_path, folder):
     with work_folder(tmp_path / "songs"), pytest.raises(InputError, match="another process"):
         prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
+
+
+def test_ctrl_c_is_for_the_one_who_waits_for_workers_not_for_them():
+    masks = list(run(partial(signal.pthread_sigmask, signal.SIG_BLOCK), [(), ()], workers=2, engine="local"))
+    assert len(masks) == 2 and all(signal.SIGINT in mask for mask in masks)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 # ---------------------------------------------------------------- several machines
