@@ -16,8 +16,9 @@ from tokenizer.augment import augment
 from tokenizer.crop import crop
 from tokenizer.dataset import Songs, ranges
 
-SECTION_SONGS = 256  # at most; more fill rows by half a percent more
-SECTIONS = 128  # packed side by side: more take more memory, and hardly less time
+SECTION_ROWS = 192  # of songs that are packed together, about and at least; more pack hardly better
+SECTION_SONGS = 128  # at least
+SONGS_AT_ONCE = 1 << 15  # packed side by side: more take more memory, and hardly less time
 
 
 class Plan:
@@ -32,11 +33,24 @@ class Plan:
         weight = self.songs.weight
         times = np.floor(weight).astype(np.int64) + (random.random(len(weight)) < weight % 1)
         order = random.permutation(np.repeat(np.arange(len(weight)), times))
-        rows = Rows.joined([Packer(self.songs, self.config, *section).pack() for section in _sections(order, random.random(len(order)))])
+        rows = Rows.joined([Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))])
         if not len(rows):
             limits = f"--max-seq-len {self.config.max_seq_len} and {self.config.max_spans} bar summaries (--max-spans)"
             raise InputError(f"a row of {limits} holds no bar of any song; take more")
         return rows.in_order(random.permutation(len(rows)))
+
+    def _sections(self, order: np.ndarray, first_share: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What a Packer takes: [sections, songs] each, until all songs are taken."""
+        tokens, spans = self.songs.tokens[order] / self.config.max_seq_len, self.songs.spans[order] / self.config.max_spans
+        rows = float(np.maximum(tokens, spans).sum())
+        count = max(min(int(rows / SECTION_ROWS), len(order) // SECTION_SONGS), 1)
+        size = -(-len(order) // count)
+        missing = count * size - len(order)
+        order = np.append(order, np.full(missing, NONE)).reshape(count, size)
+        first_share = np.append(first_share, np.zeros(missing)).reshape(count, size)
+        together = max(SONGS_AT_ONCE // max(size, 1), 1)
+        for start in range(0, count, together):
+            yield order[start : start + together], first_share[start : start + together]
 
     def row(self, epoch: int, index: int) -> Batch:
         """Row [T] of an epoch."""
@@ -51,16 +65,6 @@ class Plan:
             if piece.span.max() >= 0:  # a window may hold no note
                 tokens.append(piece)
         return pack_row(tokens, self.config.max_seq_len)
-
-
-def _sections(songs: np.ndarray, first_share: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What a Packer takes, [SECTIONS, SECTION_SONGS] at most, until all songs are taken."""
-    count = -(-len(songs) // SECTION_SONGS)
-    size = -(-len(songs) // max(count, 1))
-    filled = np.append(songs, np.full(count * size - len(songs), NONE)).reshape(count, size)
-    share = np.append(first_share, np.zeros(count * size - len(songs))).reshape(count, size)
-    for start in range(0, count, SECTIONS):
-        yield filled[start : start + SECTIONS], share[start : start + SECTIONS]
 
 
 class Rows:

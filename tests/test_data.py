@@ -124,7 +124,8 @@ def test_sections_packed_side_by_side_are_packed_as_each_alone(length, monkeypat
     rows = []
     for sections in (1, 3, 64):
         monkeypatch.setattr(packing, "SECTION_SONGS", 9)
-        monkeypatch.setattr(packing, "SECTIONS", sections)
+        monkeypatch.setattr(packing, "SECTION_ROWS", 1)
+        monkeypatch.setattr(packing, "SONGS_AT_ONCE", sections * 12)
         rows.append(Plan(sizes, replace(CONFIG, max_seq_len=length)).rows(0))
     assert all(np.array_equal(rows[0].pieces, other.pieces) and len(rows[0]) == len(other) for other in rows)
 
