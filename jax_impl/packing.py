@@ -41,9 +41,9 @@ class Plan:
 
     def _sections(self, order: np.ndarray, first_share: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What a Packer takes: [sections, songs] each, until all songs are taken."""
-        tokens, spans = self.songs.tokens[order] / self.config.max_seq_len, self.songs.spans[order] / self.config.max_spans
-        rows = float(np.maximum(tokens, spans).sum())
-        count = max(min(int(rows / SECTION_ROWS), len(order) // SECTION_SONGS), 1)
+        length, max_spans = self.config.max_seq_len, self.config.max_spans
+        rows = int(np.maximum(self.songs.tokens[order] * max_spans, self.songs.spans[order] * length).sum()) // (length * max_spans)
+        count = max(min(rows // SECTION_ROWS, len(order) // SECTION_SONGS), 1)
         size = -(-len(order) // count)
         missing = count * size - len(order)
         order = np.append(order, np.full(missing, NONE)).reshape(count, size)
