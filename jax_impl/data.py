@@ -9,7 +9,7 @@ from absl import flags
 
 from configs import DataConfig
 from jax_impl.batch import Batch, pack_row, stack_rows
-from jax_impl.packing import Plan
+from jax_impl.packing import Plan, Rows
 from tokenizer.dataset import Dataset, Songs, Split
 from tokenizer.workers import ctrl_c_held_back
 
@@ -22,14 +22,15 @@ class BatchSource:
     epoch's first. Validation: epoch 0 once, not augmented, the last batch filled up with empty rows. Each host takes its
     rows of every global batch, so that together they take each row once."""
 
-    def __init__(self, dataset: Dataset, config: DataConfig, split: Split):
+    def __init__(self, dataset: Dataset, config: DataConfig, split: Split, planned: dict[int, Rows] | None = None):
         self.dataset, self.config, self.split = dataset, config, split
         augment = config.augment if split == "train" else None
         self.plan = plan_of(dataset[split], replace(config, augment=augment, part=0, parts=1))  # of which this process takes its part
+        self.plan.planned |= planned or {}
         self._first_rows = [0]  # number of the first row of each epoch
 
     def __reduce__(self):
-        return BatchSource, (self.dataset, self.config, self.split)
+        return BatchSource, (self.dataset, self.config, self.split, self.plan.planned)  # workers need not plan again
 
     def __len__(self) -> int:
         return ENDLESS if self.split == "train" else -(-len(self.plan.rows(0)) // self.config.batch_size)

@@ -5,7 +5,6 @@ jax_impl/packer.py for how.
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 
@@ -22,11 +21,20 @@ SONGS_AT_ONCE = 1 << 15  # packed side by side: more take more memory, and hardl
 
 
 class Plan:
-    """The rows of any epoch of one split: plan.rows(epoch) lists them, plan.row(epoch, i) makes one."""
+    """The rows of any epoch of one split: plan.rows(epoch) lists them, plan.row(epoch, i) makes one.
+
+    planned: epochs whose rows are known, the last asked for and the one before it.
+    """
 
     def __init__(self, songs: Songs, config: DataConfig):
         self.songs, self.config = songs, config
-        self.rows = lru_cache(maxsize=2)(self._rows)  # a loader may look one epoch ahead
+        self.planned: dict[int, Rows] = {}
+
+    def rows(self, epoch: int) -> "Rows":
+        if epoch not in self.planned:
+            before = {epoch - 1: self.planned[epoch - 1]} if epoch - 1 in self.planned else {}
+            self.planned = before | {epoch: self._rows(epoch)}
+        return self.planned[epoch]
 
     def _rows(self, epoch: int) -> "Rows":
         random = np.random.default_rng(np.random.SeedSequence([self.config.seed, epoch]))

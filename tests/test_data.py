@@ -1,6 +1,7 @@
 """Rows, their order and the loader's position."""
 
 import json
+import pickle
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -220,6 +221,14 @@ def test_the_loader_goes_on_exactly_where_it_was(dataset, workers):
         for expected in first[4:]:
             assert same(next(batches), expected)
         assert batches.get_state() == {"batches": 9}
+
+
+def test_a_worker_need_not_plan_again(dataset, monkeypatch):
+    source = data.BatchSource(dataset, CONFIG, "train")
+    expected = source[0]
+    sent = pickle.loads(pickle.dumps(source))
+    monkeypatch.setattr(packing, "Packer", None)
+    assert same(sent[0], expected)
 
 
 def test_training_goes_on_into_the_next_epoch_without_losing_a_row(dataset):
