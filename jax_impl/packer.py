@@ -35,7 +35,9 @@ class Packer:
     first_share: float64[sections, S]; the first window of a song that is too long for a row ends at this share of what a row holds, so that
     the cuts of a long song move with the epoch.
 
-    Of a cut song `slot` of a section: bar, next to take, and stop, one past its last, both places in the bars of all songs.
+    Of open rows, [sections, OPEN_ROWS]: row, its number in its section (NONE where no row is open), and what room it has left.
+    Of cut songs, [sections, 2 WAITING + 1]: waits, whether there is one; start, bar and stop, its first bar, the next to take and one past
+    its last, as places in the bars of all songs; first_bars, how long its next window is to be (0: as long as fits).
     """
 
     def __init__(self, songs: Songs, config: DataConfig, order: np.ndarray, first_share: np.ndarray):
