@@ -62,15 +62,16 @@ class Packer:
         self.song, self.start, self.bar, self.stop, self.overhead, self.first_bars = (np.zeros(cuts, np.int64) for _ in range(6))
         self.least_tokens, self.least_spans = np.zeros(cuts, np.int64), np.zeros(cuts, np.int64)  # of the shortest window for a gap
         self.density = np.zeros(cuts)  # tokens per span of what is left of it
-        self.placed: list[np.ndarray] = []  # int64[7, n]: section, row, PIECE
+        self.placed: list[tuple[np.ndarray, ...]] = []  # int64[n] each: section, row, and the columns of PIECE
 
     def pack(self) -> tuple[np.ndarray, np.ndarray]:
         """Pieces PIECE[N], row after row, and the number of pieces of each row, int64[rows]."""
         for number in range(self.n_songs):
             self._add(number)
-        while (left := np.flatnonzero(self.waits.any(axis=1))).size:
+        while (left := self.waits.any(axis=1).nonzero()[0]).size:
             self._use_up(left, (self.row[left] != NONE).any(axis=1))
-        section, row, *columns = np.concatenate([np.zeros((7, 0), np.int64), *self.placed], axis=1)
+        nothing = (np.zeros(0, np.int64),) * 7
+        section, row, *columns = map(np.concatenate, zip(nothing, *self.placed, strict=True))
         key = section * (int(self.n_rows.max(initial=0)) + 1) + row
         by_row = np.argsort(key, kind="stable")
         pieces = np.empty(len(key), PIECE)
@@ -85,16 +86,18 @@ class Packer:
         tokens, spans, fits = (x[:, number] for x in (self.size["tokens"], self.size["spans"], self.fits))
         room = (self.tokens_left >= tokens[:, None]) & (self.spans_left >= spans[:, None]) & fits[:, None]
         best = np.where(room, self.tokens_left, self.config.max_seq_len + 1).argmin(axis=1)
-        self._put(np.flatnonzero(room.any(axis=1)), best, number)
+        has_room = room.any(axis=1)
+        self._put(has_room.nonzero()[0], best, number)
 
-        rest = np.flatnonzero((self.order[:, number] != NONE) & ~room.any(axis=1))
+        rest = ((self.order[:, number] != NONE) & ~has_room).nonzero()[0]
         if not rest.size:
             return
         unopened = self.row[rest] == NONE
-        new = fits[rest] & unopened.any(axis=1) & ~self._ends(rest)
+        goes_on = fits[rest] & ~self._ends(rest)
+        new = goes_on & unopened.any(axis=1)
         slot = np.zeros(self.n_sections, np.int64)
         slot[rest] = unopened.argmax(axis=1)
-        close = fits[rest] & ~new & ~self._ends(rest) & (self.waits[rest].sum(axis=1) >= WAITING)
+        close = goes_on & ~new & (self.waits[rest].sum(axis=1) >= WAITING)
         slot[rest[close]] = self._close(rest[close])
         open_ = rest[new | close]
         self._open(open_, slot[open_])
@@ -118,7 +121,7 @@ class Packer:
         """Whole songs into open rows; slot: int64[all sections]."""
         slots, tokens, spans = slot[sections], self.size["tokens"][sections, number], self.size["spans"][sections, number]
         zero = np.zeros_like(sections)
-        self.placed.append(np.stack([sections, self.row[sections, slots], self.order[sections, number], zero, zero + WHOLE, tokens, spans]))
+        self.placed.append((sections, self.row[sections, slots], self.order[sections, number], zero, zero + WHOLE, tokens, spans))
         self.tokens_left[sections, slots] -= tokens
         self.spans_left[sections, slots] -= spans
         self.tokens_to_place[sections] -= tokens
@@ -148,13 +151,13 @@ class Packer:
             suits = self.waits[sections]
             if not is_empty:
                 suits &= (self.least_tokens[sections] <= tokens[:, None]) & (self.least_spans[sections] <= spans[:, None])
-            one = np.flatnonzero(suits.any(axis=1))
+            one = suits.any(axis=1).nonzero()[0]
             if not one.size:
                 return
             sections, rows, tokens, spans = sections[one], rows[one], tokens[one], spans[one]
             mismatch = np.where(suits[one], self.mismatch(sections, tokens / np.maximum(spans, 1)), np.inf)
             piece = self._take(sections, mismatch.argmin(axis=1), tokens, spans)
-            self.placed.append(np.stack([sections, rows, *piece]))
+            self.placed.append((sections, rows, *piece))
             tokens, spans, is_empty = tokens - piece[3], spans - piece[4], False
 
     def mismatch(self, sections: np.ndarray, density: np.ndarray) -> np.ndarray:
@@ -182,12 +185,17 @@ class Packer:
         """One past the last bar that fits so much room."""
         bar, stop = self.bar[sections, slots], self.stop[sections, slots]
         limits = (
-            np.searchsorted(self.tokens_before, self.tokens_before[bar] + tokens - self.overhead[sections, slots], side="right") - 1,
-            np.searchsorted(self.spans_before, self.spans_before[bar] + spans, side="right") - 1,
+            self._last(self.tokens_before, bar, tokens - self.overhead[sections, slots]),
+            self._last(self.spans_before, bar, spans),
             bar + self.config.max_bars,
             stop,
         )
         return np.minimum.reduce(limits)
+
+    @staticmethod
+    def _last(sums: np.ndarray, bar: np.ndarray, room: np.ndarray) -> np.ndarray:
+        """The last place up to which the sizes from each bar on fit the room."""
+        return sums.searchsorted((sums[bar] + room).astype(sums.dtype), side="right") - 1
 
     def _take(self, sections: np.ndarray, slots: np.ndarray, tokens: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, ...]:
         """The next window of each of these songs, as long as fits: the columns of PIECE."""
@@ -226,7 +234,7 @@ class Packer:
 
 
 def _sums_before(sizes: np.ndarray) -> np.ndarray:
-    """int64[n + 1]: the sum of the sizes before each place."""
-    sums = np.zeros(len(sizes) + 1, np.int64)
-    np.cumsum(sizes, out=sums[1:])
-    return sums
+    """int32[n + 1]: the sum of the sizes before each place; the caller sees to it that it is less than 2^31."""
+    sums = np.zeros(len(sizes) + 1, np.int32)
+    sums[1:] = sizes  # converted first: a sum that converts takes twice as long
+    return np.cumsum(sums, out=sums)

@@ -18,6 +18,7 @@ from tokenizer.dataset import Songs, ranges
 SECTION_ROWS = 192  # of songs that are packed together, about and at least; more pack hardly better
 SECTION_SONGS = 128  # at least
 SONGS_AT_ONCE = 1 << 15  # packed side by side: more take more memory, and hardly less time
+TOKENS_AT_ONCE = 1 << 30  # which are counted in 32 bits
 
 
 class Plan:
@@ -56,7 +57,8 @@ class Plan:
         missing = count * size - len(order)
         order = np.append(order, np.full(missing, NONE)).reshape(count, size)
         first_share = np.append(first_share, np.zeros(missing)).reshape(count, size)
-        together = max(SONGS_AT_ONCE // max(size, 1), 1)
+        most_tokens = int(np.where(order == NONE, 0, self.songs.tokens[order]).sum(axis=1).max(initial=1))
+        together = max(min(SONGS_AT_ONCE // max(size, 1), TOKENS_AT_ONCE // most_tokens), 1)
         for start in range(0, count, together):
             yield order[start : start + together], first_share[start : start + together]
 
