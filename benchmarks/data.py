@@ -76,10 +76,9 @@ def planning(songs: Songs, length: int) -> dict:
     """Of one epoch, as each worker does it."""
     config = DataConfig(length, int(length * SPANS_PER_TOKEN), 2, 2048, 0, 0)
     with memory() as result:
-        start = time.perf_counter()
-        plan = Plan(songs, config)
-        rows = plan.rows(0)
-        seconds = time.perf_counter() - start
+        start, cpu = time.perf_counter(), time.process_time()
+        rows = Plan(songs, config).rows(0)
+        times = {"seconds": round(time.perf_counter() - start, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
     share = float(rows.pieces["tokens"].sum() / length / len(rows))
     bars_a_song = round(float(songs.bars.mean()))
     return {
