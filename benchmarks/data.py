@@ -86,8 +86,7 @@ def planning(songs: Songs, length: int) -> dict:
         "bars_a_song": bars_a_song,
         "rows": len(rows),
         "planned_share": round(share, 4),
-        "seconds": round(seconds, 1),
-    } | result
+    } | (times | result)
 
 
 def summaries(folder: Path, temporary: Path) -> dict:
