@@ -5,7 +5,7 @@ import os
 import jax
 
 from configs import ComputeConfig, InputError, TrainConfig
-from configs.model import LAYER_TOKENS, REMAT_CHOICES
+from configs.model import AUTO_REMAT, LAYER_TOKENS
 
 # Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for these alone.
 BF16_PEAKS = {
@@ -48,7 +48,7 @@ def compute_config(config: TrainConfig) -> ComputeConfig:
     return ComputeConfig(
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
-        remat=REMAT_CHOICES[0] if config.remat == "auto" else config.remat,
+        remat=AUTO_REMAT[0] if config.remat == "auto" else config.remat,
         layer_rows=jax.device_count() * max(1, LAYER_TOKENS // config.max_seq_len),
     )
 
