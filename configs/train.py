@@ -41,8 +41,6 @@ class TrainConfig:
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
     attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
     remat: Literal["auto"] | Remat = "auto"  # computed again: nothing; norms and the like; also products; all (auto: fastest that fits)
-        "auto"  # kept for the backward pass: all, products, attention, layers' inputs (auto: what fits, but not all)
-    )
     fsdp_devices: int = 1  # devices that share the parameters and the optimizer state, each holding a part (1: each holds all)
     data_devices: int = 0  # groups of so many devices (0: as many as there are); the rows of a batch are split over all devices
     num_workers: int = 2  # data loader processes (0: load in the training process)
