@@ -51,7 +51,10 @@ def add_plugin() -> None:
         sys.path.append(str(BESIDE))
         os.environ |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}  # else the plugin looks for a driver, and says so
     with _native_messages_dropped():
-        import jax.experimental.pallas.mosaic_gpu  # noqa: F401
+        import jax
+        import jax.experimental.pallas.mosaic_gpu
+
+        jax.devices()
 
 
 def devices(count: int) -> list:
