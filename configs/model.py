@@ -22,10 +22,11 @@ class MaskRule:
     far_offsets: tuple[int, ...] = (4,)
 
 
-# What the forward pass keeps for the backward pass, from the fastest to the leanest: everything; what matrix products and attention return;
-# of each layer its input and its attention's outputs; of each layer its input. The rest is computed again.
+# What the forward pass keeps for the backward pass, from most to least: everything; what matrix products and attention return; of each
+# layer its input and its attention's outputs; of each layer its input. The rest is computed again.
 Remat = Literal["none", "products", "attention", "layer"]
 REMAT_CHOICES = get_args(Remat)
+AUTO_REMAT = REMAT_CHOICES[1:]  # "none" repeats no more products than "products", but writes and reads more than twice as much: slower
 
 MASK_RULES = {"span": MaskRule(scope="span", typed=False), "v121": MaskRule(scope="bar", typed=True)}
 

@@ -40,7 +40,7 @@ class TrainConfig:
     augment: bool = False  # vary the key (-5 to +6 semitones), the loudness and the tempo of each training song, anew each epoch
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
     attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
-    remat: Literal["auto"] | Remat = "auto"  # computed again: nothing, all but products, but attention, all (auto: least that fits)
+    remat: Literal["auto"] | Remat = "auto"  # computed again: nothing; norms and the like; also products; all (auto: fastest that fits)
     fsdp_devices: int = 1  # devices that share the parameters and the optimizer state, each holding a part (1: each holds all)
     data_devices: int = 0  # groups of so many devices (0: as many as there are); the rows of a batch are split over all devices
     num_workers: int = 2  # data loader processes (0: load in the training process)

@@ -31,6 +31,7 @@ from tokenizer import fields
 from tokenizer.fields import FieldState, TokenFields
 
 CLOSING_SHARE = 8  # of B rows, B / 8 summaries are computed at once: a bar has about 14 tokens
+OWN_BLOCK = 64  # slots that a summary reads at once, from the last back to its span's first
 
 
 class Cache(NamedTuple):
@@ -155,7 +156,9 @@ def append(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.
         q, k, v = layer.regular.project(r)
         put = lambda slots, value: jax.lax.dynamic_update_slice(slots, flat(value), (0, cache.slot, 0))  # noqa: E731
         held = held._replace(k=put(held.k, rotate(k, turn)), v=put(held.v, v))
-        updated = _attend(rotate(q, turn), [(held.k2, held.v2, sees_summary), (held.k, held.v, sees_token)])
+        q = rotate(q, turn)
+        seen = _see(q, _nothing(q), held.k2, held.v2, sees_summary)
+        updated = _mean(q, _see(q, seen, held.k, held.v, sees_token))
         r = r + layer.regular.out(merge_heads(updated))
         r = r + layer.regular.feed_forward(r)
         keys.append(held)
@@ -178,7 +181,7 @@ def closing(cache: Cache, token: jax.Array, alive: jax.Array) -> jax.Array:
 def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, rows: jax.Array) -> Cache:
     """Computes the summaries of the spans that end here in the rows bool[B], as `closing` says.
 
-    A loop of its own, and no lax.cond anywhere: the compiler updates a cache in place only where a loop carries it and reads it after writing.
+    A loop of its own, and no lax.cond: the compiler updates a cache in place only where a loop carries it, and copies what a branch reads.
     """
     together = -(-len(rows) // CLOSING_SHARE)
 
@@ -204,6 +207,16 @@ def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: 
     query = masks.Slots(one, state.span[:, None])
     sees_summary = masks.ss(query, masks.Slots(one, jnp.arange(slots)[None]))
     sees_token = masks.sr(query, jax.tree.map(pick, cache.tokens))
+    reach = jnp.max(jnp.where(valid, cache.slot - jnp.argmax(sees_token, axis=1), 0))  # a span's tokens are the last ones of its row
+
+    def pool(q: jax.Array, held: Keys, summary_k: jax.Array, summary_v: jax.Array) -> jax.Array:
+        def earlier(block: jax.Array, seen: Seen) -> Seen:
+            places = cache.slot - OWN_BLOCK * (block + 1) + jnp.arange(OWN_BLOCK)
+            visible = sees_token[:, places] & (places >= 0)
+            return _see(q, seen, held.k[lines[:, None], places], held.v[lines[:, None], places], visible)
+
+        seen = _see(q, _nothing(q), summary_k[lines], summary_v[lines], sees_summary)
+        return _mean(q, jax.lax.fori_loop(0, -(-reach // OWN_BLOCK), earlier, seen))
 
     dtype = cache.keys[0].k.dtype
     turn = rotation(pick(cache.length)[:, None] - 1, dtype)  # a summary stands at its span's last token
@@ -212,8 +225,7 @@ def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: 
     for layer, held, (summary_k, summary_v, k2s, v2s) in zip(layers, cache.keys, own, strict=True):
         q, k, v = layer.summary.project(s)
         summary_k, summary_v = write(summary_k, rotate(k, turn)), write(summary_v, v)
-        seen = [(summary_k[lines], summary_v[lines], sees_summary), (held.k[lines], held.v[lines], sees_token)]
-        pooled = merge_heads(_attend(rotate(q, turn), seen))
+        pooled = merge_heads(pool(rotate(q, turn), held, summary_k, summary_v))
         k2, v2 = split_heads(layer.kv2(pooled), parts=2)
         written.append((summary_k, summary_v, write(k2s, rotate(k2, turn)), write(v2s, v2)))
         s = s + layer.summary.out(pooled)
@@ -221,22 +233,33 @@ def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: 
     return tuple(written)
 
 
-def _attend(q: jax.Array, groups: Sequence[tuple[jax.Array, jax.Array, jax.Array]]) -> jax.Array:
-    """One query a row, q [B, N, 1, H], over groups of (k, v [B * N, S, H], visible bool[B, S]): as jax_impl.attention.attention."""
-    rows, heads = q.shape[:2]
-    q = flat(q)[:, 0] * q.shape[-1] ** -0.5
+# ---------------------------------------------------------------- attention of one query a row, q [B, N, 1, H], over groups of keys
 
-    def score(k: jax.Array, visible: jax.Array) -> jax.Array:  # [B * N, S]
-        seen = jnp.repeat(visible, heads, axis=0)
-        return jnp.where(seen, jnp.einsum("ZH,ZSH->ZS", q, k, preferred_element_type=jnp.float32), -jnp.inf)
 
-    scores = [score(k, visible) for k, _, visible in groups]
-    highest = jnp.max(jnp.stack([s.max(axis=-1) for s in scores]), axis=0)[:, None]
-    highest = jnp.where(jnp.isfinite(highest), highest, 0)  # a query that sees nothing gives zeros
-    exponentials = [jnp.exp(s - highest) for s in scores]
-    total = sum(e.sum(axis=-1) for e in exponentials)[:, None]
-    out = sum(
-        jnp.einsum("ZS,ZSH->ZH", e.astype(v.dtype), v, preferred_element_type=jnp.float32)
-        for e, (_, v, _) in zip(exponentials, groups, strict=True)
-    )
-    return (out / jnp.where(total > 0, total, 1)).reshape(rows, heads, 1, -1).astype(q.dtype)
+class Seen(NamedTuple):
+    """A softmax over the keys so far, of each row and head."""
+
+    highest: jax.Array  # float32[B * N] score, -inf before any
+    total: jax.Array  # float32[B * N], sum of exp(score - highest)
+    values: jax.Array  # float32[B * N, H], sum of exp(score - highest) * value
+
+
+def _nothing(q: jax.Array) -> Seen:
+    lines = q.shape[0] * q.shape[1]
+    return Seen(jnp.full(lines, -jnp.inf), jnp.zeros(lines), jnp.zeros((lines, q.shape[-1])))
+
+
+def _see(q: jax.Array, seen: Seen, k: jax.Array, v: jax.Array, visible: jax.Array) -> Seen:
+    """k, v [B * N, S, H], visible bool[B, S]."""
+    scores = jnp.einsum("ZH,ZSH->ZS", flat(q)[:, 0] * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
+    scores = jnp.where(jnp.repeat(visible, q.shape[1], axis=0), scores, -jnp.inf)
+    highest = jnp.maximum(seen.highest, scores.max(axis=-1))
+    base = jnp.where(jnp.isfinite(highest), highest, 0)
+    shrink, shares = jnp.exp(seen.highest - base), jnp.exp(scores - base[:, None])
+    values = jnp.einsum("ZS,ZSH->ZH", shares.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    return Seen(highest, seen.total * shrink + shares.sum(axis=-1), seen.values * shrink[:, None] + values)
+
+
+def _mean(q: jax.Array, seen: Seen) -> jax.Array:
+    """Shaped as q; zeros where nothing was visible, as jax_impl.attention.attention."""
+    return (seen.values / jnp.where(seen.total > 0, seen.total, 1)[:, None]).reshape(q.shape).astype(q.dtype)

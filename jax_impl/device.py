@@ -3,9 +3,11 @@
 import os
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from configs import ComputeConfig, InputError, TrainConfig
-from configs.model import LAYER_TOKENS, REMAT_CHOICES
+from configs.model import AUTO_REMAT, LAYER_TOKENS
 
 # Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for these alone.
 BF16_PEAKS = {
@@ -26,6 +28,10 @@ HOPPER = "9.0"
 GPU_SHARE = 0.94
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # read when JAX looks for devices
 CPU_SHARE = 0.5  # of a machine's memory, what a step may take where there is no GPU; the rest is for the loader, Python and others
+
+# Options of XLA that training is compiled with where several GPUs work together; nothing else is set, and one GPU takes XLA's defaults.
+# Expected: weights are gathered and gradients reduced while products run, instead of in between. Not measured on a GPU.
+MANY_GPU_OPTIONS = {"xla_gpu_enable_latency_hiding_scheduler": "true"}
 
 
 def on_gpu() -> bool:
@@ -48,7 +54,7 @@ def compute_config(config: TrainConfig) -> ComputeConfig:
     return ComputeConfig(
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
-        remat=REMAT_CHOICES[0] if config.remat == "auto" else config.remat,
+        remat=AUTO_REMAT[0] if config.remat == "auto" else config.remat,
         layer_rows=jax.device_count() * max(1, LAYER_TOKENS // config.max_seq_len),
     )
 
@@ -66,11 +72,19 @@ def best_precision() -> str:
     return "bf16" if on_gpu() else "fp32"
 
 
+def compiler_options(devices: int) -> dict[str, str]:
+    """Of a program for so many of these devices."""
+    return MANY_GPU_OPTIONS if on_gpu() and devices > 1 else {}
+
+
 def memory_limit() -> int:
-    """Bytes that a program may take on a device of this machine."""
+    """Bytes that a program may take on a device; of several hosts, on the one with least, so that all decide alike."""
     if on_gpu():
-        return jax.devices()[0].memory_stats()["bytes_limit"]
-    return int(CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        limit = jax.local_devices()[0].memory_stats()["bytes_limit"]
+    else:
+        limit = CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = multihost_utils.process_allgather(np.float32(limit)) if jax.process_count() > 1 else limit
+    return int(np.min(limits))
 
 
 def peak_flops(compute: ComputeConfig, devices: int) -> float | None:

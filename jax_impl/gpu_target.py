@@ -8,6 +8,8 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from configs import InputError
@@ -39,7 +41,7 @@ def installed() -> bool:
 
 
 def add_plugin() -> None:
-    """Lets JAX find the plugin. To be called before JAX is imported. Raises InputError where it is missing."""
+    """Lets JAX find the plugin, and imports it, which must not be done before. Raises InputError where the plugin is missing."""
     if not installed():
         raise InputError(
             "to compile for a GPU XLA's CUDA plugin is needed (180 MB, no GPU): `./hid memory` installs it, or "
@@ -48,13 +50,33 @@ def add_plugin() -> None:
     if not _among_packages():
         sys.path.append(str(BESIDE))
         os.environ |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}  # else the plugin looks for a driver, and says so
+    with _native_messages_dropped():
+        import jax
+        import jax.experimental.pallas.mosaic_gpu
+
+        jax.devices()
 
 
 def devices(count: int) -> list:
     """So many H800s to compile for, as jax.Device."""
     from jax.experimental import topologies
 
-    return list(topologies.get_topology_desc(platform="cuda", target_config=H800, topology=f"{count}x1x1").devices)
+    with _native_messages_dropped():
+        return list(topologies.get_topology_desc(platform="cuda", target_config=H800, topology=f"{count}x1x1").devices)
+
+
+@contextmanager
+def _native_messages_dropped() -> Iterator[None]:
+    """The plugin's libraries say as they load that there is no driver, whatever they are told."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _among_packages() -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import jax
 
 from configs import ComputeConfig, InputError
-from configs.model import REMAT_CHOICES
+from configs.model import AUTO_REMAT
 
 GB = 1e9
 
@@ -35,9 +35,9 @@ def fastest_that_fits(
 ) -> tuple[jax.stages.Compiled, ComputeConfig]:
     """The program with the rematerialization that repeats least of those whose program fits into `limit` bytes, and its settings.
 
-    compile_ is tried with one after another, fastest first. Raises InputError where not even the leanest fits.
+    compile_ is tried with one after another, those of AUTO_REMAT. Raises InputError where not even the leanest fits.
     """
-    for remat in REMAT_CHOICES:
+    for remat in AUTO_REMAT:
         chosen = replace(compute, remat=remat)
         compiled = compile_(chosen)
         needed = of(compiled).total

@@ -7,6 +7,7 @@ Einsum letters: B batch, T query position, S key position, N heads, H head width
     bars ─── embed ─ S ──┴► a = attend(S over [S; R]) ─► S + out(a) ─► + ffn ─► ...
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -201,7 +202,7 @@ class MuseFormer(nnx.Module):
         def step(streams: Streams, scanned) -> tuple[Streams, Any]:
             layer, key = scanned
             group_keys = None if key is None else jax.random.split(key, groups)
-            return jax.lax.map(lambda group: rows_through_layer(layer, *group), (streams, context, group_keys))
+            return map_groups(functools.partial(rows_through_layer, layer), (streams, context, group_keys), groups)
 
         last, kept = jax.lax.scan(step, split_rows(streams, groups), (layers, None if keys is None else keys[:-2]))
         return join_rows(last), jax.vmap(join_rows)(kept) if jax.tree.leaves(kept) else kept
@@ -225,6 +226,14 @@ class MuseFormer(nnx.Module):
 def count_groups(rows: int, most: int) -> int:
     """Fewest equal groups of at most `most` rows each (0: one group)."""
     return next(groups for groups in range(1, rows + 1) if rows % groups == 0 and (not most or rows <= groups * most))
+
+
+def map_groups(function: Callable, inputs: tuple, groups: int) -> Any:
+    """function(*inputs of a group) of each group, one after another, stacked as the inputs are."""
+    if groups > 1:
+        return jax.lax.map(lambda group: function(*group), inputs)
+    only = jax.tree.map(lambda x: x[0], inputs)  # a loop of one would copy what its backward pass needs
+    return jax.tree.map(lambda x: x[None], function(*only))
 
 
 def split_rows(tree: Any, groups: int) -> Any:

@@ -106,9 +106,9 @@ def compile_on_two_devices() -> str:
 
 
 def main() -> None:
-    gpu_target.add_plugin()
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"MOSAIC_GPU_DUMP_TO": folder, "MOSAIC_GPU_DUMP_PTXAS": "1", "MOSAIC_GPU_DUMP_PTX": "1"}
+        gpu_target.add_plugin()
         for dtype, names in {"bfloat16": list(SHAPES), "float32": ["large"]}.items():
             for name in names:
                 result = compile_kernels(SHAPES[name], dtype)

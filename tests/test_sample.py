@@ -1,6 +1,7 @@
 """Sampling draws what the model says within what is asked, every song is grammatical, and what is asked holds in the MIDI file."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +159,19 @@ def test_a_song_that_outgrows_a_program_goes_on_in_the_next(model, monkeypatch):
     (grown,) = sampler.samples()
     assert sizes[0] == 32 and len(set(sizes)) >= 3
     assert np.array_equal(grown.ids, whole.ids)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_no_token_copies_a_cache(rows):
+    """The loop's compiled program updates them in place: a copy at every token would cost more than the model."""
+    model = MuseFormer(ModelConfig(layers=2, width=128, ffn=64, max_bars=8), nnx.Rngs(0))
+    sampler = Sampler(model, SampleConfig(max_length=300), COMPUTE, None, Constraints())
+    state, keys = sampler._begin(rows), jax.random.split(jax.random.key(0), rows)
+    program = sampler._go_on.lower(sampler._weights, state, sampler._device_plan, keys, 8).compile().as_text()
+    for slots in {held.shape[1] for held in state.past.keys[0]}:
+        shape = rf"f32\[(?:{2 * rows},|{rows},2,){slots},64\]"
+        assert re.search(rf"= {shape}\S* parameter\(", program)
+        assert not re.search(rf"= {shape}\S* copy\(", program)
 
 
 def test_a_model_of_rule_v121_is_sampled_without_a_cache_and_says_so(tmp_path, capsys):

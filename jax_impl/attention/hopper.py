@@ -98,7 +98,9 @@ class Compiled:
 
 
 class Interpreted:
-    """The same on JAX's GPU interpreter, which knows no register layouts, transposed operands or run_state."""
+    """The same on JAX's GPU interpreter, which knows no register layouts, transposed operands or run_state. Its race detector tells loads
+    from what tensor cores read (from JAX 0.11 on), hence the fences behind loads that stand for the latter.
+    """
 
     zeros = staticmethod(lambda *shape: jnp.zeros(shape, jnp.float32))
     full_rows = staticmethod(lambda value: jnp.full((TILE,), value, jnp.float32))
@@ -109,12 +111,14 @@ class Interpreted:
     def product_transposed(a: Any, b: Any, issued: Callable[[], None] = lambda: None) -> jax.Array:
         left, right = a[...].astype(jnp.float32), b[...].astype(jnp.float32)
         total = sum(left[i] @ right[j].T for i, j in PRODUCTS[len(left)])
+        plgpu.commit_smem()
         issued()
         return total
 
     @staticmethod
     def add_product(total: jax.Array, a: jax.Array, b: Any) -> jax.Array:
         right = b[...].astype(jnp.float32)
+        plgpu.commit_smem()
         parts = registers_in_halves(a, len(right))
         return total + sum(parts[i].astype(jnp.float32) @ right[j] for i, j in PRODUCTS[len(right)])
 
@@ -156,6 +160,15 @@ def hide_transposed(ops: Any, scores: jax.Array, tile: Any) -> jax.Array:
 def _where_bit(words: jax.Array, position: jax.Array, scores: jax.Array) -> jax.Array:
     bit = (words >> (position & (WORD - 1)).astype(jnp.uint32)) & jnp.uint32(1)
     return jnp.where(bit != 0, scores, -jnp.inf)
+
+
+def give_back(consumed: Any, *, loaded: bool) -> None:
+    """Lets the copy warpgroup fill a slot again. loaded: registers were loaded from it, not only tensor cores read it: what loads read and
+    what copies write must be ordered by a fence, which the tensor cores, reading as copies write, do not need (PTX: proxies).
+    """
+    if loaded:
+        plgpu.commit_smem()
+    plgpu.barrier_arrive(consumed)
 
 
 def slot_of(step: jax.Array, stages: int) -> jax.Array:

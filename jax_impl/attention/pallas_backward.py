@@ -75,7 +75,7 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
                 d_weights = ops.product_transposed(d_out_shared, shared["v_shared"].at[slot])
                 d_scores = weights * (d_weights - per_row(delta_rows, scores.shape))
                 dq = ops.add_product(dq, d_scores, shared["k_shared"].at[slot])
-                plgpu.barrier_arrive(shared["consumed"].at[slot])
+                hopper.give_back(shared["consumed"].at[slot], loaded=masked)
                 return dq
 
             dq = lax.fori_loop(jnp.int32(0), full_steps, lambda index, dq: step(False, index, dq), ops.zeros(TILE, HEAD_DIM))
@@ -167,7 +167,7 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
                 delta_columns = ops.load_per_column(shared["delta_shared"].at[slot])
                 d_scores = weights * (d_weights - per_column(delta_columns, scores.shape))
                 dk = ops.add_product(dk, d_scores, shared["q_shared"].at[slot])
-                plgpu.barrier_arrive(shared["consumed"].at[slot])
+                hopper.give_back(shared["consumed"].at[slot], loaded=True)
                 return dk, dv
 
             sums = ops.zeros(TILE, HEAD_DIM), ops.zeros(TILE, HEAD_DIM)

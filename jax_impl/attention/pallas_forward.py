@@ -77,7 +77,7 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
             if masked:
                 plgpu.barrier_wait(shared["tiles_ready"].at[slot])
                 scores = hopper.hide(ops, scores, shared["tiles_shared"].at[slot, warpgroup])
-            plgpu.barrier_arrive(shared["k_consumed"].at[slot])
+            hopper.give_back(shared["k_consumed"].at[slot], loaded=masked)
             new_maximum = jnp.maximum(maximum, scores.max(axis=1) * SCALE_LOG2)
             decay = jnp.exp2(maximum - new_maximum)
             weights = jnp.exp2(scores * SCALE_LOG2 - per_row(new_maximum, scores.shape))
@@ -88,7 +88,7 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
             plgpu.barrier_wait(shared["v_ready"].at[slot])
             plgpu.barrier_wait(shared["turn"])
             out = ops.add_product(out, weights, shared["v_shared"].at[slot])
-            plgpu.barrier_arrive(shared["v_consumed"].at[slot])
+            hopper.give_back(shared["v_consumed"].at[slot], loaded=False)
             return out, new_maximum, total
 
         # One warpgroup multiplies while the other does its softmax: warpgroup 1 starts half a step late and 0 waits for it at the end.
