@@ -1,9 +1,10 @@
 """How much memory does prepare take, and what of it grows with the number of files?
 
-    python benchmarks/prepare_memory.py --songs ../shared/data/midi --files 1000 2000 4000
+    python benchmarks/prepare_memory.py --songs ../shared/data/midi
 
-Makes that many different files of the songs (each with a track of one more note), prepares them with two workers, and watches the memory
-that no file stands behind: of the process itself, and of its largest worker. Writes benchmarks/results/prepare_memory.json.
+Prepares 2000 different files of the songs (each with a track of one more note) with two workers, and watches the memory that no file
+stands behind: of the process itself, and of its largest worker. Then many files of one note each, which tell what a file costs whatever
+it holds. Writes benchmarks/results/prepare_memory.json.
 """
 
 import argparse
@@ -11,17 +12,17 @@ import multiprocessing
 import struct
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from hostile import END, track
+from hostile import END, HEADER, number, track
 from report import write_report
 
 from configs import PrepareConfig
 from tokenizer.dataset import read_manifest
 from tokenizer.prepare import find_midi, prepare
 
-AT_SCALE = 450_000
+FEW, MANY = 4_000, 36_000
 
 
 def one_more_note(raw: bytes, number: int) -> bytes:
@@ -29,6 +30,12 @@ def one_more_note(raw: bytes, number: int) -> bytes:
     note = bytes([0, 0x90, 1 + number % 127, 1 + number // 127 % 127, 96, 0x80, 1 + number % 127, 0])
     tracks = struct.unpack(">H", raw[10:12])[0]
     return raw[:8] + struct.pack(">HH", 1, tracks + 1) + raw[12:] + track(b"\x00\xc0\x7f" + note + END)
+
+
+def one_note(count: int) -> bytes:
+    """A file that plays another note for each count below 238 080."""
+    pitch, velocity, steps = 1 + count % 120, 4 + count // 120 % 31 * 4, 1 + count // 3720 % 64
+    return HEADER + track(bytes([0, 0x90, pitch, velocity]) + number(120 * steps) + bytes([0x80, pitch, 0]) + END)
 
 
 def anonymous_kilobytes(process: int) -> int:
@@ -46,7 +53,12 @@ def children(process: int) -> list[int]:
         return []
 
 
-def watch(folder: Path, out: Path) -> dict:
+def watch(files: Iterator[bytes], temporary: Path) -> dict:
+    folder, out = temporary / "midi", temporary / "songs"
+    for name, content in enumerate(files):
+        path = folder / f"{name % 16:x}" / f"{name:032x}.mid"  # names as long as those of large collections
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     config = PrepareConfig(workers=2)
     process = multiprocessing.get_context("spawn").Process(target=prepare, args=([folder], out, config))
     start, most, most_of_worker = time.perf_counter(), 0, 0
@@ -63,23 +75,19 @@ def watch(folder: Path, out: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=Path, default=Path("../shared/data/midi"), help="folder of MIDI files")
-    parser.add_argument("--files", type=int, nargs="+", default=[1000, 2000, 4000], help="how many files")
-    arguments = parser.parse_args()
-    songs = [Path(path).read_bytes() for _, path in find_midi([arguments.songs])[0]]
+    songs = [Path(path).read_bytes() for _, path in find_midi([parser.parse_args().songs])[0]]
     results = {}
-    for count in arguments.files:
+    for name, files in (
+        ("2000 songs", (one_more_note(songs[i % len(songs)], i) for i in range(2000))),
+        (f"{FEW} files of one note", map(one_note, range(FEW))),
+        (f"{MANY} files of one note", map(one_note, range(MANY))),
+    ):
         with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "midi"
-            for number in range(count):
-                path = folder / f"{number % 16:x}" / f"{number:032x}.mid"  # names as long as those of large collections
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(one_more_note(songs[number % len(songs)], number))
-            results[f"{count} files"] = watch(folder, Path(temporary) / "songs")
-    grows = float(np.polyfit(arguments.files, [result["process_MB"] for result in results.values()], 1)[0])
-    results["bytes_a_file"] = round(grows * 1e6)
-    results[f"process_MB at {AT_SCALE} files, if it grows on like that"] = round(
-        results[f"{count} files"]["process_MB"] + grows * (AT_SCALE - count)
-    )
+            results[name] = watch(files, Path(temporary))
+    (_, few), (_, many) = list(results.items())[1:]
+    megabytes_a_file = (many["process_MB"] - few["process_MB"]) / (MANY - FEW)
+    results["process, bytes a file"] = round(megabytes_a_file * 1e6)
+    results["process_MB of 450000 files, if it grows on like that"] = round(many["process_MB"] + megabytes_a_file * (450_000 - MANY))
     write_report("prepare_memory", results)
 
 
