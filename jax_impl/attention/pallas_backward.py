@@ -68,10 +68,11 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
                 slot = slot_of(index, stages)
                 plgpu.barrier_wait(shared["ready"].at[slot])
                 scores = ops.product_transposed(q_shared, shared["k_shared"].at[slot])
-                if masked:
+                exponents = scores * SCALE_LOG2 - per_row(lse_rows, scores.shape)
+                if masked:  # hiding the exponents, not the scores, leaves multiplication and difference one instruction
                     plgpu.barrier_wait(shared["tiles_ready"].at[slot])
-                    scores = hopper.hide(ops, scores, shared["tiles_shared"].at[slot, pl.ds(warpgroup, 1)])
-                weights = jnp.exp2(scores * SCALE_LOG2 - per_row(lse_rows, scores.shape))
+                    exponents = hopper.hide(ops, exponents, shared["tiles_shared"].at[slot, pl.ds(warpgroup, 1)])
+                weights = jnp.exp2(exponents)
                 d_weights = ops.product_transposed(d_out_shared, shared["v_shared"].at[slot])
                 d_scores = weights * (d_weights - per_row(delta_rows, scores.shape))
                 dq = ops.add_product(dq, d_scores, shared["k_shared"].at[slot])
@@ -157,11 +158,12 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
                 slot = slot_of(index, stages)
                 plgpu.barrier_wait(shared["ready"].at[slot])
                 scores = ops.product_transposed(k_shared, shared["q_shared"].at[slot])  # [keys, queries]
+                lse_columns = ops.load_per_column(shared["lse_shared"].at[slot])
+                exponents = scores * SCALE_LOG2 - per_column(lse_columns, scores.shape)
                 if masked:
                     plgpu.barrier_wait(shared["tiles_ready"].at[slot])
-                    scores = hopper.hide_transposed(ops, scores, shared["tiles_shared"].at[slot, warpgroup])
-                lse_columns = ops.load_per_column(shared["lse_shared"].at[slot])
-                weights = jnp.exp2(scores * SCALE_LOG2 - per_column(lse_columns, scores.shape))
+                    exponents = hopper.hide_transposed(ops, exponents, shared["tiles_shared"].at[slot, warpgroup])
+                weights = jnp.exp2(exponents)
                 d_weights = ops.product_transposed(v_shared, shared["d_out_shared"].at[slot])
                 dv = ops.add_product(dv, weights, shared["d_out_shared"].at[slot])
                 delta_columns = ops.load_per_column(shared["delta_shared"].at[slot])
