@@ -28,6 +28,15 @@ def draw(key: jax.Array, logits: jax.Array, config: SampleConfig) -> jax.Array:
     return jax.random.categorical(key, jnp.where(logits >= threshold, logits, -jnp.inf)).astype(jnp.int32)
 
 
+def stand_for(logits: jax.Array, one: jax.Array, kind: np.ndarray) -> jax.Array:
+    """Logits [B, V] in which the tokens `one` bool[B, V], at most one of a row, have the probability of all of their kind bool[V].
+
+    For what only one token of its kind can say, such as the next bar of a track, whose chord the first track has said: how likely a bar is
+    next is how likely any chord is, else a model that is unsure of chords would end each track after a bar.
+    """
+    return jnp.where(one, jax.nn.logsumexp(jnp.where(kind, logits, -jnp.inf), axis=-1, keepdims=True), logits)
+
+
 def penalized(logits: jax.Array, heard: jax.Array, penalty: float) -> jax.Array:
     """Logits [B, V], lower by log(penalty) for each time that a token was heard [B, V] lately."""
     return logits - jnp.log(penalty) * heard if penalty != 1 else logits

@@ -16,7 +16,7 @@ from configs import MASK_RULES, ComputeConfig, Constraints, InputError, ModelCon
 from jax_impl import compose, outputs, sample
 from jax_impl.batch import pack_row, stack_rows
 from jax_impl.checkpoint import Checkpoints, Record, plain, versions
-from jax_impl.draw import draw, hear, penalized
+from jax_impl.draw import draw, hear, penalized, stand_for
 from jax_impl.model import MuseFormer
 from jax_impl.sample import Sampler
 from jax_impl.step import TrainState
@@ -115,6 +115,24 @@ def test_what_a_track_repeats_gets_unlikelier_and_is_forgotten_bar_by_bar():
     lower = penalized(jnp.zeros((1, vocab.SIZE)), heard, 1.5)[0]
     np.testing.assert_allclose([lower[p60], lower[p64], lower[cmaj]], [-np.log(1.5), -np.log(1.5) / 2, 0], rtol=1e-6)
     assert hear(heard, ids("#P1"))[0].max() == 0
+
+
+def test_the_only_chord_that_may_come_is_as_likely_as_any_chord_is():
+    logits = jnp.log(jnp.array([[0.1, 0.2, 0.3, 0.4]]))
+    kind, one = np.array([True, True, True, False]), jnp.array([[False, True, False, False]])
+    np.testing.assert_allclose(jnp.exp(stand_for(logits, one, kind)), [[0.1, 0.6, 0.3, 0.4]], rtol=1e-6)
+    np.testing.assert_allclose(stand_for(logits, one & False, kind), logits)
+
+
+def test_a_model_that_knows_no_chords_still_lets_later_tracks_play_on(model):
+    """To weights without an opinion all 643 tokens are alike: a bar, which 217 of them begin, is likelier next than one of the 130 ends."""
+    blank = MuseFormer(CONFIG, nnx.Rngs(0))
+    nnx.update(blank, jax.tree.map(jnp.zeros_like, nnx.state(blank, nnx.Param)))
+    bars = []
+    for song in samples(blank, num_samples=40, batch=40):
+        kind = grammar.CLASS[song.ids]
+        bars += np.bincount(np.cumsum(kind == grammar.TRACK)[kind == grammar.CHORD])[2:].tolist()
+    assert np.mean(bars) > 6  # 2.7 if only the first track's chord counted
 
 
 # ---------------------------------------------------------------- songs
