@@ -21,7 +21,7 @@ from flax import nnx
 from configs import ComputeConfig, Constraints, InputError, SampleConfig
 from jax_impl import cache, device, uncached
 from jax_impl.checkpoint import load_model
-from jax_impl.draw import draw, hear, penalized, stand_for
+from jax_impl.draw import bar_is_over, draw, hear, penalized
 from jax_impl.model import MuseFormer
 from tokenizer import fields, grammar
 from tokenizer import plan as planning
@@ -35,7 +35,6 @@ TOKENS_PER_SUMMARY = 4  # tokens for which there is one summary slot; a bar hold
 FEWEST_SUMMARIES = 64
 PROMPT_MULTIPLE = 64  # prompts are filled up to this, so that few programs are compiled
 STRIDE = 64  # tokens between two looks of the host
-IS_CHORD, IS_END = grammar.CLASS == grammar.CHORD, np.isin(grammar.CLASS, (grammar.TRACK, grammar.EOS))
 ANYTHING, DEFAULT = Constraints(), SampleConfig()
 
 
@@ -233,9 +232,7 @@ class Sampler:
         if self.config.grammar:
             choice = planning.choices(plan, state.place, state.grammar, past.length, spans, jnp)
             forced, allowed = choice.forced, choice.allowed
-            logits = stand_for(logits, jnp.arange(vocab.SIZE) == choice.ending[:, None], IS_END)
-            chords = allowed & IS_CHORD
-            logits = stand_for(logits, chords & (jnp.sum(chords, axis=1, keepdims=True) == 1), IS_CHORD)
+            logits = bar_is_over(logits, allowed)
         else:
             forced = plan.script[state.place]
             room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)
