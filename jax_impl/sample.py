@@ -21,7 +21,7 @@ from flax import nnx
 from configs import ComputeConfig, Constraints, InputError, SampleConfig
 from jax_impl import cache, device, uncached
 from jax_impl.checkpoint import load_model
-from jax_impl.draw import draw, hear, penalized
+from jax_impl.draw import bar_is_over, draw, hear, penalized
 from jax_impl.model import MuseFormer
 from tokenizer import fields, grammar
 from tokenizer import plan as planning
@@ -232,9 +232,7 @@ class Sampler:
         if self.config.grammar:
             choice = planning.choices(plan, state.place, state.grammar, past.length, spans, jnp)
             forced, allowed = choice.forced, choice.allowed
-            is_end = jnp.isin(grammar.CLASS, jnp.array([grammar.TRACK, grammar.EOS]))
-            any_end = jax.nn.logsumexp(jnp.where(is_end, logits, -jnp.inf), axis=-1, keepdims=True)
-            logits = jnp.where(jnp.arange(vocab.SIZE) == choice.ending[:, None], any_end, logits)
+            logits = bar_is_over(logits, allowed)
         else:
             forced = plan.script[state.place]
             room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)

@@ -1,14 +1,17 @@
 """Compiles for an H800 on a machine without a GPU (jax_impl/gpu_target.py).
 
-As a program (a compiler that is told to write its reports must be told before JAX starts) it prints one line of JSON per case:
+As a program (a compiler that is told to write its reports must be told before JAX starts) it prints one line of JSON per case, by default
+of all that the tests look at:
 
-    python tests/hopper_target.py
+    python tests/hopper_target.py ["tiny float32" ...]
 """
 
+import collections
 import functools
 import json
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +25,7 @@ SHAPES = {
     "large summarize": (4, 12, 1024, 8192 + 1024),
     "large 24576": (1, 12, 24576, 24576 + 3072),
 }
+CASES = [f"{name} bfloat16" for name in SHAPES] + ["large float32"]
 
 
 def environment() -> dict[str, str]:
@@ -57,13 +61,30 @@ def compile_kernels(shape: tuple[int, int, int, int], dtype: str) -> dict:
     }
 
 
+def count_instructions(text: str) -> list[dict[str, int]]:
+    """Of a disassembly, by operation, one step of each loop that has products: over full blocks, then over those seen in part."""
+    operations, labels, loops = [], {}, []
+    for line in text.splitlines():
+        if label := re.match(r"\s*(\.L_x_\d+):", line):
+            labels[label.group(1)] = len(operations)
+        elif instruction := re.search(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)[^`]*(?:`\((\.L_x_\d+)\))?", line):
+            operations.append(instruction.group(1))
+            target = labels.get(instruction.group(2), len(operations))
+            if "HGMMA" in operations[target:]:  # a jump back: to before what is between
+                loops.append(operations[target:])
+    inner = sorted(loops, key=len)[:2]  # the others are waits that start again: they contain a step and more
+    return [{"all": len(loop)} | dict(sorted(collections.Counter(loop).items())) for loop in inner]
+
+
 def read_reports(folder: Path) -> list[dict]:
     """What ptxas said about each kernel compiled since the folder was emptied."""
     reports = []
     for path in sorted(folder.glob("*.ptxas")):
         text = path.read_text()
         log = path.with_name(f"{path.stem}.mlir-passes.log")
-        compiler = re.search(r"release [\d.]+, V([\d.]+)", log.read_text(errors="replace")) if log.exists() else None
+        sass = path.with_suffix(".sass_ctrl")
+        log_text = log.read_text(errors="replace") if log.exists() else ""
+        compiler = re.search(r"release [\d.]+, V([\d.]+)", log_text)
         numbers = lambda pattern, text=text: [int(number) for number in re.findall(pattern, text)]  # noqa: E731
         reports.append(
             {
@@ -71,12 +92,37 @@ def read_reports(folder: Path) -> list[dict]:
                 "spill_bytes": sum(numbers(r"(\d+) bytes spill")),
                 "spill_lines": len(numbers(r"(\d+) bytes spill stores")),
                 "registers_at_entry": numbers(r"Used (\d+) registers"),
+                "named_barriers": sum(numbers(r"used (\d+) barriers")),
+                "steps": count_instructions(sass.read_text(errors="replace")) if sass.exists() else None,
+                "shared_bytes": sorted(set(map(int, re.findall(r"dynamic_shared_memory_size %c(\d+)_i32", log_text)))),
                 "warnings": re.findall(r".*[Ww]arning.*", text),
                 "compiler": compiler and compiler.group(1),
             }
         )
         path.unlink()
     return reports
+
+
+def compile_masks(length: int = 24576, rows: int = 2) -> dict:
+    """Bytes of building both masks of rows of so many tokens; booleans for every pair of the update mask would be so many."""
+    import jax
+
+    from configs import MASK_RULES
+    from jax_impl import masks
+    from jax_impl.batch import Batch
+
+    sharding, found = jax.sharding.SingleDeviceSharding(gpu_target.devices(1)[0]), {}
+    types = ("float32" if name == "weights" else "int32" for name in Batch._fields)
+    batch = Batch(*(jax.ShapeDtypeStruct((rows, length), dtype, sharding=sharding) for dtype in types))
+    for name, rule in MASK_RULES.items():
+
+        def build(batch, rule=rule):
+            data = masks.summaries(batch, rule, length // 8)
+            return masks.summarize_mask(batch, data, rule), masks.update_mask(batch, data, rule)
+
+        memory = jax.jit(build).lower(batch).compile(compiler_options=gpu_target.NO_TIMING).memory_analysis()
+        found[name] = {"outputs": memory.output_size_in_bytes, "temporaries": memory.temp_size_in_bytes}
+    return found | {"booleans": rows * length * (length + length // 8)}
 
 
 def lower_train_step() -> str:
@@ -109,10 +155,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"MOSAIC_GPU_DUMP_TO": folder, "MOSAIC_GPU_DUMP_PTXAS": "1", "MOSAIC_GPU_DUMP_PTX": "1"}
         gpu_target.add_plugin()
-        for dtype, names in {"bfloat16": list(SHAPES), "float32": ["large"]}.items():
-            for name in names:
-                result = compile_kernels(SHAPES[name], dtype)
-                print(json.dumps({"case": f"{name} {dtype}"} | result | {"kernels": read_reports(Path(folder))}), flush=True)
+        for case in sys.argv[1:] or CASES:
+            name, dtype = case.rsplit(" ", 1)
+            result = compile_kernels(SHAPES[name], dtype)
+            print(json.dumps({"case": case} | result | {"kernels": read_reports(Path(folder))}), flush=True)
+        if sys.argv[1:]:
+            return
+        print(json.dumps({"case": "masks"} | compile_masks()), flush=True)
         print(json.dumps({"case": "train step", "text": lower_train_step()}), flush=True)
         print(json.dumps({"case": "two devices", "text": compile_on_two_devices()}), flush=True)
 

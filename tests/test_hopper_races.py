@@ -32,16 +32,16 @@ def races_in(kernel: str, density: float) -> bool:
 
 def watch(monkeypatch, shared: dict) -> None:
     """Lets the test know a kernel's barriers by name."""
-    launch = hopper.launch
+    kernel = plgpu.kernel
 
-    def launch_watched(body, **arguments):
+    def kernel_watched(body, **arguments):
         def watched(*refs, **scratch):
             shared.update(scratch)
             body(*refs, **scratch)
 
-        return launch(watched, **arguments)
+        return kernel(watched, **arguments)
 
-    monkeypatch.setattr(hopper, "launch", launch_watched)
+    monkeypatch.setattr(plgpu, "kernel", kernel_watched)
 
 
 @pytest.mark.timeout(120)
