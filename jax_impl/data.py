@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from multiprocessing import resource_tracker
 
 import grain
 import numpy as np
@@ -97,6 +98,7 @@ class Loader:
         threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
         iterated = batches.to_iter_dataset(threads)
         if workers:
+            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
             if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)

@@ -25,6 +25,7 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             waiting = iter(tasks)
+            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
             with ctrl_c_held_back():  # workers finish their tasks, which are not lost
                 running = {pool.submit(function, task) for _, task in zip(range(workers * TASKS_AHEAD), waiting, strict=False)}
             while running:
@@ -41,7 +42,6 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
 def ctrl_c_held_back() -> Iterator[None]:
     """Ctrl-C waits until the end. Processes that are started meanwhile never get it: a terminal sends it to them too, but who started them
     handles it."""
-    resource_tracker.ensure_running()  # its start would lift the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
