@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def write_report(name: str, results: dict, device: str | None = None, show: bool = True) -> Path:
-    """benchmarks/results/NAME.json; also printed (show). device: what ran it, by default this machine's CPU."""
+    """benchmarks/results/NAME.json; also printed, unless show says no. device: what ran it, by default this machine's CPU."""
     report = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),

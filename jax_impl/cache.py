@@ -31,12 +31,13 @@ from tokenizer import fields
 from tokenizer.fields import FieldState, TokenFields
 
 CLOSING_SHARE = 8  # of B rows, B / 8 summaries are computed at once: a bar has about 14 tokens
+OWN_BLOCK = 64  # slots that a summary reads at once, from the last back to its span's first
 
 
 class Cache(NamedTuple):
     """Everything the next token needs of those before it. B rows, T token slots, M summary slots."""
 
-    keys: tuple[Keys, ...]  # of each layer: k, v [B, N, T, H]; summary_k, summary_v, k2, v2 [B, N, M, H]
+    keys: tuple[Keys, ...]  # of each layer: k, v [B * N, T, H]; summary_k, summary_v, k2, v2 [B * N, M, H]; see `flat`
     tokens: masks.Tokens  # int32[B, T] each, fields of the tokens in the slots; document 0 = empty
     fields: FieldState  # int32[B] each, after the last token
     length: jax.Array  # int32[B], tokens of each row, which is the next one's position
@@ -66,7 +67,7 @@ def graphs(model: MuseFormer) -> tuple[nnx.GraphDef, nnx.GraphDef]:
 
 def empty(config: ModelConfig, compute: ComputeConfig, rows: int, slots: int, summary_slots: int) -> Cache:
     """No token yet, in any row."""
-    make = lambda length: jnp.zeros((rows, config.heads, length, HEAD_DIM), DTYPES[compute.precision])  # noqa: E731
+    make = lambda length: jnp.zeros((rows * config.heads, length, HEAD_DIM), DTYPES[compute.precision])  # noqa: E731
     keys = lambda: Keys(*(make(slots) for _ in range(2)), *(make(summary_slots) for _ in range(4)))  # noqa: E731
     tokens = masks.Tokens(*(jnp.zeros((rows, slots), jnp.int32) for _ in masks.Tokens._fields))
     state = jax.tree.map(lambda value: jnp.full(rows, value, jnp.int32), fields.START)
@@ -91,10 +92,15 @@ def prefill(model: MuseFormer, batch: Batch, state: FieldState, compute: Compute
     keys = model.keys(batch, max_spans=summary_slots, compute=compute)
     data = masks.summaries(batch, model.config.mask_rule, summary_slots)
     grown = _grow_tokens(masks.all_tokens(batch, data), slots)
-    layers = tuple(Keys(*(x[layer] for x in keys)) for layer in range(model.config.layers))
+    layers = tuple(Keys(*(flat(x[layer]) for x in keys)) for layer in range(model.config.layers))
     layers = tuple(_grow_keys(layer, slots, summary_slots) for layer in layers)
     length = jnp.sum(batch.document > 0, axis=1).astype(jnp.int32)
     return Cache(layers, grown, jax.tree.map(jnp.asarray, state), length, jnp.asarray(batch.tokens.shape[1], jnp.int32))
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """[B, N, length, H] to [B * N, length, H]: with an axis of one row the compiler would compute each update twice and copy the cache."""
+    return x.reshape(-1, *x.shape[2:])
 
 
 def grow(cache: Cache, slots: int, summary_slots: int) -> Cache:
@@ -104,8 +110,8 @@ def grow(cache: Cache, slots: int, summary_slots: int) -> Cache:
 
 
 def _grow_keys(keys: Keys, slots: int, summary_slots: int) -> Keys:
-    pad = lambda x, length: jnp.pad(x, ((0, 0), (0, 0), (0, length - x.shape[2]), (0, 0)))  # noqa: E731
-    return Keys(pad(keys.k, slots), pad(keys.v, slots), *(pad(x[:, :, :summary_slots], summary_slots) for x in keys[2:]))
+    pad = lambda x, length: jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))  # noqa: E731
+    return Keys(pad(keys.k, slots), pad(keys.v, slots), *(pad(x[:, :summary_slots], summary_slots) for x in keys[2:]))
 
 
 def _grow_tokens(tokens: masks.Tokens, slots: int) -> masks.Tokens:
@@ -114,16 +120,16 @@ def _grow_tokens(tokens: masks.Tokens, slots: int) -> masks.Tokens:
 
 def repeat(cache: Cache, rows: int) -> Cache:
     """Every row of a cache of one row, `rows` times."""
-    return jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0) if x.ndim else x, cache)
+    return jax.tree.map(lambda x: jnp.tile(x, (rows, *[1] * (x.ndim - 1))) if x.ndim else x, cache)
 
 
-# ---------------------------------------------------------------- one more token: close(token), then append(token)
+# ---------------------------------------------------------------- one more token: close(closing(token)), then append(token)
 
 
 def append(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.Array, alive: jax.Array) -> tuple[Cache, jax.Array]:
     """One more token int32[B] in each row where alive bool[B]; logits float32[B, 643] of the one after it. The slot must exist.
 
-    The token must have been announced to `close`.
+    Spans that the token closes must have their summaries: see `closing` and `close`.
     """
     before, state = cache.fields, cache.fields.push(token, jnp)
     query = masks.Tokens(
@@ -148,11 +154,11 @@ def append(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.
     keys = []
     for layer, held in zip(layers, cache.keys, strict=True):
         q, k, v = layer.regular.project(r)
-        place = (0, 0, cache.slot, 0)
-        held = held._replace(
-            k=jax.lax.dynamic_update_slice(held.k, rotate(k, turn), place), v=jax.lax.dynamic_update_slice(held.v, v, place)
-        )
-        updated = _attend(rotate(q, turn), [(held.k2, held.v2, sees_summary), (held.k, held.v, sees_token)])
+        put = lambda slots, value: jax.lax.dynamic_update_slice(slots, flat(value), (0, cache.slot, 0))  # noqa: E731
+        held = held._replace(k=put(held.k, rotate(k, turn)), v=put(held.v, v))
+        q = rotate(q, turn)
+        seen = _see(q, _nothing(q), held.k2, held.v2, sees_summary)
+        updated = _mean(q, _see(q, seen, held.k, held.v, sees_token))
         r = r + layer.regular.out(merge_heads(updated))
         r = r + layer.regular.feed_forward(r)
         keys.append(held)
@@ -163,30 +169,29 @@ def append(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.
 
 def _slots(cache: Cache, alive: jax.Array) -> masks.Slots:
     """Summaries as keys, [B, M]: which of them are written is the query's to know (rs: visible, ss: its own index)."""
-    index = jnp.arange(cache.keys[0].k2.shape[2])
+    index = jnp.arange(cache.keys[0].k2.shape[1])
     return masks.Slots(alive.astype(jnp.int32)[:, None], index[None])
 
 
-def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.Array, alive: jax.Array) -> Cache:
-    """Computes the summaries of the spans that the next token int32[B] closes, in rows where alive bool[B].
+def closing(cache: Cache, token: jax.Array, alive: jax.Array) -> jax.Array:
+    """bool[B]: the rows whose span the next token int32[B] closes, where alive bool[B]."""
+    return alive & (cache.fields.span >= 0) & (cache.fields.push(token, jnp).span != cache.fields.span)
 
-    Apart from append so that a loop can do it last: the compiler updates the tokens' keys in place only if nothing reads the old ones.
+
+def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, rows: jax.Array) -> Cache:
+    """Computes the summaries of the spans that end here in the rows bool[B], as `closing` says.
+
+    A loop of its own, and no lax.cond: the compiler updates a cache in place only where a loop carries it, and copies what a branch reads.
     """
-    span = cache.fields.push(token, jnp).span
-    closes = alive & (cache.fields.span >= 0) & (span != cache.fields.span)
-    rows = len(closes)
-    together = -(-rows // CLOSING_SHARE)
+    together = -(-len(rows) // CLOSING_SHARE)
 
     def some(carry: tuple) -> tuple:
-        keys, pending = carry
+        own, pending = carry
         chosen = jnp.argsort(~pending, stable=True)[:together]  # rows that close first
-        valid = pending[chosen]
-        keys = _summaries(model, layers, cache, keys, chosen, valid)
-        return keys, pending.at[chosen].set(False)
+        return _summaries(model, layers, cache, own, chosen, pending[chosen]), pending.at[chosen].set(False)
 
     own = tuple(held[2:] for held in cache.keys)  # the tokens' keys are only read
-    all_of_them = lambda own: jax.lax.while_loop(lambda carry: carry[1].any(), some, (own, closes))[0]  # noqa: E731
-    own = jax.lax.cond(closes.any(), all_of_them, lambda own: own, own)  # without it the loop's operands are copied at every token
+    own, _ = jax.lax.while_loop(lambda carry: carry[1].any(), some, (own, rows))
     return cache._replace(keys=tuple(Keys(held.k, held.v, *summary) for held, summary in zip(cache.keys, own, strict=True)))
 
 
@@ -194,12 +199,24 @@ def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: 
     """The layers' (summary_k, summary_v, k2, v2) with the current spans of some rows int32[K] written, where valid bool[K]."""
     pick = lambda x: x[rows]  # noqa: E731
     state = jax.tree.map(pick, cache.fields)
-    slots = own[0][0].shape[2]
-    index = jnp.where(valid, state.span, slots)  # dropped where not valid
-    write = lambda held, value: held.at[rows, :, index].set(value[:, :, 0], mode="drop")  # noqa: E731
-    query = masks.Slots(jnp.ones_like(index)[:, None], state.span[:, None])
-    sees_summary = masks.ss(query, masks.Slots(jnp.ones_like(index)[:, None], jnp.arange(slots)[None]))
+    heads, slots = len(own[0][0]) // len(cache.length), own[0][0].shape[1]
+    lines = (rows[:, None] * heads + jnp.arange(heads)).reshape(-1)  # of the rows' heads in the keys
+    index = jnp.repeat(jnp.where(valid, state.span, slots), heads)  # dropped where not valid
+    write = lambda held, value: held.at[lines, index].set(flat(value)[:, 0], mode="drop")  # noqa: E731
+    one = jnp.ones_like(rows)[:, None]  # the document
+    query = masks.Slots(one, state.span[:, None])
+    sees_summary = masks.ss(query, masks.Slots(one, jnp.arange(slots)[None]))
     sees_token = masks.sr(query, jax.tree.map(pick, cache.tokens))
+    reach = jnp.max(jnp.where(valid, cache.slot - jnp.argmax(sees_token, axis=1), 0))  # a span's tokens are the last ones of its row
+
+    def pool(q: jax.Array, held: Keys, summary_k: jax.Array, summary_v: jax.Array) -> jax.Array:
+        def earlier(block: jax.Array, seen: Seen) -> Seen:
+            places = cache.slot - OWN_BLOCK * (block + 1) + jnp.arange(OWN_BLOCK)
+            visible = sees_token[:, places] & (places >= 0)
+            return _see(q, seen, held.k[lines[:, None], places], held.v[lines[:, None], places], visible)
+
+        seen = _see(q, _nothing(q), summary_k[lines], summary_v[lines], sees_summary)
+        return _mean(q, jax.lax.fori_loop(0, -(-reach // OWN_BLOCK), earlier, seen))
 
     dtype = cache.keys[0].k.dtype
     turn = rotation(pick(cache.length)[:, None] - 1, dtype)  # a summary stands at its span's last token
@@ -208,8 +225,7 @@ def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: 
     for layer, held, (summary_k, summary_v, k2s, v2s) in zip(layers, cache.keys, own, strict=True):
         q, k, v = layer.summary.project(s)
         summary_k, summary_v = write(summary_k, rotate(k, turn)), write(summary_v, v)
-        seen = [(pick(summary_k), pick(summary_v), sees_summary), (pick(held.k), pick(held.v), sees_token)]
-        pooled = merge_heads(_attend(rotate(q, turn), seen))
+        pooled = merge_heads(pool(rotate(q, turn), held, summary_k, summary_v))
         k2, v2 = split_heads(layer.kv2(pooled), parts=2)
         written.append((summary_k, summary_v, write(k2s, rotate(k2, turn)), write(v2s, v2)))
         s = s + layer.summary.out(pooled)
@@ -217,17 +233,33 @@ def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: 
     return tuple(written)
 
 
-def _attend(q: jax.Array, groups: Sequence[tuple[jax.Array, jax.Array, jax.Array]]) -> jax.Array:
-    """One query a row, q [B, N, 1, H], over groups of (k, v [B, N, S, H], visible bool[B, S]): as jax_impl.attention.attention."""
-    q = q[:, :, 0] * q.shape[-1] ** -0.5
-    score = lambda k: jnp.einsum("BNH,BNSH->BNS", q, k, preferred_element_type=jnp.float32)  # noqa: E731
-    scores = [jnp.where(visible[:, None], score(k), -jnp.inf) for k, _, visible in groups]
-    highest = jnp.max(jnp.stack([s.max(axis=-1) for s in scores]), axis=0)[..., None]
-    highest = jnp.where(jnp.isfinite(highest), highest, 0)  # a query that sees nothing gives zeros
-    exponentials = [jnp.exp(s - highest) for s in scores]
-    total = sum(e.sum(axis=-1) for e in exponentials)[..., None]
-    out = sum(
-        jnp.einsum("BNS,BNSH->BNH", e.astype(v.dtype), v, preferred_element_type=jnp.float32)
-        for e, (_, v, _) in zip(exponentials, groups, strict=True)
-    )
-    return (out / jnp.where(total > 0, total, 1))[:, :, None].astype(q.dtype)
+# ---------------------------------------------------------------- attention of one query a row, q [B, N, 1, H], over groups of keys
+
+
+class Seen(NamedTuple):
+    """A softmax over the keys so far, of each row and head."""
+
+    highest: jax.Array  # float32[B * N] score, -inf before any
+    total: jax.Array  # float32[B * N], sum of exp(score - highest)
+    values: jax.Array  # float32[B * N, H], sum of exp(score - highest) * value
+
+
+def _nothing(q: jax.Array) -> Seen:
+    lines = q.shape[0] * q.shape[1]
+    return Seen(jnp.full(lines, -jnp.inf), jnp.zeros(lines), jnp.zeros((lines, q.shape[-1])))
+
+
+def _see(q: jax.Array, seen: Seen, k: jax.Array, v: jax.Array, visible: jax.Array) -> Seen:
+    """k, v [B * N, S, H], visible bool[B, S]."""
+    scores = jnp.einsum("ZH,ZSH->ZS", flat(q)[:, 0] * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
+    scores = jnp.where(jnp.repeat(visible, q.shape[1], axis=0), scores, -jnp.inf)
+    highest = jnp.maximum(seen.highest, scores.max(axis=-1))
+    base = jnp.where(jnp.isfinite(highest), highest, 0)
+    shrink, shares = jnp.exp(seen.highest - base), jnp.exp(scores - base[:, None])
+    values = jnp.einsum("ZS,ZSH->ZH", shares.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    return Seen(highest, seen.total * shrink + shares.sum(axis=-1), seen.values * shrink[:, None] + values)
+
+
+def _mean(q: jax.Array, seen: Seen) -> jax.Array:
+    """Shaped as q; zeros where nothing was visible, as jax_impl.attention.attention."""
+    return (seen.values / jnp.where(seen.total > 0, seen.total, 1)[:, None]).reshape(q.shape).astype(q.dtype)

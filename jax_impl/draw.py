@@ -1,4 +1,4 @@
-"""One token out of logits: temperature, what is kept of the likeliest tokens, and the penalty on what a track's last bars repeat."""
+"""One token out of logits: how likely a bar is over, temperature, what is kept of the likeliest, the penalty on what a track repeats."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,10 @@ import numpy as np
 
 from configs import SampleConfig
 from tokenizer import vocabulary as vocab
-from tokenizer.grammar import CHORD, CLASS, DURATION, PITCH, POSITION, TRACK, VELOCITY
+from tokenizer.grammar import CHORD, CLASS, DURATION, EOS, PITCH, POSITION, TRACK, VELOCITY
 
 REPEATABLE = np.isin(CLASS, (POSITION, PITCH, DURATION, VELOCITY))
+IS_CHORD, IS_END = CLASS == CHORD, np.isin(CLASS, (TRACK, EOS))
 FORGET = 0.5  # of what the bars before count for, at each bar line
 
 
@@ -26,6 +27,21 @@ def draw(key: jax.Array, logits: jax.Array, config: SampleConfig) -> jax.Array:
     kept &= probabilities >= config.min_p * probabilities[0]
     threshold = jnp.min(jnp.where(kept, descending, jnp.inf))
     return jax.random.categorical(key, jnp.where(logits >= threshold, logits, -jnp.inf)).astype(jnp.int32)
+
+
+def bar_is_over(logits: jax.Array, allowed: jax.Array) -> jax.Array:
+    """Logits [B, V] in which how likely a bar is to end does not depend on how few of the tokens that end it are allowed bool[B, V].
+
+    A chord ends a bar; a track or EOS ends the track with it. The allowed ones of each group share the probability of their group, or of
+    both where none of the other is allowed. Else a model that is unsure of chords would end every later track after a bar, for only the
+    first track's chord may come there, and would fill the last bar of a song with notes, for no chord may come there.
+    """
+    goes_on, ends = allowed & IS_CHORD, allowed & IS_END
+    none = lambda mask: ~mask.any(axis=1, keepdims=True)  # noqa: E731
+    mass = lambda mask: jax.nn.logsumexp(jnp.where(mask, logits, -jnp.inf), axis=1, keepdims=True)  # noqa: E731
+    to_chords = mass(IS_CHORD | (IS_END & none(ends))) - mass(goes_on)
+    to_ends = mass(IS_END | (IS_CHORD & none(goes_on))) - mass(ends)
+    return jnp.where(goes_on, logits + to_chords, jnp.where(ends, logits + to_ends, logits))
 
 
 def penalized(logits: jax.Array, heard: jax.Array, penalty: float) -> jax.Array:

@@ -21,7 +21,7 @@ from flax import nnx
 from configs import ComputeConfig, Constraints, InputError, SampleConfig
 from jax_impl import cache, device, uncached
 from jax_impl.checkpoint import load_model
-from jax_impl.draw import draw, hear, penalized
+from jax_impl.draw import bar_is_over, draw, hear, penalized
 from jax_impl.model import MuseFormer
 from tokenizer import fields, grammar
 from tokenizer import plan as planning
@@ -159,7 +159,7 @@ class Sampler:
         def prefill(weights, batch, state, token):
             model, layers = self._merge(weights)
             one = cache.prefill(model, batch, state, self.compute, slots, summary_slots(slots))
-            return cache.repeat(cache.close(model, layers, one, token, jnp.ones(1, bool)), rows)
+            return cache.repeat(cache.close(model, layers, one, cache.closing(one, token, jnp.ones(1, bool))), rows)
 
         batch, state = cache.right_aligned([fields.compute(given[:-1])], filled)
         return jax.jit(prefill)(self._weights, batch, state, jnp.asarray(given[-1:], jnp.int32))
@@ -181,14 +181,30 @@ class Sampler:
         return uncached.append(model, past, token, alive, summary_slots(past.batch.tokens.shape[1]), self.compute)
 
     def _turns(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array, turns: int) -> Loop:
-        """At most so many tokens more, as long as a song goes on and there is room."""
+        """At most so many tokens more, as long as a song goes on and there is room.
+
+        Two loops: the inner one writes tokens until a bar is full in some row, whose summary the outer one then computes.
+        """
         slots, summaries = self._slots(state), summary_slots(self._slots(state))
+        goes_on = lambda turn, state: (  # noqa: E731
+            (turn < turns) & ~state.done.all() & (state.past.slot < slots) & (self._spans(state) < summaries)
+        )
 
-        def goes_on(carry: tuple) -> jax.Array:
-            turn, state = carry
-            return (turn < turns) & ~state.done.all() & (state.past.slot < slots) & (self._spans(state) < summaries)
+        def write(carry: tuple) -> tuple:
+            turn, state, _ = carry
+            new = self._turn(weights, state, plan, keys)
+            closes = cache.closing(new.past, new.token, ~state.done) if self.cached else jnp.zeros_like(state.done)
+            return turn + 1, new, closes
 
-        return jax.lax.while_loop(goes_on, lambda carry: (carry[0] + 1, self._turn(weights, carry[1], plan, keys)), (0, state))[1]
+        def write_and_close(carry: tuple) -> tuple:
+            none = jnp.zeros_like(carry[1].done)
+            until_full = lambda carry: goes_on(*carry[:2]) & ~carry[2].any()  # noqa: E731
+            turn, state, closes = jax.lax.while_loop(until_full, write, (*carry, none))
+            if self.cached:
+                state = state._replace(past=cache.close(*self._merge(weights), state.past, closes))
+            return turn, state
+
+        return jax.lax.while_loop(lambda carry: goes_on(*carry), write_and_close, (0, state))[1]
 
     def _turn(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array) -> Loop:
         alive = ~state.done
@@ -199,8 +215,6 @@ class Sampler:
         keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(alive.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)  # noqa: E731
         length = jnp.minimum(past.length, state.tokens.shape[1] - 1)  # of ended rows, which write what is there
         written = jnp.where(alive, token, state.tokens[jnp.arange(len(token)), length])
-        if self.cached:
-            past = cache.close(*self._merge(weights), past, token, alive)
         return Loop(
             past,
             token,
@@ -218,9 +232,7 @@ class Sampler:
         if self.config.grammar:
             choice = planning.choices(plan, state.place, state.grammar, past.length, spans, jnp)
             forced, allowed = choice.forced, choice.allowed
-            is_end = jnp.isin(grammar.CLASS, jnp.array([grammar.TRACK, grammar.EOS]))
-            any_end = jax.nn.logsumexp(jnp.where(is_end, logits, -jnp.inf), axis=-1, keepdims=True)
-            logits = jnp.where(jnp.arange(vocab.SIZE) == choice.ending[:, None], any_end, logits)
+            logits = bar_is_over(logits, allowed)
         else:
             forced = plan.script[state.place]
             room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)

@@ -55,7 +55,7 @@ def stepper(model, close=cache.close):
 
     def step(past: cache.Cache, token, alive):
         merged, layers = nnx.merge(graphs[0], weights.model), [nnx.merge(graphs[1], layer) for layer in weights.layers]
-        return cache.append(merged, layers, close(merged, layers, past, token, alive), token, alive)
+        return cache.append(merged, layers, close(merged, layers, past, cache.closing(past, token, alive)), token, alive)
 
     return step
 
@@ -124,7 +124,7 @@ def test_rows_that_ended_change_nothing(model, step):
 def test_without_the_summaries_of_closed_spans_the_logits_are_others(model):
     """The comparison sees a cache that forgets to close spans."""
     song = random_song(0, bars=4)
-    forgetful = jax.jit(stepper(model, close=lambda model, layers, past, token, alive: past))
+    forgetful = jax.jit(stepper(model, close=lambda model, layers, past, rows: past))
     past = cache.empty(model.config, COMPUTE, 1, SLOTS, SUMMARIES)
     (found,) = differences(forgetful, past, [song], [0], full(model, [song]))
     second = int(np.flatnonzero(song.span == 1)[0])

@@ -8,9 +8,11 @@ import sys
 import hopper_target
 import pytest
 
+from jax_impl import gpu_target
+
 KERNELS = ["block_sparse_dkv", "block_sparse_dq", "block_sparse_forward"]
 pytestmark = [
-    pytest.mark.skipif(not hopper_target.installed(), reason="needs XLA's CUDA plugin, which ./hid test installs"),
+    pytest.mark.skipif(not gpu_target.installed(), reason="needs XLA's CUDA plugin, which ./hid test installs"),
     pytest.mark.timeout(900),
 ]
 

@@ -261,7 +261,6 @@ class Choice(NamedTuple):
 
     forced: Any  # int32[B] the script's token, FREE where the model writes
     allowed: Any  # bool[B, 643] where it writes
-    ending: Any  # int32[B] the token that stands for every ending of a track, NOTHING where each stands for itself
 
 
 def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any = np) -> Choice:
@@ -309,7 +308,7 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     note = goes_on & (kind == POSITION)
     pick = lambda mask, otherwise: xp.where(column(mask.any(axis=1)), mask, otherwise)  # noqa: E731
     everything = goes_on | ends
-    return Choice(forced, xp.where(column(closing), pick(final, pick(due, pick(note, everything))), everything), ending)
+    return Choice(forced, xp.where(column(closing), pick(final, pick(due, pick(note, everything))), everything))
 
 
 def advance(plan: Plan, place: Any, token: Any, xp: Any = np) -> Any:
