@@ -3,25 +3,31 @@
     python benchmarks/data.py --songs ../shared/data/midi
 
 Real tokens a second that one process hands out, and the share of real tokens in the rows of an epoch, at several lengths; time and memory
-of the plan of an epoch of 450 000 songs.
+of the plan of an epoch of 450 000 songs; and for each folder of songs, what room for summaries their rows need.
 Writes benchmarks/results/data.json.
 """
 
 import argparse
 import itertools
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from report import write_report
 
 from configs import AugmentConfig, DataConfig, PrepareConfig
+from configs.train import SPANS_PER_TOKEN
 from jax_impl import data
-from jax_impl.packing import WHOLE, Plan
+from jax_impl.packer import WHOLE
+from jax_impl.packing import Plan
 from tokenizer.dataset import Dataset, Songs
-from tokenizer.prepare import prepare
+from tokenizer.prepare import find_midi, prepare
 
 BATCHES = 40
 
@@ -35,25 +41,70 @@ def throughput(dataset: Dataset, config: DataConfig) -> float:
         return tokens / (time.perf_counter() - start)
 
 
-class ManySongs:
-    """Sizes of 450 000 songs, those of the dataset again and again: what a plan of that many reads."""
-
-    def __init__(self, songs: Songs, count: int = 450_000):
-        self._songs = songs
-        for name in ("tokens", "spans", "bars", "tracks", "weight"):
-            setattr(self, name, np.resize(getattr(songs, name), count))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def bar_sizes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._songs.bar_sizes(index % len(self._songs))
+def many_songs(songs: Songs, count: int = 450_000) -> Songs:
+    """The songs again and again, in shards of about a thousand."""
+    table = pa.Table.from_batches(songs._batches * -(-1024 // len(songs)))
+    shard = table.combine_chunks().to_batches()[0]
+    shards = -(-count // shard.num_rows)
+    return Songs([shard] * shards, [1.0] * shards)
 
 
 def anonymous_megabytes() -> int:
     """Memory of this process that no file stands behind (what is mapped from shards can be dropped at any time)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("RssAnon"))
+
+
+@contextmanager
+def memory() -> Iterator[dict]:
+    """Megabytes that the process has more than before: at most, and in the end."""
+    before, done, result = anonymous_megabytes(), threading.Event(), {"megabytes_at_most": 0}
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            result["megabytes_at_most"] = max(result["megabytes_at_most"], anonymous_megabytes() - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield result
+    done.set()
+    watcher.join()
+    result["megabytes_kept"] = anonymous_megabytes() - before
+
+
+def planning(songs: Songs, length: int) -> dict:
+    """Of one epoch, as each worker does it."""
+    config = DataConfig(length, int(length * SPANS_PER_TOKEN), 2, 2048, 0, 0)
+    with memory() as result:
+        start, cpu = time.perf_counter(), time.process_time()
+        rows = Plan(songs, config).rows(0)
+        times = {"seconds": round(time.perf_counter() - start, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+    share = float(rows.pieces["tokens"].sum() / length / len(rows))
+    bars_a_song = round(float(songs.bars.mean()))
+    return {
+        "songs": len(songs),
+        "bars_a_song": bars_a_song,
+        "rows": len(rows),
+        "planned_share": round(share, 4),
+    } | (times | result)
+
+
+def summaries(folder: Path, temporary: Path) -> dict:
+    """How full the rows of one kind of songs are, and how many of their summaries are used, where there is room for so many per token."""
+    prepare([folder], temporary / folder.name, PrepareConfig())
+    dataset = Dataset(temporary / folder.name)["train"]
+    songs = many_songs(dataset, 1000)  # so that the last row counts little
+    results = {"songs": len(dataset), "tokens_per_span": round(float(dataset.tokens.sum() / dataset.spans.sum()), 1)}
+    for length in (2048, 8192, 16384, 24576):
+        for name, share in (("1/8", 1 / 8), ("3/16", 3 / 16), ("1/4", 1 / 4)):
+            max_spans = int(length * share)
+            plan = Plan(songs, DataConfig(length, max_spans, batch_size=2, max_bars=2048, seed=0, num_workers=0))
+            rows = [plan.row(0, index) for index in range(min(len(plan.rows(0)), 48))]
+            results[f"max_seq_len {length}, {name} of it"] = {
+                "share_of_real_tokens": round(float(np.mean([(row.document > 0).mean() for row in rows])), 3),
+                "share_of_used_summaries": round(float(np.mean([(row.span.max() + 1) / max_spans for row in rows])), 3),
+            }
+    return results
 
 
 def packing(songs: Songs, length: int, max_spans: int) -> dict:
@@ -81,21 +132,22 @@ def main() -> None:
         dataset = Dataset(Path(temporary) / "songs")
         songs = dataset["train"]
         for length in (1024, 8192, 24576):
-            result = packing(songs, length, length * 3 // 16)
-            config = DataConfig(length, length * 3 // 16, batch_size=2, max_bars=2048, seed=0, num_workers=0)
+            result = packing(songs, length, int(length * SPANS_PER_TOKEN))
+            config = DataConfig(length, int(length * SPANS_PER_TOKEN), batch_size=2, max_bars=2048, seed=0, num_workers=0)
             result["tokens_per_second_in_process"] = round(throughput(dataset, config))
             result["tokens_per_second_augmented"] = round(throughput(dataset, replace(config, augment=AugmentConfig())))
             result["tokens_per_second_one_worker"] = round(throughput(dataset, replace(config, augment=AugmentConfig(), num_workers=1)))
             results[f"max_seq_len {length}"] = result
-        results["max_seq_len 8192, max_spans 1024"] = packing(songs, 8192, 1024)
-        before, start = anonymous_megabytes(), time.perf_counter()
-        plan = Plan(ManySongs(songs), DataConfig(8192, 1536, 2, 2048, 0, 0))
-        rows = len(plan.rows(0))
-        results["plan_of_450000_songs"] = {
-            "rows": rows,
-            "seconds": round(time.perf_counter() - start, 1),
-            "megabytes": anonymous_megabytes() - before,
-        }
+        with data.loader(dataset, DataConfig(8192, 1536, 2, 2048, 0, 0, augment=AugmentConfig()), "train") as batches:
+            next(batches)
+            with memory() as result:
+                for _ in range(BATCHES):
+                    next(batches)
+            results[f"memory of {BATCHES} batches after the first"] = result
+        many = many_songs(songs)
+        results["plan_of_an_epoch"] = {f"max_seq_len {length}": planning(many, length) for length in (8192, 24576)}
+        kinds = sorted(path for path in folder.iterdir() if path.is_dir() and find_midi([path])[0])
+        results["room_for_summaries"] = {kind.name: summaries(kind, Path(temporary)) for kind in kinds}
     write_report("data", results)
 
 

@@ -7,6 +7,7 @@ says why not, in less than 5 s and with less than 1 GB of memory. Writes benchma
 """
 
 import argparse
+import re
 import resource
 import tempfile
 import time
@@ -41,18 +42,18 @@ def main() -> None:
 
         for name, raw in tqdm(broken(), total=arguments.files + len(whole_monsters())):
             path.write_bytes(raw)
-            start = time.perf_counter()
+            start = time.process_time()
             result = tokenize(str(path), "broken.mid", PrepareConfig())  # anything but an answer ends the run here
-            slowest = max(slowest, (time.perf_counter() - start, name))
+            slowest = max(slowest, (time.process_time() - start, name))
             kinds[name] += 1
-            reasons["a song" if isinstance(result, StoredSong) else result.split(" (")[0].split(":")[0]] += 1
+            reasons["a song" if isinstance(result, StoredSong) else re.sub(r"-?\d+", "N", result.split(" (")[0].split(":")[0])] += 1
     write_report(
         "fuzz",
         {
             "files": sum(kinds.values()),
             "crashes": 0,
             "minutes": round((time.perf_counter() - started) / 60, 1),
-            "slowest_seconds": round(slowest[0], 2),
+            "slowest_cpu_seconds": round(slowest[0], 2),
             "slowest": slowest[1],
             "largest_memory_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
             "answers": dict(reasons.most_common()),

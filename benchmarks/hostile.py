@@ -7,11 +7,17 @@ import numpy as np
 
 HEADER = struct.pack(">4sLHHh", b"MThd", 6, 1, 1, 480)
 END = b"\x00\xff\x2f\x00"
-MEGABYTES = 10 << 20
+MEGABYTES, SIXTEEN = 10 << 20, 16 << 20
+MOST = 499_900  # events; half a million are refused
 
 
 def track(content: bytes) -> bytes:
     return b"MTrk" + struct.pack(">L", len(content)) + content
+
+
+def number(value: int) -> bytes:
+    """In four bytes, as MIDI writes numbers."""
+    return bytes(value >> shift & 0x7F | (0x80 if shift else 0) for shift in (21, 14, 7, 0))
 
 
 def break_file(raw: bytes, seed: int) -> tuple[str, bytes]:
@@ -25,13 +31,16 @@ def break_file(raw: bytes, seed: int) -> tuple[str, bytes]:
 
 def whole_monsters() -> dict[str, bytes]:
     """Files that are hostile by themselves."""
+    scale = b"".join(bytes([1, pitch, 64]) for pitch in range(128))
     return {
         "ten megabytes of zeros": bytes(MEGABYTES),
         "ten megabytes of zeros in a track": HEADER + track(bytes(MEGABYTES)),
         "ten megabytes of notes": HEADER + track(b"\x00\x90\x3c\x40" + b"\x01\x3c\x40" * (MEGABYTES // 3) + END),
-        "two megabytes of notes never closed": HEADER + track(b"\x00\x90\x3c\x40" + b"\x01\x3c\x40" * (2_090_000 // 3) + END),
-        "two megabytes of tempi": HEADER + track(b"\x01\xff\x51\x03\x07\xa1\x20" * (2_090_000 // 7) + END),
-        "two megabytes of signatures": HEADER + track(b"\x01\xff\x58\x04\x01\x06\x18\x08" * (2_090_000 // 8) + END),
+        "as many notes as may be, none closed": HEADER + track(b"\x00\x90\x3c\x40" + scale * (MOST // 128) + END),
+        "as many tempi as may be": HEADER + track(b"\x01\xff\x51\x03\x07\xa1\x20\x01\xff\x51\x03\x07\xa1\x21" * (MOST // 2) + END),
+        "as many signatures as may be": HEADER + track(b"\x00\x90\x3c\x40" + b"\x01\xff\x58\x04\x01\x06\x18\x08" * MOST + END),
+        "sixteen megabytes of one event": HEADER
+        + track(b"\x00\xf0" + number(SIXTEEN - 100) + bytes(SIXTEEN - 100) + b"\x00\x90\x3c\x40" + END),
         "100000 tracks": struct.pack(">4sLHHh", b"MThd", 6, 1, 0xFFFF, 480) + track(END) * 100_000,
         "100000 tracks with a note": struct.pack(">4sLHHh", b"MThd", 6, 1, 0xFFFF, 480) + track(b"\x00\x90\x3c\x40" + END) * 100_000,
         "a million numbers that never end": HEADER + track(b"\x80" * 1_000_000),

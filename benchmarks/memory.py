@@ -1,67 +1,59 @@
-"""How much GPU memory a training step takes, for each model size, without a GPU: the step is compiled for an H800, and XLA says.
+"""How much GPU memory a training step takes: every size, every rematerialization, and what a layer costs beside v1.2.1's.
 
     python benchmarks/memory.py
 
-Arguments (parameters, optimizer, batch) and temporaries; donated buffers count once. The plugin that compiles for GPUs is where
-`./hid test` puts it. Writes benchmarks/results/memory.json.
+Compiled for this machine's GPU, or without one for an H800, for which `./hid memory` installs the compiler; half an hour on two cores.
+Writes benchmarks/results/memory.json after every case, so that what was measured stays if it is stopped.
 """
 
 import functools
-import os
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-import hopper_target
-
-os.environ |= hopper_target.environment()  # before JAX starts
-sys.path += os.environ["PYTHONPATH"].split(os.pathsep)
-
-import jax
 from report import write_report
 from tqdm import tqdm
 
-from configs import MODEL_SIZES, ComputeConfig, TrainConfig
-from configs.model import LAYER_TOKENS
-from jax_impl.optimizer import learning_rate, optimizer
-from jax_impl.step import abstract_model, initial_state, train_step
-from jax_impl.train import abstract_batches
+from configs import MODEL_SIZES, TrainConfig
+from configs.model import REMAT_CHOICES
+from jax_impl import gpu_target
 
-CASES = (  # model size, rows, tokens of a row, what is kept
-    ("small", 4, 8192, "layer"),
-    ("base", 4, 8192, "layer"),
-    ("large", 4, 8192, "layer"),
-    ("large", 4, 8192, "attention"),
-    ("large", 48, 8192, "layer"),
-    ("xlarge", 2, 8192, "layer"),
-)
+BATCHES = (("small", 4, 8192), ("base", 4, 8192), ("large", 4, 8192), ("large", 48, 8192), ("xlarge", 2, 8192))
+GOALS_GB = {("large", 4): 10, ("large", 48): 40, ("xlarge", 2): 21}  # with the leanest
 
 
-def measure(size: str, rows: int, length: int, remat: str) -> dict:
-    """Gigabytes (10^9 bytes) of one step, and seconds to compile it."""
-    config, model = TrainConfig(Path("songs"), Path("run"), model_size=size, batch_size=rows, max_seq_len=length), MODEL_SIZES[size]
-    rate = functools.partial(learning_rate, config=config, total_steps=1000)
-    tx, place = optimizer(config, rate), jax.sharding.SingleDeviceSharding(hopper_target.devices()[0])
-    state = jax.eval_shape(functools.partial(initial_state, model, tx, config.seed))
-    state, batches = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), (state, abstract_batches(config)))
-    compute = ComputeConfig(attention="pallas", precision="bf16", remat=remat, layer_rows=max(1, LAYER_TOKENS // length))
-    step = functools.partial(
-        train_step, graph=abstract_model(model)[0], tx=tx, rate=rate, seed=0, max_spans=config.row_spans, compute=compute
-    )
-    start = time.perf_counter()
-    memory = jax.jit(step, donate_argnames="state").lower(state, batches).compile().memory_analysis()
-    seconds = time.perf_counter() - start
-    arguments = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return {
-        "arguments_gb": round(arguments / 1e9, 2),
-        "temporaries_gb": round(memory.temp_size_in_bytes / 1e9, 2),
-        "total_gb": round((arguments + memory.temp_size_in_bytes) / 1e9, 2),
-        "max_spans": config.row_spans,
-        "compile_seconds": round(seconds, 1),
-    }
+def main() -> None:
+    gpu_target.add_plugin()  # before JAX is imported
+    from jax_impl import memory_table
+    from jax_impl.memory import GB, largest_batch
+
+    target = memory_table.find_target()
+    budget = {"budget_gb": round(target.budget / GB, 1)}
+    results: dict = budget | {"steps": [], "largest_batches": [], "layers": []}
+    write = functools.partial(write_report, "memory", results, device=target.describe())
+    cases = [(remat, *batch) for remat in reversed(REMAT_CHOICES) for batch in BATCHES if remat in ("layer", "attention") or batch[1] < 48]
+    for remat, size, rows, length in tqdm(cases):
+        start = time.perf_counter()
+        taken = memory_table.measure(MODEL_SIZES[size], rows, length, remat, target)
+        figures = {"state_gb": taken.arguments, "temporaries_gb": taken.temporaries, "total_gb": taken.total}
+        case = {"model_size": size, "batch": f"{rows} x {length}", "remat": remat}
+        case |= {name: round(needed / GB, 2) for name, needed in figures.items()}
+        case |= {"repeated_share_of_forward": round(memory_table.repeated(MODEL_SIZES[size], length, remat), 3)}
+        case |= {"compile_seconds": round(time.perf_counter() - start, 1)}
+        if remat == REMAT_CHOICES[-1] and (size, rows) in GOALS_GB:
+            case |= {"goal_gb": GOALS_GB[size, rows]}
+        results["steps"].append(case)
+        write(show=False)
+    results["layers"] = list(memory_table.layer_costs(target))
+    write(show=False)
+    length = TrainConfig.max_seq_len
+    for remat in reversed(REMAT_CHOICES):
+        measured = functools.cache(lambda rows, remat=remat: memory_table.measure(MODEL_SIZES["large"], rows, length, remat, target).total)
+        rows = largest_batch(measured, 4, target.budget, memory_table.rows_at_once(length))
+        results["largest_batches"].append({"model_size": "large", "remat": remat, "batch": f"{rows} x {length}"})
+        if rows:
+            results["largest_batches"][-1]["total_gb"] = round(measured(rows) / GB, 2)
+        write(show=False)
+    write(show=True)
 
 
 if __name__ == "__main__":
-    results = {f"{size} {rows} x {length}, remat {remat}": measure(size, rows, length, remat) for size, rows, length, remat in tqdm(CASES)}
-    write_report("memory", results, device="compiled for an H800, not run on one")
+    main()

@@ -2,7 +2,8 @@
 
     python benchmarks/readers.py --songs ../shared/data/midi
 
-Notes (program, onset, duration, pitch, velocity) of every song, and of files that are odd in one way each, by our reader and by symusic.
+Notes (program, onset, duration, pitch, velocity) of every song, of files that are odd in one way each, and of songs broken by seeds
+(benchmarks/hostile.py), by our reader and by symusic.
 Writes benchmarks/results/readers.json.
 """
 
@@ -14,7 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 import symusic
+from hostile import break_file
 from report import write_report
+from tqdm import tqdm
 
 from tokenizer import midi
 from tokenizer.prepare import find_midi
@@ -59,10 +62,41 @@ def theirs(path: Path) -> Counter | str:
     return Counter((DRUMS if t.is_drum else t.program, n.time, n.duration, n.pitch, n.velocity) for t in tracks for n in t.notes)
 
 
+def verdict(ours: Counter | str, theirs: Counter | str) -> str:
+    """How the answers to one file compare; the first that holds."""
+    if "refused" in (ours, theirs):
+        return "both refuse it" if ours == theirs else "only we read it" if theirs == "refused" else "only symusic reads it"
+    if ours == theirs:
+        return "both hear the same"
+
+    def without(column: int) -> bool:
+        return (
+            len({frozenset(Counter(note[:column] + note[column + 1 :] for note in heard.elements()).items()) for heard in (ours, theirs)})
+            == 1
+        )
+
+    if without(0):
+        return "symusic hears other programs"
+    if without(2):
+        return "symusic hears other durations"
+    return f"symusic hears {'fewer' if theirs.total() < ours.total() else 'more' if theirs.total() > ours.total() else 'other'} notes"
+
+
+def compare_broken(paths: list[Path], count: int, folder: Path) -> dict[str, int]:
+    verdicts: Counter[str] = Counter()
+    path = folder / "broken.mid"
+    for seed in tqdm(range(count)):
+        path.write_bytes(break_file(paths[seed % len(paths)].read_bytes(), seed)[1])
+        verdicts[verdict(ours(path), theirs(path))] += 1
+    return dict(verdicts.most_common())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=Path, default=Path("../shared/data/midi"), help="folder of MIDI files")
-    paths = [Path(path) for _, path in find_midi([parser.parse_args().songs])[0]]
+    parser.add_argument("--broken", type=int, default=1000, help="how many broken files")
+    arguments = parser.parse_args()
+    paths = [Path(path) for _, path in find_midi([arguments.songs])[0]]
     seconds = {"ours": 0.0, "symusic": 0.0}
     for path in paths:
         for name, read in (("ours", midi.read), ("symusic", lambda path: symusic.Score(str(path)))):
@@ -74,7 +108,9 @@ def main() -> None:
         for name, content in ODD.items():
             path.write_bytes(content)
             odd[name] = "same" if ours(path) == theirs(path) else f"symusic {_words(theirs(path))}, ours {_words(ours(path))}"
+        broken = compare_broken(paths, arguments.broken, Path(folder))
     results = {"songs": len(paths), "songs_read_alike": sum(ours(path) == theirs(path) for path in paths), "odd_files": odd}
+    results |= {"broken_files": arguments.broken, "answers_to_broken_files": broken}
     write_report("readers", results | {"milliseconds_per_file": {name: round(1e3 * s / len(paths), 2) for name, s in seconds.items()}})
 
 

@@ -26,8 +26,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: installed[name] for name in PACKAGES if name in installed}}
 
 
-def write_report(name: str, results: dict, device: str | None = None) -> Path:
-    """benchmarks/results/NAME.json; also printed. device: what ran it, by default this machine's CPU."""
+def write_report(name: str, results: dict, device: str | None = None, show: bool = True) -> Path:
+    """benchmarks/results/NAME.json; also printed, unless show says no. device: what ran it, by default this machine's CPU."""
     report = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),
@@ -40,5 +40,6 @@ def write_report(name: str, results: dict, device: str | None = None) -> Path:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(report, indent=1) + "\n")
     temporary.rename(path)
-    print(json.dumps(report, indent=1))
+    if show:
+        print(json.dumps(report, indent=1))
     return path

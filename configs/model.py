@@ -1,7 +1,7 @@
 """What the model is: the attention rule and the sizes."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 HEAD_DIM = 64  # the attention kernels are written for this head width
 
@@ -21,6 +21,12 @@ class MaskRule:
     near_bars: int = 2
     far_offsets: tuple[int, ...] = (4,)
 
+
+# What the forward pass keeps for the backward pass, from most to least: everything; what matrix products and attention return; of each
+# layer its input and its attention's outputs; of each layer its input. The rest is computed again.
+Remat = Literal["none", "products", "attention", "layer"]
+REMAT_CHOICES = get_args(Remat)
+AUTO_REMAT = REMAT_CHOICES[1:]  # "none" repeats no more products than "products", but writes and reads more than twice as much: slower
 
 MASK_RULES = {"span": MaskRule(scope="span", typed=False), "v121": MaskRule(scope="bar", typed=True)}
 
@@ -56,15 +62,14 @@ class ComputeConfig:
 
     attention: "reference" (dense, the definition), "xla" (blockwise over queries, any device) or "pallas" (our kernels, Hopper GPUs).
     precision: of the matrix products; parameters, softmax, logits and loss stay fp32.
-    remat: what the forward pass keeps of a layer for the backward pass; the rest is computed again. "none" computes nothing again,
-        "attention" keeps the layer's input and its attention outputs, "layer" its input alone. From fastest to leanest.
+    remat: what the forward pass keeps of a layer for the backward pass; the rest is computed again, see REMAT_CHOICES.
     layer_rows: most rows of the batch that a layer works on at once, in equal groups one after another; 0: all. What a layer needs beside
         what it keeps grows with it.
     """
 
     attention: Literal["reference", "xla", "pallas"]
     precision: Literal["fp32", "bf16"]
-    remat: Literal["none", "attention", "layer"]
+    remat: Remat
     layer_rows: int = 0
 
 

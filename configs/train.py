@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from configs.errors import InputError
-from configs.model import ModelSize
+from configs.model import ModelSize, Remat
 
 Precision = Literal["auto", "fp32", "bf16"]
 AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
-Remat = Literal["none", "attention", "layer"]
 
 SPANS_PER_TOKEN = 3 / 16  # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
 
@@ -41,7 +40,7 @@ class TrainConfig:
     augment: bool = False  # vary the key (-5 to +6 semitones), the loudness and the tempo of each training song, anew each epoch
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
     attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
-    remat: Remat = "layer"  # computed again in the backward pass: nothing (fast), all but attention, or whole layers (lean)
+    remat: Literal["auto"] | Remat = "auto"  # computed again: nothing; norms and the like; also products; all (auto: fastest that fits)
     fsdp_devices: int = 1  # devices that share the parameters and the optimizer state, each holding a part (1: each holds all)
     data_devices: int = 0  # groups of so many devices (0: as many as there are); the rows of a batch are split over all devices
     num_workers: int = 2  # data loader processes (0: load in the training process)

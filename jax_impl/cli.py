@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from configs import ClusterConfig, Constraints, InputError, PrepareConfig, SampleConfig, TrainConfig
+from configs.model import ModelSize
 from jax_impl import cli_v121
 
 app = tyro.extras.SubcommandApp()
@@ -75,21 +76,38 @@ def check(files: Positional[Files], repair: bool = False) -> int:
     """Do these MIDI files survive the tokenizer exactly, are these datasets whole? Exit status 1 if one is not.
 
     Args:
-        files: MIDI files, and folders made by prepare.
+        files: MIDI files, folders of MIDI files, and folders made by prepare.
         repair: write datasets anew from those of their rows that are whole songs.
     """
+    from tokenizer.dataset import MANIFEST, MIXTURE, read_mixture
+    from tokenizer.prepare import find_midi
+
     if not files:
-        raise InputError("name at least one MIDI file")
-    datasets = [path for path in files if path.is_dir()]
+        raise InputError("name at least one MIDI file, or a folder")
+    datasets, songs = [], []
+    for path in files:
+        if any((path / name).exists() for name in (MANIFEST, MIXTURE)):
+            datasets += list(read_mixture(path))
+        elif path.is_dir():
+            found = [Path(song) for _, song in find_midi([path])[0]]
+            if not found:
+                raise InputError(f"{path}: neither a dataset (no {MANIFEST}) nor a folder with MIDI files")
+            songs += found
+        else:
+            songs.append(path)
     all_whole = all([_check_dataset(path, repair) for path in datasets])  # a list, so that all are looked at
-    songs = [path for path in files if path not in datasets]
     return 0 if _check_songs(songs) and all_whole else 1
 
 
 def _check_dataset(path: Path, repair: bool) -> bool:
     from tokenizer import audit
+    from tokenizer.dataset import DatasetError
 
-    findings = audit.audit(path)
+    try:
+        findings = audit.audit(path)
+    except DatasetError as error:
+        print(error)
+        return False
     for finding in findings[:100]:
         print(f"{path / finding.shard}{'' if finding.row is None else f' row {finding.row}'}: {finding.problem}")
     print(f"{path}: {len(findings) or 'nothing'} wrong" + (", the first 100 above" if len(findings) > 100 else ""))
@@ -196,6 +214,30 @@ def generate(
     if again:
         return compose.again(run, out, again, picture, wav)
     return compose.generate(run, out, config, constraints, given, checkpoint, picture, wav)
+
+
+@app.command
+def memory(model_size: ModelSize = "large", batch_size: int = 4, max_seq_len: int = 8192, layers: bool = False) -> int:
+    """What a training step takes of a GPU with each --remat, and the largest batch that fits; no GPU is needed.
+
+    The real step is compiled, for this machine's GPU or else for an H800 of 80 GB, and the compiler says. Minutes.
+
+    Args:
+        model_size: tiny, small, base, large or xlarge.
+        batch_size: rows of a batch on one GPU.
+        max_seq_len: tokens of a row.
+        layers: instead, what each layer adds to 1 x 4096 tokens at width 512.
+    """
+    from jax_impl import gpu_target
+
+    gpu_target.add_plugin()
+    from jax_impl import memory_table
+
+    if layers:
+        memory_table.show_layers()
+    else:
+        memory_table.show(model_size, batch_size, max_seq_len)
+    return 0
 
 
 cli_v121.register(app)

@@ -1,10 +1,7 @@
 """The loader: batches of packed rows, in an order that is a pure function of (dataset, config), from any position on."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import resource_tracker
+from functools import lru_cache
 
 import grain
 import numpy as np
@@ -12,8 +9,9 @@ from absl import flags
 
 from configs import DataConfig
 from jax_impl.batch import Batch, pack_row, stack_rows
-from jax_impl.packing import Plan
-from tokenizer.dataset import Dataset, Split
+from jax_impl.packing import Plan, Rows
+from tokenizer.dataset import Dataset, Songs, Split
+from tokenizer.workers import ctrl_c_held_back
 
 ENDLESS = 1 << 40  # batches; more than any run takes
 PREFETCH_BATCHES = 4  # per worker
@@ -24,13 +22,15 @@ class BatchSource:
     epoch's first. Validation: epoch 0 once, not augmented, the last batch filled up with empty rows. Each host takes its
     rows of every global batch, so that together they take each row once."""
 
-    def __init__(self, dataset: Dataset, config: DataConfig, split: Split):
+    def __init__(self, dataset: Dataset, config: DataConfig, split: Split, planned: dict[int, Rows] | None = None):
         self.dataset, self.config, self.split = dataset, config, split
-        self.plan = Plan(dataset[split], config if split == "train" else replace(config, augment=None))
+        augment = config.augment if split == "train" else None
+        self.plan = plan_of(dataset[split], replace(config, augment=augment, part=0, parts=1))  # of which this process takes its part
+        self.plan.planned |= planned or {}
         self._first_rows = [0]  # number of the first row of each epoch
 
     def __reduce__(self):
-        return BatchSource, (self.dataset, self.config, self.split)
+        return BatchSource, (self.dataset, self.config, self.split, self.plan.planned)  # workers need not plan again
 
     def __len__(self) -> int:
         return ENDLESS if self.split == "train" else -(-len(self.plan.rows(0)) // self.config.batch_size)
@@ -52,17 +52,6 @@ class BatchSource:
             self._first_rows.append(self._first_rows[-1] + len(self.plan.rows(epoch)))
         epoch = int(np.searchsorted(self._first_rows, number, side="right")) - 1
         return self.plan.row(epoch, number - self._first_rows[epoch])
-
-
-@contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the end. Workers that are started meanwhile never get it: a terminal sends it to them too, but training, which
-    handles it, still needs them to finish its step."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Loader:
@@ -91,7 +80,7 @@ class Loader:
             self._batches.close()
 
     def __next__(self) -> Batch:
-        with _ctrl_c_held_back():
+        with ctrl_c_held_back():  # training, which handles it, still needs its workers to finish its step
             batch = next(self._batches)
         self._position += 1
         return batch
@@ -108,7 +97,6 @@ class Loader:
         threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
         iterated = batches.to_iter_dataset(threads)
         if workers:
-            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
             if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)
@@ -125,4 +113,10 @@ def loader(dataset: Dataset, config: DataConfig, split: Split) -> Loader:
 
 def rows_per_epoch(dataset: Dataset, config: DataConfig, split: Split) -> int:
     """Rows of the first epoch; another packs the same songs a little differently."""
-    return len(Plan(dataset[split], config).rows(0))
+    return len(plan_of(dataset[split], config).rows(0))
+
+
+@lru_cache(maxsize=2)
+def plan_of(songs: Songs, config: DataConfig) -> Plan:
+    """One for all who ask for the same: planning takes seconds where there are many songs."""
+    return Plan(songs, config)

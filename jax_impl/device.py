@@ -1,9 +1,13 @@
 """What this machine is, and which implementation and precision suit it. Every choice is explicit and printed."""
 
+import os
+
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from configs import ComputeConfig, InputError, TrainConfig
-from configs.model import LAYER_TOKENS
+from configs.model import AUTO_REMAT, LAYER_TOKENS
 
 # Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for these alone.
 BF16_PEAKS = {
@@ -20,6 +24,15 @@ BF16_PEAKS = {
 
 HOPPER = "9.0"
 
+# Of a GPU's memory, what JAX takes (its own default is 0.75); the rest is for CUDA and its libraries. Of an 80 GB card 79.8 GB.
+GPU_SHARE = 0.94
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # read when JAX looks for devices
+CPU_SHARE = 0.5  # of a machine's memory, what a step may take where there is no GPU; the rest is for the loader, Python and others
+
+# Options of XLA that training is compiled with where several GPUs work together; nothing else is set, and one GPU takes XLA's defaults.
+# Expected: weights are gathered and gradients reduced while products run, instead of in between. Not measured on a GPU.
+MANY_GPU_OPTIONS = {"xla_gpu_enable_latency_hiding_scheduler": "true"}
+
 
 def on_gpu() -> bool:
     return jax.default_backend() == "gpu"
@@ -31,14 +44,17 @@ def on_hopper() -> bool:
 
 
 def compute_config(config: TrainConfig) -> ComputeConfig:
-    """How to compute a training run here, "auto" resolved. Raises InputError where the choice cannot work."""
+    """How to compute a training run here, "auto" resolved: of remat to the fastest, since what fits is known once the step is compiled.
+
+    Raises InputError where the choice cannot work.
+    """
     if config.attention == "pallas" and not on_hopper():
         here = jax.devices()[0].device_kind
         raise InputError(f"--attention pallas needs a Hopper GPU (H100, H200), not {here}; use --attention auto")
     return ComputeConfig(
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
-        remat=config.remat,
+        remat=AUTO_REMAT[0] if config.remat == "auto" else config.remat,
         layer_rows=jax.device_count() * max(1, LAYER_TOKENS // config.max_seq_len),
     )
 
@@ -54,6 +70,21 @@ def best_attention() -> str:
 
 def best_precision() -> str:
     return "bf16" if on_gpu() else "fp32"
+
+
+def compiler_options(devices: int) -> dict[str, str]:
+    """Of a program for so many of these devices."""
+    return MANY_GPU_OPTIONS if on_gpu() and devices > 1 else {}
+
+
+def memory_limit() -> int:
+    """Bytes that a program may take on a device; of several hosts, on the one with least, so that all decide alike."""
+    if on_gpu():
+        limit = jax.local_devices()[0].memory_stats()["bytes_limit"]
+    else:
+        limit = CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = multihost_utils.process_allgather(np.float32(limit)) if jax.process_count() > 1 else limit
+    return int(np.min(limits))
 
 
 def peak_flops(compute: ComputeConfig, devices: int) -> float | None:

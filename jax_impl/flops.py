@@ -13,6 +13,25 @@ from jax_impl.batch import Batch
 from tokenizer import vocabulary as vocab
 
 
+def repeated(model: ModelConfig, remat: str, summaries: float, pairs: float) -> float:
+    """What rematerialization does again of a layer, as a share of the FLOPs of a forward pass (which are a third of a step's).
+
+    summaries, pairs: of a token, in the mean. Its backward pass needs all of a layer but what the down projection returns. Norms,
+    rotations, dropout and the like are no FLOPs here, though they take time.
+    """
+    down = (1 + summaries) * model.width * model.ffn
+    products = _matrices(model, 1, summaries)
+    attention = 2 * model.width * pairs
+    again = {"none": 0.0, "products": 0.0, "attention": products - down, "layer": products - down + attention}[remat]
+    return model.layers * again / (model.layers * (products + attention) + model.width * vocab.SIZE)
+
+
+def _matrices(model: ModelConfig, tokens: float, summaries: float) -> float:
+    """Multiply-adds of a layer's matrix products in a forward pass."""
+    regular = 4 * model.width**2 + 3 * model.width * model.ffn
+    return tokens * regular + summaries * (regular + 2 * model.width**2)
+
+
 def per_token(model: ModelConfig, batches: Sequence[Batch], max_spans: int) -> float:
     """FLOPs of training per real token, as these batches have them on average.
 
@@ -31,6 +50,5 @@ def per_token(model: ModelConfig, batches: Sequence[Batch], max_spans: int) -> f
         return jnp.sum(batch.document > 0), jnp.sum(data.document > 0), pairs
 
     tokens, summaries, pairs = np.sum([[float(value) for value in count(batch)] for batch in batches], axis=0)
-    width, regular = model.width, 4 * model.width**2 + 3 * model.width * model.ffn
-    matrices = model.layers * (tokens * regular + summaries * (regular + 2 * width**2)) + tokens * width * vocab.SIZE
-    return (6 * matrices + 12 * model.layers * width * pairs) / tokens
+    matrices = model.layers * _matrices(model, tokens, summaries) + tokens * model.width * vocab.SIZE
+    return (6 * matrices + 12 * model.layers * model.width * pairs) / tokens

@@ -7,6 +7,7 @@ Einsum letters: B batch, T query position, S key position, N heads, H head width
     bars ─── embed ─ S ──┴► a = attend(S over [S; R]) ─► S + out(a) ─► + ffn ─► ...
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from configs import ComputeConfig, ModelConfig
 from configs.model import HEAD_DIM
@@ -28,7 +30,9 @@ INSTRUMENT_ROWS = NO_INSTRUMENT + 1
 ROPE_BASE = 10000.0
 NORM_EPSILON = 1e-5
 INIT = nnx.initializers.normal(0.02)
+PRODUCT = "product"  # name, for jax.checkpoint policies, of what a matrix product returns
 REMAT_POLICIES = {
+    "products": jax.checkpoint_policies.save_only_these_names(KEPT, PRODUCT),
     "attention": jax.checkpoint_policies.save_only_these_names(KEPT),
     "layer": jax.checkpoint_policies.nothing_saveable,
 }
@@ -51,9 +55,8 @@ matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _matmul_backwa
 
 
 def linear(inputs: int, outputs: int, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.Linear:
-    return nnx.Linear(
-        inputs, outputs, use_bias=use_bias, kernel_init=INIT, dot_general=lambda x, kernel, *_, **__: matmul(x, kernel), rngs=rngs
-    )
+    product = lambda x, kernel, *_, **__: checkpoint_name(matmul(x, kernel), PRODUCT)  # noqa: E731
+    return nnx.Linear(inputs, outputs, use_bias=use_bias, kernel_init=INIT, dot_general=product, rngs=rngs)
 
 
 class Streams(NamedTuple):
@@ -199,7 +202,7 @@ class MuseFormer(nnx.Module):
         def step(streams: Streams, scanned) -> tuple[Streams, Any]:
             layer, key = scanned
             group_keys = None if key is None else jax.random.split(key, groups)
-            return jax.lax.map(lambda group: rows_through_layer(layer, *group), (streams, context, group_keys))
+            return map_groups(functools.partial(rows_through_layer, layer), (streams, context, group_keys), groups)
 
         last, kept = jax.lax.scan(step, split_rows(streams, groups), (layers, None if keys is None else keys[:-2]))
         return join_rows(last), jax.vmap(join_rows)(kept) if jax.tree.leaves(kept) else kept
@@ -223,6 +226,14 @@ class MuseFormer(nnx.Module):
 def count_groups(rows: int, most: int) -> int:
     """Fewest equal groups of at most `most` rows each (0: one group)."""
     return next(groups for groups in range(1, rows + 1) if rows % groups == 0 and (not most or rows <= groups * most))
+
+
+def map_groups(function: Callable, inputs: tuple, groups: int) -> Any:
+    """function(*inputs of a group) of each group, one after another, stacked as the inputs are."""
+    if groups > 1:
+        return jax.lax.map(lambda group: function(*group), inputs)
+    only = jax.tree.map(lambda x: x[0], inputs)  # a loop of one would copy what its backward pass needs
+    return jax.tree.map(lambda x: x[None], function(*only))
 
 
 def split_rows(tree: Any, groups: int) -> Any:

@@ -1,57 +1,66 @@
 """What a training epoch is made of: which songs, which windows of the cut ones, in which rows. A pure function, no tokens touched.
 
-Songs go whole into the rows that they fill best. A row that no song fits any more is filled up with windows of songs that are cut: those
-too long for a row, and as many others as it takes. Of the songs being cut the one is taken that uses up the row's tokens and its summaries
-together. A cut song's windows follow one another and hold each of its bars once:
-
-    row 1   [ song 5 whole            ][ song 2 bars 0-31  ]
-    row 2   [ song 7 whole ][ song 1 whole ][ 2: bars 32-39]
-    row 3   [ song 2 bars 40-90                            ]
-
-So every bar of every song is in every epoch once (as often as its dataset's weight says), and where songs are cut differs by epoch.
+Every bar of every song is in every epoch once (as often as its dataset's weight says), and where songs are cut differs by epoch. See
+jax_impl/packer.py for how.
 """
 
-from functools import lru_cache
+from collections.abc import Iterator
 
 import numpy as np
 
 from configs import DataConfig, InputError
 from jax_impl.batch import Batch, pack_row
+from jax_impl.packer import NONE, PIECE, WHOLE, Packer
 from tokenizer.augment import augment
 from tokenizer.crop import crop
-from tokenizer.dataset import Songs
+from tokenizer.dataset import Songs, ranges
 
-OPEN_ROWS = 64  # rows that still take songs while packing; more pack hardly better
-TOKENS_OUTSIDE = 4  # BOS, tempo, signature, EOS
-TOKENS_PER_TRACK = 4  # track and SEP, and the duration and velocity that a crop may have to say again
-WHOLE = -1  # n_bars of a song that is not cropped
-MIN_BARS = 4  # of a window that only fills a gap
-WAITING = 16  # cut songs in line to choose from; twice as many, and rows are made of them alone
-
-# A song, or n_bars of it from first_bar on (n_bars WHOLE: all of it), and an upper bound of its size.
-PIECE = np.dtype([("song", np.int32), ("first_bar", np.int32), ("n_bars", np.int32), ("tokens", np.int32), ("spans", np.int32)])
+SECTION_ROWS = 192  # of songs that are packed together, about and at least; more pack hardly better
+SECTION_SONGS = 128  # at least
+SONGS_AT_ONCE = 1 << 15  # packed side by side: more take more memory, and hardly less time
+TOKENS_AT_ONCE = 1 << 30  # which are counted in 32 bits
 
 
 class Plan:
-    """The rows of any epoch of one split: plan.rows(epoch) lists them, plan.row(epoch, i) makes one."""
+    """The rows of any epoch of one split: plan.rows(epoch) lists them, plan.row(epoch, i) makes one.
+
+    planned: epochs whose rows are known, the last asked for and the one before it.
+    """
 
     def __init__(self, songs: Songs, config: DataConfig):
         self.songs, self.config = songs, config
-        self.rows = lru_cache(maxsize=4)(self._rows)  # a loader may look one epoch ahead
+        self.planned: dict[int, Rows] = {}
+
+    def rows(self, epoch: int) -> "Rows":
+        if epoch not in self.planned:
+            before = {epoch - 1: self.planned[epoch - 1]} if epoch - 1 in self.planned else {}
+            self.planned = before | {epoch: self._rows(epoch)}
+        return self.planned[epoch]
 
     def _rows(self, epoch: int) -> "Rows":
         random = np.random.default_rng(np.random.SeedSequence([self.config.seed, epoch]))
         weight = self.songs.weight
         times = np.floor(weight).astype(np.int64) + (random.random(len(weight)) < weight % 1)
-        packer = Packer(self.songs, self.config)
         order = random.permutation(np.repeat(np.arange(len(weight)), times))
-        for song, first_share in zip(order.tolist(), random.random(len(order)).tolist(), strict=True):
-            packer.add(song, first_share)
-        rows = packer.finish()
-        if not rows:
+        rows = Rows.joined([Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))])
+        if not len(rows):
             limits = f"--max-seq-len {self.config.max_seq_len} and {self.config.max_spans} bar summaries (--max-spans)"
             raise InputError(f"a row of {limits} holds no bar of any song; take more")
-        return Rows([rows[i] for i in random.permutation(len(rows)).tolist()])
+        return rows.in_order(random.permutation(len(rows)))
+
+    def _sections(self, order: np.ndarray, first_share: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What a Packer takes: [sections, songs] each, until all songs are taken."""
+        length, max_spans = self.config.max_seq_len, self.config.max_spans
+        rows = int(np.maximum(self.songs.tokens[order] * max_spans, self.songs.spans[order] * length).sum()) // (length * max_spans)
+        count = max(min(rows // SECTION_ROWS, len(order) // SECTION_SONGS), 1)
+        size = -(-len(order) // count)
+        missing = count * size - len(order)
+        order = np.append(order, np.full(missing, NONE)).reshape(count, size)
+        first_share = np.append(first_share, np.zeros(missing)).reshape(count, size)
+        most_tokens = int(np.where(order == NONE, 0, self.songs.tokens[order]).sum(axis=1).max(initial=1))
+        together = max(min(SONGS_AT_ONCE // max(size, 1), TOKENS_AT_ONCE // most_tokens), 1)
+        for start in range(0, count, together):
+            yield order[start : start + together], first_share[start : start + together]
 
     def row(self, epoch: int, index: int) -> Batch:
         """Row [T] of an epoch."""
@@ -71,9 +80,18 @@ class Plan:
 class Rows:
     """Rows of an epoch in two arrays; rows[i] is PIECE[n]."""
 
-    def __init__(self, rows: list[list[tuple]]):
-        self._ends = np.cumsum([0, *map(len, rows)])
-        self.pieces = np.array([piece for row in rows for piece in row], PIECE)
+    def __init__(self, pieces: np.ndarray, counts: np.ndarray):
+        """pieces: PIECE[N], row after row. counts: int64[rows] of each row."""
+        self._ends = np.concatenate([[0], np.cumsum(counts)])
+        self.pieces = pieces
+
+    @classmethod
+    def joined(cls, parts: list[tuple[np.ndarray, np.ndarray]]) -> "Rows":
+        return cls(*map(np.concatenate, zip((np.zeros(0, PIECE), np.zeros(0, np.int64)), *parts, strict=True)))
+
+    def in_order(self, order: np.ndarray) -> "Rows":
+        counts = np.diff(self._ends)[order]
+        return Rows(self.pieces[ranges(self._ends[order], counts)], counts)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -82,126 +100,3 @@ class Rows:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         return self.pieces[self._ends[index] : self._ends[index + 1]]
-
-
-class Cut:
-    """A song that is taken window by window, from its first bar to its last.
-
-    first_share: the first window ends at this share of what a row holds, so that the cuts of a long song move with the epoch; 1 for none.
-    """
-
-    def __init__(self, songs: Songs, song: int, config: DataConfig, first_share: float = 1):
-        self.song, self.config, self.bar = song, config, 0
-        bar_tokens, bar_spans = songs.bar_sizes(song)
-        self.overhead = TOKENS_OUTSIDE + TOKENS_PER_TRACK * int(songs.tracks[song])
-        self.tokens, self.spans = (np.concatenate([[0], np.cumsum(sizes)]) for sizes in (bar_tokens, bar_spans))
-        self._skip()
-        self.first_bars = round(first_share * (self._end(config.max_seq_len, config.max_spans) - self.bar))
-
-    @property
-    def bars_left(self) -> int:
-        return len(self.tokens) - 1 - self.bar
-
-    def mismatch(self, density: float) -> float:
-        """How badly the rest of the song suits a gap of so many tokens per span: least for the sparsest that leaves no tokens unused."""
-        return self.density - density if self.density >= density else 1e6 - self.density
-
-    def _skip(self) -> None:
-        """Past bars that fit no row even by themselves."""
-        while self.bars_left and self._end(self.config.max_seq_len, self.config.max_spans) == self.bar:
-            self.bar += 1
-        self.density = float(self.tokens[-1] - self.tokens[self.bar]) / max(int(self.spans[-1] - self.spans[self.bar]), 1)
-
-    def _end(self, max_tokens: int, max_spans: int) -> int:
-        """One past the last bar that fits; self.bar if none does."""
-        end = min(
-            int(np.searchsorted(self.tokens, self.tokens[self.bar] + max_tokens - self.overhead, side="right")) - 1,
-            int(np.searchsorted(self.spans, self.spans[self.bar] + max_spans, side="right")) - 1,
-            self.bar + self.config.max_bars,
-            len(self.tokens) - 1,
-        )
-        return max(end, self.bar)
-
-    def take(self, max_tokens: int, max_spans: int, least_bars: int) -> tuple | None:
-        """The next window, as a PIECE, as long as fits; None if that is shorter than least_bars and not all that is left."""
-        begin, end = self.bar, self._end(max_tokens, max_spans)
-        if MIN_BARS <= self.first_bars < end - begin:
-            end = begin + self.first_bars
-        if end < begin + min(least_bars, self.bars_left) or end == begin:
-            return None
-        if begin + least_bars <= len(self.tokens) - 1 - least_bars < end < len(self.tokens) - 1:
-            end = len(self.tokens) - 1 - least_bars  # leave no shorter window for the end
-        self.bar, self.first_bars = end, 0
-        self._skip()
-        size = self.overhead + int(self.tokens[end] - self.tokens[begin])
-        return (self.song, begin, end - begin, size, int(self.spans[end] - self.spans[begin]))
-
-
-class Packer:
-    """Takes songs one by one, gives rows of pieces; see the top of this file."""
-
-    def __init__(self, songs: Songs, config: DataConfig):
-        self.songs, self.config = songs, config
-        self.fits = (songs.tokens <= config.max_seq_len) & (songs.spans <= config.max_spans) & (songs.bars <= config.max_bars)
-        self.rows: list[list[tuple]] = []
-        self.open: list[list[tuple]] = [[] for _ in range(OPEN_ROWS)]
-        self.tokens_left, self.spans_left = np.full(OPEN_ROWS, config.max_seq_len), np.full(OPEN_ROWS, config.max_spans)
-        self.cuts: list[Cut] = []
-
-    def add(self, song: int, first_share: float) -> None:
-        if not self.fits[song]:
-            self._cut(song, first_share)
-            while len(self.cuts) > 2 * WAITING:
-                self.rows.append(self._filled([], self.config.max_seq_len, self.config.max_spans))
-            return
-        tokens, spans = int(self.songs.tokens[song]), int(self.songs.spans[song])
-        fitting = (self.tokens_left >= tokens) & (self.spans_left >= spans)
-        if fitting.any():
-            self._put(int(np.where(fitting, self.tokens_left, self.config.max_seq_len + 1).argmin()), song, tokens, spans)
-        elif len(self.cuts) < WAITING:
-            self._cut(song)
-        else:
-            place = int(self.tokens_left.argmin())
-            self._close(place)
-            self._put(place, song, tokens, spans)
-
-    def finish(self) -> list[list[tuple]]:
-        """All rows. The emptiest open rows give up their songs to fill the others."""
-        order = np.argsort(self.tokens_left, kind="stable").tolist()
-        while order:
-            if self.cuts:
-                self._close(order.pop(0))
-            else:
-                for song, *_ in self.open[order.pop()]:
-                    self._cut(song)
-        while self.cuts:
-            self.rows.append(self._filled([], self.config.max_seq_len, self.config.max_spans))
-        return [row for row in self.rows if row]
-
-    def _put(self, place: int, song: int, tokens: int, spans: int) -> None:
-        self.open[place].append((song, 0, WHOLE, tokens, spans))
-        self.tokens_left[place] -= tokens
-        self.spans_left[place] -= spans
-
-    def _close(self, place: int) -> None:
-        self.rows.append(self._filled(self.open[place], int(self.tokens_left[place]), int(self.spans_left[place])))
-        self.open[place], self.tokens_left[place], self.spans_left[place] = [], self.config.max_seq_len, self.config.max_spans
-
-    def _cut(self, song: int, first_share: float = 1) -> None:
-        cut = Cut(self.songs, song, self.config, first_share)
-        if cut.bars_left:
-            self.cuts.append(cut)
-
-    def _filled(self, row: list[tuple], tokens: int, spans: int) -> list[tuple]:
-        """The row with windows of the songs in line, as many as fit."""
-        while self.cuts and tokens > 0 and spans > 0:
-            by_mismatch = sorted(self.cuts, key=lambda cut: cut.mismatch(tokens / spans))
-            taken = ((cut, cut.take(tokens, spans, MIN_BARS if row else 1)) for cut in by_mismatch)
-            best, piece = next((one for one in taken if one[1]), (None, None))
-            if best is None:
-                break
-            row.append(piece)
-            tokens, spans = tokens - piece[3], spans - piece[4]
-            if not best.bars_left:
-                self.cuts.remove(best)
-        return row

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from configs import ComputeConfig, ModelConfig
+from configs import ComputeConfig, ModelConfig, TrainConfig
 from jax_impl.batch import Batch
 from jax_impl.model import MuseFormer
 
@@ -43,6 +43,12 @@ def initial_state(config: ModelConfig, tx: optax.GradientTransformation, seed: i
     """The state before the first step; under jit or jax.eval_shape."""
     parameters = nnx.to_pure_dict(nnx.state(MuseFormer(config, nnx.Rngs(seed))))
     return TrainState(parameters, tx.init(parameters), jnp.zeros((), jnp.int32))
+
+
+def abstract_batches(config: TrainConfig) -> Batch:
+    """Shapes of what one step reads."""
+    shape = (config.gradient_accumulation_steps, config.batch_size, config.max_seq_len)
+    return Batch(*(jax.ShapeDtypeStruct(shape, jnp.float32 if name == "weights" else jnp.int32) for name in Batch._fields))
 
 
 def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:

@@ -23,14 +23,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from configs import MASK_RULES, MODEL_SIZES, AugmentConfig, DataConfig, InputError, ModelConfig, TrainConfig
-from jax_impl import data, device, flops, loss_plot, sharding
+from configs import MASK_RULES, MODEL_SIZES, AugmentConfig, ComputeConfig, DataConfig, InputError, ModelConfig, TrainConfig
+from jax_impl import data, device, flops, loss_plot, memory, sharding
 from jax_impl.batch import Batch
 from jax_impl.checkpoint import CheckpointError, Checkpoints, Record, load_model, plain, versions
 from jax_impl.metrics import Metrics
 from jax_impl.optimizer import learning_rate, optimizer
 from jax_impl.progress import Progress
-from jax_impl.step import Measured, TrainState, abstract_model, initial_state, train_step, validation_step
+from jax_impl.step import Measured, TrainState, abstract_batches, abstract_model, initial_state, train_step, validation_step
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset import Dataset
 
@@ -121,16 +121,24 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         metrics = opened.enter_context(closing(Metrics(config, first_step))) if sharding.is_leader() else None
 
         # ------------------------------------------------------------ the two programs
-        programs = dict(graph=graph, max_spans=config.row_spans, compute=compute)
         batches_place, batch_place = sharding.rows(mesh, stacked=True), sharding.rows(mesh, stacked=False)
         on_all = sharding.everywhere(mesh)
-        step_fn = functools.partial(train_step, tx=tx, rate=rate, seed=config.seed, **programs)
-        step_fn = jax.jit(step_fn, donate_argnames="state", in_shardings=(layout, batches_place), out_shardings=(layout, on_all))
-        validate_fn = functools.partial(validation_step, **programs)
+
+        def compile_step(compute: ComputeConfig) -> jax.stages.Compiled:
+            settings = dict(graph=graph, tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute)
+            places = dict(in_shardings=(layout, batches_place), out_shardings=(layout, on_all))
+            step_fn = jax.jit(functools.partial(train_step, **settings), donate_argnames="state", **places)
+            lowered = step_fn.lower(abstract_state, abstract_batches(config))
+            return lowered.compile(compiler_options=device.compiler_options(mesh.size))
+
+        validate_fn = functools.partial(validation_step, graph=graph, max_spans=config.row_spans, compute=compute)
         validate_fn = jax.jit(validate_fn, in_shardings=(layout.parameters, batch_place), out_shardings=on_all)
         placed_validation = [sharding.from_all_rows(batch, batch_place) for batch in validation]
         with jax.set_mesh(mesh):  # attention kernels of our own need it
-            step_fn = step_fn.lower(abstract_state, abstract_batches(config)).compile()
+            if config.remat == "auto":
+                step_fn, compute = memory.fastest_that_fits(compile_step, compute, device.memory_limit())
+            else:
+                step_fn = compile_step(compute)
             validate_fn = validate_fn.lower(abstract_state.parameters, placed_validation[0]).compile()
 
         # ------------------------------------------------------------ the loop
@@ -252,12 +260,6 @@ def state_from(run: Path, model: ModelConfig, tx: optax.GradientTransformation) 
 def stack(micro_batches: Sequence[Batch]) -> Batch:
     """Micro batches [B, T] to [A, B, T]."""
     return Batch(*(np.stack(field) for field in zip(*micro_batches, strict=True)))
-
-
-def abstract_batches(config: TrainConfig) -> Batch:
-    """Shapes of what one step reads."""
-    shape = (config.gradient_accumulation_steps, config.batch_size, config.max_seq_len)
-    return Batch(*(jax.ShapeDtypeStruct(shape, jnp.float32 if name == "weights" else jnp.int32) for name in Batch._fields))
 
 
 def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataConfig) -> list[Batch]:

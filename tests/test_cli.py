@@ -91,6 +91,22 @@ def test_check_tells_exact_files_from_others_by_its_exit_status(run, midi_dir, t
     status, out, _ = run("check", midi_dir / "0.mid", broken)
     assert status == 1
     assert str(broken) in out and "yes" in out
+    status, out, _ = run("check", midi_dir)
+    assert status == 0 and out.count(" yes ") == 4, "a folder stands for the files in it"
+    (tmp_path / "void").mkdir()
+    status, _, error = run("check", tmp_path / "void")
+    assert status == 2 and "neither a dataset (no manifest.json) nor a folder with MIDI files" in error
+
+
+def test_check_looks_at_every_dataset_of_a_mixture_and_goes_on_after_one_that_cannot_be_opened(run, midi_dir, tmp_path):
+    for name in ("one", "other"):
+        assert run("prepare", midi_dir, tmp_path / name, "--workers", 1)[0] == 0
+    (tmp_path / "mixture.json").write_text('{"datasets": {"one": 1, "other": 0.5}}')
+    status, out, _ = run("check", tmp_path)
+    assert status == 0 and out.count("nothing wrong") == 2
+    (tmp_path / "one" / "manifest.json").write_text("{")
+    status, out, _ = run("check", tmp_path)
+    assert status == 1 and "cannot be read" in out and out.count("nothing wrong") == 1
 
 
 def test_a_prepared_song_decodes_to_the_file_it_came_from(run, midi_dir, tmp_path):

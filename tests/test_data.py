@@ -1,6 +1,7 @@
 """Rows, their order and the loader's position."""
 
 import json
+import pickle
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 from configs import AugmentConfig, DataConfig, InputError, PrepareConfig
-from jax_impl import data
+from jax_impl import data, packing
 from jax_impl.batch import pack_row
-from jax_impl.packing import WHOLE, Cut, Packer, Plan
+from jax_impl.packer import WHOLE, Packer
+from jax_impl.packing import Plan
 from tokenizer import midi
 from tokenizer import vocabulary as vocab
 from tokenizer.composer import compose
@@ -70,36 +72,63 @@ class Sizes:
     def __len__(self) -> int:
         return len(self.bars)
 
-    def bar_sizes(self, song: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.full(self.bars[song], self._tokens[song]), np.full(self.bars[song], self._spans[song])
+    def bar_sizes(self, songs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(np.repeat(np.array(sizes)[songs], self.bars[songs]) for sizes in (self._tokens, self._spans))
+
+
+def packed(sizes: Sizes, config: DataConfig, first_share: float = 1) -> list[list[tuple]]:
+    """Rows of all the songs in their order, as one section."""
+    pieces, counts = Packer(sizes, config, np.arange(len(sizes))[None], np.full((1, len(sizes)), first_share)).pack()
+    return [row.tolist() for row in np.split(pieces, np.cumsum(counts)[:-1])] if len(counts) else []
 
 
 def test_rows_by_hand():
-    """Two songs of 58 and 48 tokens in rows of 70: one whole, its row filled up with the other's beginning, the rest in another row."""
+    """Songs of 58, 58 and 18 tokens in rows of 70: the last one fits what the others leave, 4 of its 10 bars each; two are left."""
     config = replace(CONFIG, max_seq_len=70, max_spans=70)
-    packer = Packer(Sizes([5, 10], [10, 4], [1, 1]), config)
-    packer._put(0, 0, 58, 5)
-    packer._cut(1)
-    packer.tokens_left[0] = 30  # room for 8 overhead and 5 bars
-    assert packer.finish() == [[(0, 0, WHOLE, 58, 5), (1, 0, 5, 28, 5)], [(1, 5, 5, 28, 5)]]
+    assert packed(Sizes([5, 5, 10], [10, 10, 1], [1, 1, 1]), config) == [
+        [(0, 0, WHOLE, 58, 5), (2, 0, 4, 12, 4)],
+        [(1, 0, WHOLE, 58, 5), (2, 4, 4, 12, 4)],
+        [(2, 8, 2, 10, 2)],
+    ]
 
 
 def test_windows_leave_no_scrap_at_the_end_and_skip_bars_that_fit_no_row():
     config = replace(CONFIG, max_seq_len=100, max_spans=100, max_bars=9)
-    cut = Cut(Sizes([10], [10], [1]), 0, config)
-    assert cut.take(100, 100, 4) == (0, 0, 6, 68, 6), "nine bars fit, but one bar would be left"
-    assert cut.take(30, 100, 4) is None, "a gap for two bars is left empty"
-    assert cut.take(100, 2, 1) == (0, 6, 2, 28, 2), "spans are a limit too"
-    assert cut.take(100, 100, 4) == (0, 8, 2, 28, 2) and cut.bars_left == 0
-    assert Cut(Sizes([10], [93], [1]), 0, config).bars_left == 0
+    song = Sizes([10], [10], [1])
+    assert packed(song, config) == [[(0, 0, 6, 68, 6)], [(0, 6, 4, 48, 4)]], "nine bars fit, but one bar would be left"
+    assert packed(song, config, first_share=0.5)[0][0] == (0, 0, 4, 48, 4)
+    assert packed(song, replace(config, max_spans=3)) == [
+        [(0, bar, min(3, 10 - bar), 18 + 10 * min(2, 9 - bar), min(3, 10 - bar))] for bar in (0, 3, 6, 9)
+    ]
+    three = [[(0, 0, 3, 38, 3), (0, 3, 3, 38, 3)], [(0, 6, 3, 38, 3), (0, 9, 1, 18, 1)]]
+    assert packed(song, replace(config, max_bars=3)) == three, "bars are a limit too"
+    assert packed(Sizes([10], [93], [1]), config) == []
+    sizes = Sizes([10], [10], [1])
+    sizes.bar_sizes = lambda songs: (np.array([10, 10, 93, 93, 10, 10, 10, 10, 10, 10]), np.ones(10, int))
+    sizes.tokens[0] += 166
+    assert packed(sizes, config) == [[(0, 0, 2, 28, 2), (0, 4, 6, 68, 6)]]
 
 
 def test_a_gap_takes_the_song_that_uses_up_tokens_and_summaries_together():
     config = replace(CONFIG, max_seq_len=100, max_spans=100)
-    dense, medium, sparse = (Cut(Sizes([10], [tokens], [4]), 0, config) for tokens in (40, 20, 4))
-    assert min((dense, medium, sparse), key=lambda cut: cut.mismatch(4)) is medium
-    assert min((dense, medium, sparse), key=lambda cut: cut.mismatch(0.5)) is sparse
-    assert min((dense, medium, sparse), key=lambda cut: cut.mismatch(99)) is dense
+    packer = Packer(Sizes([10, 10, 10], [40, 20, 4], [4, 4, 4]), config, np.arange(3)[None], np.ones((1, 3)))
+    for number in range(3):
+        packer._cut(np.zeros(1, int), number)
+    best = [int(packer.mismatch(np.zeros(1, int), np.array([density]))[0, :3].argmin()) for density in (99.0, 4.0, 0.5)]
+    assert best == [0, 1, 2]
+
+
+@pytest.mark.parametrize("length", [700, 8192])
+def test_sections_packed_side_by_side_are_packed_as_each_alone(length, monkeypatch):
+    random = np.random.default_rng(0)
+    sizes = Sizes(*(random.integers(*limits, 100).tolist() for limits in ((1, 150), (4, 50), (1, 4))))
+    rows = []
+    for sections in (1, 3, 64):
+        monkeypatch.setattr(packing, "SECTION_SONGS", 9)
+        monkeypatch.setattr(packing, "SECTION_ROWS", 1)
+        monkeypatch.setattr(packing, "SONGS_AT_ONCE", sections * 12)
+        rows.append(Plan(sizes, replace(CONFIG, max_seq_len=length)).rows(0))
+    assert all(np.array_equal(rows[0].pieces, other.pieces) and len(rows[0]) == len(other) for other in rows)
 
 
 def test_no_row_of_real_songs_overflows(dataset):
@@ -192,6 +221,14 @@ def test_the_loader_goes_on_exactly_where_it_was(dataset, workers):
         for expected in first[4:]:
             assert same(next(batches), expected)
         assert batches.get_state() == {"batches": 9}
+
+
+def test_a_worker_need_not_plan_again(dataset, monkeypatch):
+    source = data.BatchSource(dataset, CONFIG, "train")
+    expected = source[0]
+    sent = pickle.loads(pickle.dumps(source))
+    monkeypatch.setattr(packing, "Packer", None)
+    assert same(sent[0], expected)
 
 
 def test_training_goes_on_into_the_next_epoch_without_losing_a_row(dataset):

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from test_tokenizer import score_of
 
@@ -11,7 +12,7 @@ from configs import InputError, PrepareConfig
 from tokenizer import midi
 from tokenizer import vocabulary as vocab
 from tokenizer.composer import compose
-from tokenizer.dataset import MANIFEST, Dataset, DatasetError, SongTooLong, read_rejected, to_row
+from tokenizer.dataset import MANIFEST, SPLITS, Dataset, DatasetError, SongTooLong, read_rejected, to_row
 from tokenizer.decode import decode
 from tokenizer.encode import encode
 from tokenizer.fields import compute
@@ -88,10 +89,13 @@ def test_sizes_are_those_of_the_songs(dataset):
     for i in range(len(songs)):
         tokens = songs[i]
         assert (songs.tokens[i], songs.spans[i], songs.bars[i]) == (len(tokens), tokens.span.max() + 1, tokens.bar.max() + 1)
-        bar_tokens, bar_spans = songs.bar_sizes(i)
+        bar_tokens, bar_spans = songs.bar_sizes(np.array([i]))
         assert bar_tokens.tolist() == np.bincount(tokens.bar[tokens.bar >= 0]).tolist()
         assert bar_spans.sum() == songs.spans[i]
     assert songs.token_counts()[vocab.BOS] == len(songs)
+    order = np.array([5, 0, 3, 3, 2])  # of several shards
+    for sizes, parts in zip(songs.bar_sizes(order), zip(*(songs.bar_sizes(order[i : i + 1]) for i in range(5)), strict=True), strict=True):
+        assert sizes.tolist() == np.concatenate(parts).tolist()
 
 
 def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():
@@ -109,12 +113,28 @@ def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():
         (lambda out: (out / MANIFEST).write_text("{"), "cannot be read"),
         (lambda out: edit(out, vocabulary="another"), "another vocabulary"),
         (lambda out: edit(out, format=99), "format 99"),
+        (lambda out: edit(out, splits={}), "lacks 'train'"),
+        (lambda out: edit(out, splits={split: {"shards": [{"file": "x"}]} for split in SPLITS}), "lacks bytes, sha256, songs, tokens"),
+        (lambda out: other_columns(out / "train-00000.arrow"), "other columns"),
         (lambda out: (out / "train-00000.arrow").unlink(), "train-00000.arrow"),
         (lambda out: (out / "train-00000.arrow").write_bytes(b"short"), "5 bytes"),
         (lambda out: scramble(out / "train-00000.arrow"), "train-00000.arrow"),
         (lambda out: no_validation(out), "no validation songs"),
     ],
-    ids=["gone", "unfinished", "broken manifest", "vocabulary", "format", "missing shard", "truncated", "overwritten", "empty split"],
+    ids=[
+        "gone",
+        "unfinished",
+        "broken manifest",
+        "vocabulary",
+        "format",
+        "no splits",
+        "no sizes",
+        "schema",
+        "missing shard",
+        "truncated",
+        "overwritten",
+        "empty split",
+    ],
 )
 def test_a_damaged_dataset_is_named_on_opening(dataset, tmp_path, damage, message):
     out = shutil.copytree(dataset, tmp_path / "copy")
@@ -126,6 +146,14 @@ def test_a_damaged_dataset_is_named_on_opening(dataset, tmp_path, damage, messag
 def edit(out, **changes):
     manifest = json.loads((out / MANIFEST).read_text()) | changes
     (out / MANIFEST).write_text(json.dumps(manifest))
+
+
+def other_columns(path):
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, pa.schema([("x", pa.int8())])) as writer:
+        writer.write_batch(pa.record_batch([pa.array([1], pa.int8())], names=["x"]))
+    manifest = json.loads((path.parent / MANIFEST).read_text())
+    manifest["splits"]["train"]["shards"][0]["bytes"] = path.stat().st_size
+    edit(path.parent, splits=manifest["splits"])
 
 
 def scramble(path):
@@ -144,11 +172,16 @@ def test_bad_input_to_prepare_is_refused_before_anything_is_written(folder, data
     with pytest.raises(InputError, match="no such file or folder"):
         prepare([tmp_path / "nowhere"], tmp_path / "out", ONE_WORKER)
     (tmp_path / "void").mkdir()
-    with pytest.raises(InputError, match=r"no \.mid"):
+    with pytest.raises(InputError, match=r"no MIDI file \(\.mid"):
         prepare([tmp_path / "void"], tmp_path / "out", ONE_WORKER)
     with pytest.raises(InputError, match=r"none of the files can be used; the first: empty.mid: the file is empty"):
         prepare([folder / "empty.mid"], tmp_path / "out", ONE_WORKER)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["void"], "nothing is left"
+    (tmp_path / "songs.zip").write_bytes(b"PK\3\4...")
+    with pytest.raises(InputError, match=r"songs\.zip: a compressed archive; unpack it first"):
+        prepare([tmp_path / "songs.zip"], tmp_path / "out", ONE_WORKER)
+    with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)$"):
+        prepare([folder], tmp_path / "songs.zip" / "out", ONE_WORKER)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["songs.zip", "void"], "nothing is left"
 
 
 def test_a_full_disk_costs_nothing_that_was_done(folder, dataset, tmp_path, monkeypatch):

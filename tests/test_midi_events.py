@@ -13,7 +13,7 @@ from configs import PrepareConfig
 from tokenizer import midi_events
 from tokenizer.composer import compose
 from tokenizer.dataset import StoredSong
-from tokenizer.midi import write
+from tokenizer.midi import MOST_EVENTS, write
 from tokenizer.prepare import tokenize
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -30,7 +30,7 @@ def hostile():
 
 def heard(raw: bytes) -> midi_events.Heard:
     kind, count, _, start = midi_events.header(raw)
-    return midi_events.listen(raw, midi_events.tracks_of(raw, count, start), 1, one_after_another=kind == 2)
+    return midi_events.listen(raw, midi_events.tracks_of(raw, count, start), 1, MOST_EVENTS, one_after_another=kind == 2)
 
 
 def test_songs_are_heard_as_mido_hears_them(songs):

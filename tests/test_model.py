@@ -171,6 +171,10 @@ def test_rotation_depends_on_the_distance_alone():
 
 @pytest.mark.parametrize("compute", [replace(XLA, remat="layer"), XLA], ids=["remat", "blockwise"])
 def test_computing_otherwise_changes_no_gradient(compute):
+    """No more than rounding does. How much that is depends on the weights, which are magnified here, and on the dropped-out units: over six
+    dropout keys blockwise and reference differ by 2e-5 to 4e-4 of a gradient's largest element, and the reference differs from itself by
+    8e-5 to 2e-3 when every weight moves to the next float. So that is the measure, not a number.
+    """
     model, batch = model_of(), batch_of([[random_song(1), random_song(2)]], 300)
     graph, params = nnx.split(model)
 
@@ -178,11 +182,18 @@ def test_computing_otherwise_changes_no_gradient(compute):
         logits = nnx.merge(graph, params)(batch, max_spans=64, compute=compute, dropout_key=jax.random.key(1))
         return (jax.nn.log_softmax(logits)[..., 5] * batch.weights).mean()
 
+    def next_float(x):
+        return jnp.nextafter(x, jnp.where(jax.random.bernoulli(jax.random.key(x.size), shape=x.shape), jnp.inf, -jnp.inf))
+
+    def largest_difference(got):
+        pairs = zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True)
+        return max(float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in pairs)
+
     gradients = jax.jit(jax.grad(loss), static_argnums=1)
-    got, want = gradients(params, compute), gradients(params, REFERENCE)
-    for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True):
-        scale = float(jnp.abs(b).max())
-        assert float(jnp.abs(a - b).max()) <= 3.2e-4 * scale, jax.tree_util.keystr(path)  # twice what was measured (weights are magnified)
+    want = gradients(params, REFERENCE)
+    rounding = largest_difference(gradients(jax.tree.map(next_float, params), REFERENCE))
+    assert rounding < 2e-3
+    assert largest_difference(gradients(params, compute)) <= 2 * rounding
 
 
 def test_bf16_computes_the_same_music():

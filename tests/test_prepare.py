@@ -2,6 +2,10 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,7 @@ from tokenizer.filters import reason_to_reject
 from tokenizer.gather import count_validation, merge, work_folder
 from tokenizer.quantize import quantize
 from tokenizer.score import Score, Track
+from tokenizer.workers import run
 
 ONE_WORKER = PrepareConfig(workers=1, songs_per_shard=8)
 
@@ -106,6 +111,12 @@ def test_two_runs_do_not_write_one_dataset(tmp_path, folder):
         prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
 
 
+def test_ctrl_c_is_for_the_one_who_waits_for_workers_not_for_them():
+    masks = list(run(partial(signal.pthread_sigmask, signal.SIG_BLOCK), [(), ()], workers=2, engine="local"))
+    assert len(masks) == 2 and all(signal.SIGINT in mask for mask in masks)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 # ---------------------------------------------------------------- several machines
 
 
@@ -128,13 +139,26 @@ def prepared(folder: Path, out: Path, **changes) -> Path:
     return out
 
 
+ON_RAY = """
+import sys
+from pathlib import Path
+import ray
+from configs import PrepareConfig
+from tokenizer import prepare
+
+prepare.BLOCK_FILES = 8  # several tasks for two workers
+prepare.tokenize = None  # of this process; theirs are whole
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+prepare.prepare([Path(sys.argv[1])], Path(sys.argv[2]), PrepareConfig(songs_per_shard=8, engine="ray"))
+"""
+
+
 def test_a_ray_cluster_makes_the_same_bytes(folder, whole, tmp_path):
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        prepare.prepare([folder], tmp_path / "songs", PrepareConfig(songs_per_shard=8, engine="ray"))
-    finally:
-        ray.shutdown()
+    """In a process of its own: Ray forks, which one that has loaded JAX should not."""
+    root = str(Path(__file__).parent.parent)
+    environment = os.environ | {"PYTHONPATH": root, "RAY_USAGE_STATS_ENABLED": "0"}  # nothing is sent anywhere
+    command = [sys.executable, "-c", ON_RAY, str(folder), str(tmp_path / "songs")]
+    subprocess.run(command, check=True, cwd=root, env=environment, timeout=240, stdout=subprocess.DEVNULL)
     assert contents(tmp_path / "songs") == contents(whole)
 
 
@@ -206,11 +230,16 @@ def test_folders_of_one_name_and_names_that_are_not_unicode_lose_no_file(tmp_pat
         (tmp_path / place / "midi").mkdir(parents=True)
         midi.write(compose(number), tmp_path / place / "midi" / "song.mid")
     midi.write(compose(2), tmp_path / "odd.mid")
+    for number, name in enumerate(("karaoke.KAR", "riff.rmi", "no music.txt")):
+        midi.write(compose(3 + number), tmp_path / "b" / "midi" / name)
     os.rename(tmp_path / "odd.mid", os.fsencode(tmp_path / "a" / "midi") + b"/odd \xff.mid")
     files = prepare.find_midi([tmp_path / "b" / "midi", tmp_path / "a" / "midi"])[0]
-    assert [source for source, _ in files] == ["midi-2/song.mid", "midi/odd \\xff.mid", "midi/song.mid"]
+    assert [source for source, _ in files] == [
+        *(f"midi-2/{name}" for name in ("karaoke.KAR", "riff.rmi", "song.mid")),
+        *("midi/odd \\xff.mid", "midi/song.mid"),
+    ]
     prepare.prepare([tmp_path / "a" / "midi", tmp_path / "b" / "midi"], tmp_path / "songs", ONE_WORKER)
-    assert sum(len(Dataset(tmp_path / "songs")[split]) for split in ("train", "validation")) == 3
+    assert sum(len(Dataset(tmp_path / "songs")[split]) for split in ("train", "validation")) == 5
 
 
 def test_what_cannot_be_read_is_listed_and_waits_for_nothing(tmp_path, monkeypatch):

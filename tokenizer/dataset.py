@@ -150,9 +150,19 @@ class Songs(Sequence):
             columns[name][stored[name] == NO_COUNT] = OUTSIDE
         return TokenFields(**columns)
 
-    def bar_sizes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and spans, int64[bars] each, of every bar number over all tracks."""
-        return self._list("bar_tokens", index).astype(np.int64), self._list("bar_spans", index).astype(np.int64)
+    def bar_sizes(self, songs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and spans, uint16[bars of all these songs] each, of every bar number over all tracks, song after song."""
+        bars = self.bars[songs]
+        starts = np.cumsum(bars) - bars
+        sizes = np.zeros((2, int(bars.sum())), np.uint16)
+        shard_of = np.searchsorted(self._starts, songs, side="right") - 1
+        for shard in np.unique(shard_of).tolist():
+            here = np.flatnonzero(shard_of == shard)
+            for size, name in zip(sizes, ("bar_tokens", "bar_spans"), strict=True):
+                column = self._batches[shard].column(name)
+                begins = column.offsets.to_numpy()[songs[here] - self._starts[shard]]
+                size[ranges(starts[here], bars[here])] = column.values.to_numpy()[ranges(begins, bars[here])]
+        return sizes[0], sizes[1]
 
     def value(self, name: str, index: int) -> int | float | str:
         """A song's source, hash, family, notes, seconds or tracks."""
@@ -194,6 +204,11 @@ class Songs(Sequence):
     @staticmethod
     def _concatenated(parts: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
+
+
+def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """int64[sum of counts]: starts[0], starts[0] + 1, ... counts[0] of them, then those from starts[1] on, and so on."""
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
 def _sums(column: pa.ListArray) -> np.ndarray:
@@ -265,13 +280,22 @@ def read_manifest(folder: Path) -> dict:
         manifest = json.loads(path.read_text())
         form, fingerprint = manifest["format"], manifest["vocabulary"]
     except FileNotFoundError:
-        raise DatasetError(f"{folder}: not a whole dataset (no {MANIFEST}); run prepare again") from None
+        raise DatasetError(f"{folder}: not a whole dataset (no {MANIFEST}); make one with: hid-museformer prepare MIDI_DIR OUT") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); run prepare again") from error
     if form != FORMAT:
         raise DatasetError(f"{path}: dataset format {form}, this program reads {FORMAT}; run prepare again")
     if fingerprint != vocab.FINGERPRINT:
         raise DatasetError(f"{path}: tokens of another vocabulary ({fingerprint}, not {vocab.FINGERPRINT}); run prepare again")
+    try:
+        missing = {name for name in ("tokenizer_version", "shard", "config", "rejected") if name not in manifest}
+        missing |= {
+            name for _, shard in shards_of(manifest) for name in ("file", "songs", "tokens", "bytes", "sha256") if name not in shard
+        }
+    except (KeyError, TypeError) as error:
+        missing = {str(error)}
+    if missing:
+        raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}; run prepare again")
     return manifest
 
 

@@ -4,6 +4,7 @@ Which song goes where is decided by three numbers of each (family, hash, place);
 workers. A shard that is whole stays when the work is killed, and is not made again.
 """
 
+import errno
 import fcntl
 import hashlib
 import heapq
@@ -57,8 +58,9 @@ def work_folder(out: Path) -> Iterator[Path]:
                 raise
         shutil.rmtree(work)
     except OSError as error:
-        again = "make room and give the same command again: it goes on where it stopped"
-        raise InputError(f"{error.filename or work}: cannot be written ({error.strerror}); {again}") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        again = "; make room and give the same command again: it goes on where it stopped" if full else ""
+        raise InputError(f"{error.filename or work}: cannot be written ({error.strerror}){again}") from error
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def arrange(files: Sequence[Path], duplicates: str) -> Arrangement:
     for number, path in enumerate(files):
         batch = open_batch(path)
         for name in ("family", "hash"):
-            columns[name].append(batch.column(name).to_numpy())
+            columns[name].append(batch.column(name).to_numpy().copy())  # of thousands of files, which need not stay mapped
         columns["file"].append(np.full(batch.num_rows, number))
         columns["row"].append(np.arange(batch.num_rows))
     family, hash_, file, row = (np.concatenate(columns[name]) for name in columns)
@@ -127,8 +129,8 @@ def _source_at(files: Sequence[Path], file: int, row: int) -> str:
     return open_batch(files[file]).column("source")[int(row)].as_py()
 
 
-def _copies(arranged: Arrangement) -> list[dict]:
-    return [{"source": source, "group": f"{group:016x}"} for source, group in sorted(arranged.copies)]
+def _copies(arranged: Arrangement) -> Iterator[dict]:
+    yield from ({"source": source, "group": f"{group:016x}"} for source, group in sorted(arranged.copies))
 
 
 def _resolved(entries: Iterable[dict], arranged: Arrangement, files: Sequence[Path]) -> Iterator[dict]:

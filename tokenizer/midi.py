@@ -25,8 +25,10 @@ from tokenizer.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 DRUM_CHANNEL = 9  # counted from 0
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 DEFAULT_TEMPO = 500_000  # microseconds per beat
-LARGEST_FILE = 2 << 20  # bytes; half a million notes, and about two seconds
-MOST_PARTS = 1000  # a MIDI track playing on a channel is one
+# Limits on the work that a file may cause, which alone bound its time and memory: a clock would make another dataset on another machine.
+MOST_EVENTS = 500_000  # of all tracks; v1.2.1 took up to 100 000 notes, which are 200 000 events, and controllers may be as many again
+LARGEST_FILE = 16 << 20  # bytes; 32 for each of so many events
+MOST_PARTS = 1000  # a MIDI track playing on a channel is one: sixty devices of 16 channels
 LAST_TICK = 1 << 40  # a time beyond this is damage, not music
 NOTE_RANGES = (("onset_ticks", 0, LAST_TICK), ("duration_ticks", 0, LAST_TICK), ("pitch", 0, 127), ("velocity", 1, 127))
 
@@ -72,13 +74,15 @@ def _parse(raw: bytes) -> Score:
         raise midi_events.MidiDamage("the file is empty")
     if len(raw) > LARGEST_FILE:
         raise midi_events.MidiDamage(f"more than {LARGEST_FILE >> 20} MB, which no song needs")
+    if raw[:4] == b"PK\3\4" or raw[:2] == b"\x1f\x8b":
+        raise midi_events.MidiDamage("a compressed archive; unpack it first")
     if raw[:4] == b"RIFF":  # a MIDI file in a RIFF wrapper
         raw = raw[max(raw.find(b"MThd", 0, 64), 0) :]
     kind, count, division, start = midi_events.header(raw)
     if kind not in (0, 1, 2):
         raise midi_events.MidiDamage(f"MIDI type {kind} does not exist")
     ticks_per_beat, scale, smpte_tempo = _division(division)
-    heard = midi_events.listen(raw, midi_events.tracks_of(raw, count, start), scale, one_after_another=kind == 2)
+    heard = midi_events.listen(raw, midi_events.tracks_of(raw, count, start), scale, MOST_EVENTS, one_after_another=kind == 2)
     if len(heard.notes) > MOST_PARTS:
         raise midi_events.MidiDamage(f"{len(heard.notes)} tracks that play, more than {MOST_PARTS}; the file is damaged")
     if heard.last_tick > LAST_TICK:

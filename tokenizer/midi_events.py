@@ -58,14 +58,15 @@ def tracks_of(raw: bytes, count: int, start: int) -> list[tuple[int, int]]:
     return found
 
 
-def listen(raw: bytes, tracks: list[tuple[int, int]], scale: int, one_after_another: bool) -> Heard:
-    """scale: what to multiply ticks by. Raises MidiDamage."""
+def listen(raw: bytes, tracks: list[tuple[int, int]], scale: int, most_events: int, one_after_another: bool) -> Heard:
+    """scale: what to multiply ticks by. most_events: of all tracks together. Raises MidiDamage."""
     heard, start = Heard(), 0
     for index, (begin, end) in enumerate(tracks):
         try:
-            tick = _listen_to_track(heard, index, raw[begin:end], start, scale)
+            tick, events = _listen_to_track(heard, index, raw[begin:end], start, scale, most_events)
         except IndexError:
             raise MidiDamage(f"damaged MIDI data (track {index} ends in the middle of an event)") from None
+        most_events -= events
         heard.last_tick = max(heard.last_tick, tick)
         if one_after_another:
             start = tick
@@ -83,13 +84,14 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     raise MidiDamage("damaged MIDI data (a number of more than four bytes)")
 
 
-def _listen_to_track(heard: Heard, index: int, data: bytes, tick: int, scale: int) -> int:
-    """Adds what one track plays from `tick` on; returns where it ends. Long on purpose: it runs once an event."""
+def _listen_to_track(heard: Heard, index: int, data: bytes, tick: int, scale: int, most_events: int) -> tuple[int, int]:
+    """Adds what one track plays from `tick` on; returns where it ends and its number of events. Long on purpose: it runs once an event."""
     sounding: dict[int, deque] = {}  # notes not yet closed of each channel and pitch, the oldest first
     parts = [None] * 16  # where notes of each channel go
-    at, end, status, event = 0, len(data), 0, -1
-    while at < end:
-        event += 1
+    at, end, status = 0, len(data), 0
+    for event in range(most_events + 1):
+        if at >= end:
+            break
         delta = data[at]
         at += 1
         if delta > 0x7F:
@@ -136,10 +138,12 @@ def _listen_to_track(heard: Heard, index: int, data: bytes, tick: int, scale: in
             if (data[at] | data[at + size - 1]) > 0x7F:
                 raise MidiDamage("damaged MIDI data (a data byte above 127)")
             at += size
+    else:
+        raise MidiDamage("too many events (no song needs half a million)")
     for waiting in sounding.values():
         for note in waiting:
             note[1] = tick - note[0]
-    return tick
+    return tick, event
 
 
 def _system(heard: Heard, data: bytes, at: int, status: int, tick: int) -> int:

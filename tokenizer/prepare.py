@@ -27,8 +27,8 @@ from tokenizer.meter import ScoreTooLong
 from tokenizer.quantize import quantize
 from tokenizer.workers import run
 
-TOKENIZER_VERSION = "2.1"  # of what tokens a song becomes; raise it whenever that changes
-SUFFIXES = (".mid", ".midi")
+TOKENIZER_VERSION = "2.2"  # of what tokens a song becomes; raise it whenever that changes
+SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 BLOCK_FILES = 64  # what a killed worker loses at most; 16 workers lose a shard of 1024 songs together
 File = tuple[str, str]  # source name, path
 
@@ -43,7 +43,7 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
     refuse_to_overwrite(out)
     files, unreadable = find_midi(folders)
     if not files:
-        raise InputError(f"no .mid or .midi file in {', '.join(map(str, folders))}")
+        raise InputError(f"no MIDI file ({', '.join(SUFFIXES)}) in {', '.join(map(str, folders))}")
     if not config.shard.startswith("1/"):
         unreadable = []  # the first shard tells
     with work_folder(out) as work:

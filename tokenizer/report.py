@@ -10,6 +10,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.dataset import open_batch, shards_of
 
 CONTEXTS = (2048, 8192, 16384, 24576)  # tokens of a row that lengths are compared with
+BARS = 16  # at most, of each kind that is counted
 
 
 def write_report(folder: Path, manifest: dict) -> dict:
@@ -60,26 +61,38 @@ def _most(counts: dict[str, int]) -> dict[str, int]:
 
 def draw(report: dict, lengths: np.ndarray, path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(14, 9), layout="constrained")
     axes = figure.subplots(2, 3)
     axes[0, 0].hist(lengths, bins=np.geomspace(max(lengths.min(), 1), lengths.max() + 1, 40), color="tab:blue")
     axes[0, 0].set(xscale="log", title="length of songs", xlabel="tokens", ylabel="songs")
+    axes[0, 0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0, 0].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes[0, 0].xaxis.set_minor_formatter(NullFormatter())
+    axes[0, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0, 0].set_ylim(top=1.5 * axes[0, 0].get_ylim()[1])  # room above the bars for what fits
     for context in CONTEXTS:
         share, place = report["share_of_songs_that_fit"][str(context)], {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "top"}
         axes[0, 0].axvline(context, color="black", linewidth=0.8, linestyle=":")
         axes[0, 0].annotate(f"{context}: {share:.0%} fit", (context, 0.98), rotation=90, **place)
     bars = (("tracks_by_instrument", "tracks"), ("chords_of_bars", "bars of all tracks"), ("meters_written", "times written"))
     for axis, (name, unit) in zip((axes[0, 1], axes[0, 2], axes[1, 0]), bars, strict=True):
-        shown = list(report[name].items())[:16][::-1]
-        axis.barh([label for label, _ in shown], [count for _, count in shown], color="tab:blue")
+        _bars(axis, report[name])
         axis.set(title=name.replace("_", " "), xlabel=unit)
     tempi = {int(name.split()[0]): count for name, count in report["tempi_written"].items()}
     axes[1, 1].bar(list(tempi), list(tempi.values()), 2.5, color="tab:blue")
     axes[1, 1].set(title="tempi written", xlabel="beats a minute", ylabel="times written")
-    kept = {"kept": report["songs"]} | report["rejected"]
-    shown = list(kept.items())[:16][::-1]
-    axes[1, 2].barh([label[:40] for label, _ in shown], [count for _, count in shown], color="tab:blue")
+    _bars(axes[1, 2], {"kept": report["songs"]} | report["rejected"])
     axes[1, 2].set(title="files", xlabel="files")
     figure.suptitle(f"{report['songs']:,} songs, {report['hours']:,} hours, {report['notes']:,} notes, {report['tokens']:,} tokens")
     figure.savefig(path, dpi=80, metadata={"Software": None})
+
+
+def _bars(axis, counts: dict[str, int]) -> None:
+    """The first of these, with their numbers, from the top down."""
+    shown = list(counts.items())[:BARS][::-1]
+    bars = axis.barh([label[:40] for label, _ in shown], [count for _, count in shown], color="tab:blue")
+    axis.bar_label(bars, [f"{count:,}" for _, count in shown], padding=3, fontsize=8)
+    axis.set_ylim(len(shown) - BARS - 0.5, len(shown) - 0.5)  # few bars are not thicker than many
+    axis.margins(x=0.2)

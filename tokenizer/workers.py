@@ -3,7 +3,10 @@
 import concurrent.futures
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 from configs import InputError
 
@@ -22,7 +25,8 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             waiting = iter(tasks)
-            running = {pool.submit(function, task) for _, task in zip(range(workers * TASKS_AHEAD), waiting, strict=False)}
+            with ctrl_c_held_back():  # workers finish their tasks, which are not lost
+                running = {pool.submit(function, task) for _, task in zip(range(workers * TASKS_AHEAD), waiting, strict=False)}
             while running:
                 done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
                 running |= {pool.submit(function, task) for _, task in zip(done, waiting, strict=False)}
@@ -31,6 +35,18 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
             raise InputError("a worker process died (out of memory?); the same command with --workers 1 finds the file") from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def ctrl_c_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the end. Processes that are started meanwhile never get it: a terminal sends it to them too, but who started them
+    handles it."""
+    resource_tracker.ensure_running()  # its start would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_ray(function: Callable, tasks: Sequence) -> Iterator:

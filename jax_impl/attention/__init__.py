@@ -27,4 +27,5 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, impl
     """
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f"attention {impl!r} does not exist; choose one of {', '.join(IMPLEMENTATIONS)}")
-    return IMPLEMENTATIONS[impl](q, k, v, mask)
+    with jax.named_scope("attention"):
+        return IMPLEMENTATIONS[impl](q, k, v, mask)

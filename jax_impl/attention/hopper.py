@@ -14,9 +14,10 @@ every 64 rows the tensor cores, at half their rate, would ask the L2 cache for a
 fp32 inputs are split in two bf16 halves, x = high + low; a product is high·high + high·low + low·high: 16 bits of mantissa from bf16 units.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +99,9 @@ class Compiled:
 
 
 class Interpreted:
-    """The same on JAX's GPU interpreter, which knows no register layouts, transposed operands or run_state."""
+    """The same on JAX's GPU interpreter, which knows no register layouts, transposed operands or run_state. Its race detector tells loads
+    from what tensor cores read (from JAX 0.11 on), hence the fences behind loads that stand for the latter.
+    """
 
     zeros = staticmethod(lambda *shape: jnp.zeros(shape, jnp.float32))
     full_rows = staticmethod(lambda value: jnp.full((TILE,), value, jnp.float32))
@@ -109,12 +112,14 @@ class Interpreted:
     def product_transposed(a: Any, b: Any, issued: Callable[[], None] = lambda: None) -> jax.Array:
         left, right = a[...].astype(jnp.float32), b[...].astype(jnp.float32)
         total = sum(left[i] @ right[j].T for i, j in PRODUCTS[len(left)])
+        plgpu.commit_smem()
         issued()
         return total
 
     @staticmethod
     def add_product(total: jax.Array, a: jax.Array, b: Any) -> jax.Array:
         right = b[...].astype(jnp.float32)
+        plgpu.commit_smem()
         parts = registers_in_halves(a, len(right))
         return total + sum(parts[i].astype(jnp.float32) @ right[j] for i, j in PRODUCTS[len(right)])
 
@@ -158,6 +163,15 @@ def _where_bit(words: jax.Array, position: jax.Array, scores: jax.Array) -> jax.
     return jnp.where(bit != 0, scores, -jnp.inf)
 
 
+def give_back(consumed: Any, *, loaded: bool) -> None:
+    """Lets the copy warpgroup fill a slot again. loaded: registers were loaded from it, not only tensor cores read it: what loads read and
+    what copies write must be ordered by a fence, which the tensor cores, reading as copies write, do not need (PTX: proxies).
+    """
+    if loaded:
+        plgpu.commit_smem()
+    plgpu.barrier_arrive(consumed)
+
+
 def slot_of(step: jax.Array, stages: int) -> jax.Array:
     return lax.rem(step, jnp.int32(stages))
 
@@ -193,27 +207,72 @@ def copy_ahead(steps: jax.Array, stages: int, copy: Callable[[jax.Array, jax.Arr
                 plgpu.barrier_wait(barrier.at[slot])
 
 
+class Program(NamedTuple):
+    """Which one this is, and how many steps its list has: the first full_steps know no mask."""
+
+    row: jax.Array
+    head: jax.Array
+    block: jax.Array  # of 128 rows
+    warpgroup: jax.Array
+    full_steps: jax.Array
+    steps: jax.Array
+
+
+def walk(step: Callable[[bool, jax.Array, Any], Any], program: Program, sums: Any) -> Any:
+    """The loop over the list: step(masked, index, sums), without the mask as long as blocks are full."""
+    sums = lax.fori_loop(jnp.int32(0), program.full_steps, functools.partial(step, False), sums)
+    return lax.fori_loop(program.full_steps, program.steps, functools.partial(step, True), sums)
+
+
 def launch(
-    body: Callable[..., None],
+    compute: Callable[..., None],
+    copy_step: Callable[..., None],
     *,
     name: str,
-    blocks: int,
-    batch: int,
-    heads: int,
+    arrays: Sequence[jax.Array],
+    lists: jax.Array,
+    counts: jax.Array,
     outputs: Sequence[jax.ShapeDtypeStruct],
     scratch: dict[str, Any],
-    inputs: Sequence[jax.Array],
+    consumed: Sequence[str],
+    stages: int,
+    blocks_per_step: int = 1,
     interpret: Any,
 ) -> Sequence[jax.Array]:
-    """Runs body(*input refs, *output refs, **scratch) on the grid (batch, heads, blocks) with three warpgroups along axis "warpgroup".
+    """A program for every list of lists int32[B, P, capacity], of every head: arrays[0] is [..., B, N, T, H].
 
+    Two warpgroups run compute(program, *arrays, *outputs, **scratch); the third runs copy_step(program, index, slot, reused, *arrays,
+    **scratch) for every step, which waits for the barriers named by consumed if the slot is reused, and finds the list as list_shared.
     The last grid axis runs fastest: programs of one head run side by side and find its keys and values in the L2 cache.
     """
+    batch, heads = arrays[0].shape[-4:-2]
+    capacity = lists.shape[2]
+
+    def body(*refs, **shared):
+        inputs, (lists_gmem, counts_gmem), results = refs[: len(arrays)], refs[len(arrays) : len(arrays) + 2], refs[len(arrays) + 2 :]
+        row, head, block = (lax.axis_index(axis) for axis in ("batch", "head", "block"))
+        full_steps = lax.div(counts_gmem[row, block, 0], jnp.int32(blocks_per_step))
+        steps = lax.div(counts_gmem[row, block, 1] + (blocks_per_step - 1), jnp.int32(blocks_per_step))
+        program = Program(row, head, block, lax.axis_index("warpgroup"), full_steps, steps)
+
+        @pl.when(program.warpgroup < COMPUTE_WARPGROUPS)
+        def _():
+            plgpu.set_max_registers(COMPUTE_REGISTERS, action="increase")
+            compute(program, *inputs, *results, **shared)
+
+        @pl.when(program.warpgroup == COMPUTE_WARPGROUPS)
+        def _():
+            plgpu.set_max_registers(COPY_REGISTERS, action="decrease")
+            copy_list(lists_gmem.at[row, block], shared["list_shared"], shared["list_ready"])
+            copy = lambda index, slot, reused: copy_step(program, index, slot, reused, *inputs, **shared)  # noqa: E731
+            copy_ahead(steps, stages, copy, [shared[barrier] for barrier in consumed])
+
     kernel = plgpu.kernel(
         body,
         out_type=list(outputs),
-        scratch_types=scratch,
-        grid=(batch, heads, blocks),
+        scratch_types=scratch
+        | dict(list_shared=plgpu.SMEM((capacity,), jnp.int32), list_ready=plgpu.Barrier(num_arrivals=list_copies(capacity))),
+        grid=(batch, heads, lists.shape[1]),
         grid_names=("batch", "head", "block"),
         num_threads=COMPUTE_WARPGROUPS + 1,
         thread_name="warpgroup",
@@ -221,4 +280,4 @@ def launch(
         compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Warpgroup),
         **({} if interpret is None else {"interpret": interpret}),
     )
-    return kernel(*inputs)
+    return kernel(*arrays, lists, counts)

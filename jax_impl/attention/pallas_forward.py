@@ -12,7 +12,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from jax_impl.attention import hopper
 from jax_impl.attention.block_mask import PAIR, TILE, BlockMask
-from jax_impl.attention.hopper import COMPUTE_WARPGROUPS, HEAD_DIM, SCALE_LOG2, matrix, per_row, slot_of
+from jax_impl.attention.hopper import COMPUTE_WARPGROUPS, HEAD_DIM, SCALE_LOG2, matrix, per_row, slot_of, walk
 
 LOWEST = -1e30  # start of the running maximum: finite, so that rows that see nothing stay free of NaN
 LOG2_E = math.log2(math.e)
@@ -29,7 +29,7 @@ class ForwardParameters:
 
 
 # 128 keys a step halve the softmax's bookkeeping (maximum, rescaling) per key, and 64 x 128 scores still fit the registers; four stages
-# (136 of 227 KB) keep the copies further ahead than L2 takes to answer, about one step.
+# (172 of 227 KB in all) keep the copies further ahead than L2 takes to answer, about one step.
 BF16 = ForwardParameters(blocks_per_step=2, stages=4)
 # Two halves of everything: twice the shared memory, and the halves of the weights take the registers of the second block.
 FP32 = ForwardParameters(blocks_per_step=1, stages=2)
@@ -40,7 +40,6 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
 
     Tq and Tk are multiples of 128, as in the mask. interpret: None on a GPU, else parameters of JAX's GPU interpreter.
     """
-    batch, heads, num_queries, _ = q.shape
     parameters = BF16 if q.dtype == jnp.bfloat16 else FP32
     per_step, stages = parameters.blocks_per_step, parameters.stages
     ops = hopper.operations(interpret)
@@ -48,18 +47,9 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
     q, k, v = map(hopper.halves, (q, k, v))
     count = q.shape[0]
 
-    def kernel(q_gmem, k_gmem, v_gmem, tiles, lists, counts, out_gmem, lse_gmem, **shared):
-        row, head, block = (lax.axis_index(name) for name in ("batch", "head", "block"))
-        warpgroup = lax.axis_index("warpgroup")
-        full_steps = lax.div(counts[row, block, 0], jnp.int32(per_step))
-        steps = lax.div(counts[row, block, 1] + (per_step - 1), jnp.int32(per_step))
-        run = dict(row=row, head=head, block=block, full_steps=full_steps, steps=steps, **shared)
-        pl.when(warpgroup < COMPUTE_WARPGROUPS)(lambda: compute(q_gmem, out_gmem, lse_gmem, warpgroup=warpgroup, **run))
-        pl.when(warpgroup == COMPUTE_WARPGROUPS)(lambda: copy(k_gmem, v_gmem, tiles, lists, **run))
-
-    def compute(q_gmem, out_gmem, lse_gmem, *, row, head, block, full_steps, steps, warpgroup, **shared):
-        plgpu.set_max_registers(hopper.COMPUTE_REGISTERS, action="increase")
-        queries = pl.ds(block * PAIR + warpgroup * TILE, TILE)
+    def compute(program, q_gmem, k_gmem, v_gmem, tiles, out_gmem, lse_gmem, **shared):
+        row, head, warpgroup = program.row, program.head, program.warpgroup
+        queries = pl.ds(program.block * PAIR + warpgroup * TILE, TILE)
         q_shared, q_ready = shared["q_shared"].at[warpgroup], shared["q_ready"].at[warpgroup]
         for half in range(count):
             plgpu.copy_gmem_to_smem(q_gmem.at[half, row, head, queries], q_shared.at[half], q_ready)
@@ -77,7 +67,7 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
             if masked:
                 plgpu.barrier_wait(shared["tiles_ready"].at[slot])
                 scores = hopper.hide(ops, scores, shared["tiles_shared"].at[slot, warpgroup])
-            plgpu.barrier_arrive(shared["k_consumed"].at[slot])
+            hopper.give_back(shared["k_consumed"].at[slot], loaded=masked)
             new_maximum = jnp.maximum(maximum, scores.max(axis=1) * SCALE_LOG2)
             decay = jnp.exp2(maximum - new_maximum)
             weights = jnp.exp2(scores * SCALE_LOG2 - per_row(new_maximum, scores.shape))
@@ -88,14 +78,12 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
             plgpu.barrier_wait(shared["v_ready"].at[slot])
             plgpu.barrier_wait(shared["turn"])
             out = ops.add_product(out, weights, shared["v_shared"].at[slot])
-            plgpu.barrier_arrive(shared["v_consumed"].at[slot])
+            hopper.give_back(shared["v_consumed"].at[slot], loaded=False)
             return out, new_maximum, total
 
         # One warpgroup multiplies while the other does its softmax: warpgroup 1 starts half a step late and 0 waits for it at the end.
         pl.when(warpgroup == 1)(take_turns)
-        carry = ops.zeros(TILE, HEAD_DIM), ops.full_rows(LOWEST), ops.full_rows(0.0)
-        carry = lax.fori_loop(jnp.int32(0), full_steps, lambda index, carry: step(False, index, carry), carry)
-        out, maximum, total = lax.fori_loop(full_steps, steps, lambda index, carry: step(True, index, carry), carry)
+        out, maximum, total = walk(step, program, (ops.zeros(TILE, HEAD_DIM), ops.full_rows(LOWEST), ops.full_rows(0.0)))
         pl.when(warpgroup == 0)(take_turns)
 
         sees = total > 0
@@ -108,44 +96,39 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
         plgpu.copy_smem_to_gmem(lse_shared, lse_gmem.at[row, head, queries])
         plgpu.wait_smem_to_gmem(0)
 
-    def copy(k_gmem, v_gmem, tiles, lists, *, row, head, block, full_steps, steps, **shared):
-        plgpu.set_max_registers(hopper.COPY_REGISTERS, action="decrease")
-        hopper.copy_list(lists.at[row, block], shared["list_shared"], shared["list_ready"])
+    def copy_step(program, index, slot, reused, q_gmem, k_gmem, v_gmem, tiles, **shared):
+        # What follows an odd count in a list is an empty block: its tiles are 0, so a step is always whole.
+        listed = [shared["list_shared"][index * per_step + part] for part in range(per_step)]
 
-        def copy_step(index, slot, reused):
-            # What follows an odd count in a list is an empty block: its tiles are 0, so a step is always whole.
-            listed = [shared["list_shared"][index * per_step + part] for part in range(per_step)]
+        def copy_rows(source, target, ready):
+            for part, key_block in enumerate(listed):
+                for half in range(count):
+                    rows = source.at[half, program.row, program.head, pl.ds(key_block * TILE, TILE)]
+                    plgpu.copy_gmem_to_smem(rows, target.at[slot, half, pl.ds(part * TILE, TILE)], ready.at[slot])
 
-            def copy_rows(source, target, ready):
-                for part, key_block in enumerate(listed):
-                    for half in range(count):
-                        rows = source.at[half, row, head, pl.ds(key_block * TILE, TILE)]
-                        plgpu.copy_gmem_to_smem(rows, target.at[slot, half, pl.ds(part * TILE, TILE)], ready.at[slot])
+        if reused:
+            plgpu.barrier_wait(shared["k_consumed"].at[slot])
+        copy_rows(k_gmem, shared["k_shared"], shared["k_ready"])
 
-            if reused:
-                plgpu.barrier_wait(shared["k_consumed"].at[slot])
-            copy_rows(k_gmem, shared["k_shared"], shared["k_ready"])
+        @pl.when(index >= program.full_steps)
+        def _():
+            for part, key_block in enumerate(listed):
+                for group in range(COMPUTE_WARPGROUPS):
+                    tile = tiles.at[program.row, program.block * COMPUTE_WARPGROUPS + group, key_block]
+                    plgpu.copy_gmem_to_smem(tile, shared["tiles_shared"].at[slot, group, part], shared["tiles_ready"].at[slot])
 
-            @pl.when(index >= full_steps)
-            def _():
-                for part, key_block in enumerate(listed):
-                    for group in range(COMPUTE_WARPGROUPS):
-                        tile = tiles.at[row, block * COMPUTE_WARPGROUPS + group, key_block]
-                        plgpu.copy_gmem_to_smem(tile, shared["tiles_shared"].at[slot, group, part], shared["tiles_ready"].at[slot])
-
-            if reused:
-                plgpu.barrier_wait(shared["v_consumed"].at[slot])
-            copy_rows(v_gmem, shared["v_shared"], shared["v_ready"])
-
-        hopper.copy_ahead(steps, stages, copy_step, [shared["k_consumed"], shared["v_consumed"]])
+        if reused:
+            plgpu.barrier_wait(shared["v_consumed"].at[slot])
+        copy_rows(v_gmem, shared["v_shared"], shared["v_ready"])
 
     copies = count * per_step
     out, lse = hopper.launch(
-        kernel,
+        compute,
+        copy_step,
         name="block_sparse_forward",
-        blocks=num_queries // PAIR,
-        batch=batch,
-        heads=heads,
+        arrays=(q, k, v, mask.tiles),
+        lists=mask.key_blocks,
+        counts=mask.key_counts,
         outputs=[jax.ShapeDtypeStruct(q.shape[1:], dtype), jax.ShapeDtypeStruct(q.shape[1:4], jnp.float32)],
         scratch=dict(
             q_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),
@@ -154,17 +137,17 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
             tiles_shared=plgpu.SMEM((stages, COMPUTE_WARPGROUPS, per_step, 2, TILE), jnp.uint32),
             out_shared=matrix(COMPUTE_WARPGROUPS, TILE, HEAD_DIM, dtype=dtype),
             lse_shared=plgpu.SMEM((COMPUTE_WARPGROUPS, TILE), jnp.float32),
-            list_shared=plgpu.SMEM((mask.key_blocks.shape[2],), jnp.int32),
             q_ready=plgpu.Barrier(num_arrivals=count, num_barriers=COMPUTE_WARPGROUPS),
             k_ready=plgpu.Barrier(num_arrivals=copies, num_barriers=stages),
             v_ready=plgpu.Barrier(num_arrivals=copies, num_barriers=stages),
             tiles_ready=plgpu.Barrier(num_arrivals=per_step * COMPUTE_WARPGROUPS, num_barriers=stages),
-            list_ready=plgpu.Barrier(num_arrivals=hopper.list_copies(mask.key_blocks.shape[2])),
             k_consumed=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS, num_barriers=stages),
             v_consumed=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS, num_barriers=stages),
             turn=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS),
         ),
-        inputs=(q, k, v, mask.tiles, mask.key_blocks, mask.key_counts),
+        consumed=["k_consumed", "v_consumed"],
+        stages=stages,
+        blocks_per_step=per_step,
         interpret=interpret,
     )
     return out, lse

@@ -1,4 +1,12 @@
-"""Attention a block of queries at a time, in plain XLA: any device, memory linear in Tk; scores are recomputed for the backward pass."""
+"""Attention in plain XLA, for any device: blocks of queries against chunks of keys, and only the chunks that the mask shows.
+
+          keys   0..255   256..511   512..767          for queries 256..511 the chunks 0 and 1 are visited, one after another;
+queries 0..255     some      empty      empty          sums grow by the online softmax (Milakov & Gimelshein 2018), so that no
+      256..511     some       some      empty          more than one block of scores exists. Backward does the same, as in
+                                                       FlashAttention (Dao et al. 2022), from the output and the log of the sums.
+"""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,33 +14,136 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jax_impl.attention.block_mask import KEPT, TILE, BlockMask, unpack_tiles
 
-BLOCK_QUERIES = 256  # scores of a block stay near the cache of a CPU core; larger brings nothing, smaller costs loop overhead
+MOST_PARTS = 16  # blocks, and chunks, up from the mask's tiles; longer rows have larger ones, since each visit costs some microseconds
+MOST_QUERIES = 256  # of a block all the same, so that its scores stay linear in the keys
 MASKED = -1e30  # finite, so that a row that sees nothing stays free of NaN
+LOWEST = MASKED / 2  # no maximum is below: exp(MASKED - maximum) is 0 also where nothing is visible
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
     """See jax_impl.attention.attention."""
-    batch, heads, num_queries, width = q.shape
-    block = min(BLOCK_QUERIES, -(-num_queries // TILE) * TILE)
-    blocks = -(-num_queries // block)
-    padding = blocks * block - num_queries
-    q_blocks = jnp.pad(q, ((0, 0), (0, 0), (0, padding), (0, 0))).reshape(batch, heads, blocks, block, width)
-    rows = blocks * block // TILE
-    tiles = jnp.pad(mask.tiles[:, :rows], ((0, 0), (0, max(0, rows - mask.tiles.shape[1])), (0, 0), (0, 0), (0, 0)))
-    tiles = tiles.reshape(batch, blocks, block // TILE, *tiles.shape[2:])
+    num_queries, num_keys = q.shape[2], k.shape[2]
+    block, chunk = min(_size(num_queries), MOST_QUERIES), _size(num_keys)
+    blocks, chunks = -(-num_queries // block), -(-num_keys // chunk)
+    q, k, v = (
+        jnp.pad(x, ((0, 0), (0, 0), (0, padded - x.shape[2]), (0, 0)))
+        for x, padded in ((q, blocks * block), (k, chunks * chunk), (v, chunks * chunk))
+    )
+    rows, columns = blocks * block // TILE, chunks * chunk // TILE
+    tiles = mask.tiles[:, :rows, :columns]
+    tiles = jnp.pad(tiles, ((0, 0), (0, rows - tiles.shape[1]), (0, columns - tiles.shape[2]), (0, 0), (0, 0)))
+    tiles = tiles.reshape(len(q), blocks, block // TILE, chunks, chunk // TILE, 2, TILE).transpose(1, 3, 0, 2, 4, 5, 6)
+    return _attention(q, k, v, tiles)[:, :, :num_queries]
 
-    @jax.checkpoint
-    def one_block(block_inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
-        q_block, tiles_block = block_inputs  # [B, N, Tb, H], [B, Tb / 64, j, 2, 64]
-        visible = unpack_tiles(tiles_block)[:, None, :, : k.shape[2]]
-        scores = jnp.einsum("BNTH,BNSH->BNTS", q_block * width**-0.5, k, preferred_element_type=jnp.float32)
-        scores = jnp.where(visible, scores, MASKED)
-        maximum = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
-        exponentials = jnp.where(visible, jnp.exp(scores - maximum), 0.0)
-        total = exponentials.sum(axis=-1, keepdims=True)
-        out = jnp.einsum("BNTS,BNSH->BNTH", exponentials.astype(v.dtype), v, preferred_element_type=jnp.float32)
-        return (out / jnp.where(total > 0, total, 1.0)).astype(q.dtype)
 
-    out = jax.lax.map(one_block, (q_blocks.transpose(2, 0, 1, 3, 4), tiles.swapaxes(0, 1)))  # [blocks, B, N, Tb, H]
-    out = out.transpose(1, 2, 0, 3, 4).reshape(batch, heads, blocks * block, width)[:, :, :num_queries]
-    return checkpoint_name(out, KEPT)
+def _size(length: int) -> int:
+    """Of the parts of a row: a multiple of the tiles' size."""
+    return -(-length // (MOST_PARTS * TILE)) * TILE
+
+
+def _visits(tiles: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """For each block of queries the chunks to visit first, in order, int32[blocks, chunks], and how many those are, int32[blocks]."""
+    some = jnp.any(tiles != 0, axis=(2, 3, 4, 5, 6))
+    return jnp.argsort(~some, axis=1, stable=True).astype(jnp.int32), some.sum(axis=1, dtype=jnp.int32)
+
+
+def _part(x: jax.Array, number: jax.Array, size: int) -> jax.Array:
+    return jax.lax.dynamic_slice_in_dim(x, number * size, size, axis=2)
+
+
+def _scores(q: jax.Array, k: jax.Array, tiles: jax.Array) -> jax.Array:
+    """float32[B, N, T, S] of a block of queries, scaled before, and a chunk of keys."""
+    scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=jnp.float32)
+    return jnp.where(unpack_tiles(tiles)[:, None], scores, MASKED)
+
+
+@jax.custom_vjp
+def _attention(q: jax.Array, k: jax.Array, v: jax.Array, tiles: jax.Array) -> jax.Array:
+    """tiles: uint32[blocks, chunks, B, block / 64, chunk / 64, 2, 64]; the lengths of q, k, v are whole blocks and chunks."""
+    return _forward(q, k, v, tiles)[0]
+
+
+def _forward(q, k, v, tiles):
+    """(output [B, N, T, H], log of the sums of exponentials float32[B, N, T], 0 where nothing is visible)."""
+    blocks, chunks = tiles.shape[:2]
+    block, chunk = q.shape[2] // blocks, k.shape[2] // chunks
+
+    def one_block(inputs):
+        q, tiles, visits, count = inputs
+
+        def visit(number, carry):
+            maximum, total, out = carry
+            at = visits[number]
+            scores = _scores(q, _part(k, at, chunk), tiles[at])
+            new_maximum = jnp.maximum(maximum, scores.max(axis=-1, keepdims=True))
+            correction, exponentials = jnp.exp(maximum - new_maximum), jnp.exp(scores - new_maximum)
+            product = functools.partial(jnp.einsum, "BNTS,BNSH->BNTH", preferred_element_type=jnp.float32)
+            out = out * correction + product(exponentials.astype(v.dtype), _part(v, at, chunk))
+            return new_maximum, total * correction + exponentials.sum(axis=-1, keepdims=True), out
+
+        none = jnp.zeros((*q.shape[:3], 1), jnp.float32)
+        maximum, total, out = jax.lax.fori_loop(0, count, visit, (none + LOWEST, none, jnp.zeros(q.shape, jnp.float32)))
+        sees = total > 0
+        total = jnp.where(sees, total, 1.0)
+        return (out / total).astype(q.dtype), jnp.where(sees, maximum + jnp.log(total), 0.0)[..., 0]
+
+    q_blocks = _in_blocks(q * q.shape[-1] ** -0.5, block)
+    out, lse = jax.lax.map(one_block, (q_blocks, tiles, *_visits(tiles)))
+    return _joined(out), _joined(lse)
+
+
+def _forward_rule(q, k, v, tiles):
+    out, lse = (checkpoint_name(x, KEPT) for x in _forward(q, k, v, tiles))
+    return out, (q, k, v, tiles, out, lse)
+
+
+def _backward_rule(kept, d_out):
+    q, k, v, tiles, out, lse = kept
+    blocks, chunks = tiles.shape[:2]
+    block, chunk = q.shape[2] // blocks, k.shape[2] // chunks
+    scale, product = q.shape[-1] ** -0.5, functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+    delta = product("BNTH,BNTH->BNT", out, d_out)
+
+    def one_block(carry, inputs):
+        q, d_out, q_columns, d_out_columns, lse, delta, tiles, visits, count = inputs
+
+        def visit(number, carry):
+            d_q, d_k, d_v = carry
+            at = visits[number]
+            k_part, v_part = _part(k, at, chunk), _part(v, at, chunk)
+            weights = jnp.exp(_scores(q, k_part, tiles[at]) - lse[..., None])
+            d_scores = weights * (product("BNTH,BNSH->BNTS", d_out, v_part) - delta[..., None])
+            weights, d_scores = weights.astype(q.dtype), d_scores.astype(q.dtype)
+            d_k_part, d_v_part = product("BNHT,BNTS->BNHS", q_columns, d_scores), product("BNHT,BNTS->BNHS", d_out_columns, weights)
+            return d_q + product("BNTS,BNSH->BNTH", d_scores, k_part), _add(d_k, d_k_part, at), _add(d_v, d_v_part, at)
+
+        d_q, *carry = jax.lax.fori_loop(0, count, visit, (jnp.zeros(q.shape, jnp.float32), *carry))
+        return tuple(carry), (d_q * scale).astype(q.dtype)
+
+    q_blocks, d_out_blocks, lse, delta = (_in_blocks(x, block) for x in (q * scale, d_out, lse, delta))
+    columns = (q_blocks.swapaxes(3, 4), d_out_blocks.swapaxes(3, 4))  # a CPU takes thrice as long for A^T B as for A B
+    zeros = jnp.zeros((*k.shape[:2], k.shape[3], k.shape[2]), jnp.float32)
+    (d_k, d_v), d_q = jax.lax.scan(one_block, (zeros, zeros), (q_blocks, d_out_blocks, *columns, lse, delta, tiles, *_visits(tiles)))
+    d_k, d_v = d_k.swapaxes(2, 3), d_v.swapaxes(2, 3)
+    return _joined(d_q), d_k.astype(k.dtype), d_v.astype(v.dtype), None
+
+
+def _add(x: jax.Array, part: jax.Array, number: jax.Array) -> jax.Array:
+    """x [B, N, H, S] with a chunk added to its place."""
+    start = number * part.shape[3]
+    before = jax.lax.dynamic_slice_in_dim(x, start, part.shape[3], axis=3)
+    return jax.lax.dynamic_update_slice_in_dim(x, before + part, start, axis=3)
+
+
+_attention.defvjp(_forward_rule, _backward_rule)
+
+
+def _in_blocks(x: jax.Array, block: int) -> jax.Array:
+    """[B, N, T, ...] to [blocks, B, N, block, ...]."""
+    return jnp.moveaxis(x.reshape(*x.shape[:2], -1, block, *x.shape[3:]), 2, 0)
+
+
+def _joined(x: jax.Array) -> jax.Array:
+    """Inverse of _in_blocks."""
+    x = jnp.moveaxis(x, 0, 2)
+    return x.reshape(*x.shape[:2], -1, *x.shape[4:])

@@ -1,0 +1,77 @@
+"""How much memory a program takes, before it takes it: compiled, XLA says what it will allocate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jax
+
+from configs import ComputeConfig, InputError
+from configs.model import AUTO_REMAT
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device. arguments: parameters, optimizer and batch, donated ones once; temporaries: all else."""
+
+    arguments: int
+    temporaries: int
+
+    @property
+    def total(self) -> int:
+        return self.arguments + self.temporaries
+
+
+def of(compiled: jax.stages.Compiled) -> Memory:
+    """What a compiled program needs."""
+    analysis = compiled.memory_analysis()
+    arguments = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return Memory(arguments, analysis.temp_size_in_bytes)
+
+
+def fastest_that_fits(
+    compile_: Callable[[ComputeConfig], jax.stages.Compiled], compute: ComputeConfig, limit: int
+) -> tuple[jax.stages.Compiled, ComputeConfig]:
+    """The program with the rematerialization that repeats least of those whose program fits into `limit` bytes, and its settings.
+
+    compile_ is tried with one after another, those of AUTO_REMAT. Raises InputError where not even the leanest fits.
+    """
+    for remat in AUTO_REMAT:
+        chosen = replace(compute, remat=remat)
+        compiled = compile_(chosen)
+        needed = of(compiled).total
+        if needed <= limit:
+            return compiled, chosen
+    raise InputError(
+        f"a step takes {needed / GB:.1f} GB of each device even with --remat {remat}, and {limit / GB:.1f} GB are for it: take a smaller "
+        f"--batch-size (with more --gradient-accumulation-steps), --fsdp-devices, or --remat {remat} to try all the same"
+    )
+
+
+def largest_batch(measure: Callable[[int], int], rows: int, budget: int, group: int) -> int:
+    """Most rows that fit, 0 if not even one does. measure(rows): bytes, nearly affine in rows, so few are asked for.
+
+    group: rows that a layer works on at once; above it only its multiples count, since others are worked on in smaller groups.
+    """
+    known = {rows: measure(rows)}
+    while True:
+        fits = max((rows for rows, needed in known.items() if needed <= budget), default=0)
+        fails = min((rows for rows, needed in known.items() if needed > budget), default=None)
+        guess = _whole_groups(_crossing(known, budget), group)
+        if fails is not None:
+            guess = min(guess, _whole_groups(fails - 1, group))
+        if guess <= fits:
+            return fits
+        known[guess] = measure(guess)
+
+
+def _crossing(known: dict[int, int], budget: int) -> float:
+    """Rows at which the line through the two points nearest the budget meets it; of a single point, the line from the origin."""
+    (rows, needed), *others = sorted(known.items(), key=lambda point: abs(point[1] - budget))
+    other_rows, other_needed = others[0] if others else (0, 0)
+    return rows + (budget - needed) * (rows - other_rows) / (needed - other_needed)
+
+
+def _whole_groups(rows: float, group: int) -> int:
+    return int(rows // group * group) if rows >= group else int(rows)
