@@ -4,6 +4,7 @@ python benchmarks/attention_check.py ROWS FINDINGS [--seeds 20]
 """
 
 import argparse
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from jax_impl.attention.block_mask import TILE
 from jax_impl.batch import Batch
 
 NAMES = ("out", "dq", "dk", "dv")
-# Of our error to that of the bf16 reference. "norm" is over a whole tensor and steady (seen over 20 seeds: at most MOST_NORM); "largest" is
-# that of the worst element, whose ratio two right implementations miss by chance (seen: at most MOST_LARGEST), hence the wider bound.
-BOUNDS = {"norm": 2.0, "largest": 4.0}
+DTYPES = ("bfloat16", "float32")
+# Of our error to that of the bf16 reference: TOGETHER over a tensor's elements in all checks of a dtype, and in each check alone. Like all
+# flash kernels ours take delta from the rounded output, so where a query sees few keys the ratio of one small draw scatters: over 96 draws
+# its median is 1.2, and 2 is passed by chance in 1 of 100 (norm) and 6 of 100 (largest element). A scale that is wrong by 2 % gives 8.
+TOGETHER, ALONE = 2.0, 4.0
 FP32_SHARE = 1 / 32  # fp32 inputs: products have 16 bits of mantissa where bf16 has 8
 
 
@@ -61,6 +64,21 @@ def errors(got: dict, exact: dict[str, np.ndarray]) -> dict[str, dict[str, float
     return found
 
 
+def require(name: str, norm: str, errors_of: dict[str, float], bound: float) -> None:
+    if not errors_of["ours"] <= bound * errors_of["bf16 reference"]:  # NaN is not
+        raise ValueError(f"{name} is wrong: {norm} error {errors_of['ours']:.3g}, of the bf16 reference {errors_of['bf16 reference']:.3g}")
+
+
+def together(checks: list[dict[str, dict]], dtype: str) -> dict[str, dict[str, float]]:
+    """Root mean square over checks of the relative errors, by tensor. Raises ValueError where ours is too large."""
+    share, result = 1 if dtype == "bfloat16" else FP32_SHARE, {}
+    for name in NAMES:
+        mean = lambda who, name=name: sum(found[name]["norm"][who] ** 2 for found in checks) / len(checks)  # noqa: E731
+        result[name] = {who: float(f"{mean(who) ** 0.5:.3g}") for who in ("ours", "bf16 reference")}
+        require(name, "norm", result[name], TOGETHER * share)
+    return result
+
+
 def poison(like: list[jax.Array]) -> None:
     """Leaves NaN in memory that was just freed, which the next outputs get."""
     jax.block_until_ready([jnp.full(x.shape, jnp.nan, x.dtype) for x in like for _ in range(3)])
@@ -82,12 +100,10 @@ def check(mask: BlockMask, rows: int, heads: int, dtype: str, seed: int, ours: C
     share = 1 if dtype == "bfloat16" else FP32_SHARE
     result = {}
     for name in NAMES:
-        result[name] = {
-            norm: {"ours": float(f"{found[name][norm]:.2g}"), "bf16 reference": float(f"{bf16[name][norm]:.2g}")} for norm in BOUNDS
-        }
-        for norm, bound in BOUNDS.items():
-            if not found[name][norm] <= bound * share * bf16[name][norm]:  # NaN is not
-                raise ValueError(f"{name} is wrong: {norm} error {found[name][norm]:.3g}, bf16 reference {bf16[name][norm]:.3g}")
+        for norm in ("norm", "largest"):
+            pair = {"ours": float(f"{found[name][norm]:.3g}"), "bf16 reference": float(f"{bf16[name][norm]:.3g}")}
+            result.setdefault(name, {})[norm] = pair
+            require(name, norm, pair, ALONE * share)
     for _ in range(repeats):
         poison(inputs)
         again = ours(q, k, v, mask, d_out)
@@ -104,16 +120,24 @@ def main() -> None:
     args = parser.parse_args()
     gpu = device.on_hopper()
     length, heads, repeats = (CHECKED_LENGTH, 2, 4) if gpu else (SMALL_CHECKED_LENGTH, 1, 1)
-    ours = with_gradients(lambda *x: pallas.attention(*x, interpret=None if gpu else InterpretGPUParams()))
-    ours = jax.jit(ours) if gpu else ours
+    ours = jax.jit(with_gradients(lambda *x: pallas.attention(*x, interpret=None if gpu else InterpretGPUParams())))
     batch = first_rows(args.rows, length, 1)
+    found = {dtype: [] for dtype in DTYPES}
+
+    def check_and_keep(dtype: str, *arguments: object) -> dict[str, dict]:
+        result = check(*arguments, ours, repeats)
+        found[dtype].append(result)
+        return result
+
     for seed in range(args.seeds):
-        for rule in MASK_RULES:
-            for call, mask in both_masks(batch, rule, Case(rule, length).slots).items():
-                for dtype in ("bfloat16", "float32"):
-                    place = "errors against fp64", rule, call, dtype, *([f"seed {seed}"] if args.seeds > 1 else [])
-                    run = lambda mask=mask, dtype=dtype, seed=seed: check(mask, 1, heads, dtype, seed, ours, repeats)  # noqa: E731
+        for dtype in DTYPES:
+            for rule in MASK_RULES:
+                for call, mask in both_masks(batch, rule, Case(rule, length).slots).items():
+                    place = "errors against fp64", dtype, rule, call, *([f"seed {seed}"] if args.seeds > 1 else [])
+                    run = functools.partial(check_and_keep, dtype, mask, 1, heads, dtype, seed)
                     attempt(args.findings, *place, measure=run)
+    for dtype in DTYPES:
+        attempt(args.findings, "errors against fp64", dtype, "together", measure=functools.partial(together, found[dtype], dtype))
 
 
 if __name__ == "__main__":

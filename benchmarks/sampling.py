@@ -8,6 +8,7 @@ after one to warm up; compiling is not counted. Writes benchmarks/results/sampli
 """
 
 import argparse
+import os
 import statistics
 import time
 
@@ -109,12 +110,14 @@ def main() -> None:
     parser.add_argument("--uncached", action="store_true", help="also a full forward pass at every token, of one song")
     args = parser.parse_args()
     model = random_model(args.model_size)
-    found = [measure(model, tokens, rows, args.strides, True) for tokens in args.prompts for rows in args.batches]
+    wanted = [(tokens, rows, args.strides, True) for tokens in args.prompts for rows in args.batches]
     if args.uncached:
-        found.append(measure(model, args.prompts[0], 1, 1, False))
-    compute = device.sampling_compute()
-    results = {"model_size": args.model_size, "compute": vars(compute), "runs": found}
-    write_report("sampling", results, device=device.describe(compute) if jax.default_backend() != "cpu" else None)
+        wanted.append((args.prompts[0], 1, 1, False))
+    compute, found = device.sampling_compute(), []
+    for run in wanted:  # each is written as it is measured
+        found.append(measure(model, *run))
+        results = {"model_size": args.model_size, "compute": vars(compute), "load_average": os.getloadavg()[0], "runs": found}
+        write_report("sampling", results, device=device.describe(compute) if jax.default_backend() != "cpu" else None)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,9 @@ def generate(
     prompt = None if given is None else encode(midi.read(given)).ids
     sampler, origin = _sampler(run, checkpoint, config, wanted, prompt)
     restart = out.suffix != ".mid"  # a file that is named is written anew
-    todo = [group for group in sampler.groups() if not restart or not all(outputs.is_written(paths[i], origin) for i in group)]
-    left = sum(map(len, todo))
+    missing = {number for number, path in enumerate(paths) if not restart or not outputs.is_written(path, origin)}
+    todo = [group for group in sampler.groups() if missing.intersection(group)]  # what a group makes depends on it as a whole
+    left = len(missing)
     if restart and left < len(paths):
         print(f"{out}: {len(paths) - left} of {len(paths)} songs are there already")
     errors = tokens = 0
@@ -51,6 +52,8 @@ def generate(
         for group in todo:
             advance = (lambda length: bar.update(length - bar.n)) if left == 1 else (lambda length: bar.set_postfix(tokens=length))
             for sample in sampler.group(group, advance):
+                if sample.number not in missing:
+                    continue
                 outputs.write(sample, origin, paths[sample.number], picture, soundfont)
                 errors, tokens = errors + sample.errors, tokens + len(sample.ids)
                 if left > 1:

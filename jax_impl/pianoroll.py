@@ -32,10 +32,10 @@ def piano_roll(score: Score, path: str | os.PathLike, title: str = "", chords: S
     ratios = {"height_ratios": (4, 1)} if has_drums else {}
     figure, axes = plt.subplots(1 + has_drums, 1, figsize=(width, 6.5 if has_drums else 5), sharex=True, gridspec_kw=ratios, squeeze=False)
     axes = axes[:, 0]
-    colors = plt.get_cmap("tab10")
+    colors = plt.get_cmap("tab10" if len(score.tracks) <= 10 else "tab20")
     legend = {}
     for index, track in enumerate(score.tracks):
-        notes, color = track.notes, colors(index % 10)[:3]
+        notes, color = track.notes, colors(index % colors.N)[:3]
         shades = [(*color, 0.35 + 0.65 * velocity / 127) for velocity in notes["velocity"]]
         axis = axes[-1] if track.program == DRUMS else axes[0]
         axis.barh(notes["pitch"], notes["duration_ticks"], left=notes["onset_ticks"], height=0.9, color=shades)

@@ -377,10 +377,10 @@ def test_many_samples_go_on_where_they_stopped(run_dir, tmp_path, monkeypatch, c
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(outputs, "write", stops)
         write(run_dir, tmp_path / "many", num_samples=6, batch=2)
-    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[01].mid")}
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[012].mid")}
     write(run_dir, tmp_path / "many", num_samples=6, batch=2)
-    assert "2 of 6 songs are there already" in capsys.readouterr().out
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[01].mid")} == before
+    assert "3 of 6 songs are there already" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[012].mid")} == before
     assert len(list((tmp_path / "many").glob("*.mid"))) == len(list((tmp_path / "many").glob("*.json"))) == 6
     with pytest.raises(InputError, match="other settings"):
         write(run_dir, tmp_path / "many", num_samples=6, batch=2, seed=1)

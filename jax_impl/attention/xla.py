@@ -1,6 +1,6 @@
 """Attention in plain XLA, for any device: blocks of queries against chunks of keys, and only the chunks that the mask shows.
 
-          keys   0..255   256..511   512..767          for queries 256..511 the chunks 0 and 1 are visited, one after another;
+          keys   0..255   256..511   512..767          of queries 256..511 the chunks 0 and 1 are visited, one after another;
 queries 0..255     some      empty      empty          sums grow by the online softmax (Milakov & Gimelshein 2018), so that no
       256..511     some       some      empty          more than one block of scores exists. Backward does the same, as in
                                                        FlashAttention (Dao et al. 2022), from the output and the log of the sums.
@@ -15,35 +15,35 @@ from jax.ad_checkpoint import checkpoint_name
 from jax_impl.attention.block_mask import KEPT, TILE, BlockMask, unpack_tiles
 
 MOST_PARTS = 16  # blocks, and chunks, up from the mask's tiles; longer rows have larger ones, since each visit costs some microseconds
-MOST_QUERIES = 256  # of a block all the same, so that its scores stay linear in the keys
+MOST_TILES = 4  # rows of them in a block all the same, so that its scores stay linear in the keys
 MASKED = -1e30  # finite, so that a row that sees nothing stays free of NaN
 LOWEST = MASKED / 2  # no maximum is below: exp(MASKED - maximum) is 0 also where nothing is visible
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
     """See jax_impl.attention.attention."""
-    num_queries, num_keys = q.shape[2], k.shape[2]
-    block, chunk = min(_size(num_queries), MOST_QUERIES), _size(num_keys)
-    blocks, chunks = -(-num_queries // block), -(-num_keys // chunk)
-    q, k, v = (
-        jnp.pad(x, ((0, 0), (0, 0), (0, padded - x.shape[2]), (0, 0)))
-        for x, padded in ((q, blocks * block), (k, chunks * chunk), (v, chunks * chunk))
-    )
-    rows, columns = blocks * block // TILE, chunks * chunk // TILE
-    tiles = mask.tiles[:, :rows, :columns]
-    tiles = jnp.pad(tiles, ((0, 0), (0, rows - tiles.shape[1]), (0, columns - tiles.shape[2]), (0, 0), (0, 0)))
-    tiles = tiles.reshape(len(q), blocks, block // TILE, chunks, chunk // TILE, 2, TILE).transpose(1, 3, 0, 2, 4, 5, 6)
-    return _attention(q, k, v, tiles)[:, :, :num_queries]
+    rows, columns = mask.tiles.shape[1:3]
+    pad = lambda x, tiles: jnp.pad(x, ((0, 0), (0, 0), (0, tiles * TILE - x.shape[2]), (0, 0)))  # noqa: E731
+    sizes = (_block_tiles(rows) * TILE, _chunk_tiles(columns) * TILE)
+    return _attention(pad(q, rows), pad(k, columns), pad(v, columns), mask.tiles, *sizes)[:, :, : q.shape[2]]
 
 
-def _size(length: int) -> int:
-    """Of the parts of a row: a multiple of the tiles' size."""
-    return -(-length // (MOST_PARTS * TILE)) * TILE
+def _block_tiles(rows: int) -> int:
+    """Rows of tiles of a block of queries: a divisor of all, near a sixteenth, at most MOST_TILES."""
+    most = min(-(-rows // MOST_PARTS), MOST_TILES)
+    return next(size for size in range(most, 0, -1) if rows % size == 0)
 
 
-def _visits(tiles: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _chunk_tiles(columns: int) -> int:
+    """Columns of tiles of a chunk of keys: the smallest divisor of all that makes at most MOST_PARTS chunks."""
+    return next(size for size in range(-(-columns // MOST_PARTS), columns + 1) if columns % size == 0)
+
+
+def _visits(tiles: jax.Array, block: int, chunk: int) -> tuple[jax.Array, jax.Array]:
     """For each block of queries the chunks to visit first, in order, int32[blocks, chunks], and how many those are, int32[blocks]."""
-    some = jnp.any(tiles != 0, axis=(2, 3, 4, 5, 6))
+    batch, rows, columns = tiles.shape[:3]
+    some = jnp.any(tiles != 0, axis=(3, 4)).reshape(batch, rows * TILE // block, block // TILE, columns * TILE // chunk, chunk // TILE)
+    some = some.any(axis=(0, 2, 4))
     return jnp.argsort(~some, axis=1, stable=True).astype(jnp.int32), some.sum(axis=1, dtype=jnp.int32)
 
 
@@ -51,30 +51,30 @@ def _part(x: jax.Array, number: jax.Array, size: int) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(x, number * size, size, axis=2)
 
 
-def _scores(q: jax.Array, k: jax.Array, tiles: jax.Array) -> jax.Array:
-    """float32[B, N, T, S] of a block of queries, scaled before, and a chunk of keys."""
+def _scores(q: jax.Array, k: jax.Array, tiles: jax.Array, block: jax.Array, chunk: jax.Array) -> jax.Array:
+    """float32[B, N, T, S] of block number `block` of the queries, scaled before, and chunk number `chunk` of the keys."""
     scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=jnp.float32)
+    tiles = jax.lax.dynamic_slice_in_dim(tiles, block * (q.shape[2] // TILE), q.shape[2] // TILE, axis=1)
+    tiles = jax.lax.dynamic_slice_in_dim(tiles, chunk * (k.shape[2] // TILE), k.shape[2] // TILE, axis=2)
     return jnp.where(unpack_tiles(tiles)[:, None], scores, MASKED)
 
 
-@jax.custom_vjp
-def _attention(q: jax.Array, k: jax.Array, v: jax.Array, tiles: jax.Array) -> jax.Array:
-    """tiles: uint32[blocks, chunks, B, block / 64, chunk / 64, 2, 64]; the lengths of q, k, v are whole blocks and chunks."""
-    return _forward(q, k, v, tiles)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _attention(q: jax.Array, k: jax.Array, v: jax.Array, tiles: jax.Array, block: int, chunk: int) -> jax.Array:
+    """block, chunk: how many queries and keys; the lengths of q, k, v and of tiles are whole ones."""
+    return _forward(q, k, v, tiles, block, chunk)[0]
 
 
-def _forward(q, k, v, tiles):
+def _forward(q, k, v, tiles, block, chunk):
     """(output [B, N, T, H], log of the sums of exponentials float32[B, N, T], 0 where nothing is visible)."""
-    blocks, chunks = tiles.shape[:2]
-    block, chunk = q.shape[2] // blocks, k.shape[2] // chunks
 
     def one_block(inputs):
-        q, tiles, visits, count = inputs
+        q, here, visits, count = inputs
 
         def visit(number, carry):
             maximum, total, out = carry
             at = visits[number]
-            scores = _scores(q, _part(k, at, chunk), tiles[at])
+            scores = _scores(q, _part(k, at, chunk), tiles, here, at)
             new_maximum = jnp.maximum(maximum, scores.max(axis=-1, keepdims=True))
             correction, exponentials = jnp.exp(maximum - new_maximum), jnp.exp(scores - new_maximum)
             product = functools.partial(jnp.einsum, "BNTS,BNSH->BNTH", preferred_element_type=jnp.float32)
@@ -88,30 +88,28 @@ def _forward(q, k, v, tiles):
         return (out / total).astype(q.dtype), jnp.where(sees, maximum + jnp.log(total), 0.0)[..., 0]
 
     q_blocks = _in_blocks(q * q.shape[-1] ** -0.5, block)
-    out, lse = jax.lax.map(one_block, (q_blocks, tiles, *_visits(tiles)))
+    out, lse = jax.lax.map(one_block, (q_blocks, jnp.arange(len(q_blocks)), *_visits(tiles, block, chunk)))
     return _joined(out), _joined(lse)
 
 
-def _forward_rule(q, k, v, tiles):
-    out, lse = (checkpoint_name(x, KEPT) for x in _forward(q, k, v, tiles))
+def _forward_rule(q, k, v, tiles, block, chunk):
+    out, lse = (checkpoint_name(x, KEPT) for x in _forward(q, k, v, tiles, block, chunk))
     return out, (q, k, v, tiles, out, lse)
 
 
-def _backward_rule(kept, d_out):
+def _backward_rule(block, chunk, kept, d_out):
     q, k, v, tiles, out, lse = kept
-    blocks, chunks = tiles.shape[:2]
-    block, chunk = q.shape[2] // blocks, k.shape[2] // chunks
     scale, product = q.shape[-1] ** -0.5, functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     delta = product("BNTH,BNTH->BNT", out, d_out)
 
     def one_block(carry, inputs):
-        q, d_out, q_columns, d_out_columns, lse, delta, tiles, visits, count = inputs
+        q, d_out, q_columns, d_out_columns, lse, delta, here, visits, count = inputs
 
         def visit(number, carry):
             d_q, d_k, d_v = carry
             at = visits[number]
             k_part, v_part = _part(k, at, chunk), _part(v, at, chunk)
-            weights = jnp.exp(_scores(q, k_part, tiles[at]) - lse[..., None])
+            weights = jnp.exp(_scores(q, k_part, tiles, here, at) - lse[..., None])
             d_scores = weights * (product("BNTH,BNSH->BNTS", d_out, v_part) - delta[..., None])
             weights, d_scores = weights.astype(q.dtype), d_scores.astype(q.dtype)
             d_k_part, d_v_part = product("BNHT,BNTS->BNHS", q_columns, d_scores), product("BNHT,BNTS->BNHS", d_out_columns, weights)
@@ -123,7 +121,8 @@ def _backward_rule(kept, d_out):
     q_blocks, d_out_blocks, lse, delta = (_in_blocks(x, block) for x in (q * scale, d_out, lse, delta))
     columns = (q_blocks.swapaxes(3, 4), d_out_blocks.swapaxes(3, 4))  # a CPU takes thrice as long for A^T B as for A B
     zeros = jnp.zeros((*k.shape[:2], k.shape[3], k.shape[2]), jnp.float32)
-    (d_k, d_v), d_q = jax.lax.scan(one_block, (zeros, zeros), (q_blocks, d_out_blocks, *columns, lse, delta, tiles, *_visits(tiles)))
+    scanned = (q_blocks, d_out_blocks, *columns, lse, delta, jnp.arange(len(q_blocks)), *_visits(tiles, block, chunk))
+    (d_k, d_v), d_q = jax.lax.scan(one_block, (zeros, zeros), scanned)
     d_k, d_v = d_k.swapaxes(2, 3), d_v.swapaxes(2, 3)
     return _joined(d_q), d_k.astype(k.dtype), d_v.astype(v.dtype), None
 
