@@ -26,12 +26,12 @@ from tokenizer import plan as planning
 from tokenizer.composer import compose
 from tokenizer.encode import encode
 from tokenizer.fields import KIND_PITCH
-from tokenizer.grammar import CHORD, CLASS
+from tokenizer.grammar import CHORD, CLASS, EOS, TRACK
 from tokenizer.score import Score, Track
 
 STRIDE = 32
 BARS_TO_COME = 400  # far more than are measured
-CHORD_LOGIT = -4.0  # added, so that random weights write about 14 tokens a bar
+BAR_END_LOGIT = -4.0  # added to chords, tracks and EOS, so that random weights write about 14 tokens a bar
 
 
 def given(tokens: int) -> Score:
@@ -51,12 +51,12 @@ def given(tokens: int) -> Score:
 
 
 def random_model(size: str) -> MuseFormer:
-    """Random weights to which chords are unlikely: the last norm's bias points away from what their embeddings now share."""
+    """Random weights to which the end of a bar is unlikely: the last norm's bias points away from what embeddings of ends now share."""
     model = MuseFormer(MODEL_SIZES[size], nnx.Rngs(0))
     direction = jnp.full(model.config.width, model.config.width**-0.5)
     table = model.tokens.embedding[...]
-    model.tokens.embedding[...] = table + (CLASS == CHORD)[:, None] * direction
-    model.norm.bias[...] = CHORD_LOGIT * direction
+    model.tokens.embedding[...] = table + np.isin(CLASS, (CHORD, TRACK, EOS))[:, None] * direction
+    model.norm.bias[...] = BAR_END_LOGIT * direction
     return model
 
 

@@ -181,9 +181,9 @@ def test_a_song_depends_on_seed_and_number_alone(model):
 
 
 def test_a_song_that_outgrows_a_program_goes_on_in_the_next(model, monkeypatch):
+    monkeypatch.setattr(sample, "FEWEST_SUMMARIES", 8)  # for both, for the plan leaves room for so many spans
     (whole,) = samples(model, wanted=Constraints(bars=20), seed=1)
     monkeypatch.setattr(sample, "SMALLEST_SLOTS", 32)
-    monkeypatch.setattr(sample, "FEWEST_SUMMARIES", 8)
     sampler = Sampler(model, SampleConfig(**HOT | {"seed": 1}), COMPUTE, None, Constraints(bars=20))
     sizes, size = [], sampler._size
     monkeypatch.setattr(sampler, "_size", lambda *used: sizes.append(size(*used)) or sizes[-1])
