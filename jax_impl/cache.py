@@ -181,7 +181,7 @@ def closing(cache: Cache, token: jax.Array, alive: jax.Array) -> jax.Array:
 def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, rows: jax.Array) -> Cache:
     """Computes the summaries of the spans that end here in the rows bool[B], as `closing` says.
 
-    A loop that runs not at all where no row closes: it carries the summaries' keys, so that they are written in place, and reads the others.
+    A loop that runs only where a row closes: it carries the summaries' keys, so that they are written in place, and reads the others.
     """
     together = -(-len(rows) // CLOSING_SHARE)
 
