@@ -18,7 +18,6 @@ import functools
 import importlib.util
 import json
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from report import processor, write_report
 
 from configs import MODEL_SIZES, DataConfig, PrepareConfig, TrainConfig
 from jax_impl.batch import Batch
+from jax_impl.gpu_target import has_gpu
 
 DISTINCT = 4  # rows in the file; larger batches repeat them
 GPU_CASES = (
@@ -45,10 +45,6 @@ GPU_CASES = (
 )
 CPU_CASES = (("ours", "small", 1, 1024), ("torch fp32", "small", 1, 1024))
 SCOPES = {"attention": "/attention/", "mask building": "masks", "optimizer": "optimizer"}  # by the names that operations carry
-
-
-def has_gpu() -> bool:
-    return shutil.which("nvidia-smi") is not None and subprocess.run(["nvidia-smi"], capture_output=True).returncode == 0
 
 
 def batch_of(file: Path, rows: int, length: int) -> Batch:

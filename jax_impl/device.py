@@ -31,7 +31,7 @@ CPU_SHARE = 0.5  # of a machine's memory, what a step may take where there is no
 
 # Options of XLA that training is compiled with where several GPUs work together; nothing else is set, and one GPU takes XLA's defaults.
 # Expected: weights are gathered and gradients reduced while products run, instead of in between. Not measured on a GPU.
-MANY_GPU_OPTIONS = {"xla_gpu_enable_latency_hiding_scheduler": "true"}
+MANY_GPU_OPTIONS = {"xla_gpu_enable_latency_hiding_scheduler": True}
 
 
 def on_gpu() -> bool:
@@ -72,7 +72,7 @@ def best_precision() -> str:
     return "bf16" if on_gpu() else "fp32"
 
 
-def compiler_options(devices: int) -> dict[str, str]:
+def compiler_options(devices: int) -> dict[str, bool]:
     """Of a program for so many of these devices."""
     return MANY_GPU_OPTIONS if on_gpu() and devices > 1 else {}
 

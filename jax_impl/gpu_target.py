@@ -7,6 +7,8 @@ driver.
 import importlib.metadata
 import importlib.util
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,11 @@ def installed() -> bool:
     return _among_packages() or BESIDE.is_dir()
 
 
+def has_gpu() -> bool:
+    """Is there a GPU that its driver answers for? Asked without JAX, which is not imported yet."""
+    return shutil.which("nvidia-smi") is not None and subprocess.run(["nvidia-smi"], capture_output=True).returncode == 0
+
+
 def add_plugin() -> None:
     """Lets JAX find the plugin, and imports it, which must not be done before. Raises InputError where the plugin is missing."""
     if not installed():
@@ -49,6 +56,7 @@ def add_plugin() -> None:
         )
     if not _among_packages():
         sys.path.append(str(BESIDE))
+    if not has_gpu():
         os.environ |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}  # else the plugin looks for a driver, and says so
     with _native_messages_dropped():
         import jax
