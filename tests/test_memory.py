@@ -15,7 +15,7 @@ from jax_impl import cli, flops, gpu_target, memory
 from jax_impl.model import REMAT_POLICIES
 from jax_impl.step import abstract_model, cross_entropy
 
-LENGTH, SPANS = 256, 64
+LENGTH, SPANS = 256, 128  # whole pairs of tiles: nothing is padded
 MODEL = ModelConfig(layers=1, width=256, ffn=512, max_bars=32, dropout=0.0)
 
 
@@ -57,7 +57,7 @@ def test_each_rematerialization_keeps_less_than_the_one_before(batch):
     assert kept == sorted(kept, reverse=True)
     assert kept[-1] == streams  # whole layers: their input alone
     out, lse = streams, 2 * (LENGTH + SPANS) * MODEL.heads * 4
-    assert streams + out + lse <= kept[-2] <= 1.02 * (streams + out + lse)  # padding of the lists to whole blocks
+    assert kept[-2] == streams + out + lse
 
 
 def test_the_estimate_of_what_is_repeated_is_what_xla_counts(batch):
