@@ -22,7 +22,7 @@ from jax_impl import gpu_target
 
 gpu_target.add_plugin()  # before JAX is imported
 
-from jax_impl import memory_table  # noqa: E402
+from jax_impl import device, memory_table  # noqa: E402
 from jax_impl.memory import GB, largest_batch  # noqa: E402
 
 BATCHES = (("small", 4, 8192), ("base", 4, 8192), ("large", 4, 8192), ("large", 48, 8192), ("xlarge", 2, 8192))
@@ -50,7 +50,7 @@ def largest_batches(target: memory_table.Target) -> Iterator[dict]:
     length = TrainConfig.max_seq_len
     for remat in tqdm(REMAT_CHOICES[::-1]):
         measured = functools.cache(lambda rows, remat=remat: memory_table.measure(MODEL_SIZES["large"], rows, length, remat, target).total)
-        rows = largest_batch(measured, 4, target.budget, memory_table.rows_at_once(length))
+        rows = largest_batch(measured, 4, target.budget, device.rows_at_once(length))
         case = {"model_size": "large", "remat": remat, "batch": f"{rows} x {length}"}
         yield case | ({"total_gb": round(measured(rows) / GB, 2)} if rows else {})
 

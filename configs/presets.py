@@ -21,7 +21,6 @@ def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
         learning_rate=3e-3,
         warmup_steps=50,
         dropout=0.0,
-        remat="none",
         num_workers=0,
         log_every=20,
         validate_every=100,

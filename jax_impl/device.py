@@ -29,10 +29,6 @@ GPU_SHARE = 0.94
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # read when JAX looks for devices
 CPU_SHARE = 0.5  # of a machine's memory, what a step may take where there is no GPU; the rest is for the loader, Python and others
 
-# Options of XLA that training is compiled with where several GPUs work together; nothing else is set, and one GPU takes XLA's defaults.
-# Expected: weights are gathered and gradients reduced while products run, instead of in between. Not measured on a GPU.
-MANY_GPU_OPTIONS = {"xla_gpu_enable_latency_hiding_scheduler": True}
-
 
 def on_gpu() -> bool:
     return jax.default_backend() == "gpu"
@@ -55,8 +51,13 @@ def compute_config(config: TrainConfig) -> ComputeConfig:
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
         remat=AUTO_REMAT[0] if config.remat == "auto" else config.remat,
-        layer_rows=jax.device_count() * max(1, LAYER_TOKENS // config.max_seq_len),
+        layer_rows=jax.device_count() * rows_at_once(config.max_seq_len),
     )
+
+
+def rows_at_once(length: int) -> int:
+    """Rows of so many tokens that a layer works on at once, on each device."""
+    return max(1, LAYER_TOKENS // length)
 
 
 def sampling_compute() -> ComputeConfig:
@@ -70,11 +71,6 @@ def best_attention() -> str:
 
 def best_precision() -> str:
     return "bf16" if on_gpu() else "fp32"
-
-
-def compiler_options(devices: int) -> dict[str, bool]:
-    """Of a program for so many of these devices."""
-    return MANY_GPU_OPTIONS if on_gpu() and devices > 1 else {}
 
 
 def memory_limit() -> int:

@@ -14,7 +14,7 @@ import jax
 from tqdm import tqdm
 
 from configs import MODEL_SIZES, ComputeConfig, ModelConfig, TrainConfig
-from configs.model import LAYER_TOKENS, REMAT_CHOICES
+from configs.model import REMAT_CHOICES
 from jax_impl import device, flops, gpu_target, memory
 from jax_impl.memory import GB, Memory
 from jax_impl.optimizer import learning_rate, optimizer
@@ -49,7 +49,7 @@ def find_target() -> Target:
 def lower_step(model: ModelConfig, rows: int, length: int, remat: str, target: Target) -> jax.stages.Lowered:
     """The step of training `rows` rows of `length` tokens on one device, bf16, state donated."""
     config = TrainConfig(Path(), Path(), batch_size=rows, max_seq_len=length)
-    compute = ComputeConfig(target.attention, "bf16", remat, layer_rows=rows_at_once(length))
+    compute = ComputeConfig(target.attention, "bf16", remat, layer_rows=device.rows_at_once(length))
     rate = functools.partial(learning_rate, config=config, total_steps=config.warmup_steps + 1)
     tx, place = optimizer(config, rate), jax.sharding.SingleDeviceSharding(target.device)
     state = jax.eval_shape(functools.partial(initial_state, model, tx, config.seed))
@@ -61,10 +61,6 @@ def lower_step(model: ModelConfig, rows: int, length: int, remat: str, target: T
 def measure(model: ModelConfig, rows: int, length: int, remat: str, target: Target) -> Memory:
     """Of one training step on one device."""
     return memory.of(lower_step(model, rows, length, remat, target).compile(compiler_options=target.options))
-
-
-def rows_at_once(length: int) -> int:
-    return max(1, LAYER_TOKENS // length)
 
 
 def repeated(model: ModelConfig, length: int, remat: str) -> float:
@@ -98,7 +94,7 @@ def show(size: str, rows: int, length: int) -> None:
                 return measure(model, rows, length, remat, target)
 
             asked = measured(rows)
-            most = memory.largest_batch(lambda rows: measured(rows).total, rows, target.budget, rows_at_once(length))
+            most = memory.largest_batch(lambda rows: measured(rows).total, rows, target.budget, device.rows_at_once(length))
             fits = f"{most} x {length} ({measured(most).total / GB:.1f} GB)" if most else "none"
             bar.write(
                 f"{remat:10} {asked.total / GB:4.1f} GB: {asked.arguments / GB:15.1f}  {asked.temporaries / GB:11.1f}   "

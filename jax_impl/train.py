@@ -128,8 +128,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
             settings = dict(graph=graph, tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute)
             places = dict(in_shardings=(layout, batches_place), out_shardings=(layout, on_all))
             step_fn = jax.jit(functools.partial(train_step, **settings), donate_argnames="state", **places)
-            lowered = step_fn.lower(abstract_state, abstract_batches(config))
-            return lowered.compile(compiler_options=device.compiler_options(mesh.size))
+            return step_fn.lower(abstract_state, abstract_batches(config)).compile()
 
         validate_fn = functools.partial(validation_step, graph=graph, max_spans=config.row_spans, compute=compute)
         validate_fn = jax.jit(validate_fn, in_shardings=(layout.parameters, batch_place), out_shardings=on_all)

@@ -17,14 +17,6 @@ from jax_impl.v121 import WeightsError, from_v121, to_v121
 from tokenizer import vocabulary as vocab
 from torch_ref import checkpoint as torch_file
 
-# What a size may be called in a file's args; the shapes say all of them too, and must agree.
-SIZE_NAMES = {
-    "heads": ("num_heads", "n_heads", "nhead", "heads"),
-    "width": ("embed_dim", "d_model", "width"),
-    "layers": ("num_layers", "n_layers", "layers"),
-    "ffn": ("ffn_dim", "ffn"),
-    "max_bars": ("max_bars",),
-}
 RULE = "mask_rule"  # in the args of files that export_torch writes
 
 
@@ -68,13 +60,24 @@ def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
     return config
 
 
+def _sizes(config: ModelConfig) -> dict[tuple[str, ...], int]:
+    """A model's sizes by what a file's args may call them; v1.2.1's name first. The shapes say all of them too, and must agree."""
+    return {
+        ("num_heads", "n_heads", "nhead", "heads"): config.heads,
+        ("embed_dim", "d_model", "width"): config.width,
+        ("num_layers", "n_layers", "layers"): config.layers,
+        ("ffn_dim", "ffn"): config.ffn,
+        ("max_bars",): config.max_bars,
+    }
+
+
 def _check_args(args: dict, config: ModelConfig, rule: str) -> None:
     """Raises WeightsError where the args of a file say something else than its shapes, or than the rule asked for."""
-    for size, names in SIZE_NAMES.items():
+    for names, size in _sizes(config).items():
         for name in names:
-            if name in args and args[name] != getattr(config, size):
-                heads = f"; that makes heads {config.width / args[name]:g} wide, this program's are {HEAD_DIM}" if size == "heads" else ""
-                raise WeightsError(f"its args say {name} {args[name]}, its weights {getattr(config, size)}{heads}")
+            if name in args and args[name] != size:
+                wide = f"; that makes heads {config.width / args[name]:g} wide, this program's are {HEAD_DIM}" if "heads" in names else ""
+                raise WeightsError(f"its args say {name} {args[name]}, its weights {size}{wide}")
     if args.get(RULE, rule) != rule:
         raise WeightsError(f"its model was trained under the rule {args[RULE]}; give --mask-rule {args[RULE]}")
 
@@ -84,7 +87,7 @@ def export_torch(run: Path, path: Path) -> ModelConfig:
     model, _ = load_model(run, "best")
     weights = to_v121(nnx.to_pure_dict(nnx.state(model)))
     config = model.config
-    args = {names[0]: getattr(config, size) for size, names in SIZE_NAMES.items()} | {"vocab_size": vocab.SIZE, "dropout": config.dropout}
+    args = {names[0]: size for names, size in _sizes(config).items()} | {"vocab_size": vocab.SIZE, "dropout": config.dropout}
     torch_file.write(weights, args | {RULE: rule_name(config.mask_rule)}, path)
     return config
 

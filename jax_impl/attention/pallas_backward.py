@@ -33,9 +33,8 @@ class BackwardParameters:
     stages: int
 
 
-BF16 = BackwardParameters(
-    stages=4
-)  # 119 and 135 of 227 KB in all; a step takes half as long as the forward kernel's, copies must be further ahead
+# 119 and 135 of 227 KB in all; a step takes half as long as the forward kernel's, copies must be further ahead
+BF16 = BackwardParameters(stages=4)
 FP32 = BackwardParameters(stages=2)  # everything is there twice (its halves), and the staged results are fp32
 
 
