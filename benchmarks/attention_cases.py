@@ -11,8 +11,8 @@ import attention_rows
 import numpy as np
 
 from configs import MASK_RULES
-from jax_impl import masks
 from jax_impl.batch import Batch
+from jax_impl.model import masks
 
 HEAD_DIM = 64
 LENGTHS = (8192, 2048, 16384, 24576)  # in this order, should the time run out

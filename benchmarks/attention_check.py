@@ -15,10 +15,11 @@ from attention_cases import CHECKED_LENGTH, HEAD_DIM, SMALL_CHECKED_LENGTH, Case
 from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # public only from JAX 0.11 on
 
 from configs import MASK_RULES
-from jax_impl import device, masks
 from jax_impl.attention import BlockMask, attention, pallas, unpack
 from jax_impl.attention.block_mask import TILE
 from jax_impl.batch import Batch
+from jax_impl.device import device
+from jax_impl.model import masks
 
 NAMES = ("out", "dq", "dk", "dv")
 DTYPES = ("bfloat16", "float32")

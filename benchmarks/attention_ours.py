@@ -13,10 +13,10 @@ import numpy as np
 from attention_cases import HEAD_DIM, ROWS, Case, attempt, cases, first_rows, rows_and_heads, sample, seconds, tell
 from attention_check import both_masks
 
-from jax_impl import device
 from jax_impl.attention import BlockMask, attention, visible_pairs
 from jax_impl.attention.block_mask import PAIR, TILE
 from jax_impl.batch import Batch
+from jax_impl.device import device
 
 build_masks = jax.jit(both_masks, static_argnums=(1, 2))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from jax_impl.batch import Batch, pack_row, stack_rows
-from tokenizer.crop import crop
-from tokenizer.encode import encode
-from tokenizer.fields import TokenFields
+from tokenizer.tokens.crop import crop
+from tokenizer.tokens.encode import encode
+from tokenizer.tokens.fields import TokenFields
 
 TOKENS_PER_SPAN = 8  # as TrainConfig has it
 
@@ -30,11 +30,11 @@ def load(path: Path, folder: Path | None, lengths: list[int], rows: int) -> dict
 
 def _songs(folder: Path | None) -> Iterator[TokenFields]:
     if folder is None:
-        from tokenizer.composer import compose
+        from tokenizer.music.composer import compose
 
         yield from (encode(compose(seed)) for seed in range(1 << 20))
     else:
-        from tokenizer import midi
+        from tokenizer.music import midi
 
         while True:
             yield from (encode(midi.read(path)) for path in sorted(folder.rglob("*.mid")))

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from report import write_report
 
-from tokenizer import midi
-from tokenizer.chords import TONES, bar_chords
-from tokenizer.meter import TICKS_PER_BEAT, lay_bars
-from tokenizer.quantize import quantize, source_time
-from tokenizer.score import Score
+from tokenizer.grid.chords import TONES, bar_chords
+from tokenizer.grid.meter import TICKS_PER_BEAT, lay_bars
+from tokenizer.grid.quantize import quantize, source_time
+from tokenizer.music import midi
+from tokenizer.music.score import Score
 from tokenizer.vocabulary import QUALITIES
 
 NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

@@ -23,18 +23,18 @@ from report import write_report
 
 from configs import AugmentConfig, DataConfig, PrepareConfig
 from configs.train import SPANS_PER_TOKEN
-from jax_impl import data
-from jax_impl.packer import WHOLE
-from jax_impl.packing import Plan
-from tokenizer.dataset import Dataset, Songs
-from tokenizer.prepare import find_midi, prepare
+from jax_impl.loading import loader
+from jax_impl.loading.packer import WHOLE
+from jax_impl.loading.packing import Plan
+from tokenizer.dataset.prepare import find_midi, prepare
+from tokenizer.dataset.songs import Dataset, Songs
 
 BATCHES = 40
 
 
 def throughput(dataset: Dataset, config: DataConfig) -> float:
     """Real tokens a second, after the first batch."""
-    with data.loader(dataset, config, "train") as batches:
+    with loader.loader(dataset, config, "train") as batches:
         next(batches)
         start = time.perf_counter()
         tokens = sum(int((batch.document > 0).sum()) for batch in itertools.islice(batches, BATCHES))
@@ -138,7 +138,7 @@ def main() -> None:
             result["tokens_per_second_augmented"] = round(throughput(dataset, replace(config, augment=AugmentConfig())))
             result["tokens_per_second_one_worker"] = round(throughput(dataset, replace(config, augment=AugmentConfig(), num_workers=1)))
             results[f"max_seq_len {length}"] = result
-        with data.loader(dataset, DataConfig(8192, 1536, 2, 2048, 0, 0, augment=AugmentConfig()), "train") as batches:
+        with loader.loader(dataset, DataConfig(8192, 1536, 2, 2048, 0, 0, augment=AugmentConfig()), "train") as batches:
             next(batches)
             with memory() as result:
                 for _ in range(BATCHES):

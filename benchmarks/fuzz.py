@@ -20,8 +20,8 @@ from report import write_report
 from tqdm import tqdm
 
 from configs import PrepareConfig
-from tokenizer.dataset import StoredSong
-from tokenizer.prepare import find_midi, tokenize
+from tokenizer.dataset.prepare import find_midi, tokenize
+from tokenizer.dataset.songs import StoredSong
 
 
 def main() -> None:

@@ -18,14 +18,15 @@ from flax import nnx
 from report import write_report
 
 from configs import MASK_RULES, DataConfig, PrepareConfig, TrainConfig
-from jax_impl import device, metrics, train
-from jax_impl.checkpoint import load_model
-from jax_impl.step import validation_step
+from jax_impl.device import device
+from jax_impl.training import metrics, train
+from jax_impl.training.checkpoint import load_model
+from jax_impl.training.step import validation_step
 from parity_tests.convert import export_torch, import_torch
-from tokenizer import midi
-from tokenizer.composer import compose
-from tokenizer.dataset import Dataset
-from tokenizer.prepare import prepare
+from tokenizer.dataset.prepare import prepare
+from tokenizer.dataset.songs import Dataset
+from tokenizer.music import midi
+from tokenizer.music.composer import compose
 
 SONGS, FIRST_STEPS, STEPS = 60, 150, 75
 

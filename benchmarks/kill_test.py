@@ -23,11 +23,11 @@ from flax import nnx
 from report import write_report
 
 from configs import PrepareConfig
-from jax_impl import metrics
-from jax_impl.checkpoint import FOLDER, Checkpoints, load_model
-from tokenizer import midi
-from tokenizer.composer import compose
-from tokenizer.prepare import prepare
+from jax_impl.training import metrics
+from jax_impl.training.checkpoint import FOLDER, Checkpoints, load_model
+from tokenizer.dataset.prepare import prepare
+from tokenizer.music import midi
+from tokenizer.music.composer import compose
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "--model-size tiny --max-seq-len 256 --batch-size 1 --warmup-steps 10 --num-workers 1 --remat none --log-every 4"

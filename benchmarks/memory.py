@@ -18,12 +18,13 @@ from tqdm import tqdm
 
 from configs import MODEL_SIZES, TrainConfig
 from configs.model import REMAT_CHOICES
-from jax_impl import gpu_target
+from jax_impl.device import gpu_target
 
 gpu_target.add_plugin()  # before JAX is imported
 
-from jax_impl import device, memory_table  # noqa: E402
-from jax_impl.memory import GB, largest_batch  # noqa: E402
+from jax_impl.cli import memory_table  # noqa: E402
+from jax_impl.device import device  # noqa: E402
+from jax_impl.device.memory import GB, largest_batch  # noqa: E402
 
 BATCHES = (("small", 4, 8192), ("base", 4, 8192), ("large", 4, 8192), ("large", 48, 8192), ("xlarge", 2, 8192))
 GOALS_GB = {("large", 4): 10, ("large", 48): 40, ("xlarge", 2): 21}  # with the leanest

@@ -15,7 +15,7 @@ from report import write_report
 
 from configs import MASK_RULES, MODEL_SIZES
 from jax_impl.batch import pack_row, stack_rows
-from jax_impl.v121 import from_v121
+from jax_impl.model.v121 import from_v121
 from parity_tests import golden
 from parity_tests.compare import CALLS, expected_values, jax_values
 from parity_tests.pairs import magnified

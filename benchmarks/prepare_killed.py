@@ -14,10 +14,10 @@ from pathlib import Path
 from report import write_report
 
 from configs import PrepareConfig
-from tokenizer.prepare import prepare
+from tokenizer.dataset.prepare import prepare
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from kill_prepare import kill_again_and_again
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.tokenizer.kill_prepare import kill_again_and_again
 
 
 def main() -> None:

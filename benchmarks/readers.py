@@ -19,9 +19,9 @@ from hostile import break_file
 from report import write_report
 from tqdm import tqdm
 
-from tokenizer import midi
-from tokenizer.prepare import find_midi
-from tokenizer.score import DRUMS
+from tokenizer.dataset.prepare import find_midi
+from tokenizer.music import midi
+from tokenizer.music.score import DRUMS
 
 END = b"\x00\xff\x2f\x00"
 NOTE = b"\x00\x90\x3c\x40\x10\x80\x3c\x00"

@@ -19,15 +19,15 @@ from flax import nnx
 from report import write_report
 
 from configs import MODEL_SIZES, Constraints, SampleConfig
-from jax_impl import device
-from jax_impl.model import MuseFormer
-from jax_impl.sample import Sample, Sampler
-from tokenizer import plan as planning
-from tokenizer.composer import compose
-from tokenizer.encode import encode
-from tokenizer.fields import KIND_PITCH
-from tokenizer.grammar import CHORD, CLASS, EOS, TRACK
-from tokenizer.score import Score, Track
+from jax_impl.device import device
+from jax_impl.model.museformer import MuseFormer
+from jax_impl.sampling.sample import Sample, Sampler
+from tokenizer.music.composer import compose
+from tokenizer.music.score import Score, Track
+from tokenizer.tokens import plan as planning
+from tokenizer.tokens.encode import encode
+from tokenizer.tokens.fields import KIND_PITCH
+from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK
 
 STRIDE = 32
 BARS_TO_COME = 400  # far more than are measured

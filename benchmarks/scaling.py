@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py --songs ../shared/data/midi
 
-Nothing here was measured on a GPU. Step times are model FLOPs (jax_impl/flops.py, rows packed from these songs) at an ASSUMED MFU; links
+Nothing here was measured on a GPU. Step times are model FLOPs (jax_impl/model/flops.py, rows packed from these songs) at an ASSUMED MFU; links
 run at an ASSUMED share of their nominal rate. What is sent is checked: the training step is compiled for 8 simulated devices, and the
 array elements in its collectives must be those of the formula. Writes benchmarks/results/scaling.json and the page scaling.md beside it.
 """
@@ -23,13 +23,16 @@ import numpy as np
 from report import RESULTS, write_report
 
 from configs import MODEL_SIZES, ComputeConfig, DataConfig, ModelConfig, PrepareConfig, TrainConfig
-from jax_impl import data, flops, sharding
-from jax_impl.device import BF16_PEAKS
-from jax_impl.optimizer import learning_rate, optimizer
-from jax_impl.step import abstract_model, initial_state, train_step
-from jax_impl.train import abstract_batches
-from tokenizer.dataset import Dataset
-from tokenizer.prepare import prepare
+from jax_impl.device import sharding
+from jax_impl.device.device import BF16_PEAKS
+from jax_impl.loading import loader
+from jax_impl.model import flops
+from jax_impl.model.museformer import abstract_model
+from jax_impl.training.optimizer import learning_rate, optimizer
+from jax_impl.training.step import initial_state, train_step
+from jax_impl.training.train import abstract_batches
+from tokenizer.dataset.prepare import prepare
+from tokenizer.dataset.songs import Dataset
 
 SEQ_LEN = 8192
 ROWS_PER_GPU = {"small": 4, "base": 4, "large": 4, "xlarge": 2}
@@ -154,7 +157,7 @@ def main() -> None:
         dataset = Dataset(Path(temporary) / "songs")
         max_spans = TrainConfig(Path(), Path(), max_seq_len=SEQ_LEN).row_spans
         config = DataConfig(SEQ_LEN, max_spans, 1, MODEL_SIZES["large"].max_bars, seed=0, num_workers=0)
-        with data.loader(dataset, config, "train") as rows:
+        with loader.loader(dataset, config, "train") as rows:
             batches = list(itertools.islice(rows, 8))
     sizes = []
     for (size, rows_per_gpu), fsdp in itertools.product(ROWS_PER_GPU.items(), (1, NODE)):

@@ -15,11 +15,11 @@ import mido
 from report import write_report
 
 from configs import PrepareConfig
-from tokenizer import midi
-from tokenizer.check import check
-from tokenizer.dataset import to_row
-from tokenizer.encode import encode
-from tokenizer.prepare import find_midi, prepare
+from tokenizer.dataset.prepare import find_midi, prepare
+from tokenizer.dataset.songs import to_row
+from tokenizer.music import midi
+from tokenizer.tokens.check import check
+from tokenizer.tokens.encode import encode
 
 
 def main() -> None:

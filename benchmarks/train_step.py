@@ -9,7 +9,7 @@ With --rows FILE the rows are taken from there; --prepare makes it and stops, fo
 
     MFU = needed FLOPs per token x real tokens per second / the card's dense bf16 peak
 
-Needed FLOPs are jax_impl.flops.per_token: 6 per weight and token, 12 D per layer and pair of query and key that the mask shows; neither
+Needed FLOPs are jax_impl.model.flops.per_token: 6 per weight and token, 12 D per layer and pair of query and key that the mask shows; neither
 padding nor masked pairs nor what rematerialization repeats. Shares are of the time of a step's operations, from a profile.
 """
 
@@ -31,7 +31,7 @@ from report import processor, write_report
 
 from configs import MODEL_SIZES, DataConfig, PrepareConfig, TrainConfig
 from jax_impl.batch import Batch
-from jax_impl.gpu_target import has_gpu
+from jax_impl.device.gpu_target import has_gpu
 
 DISTINCT = 4  # rows in the file; larger batches repeat them
 GPU_CASES = (
@@ -58,9 +58,11 @@ def batch_of(file: Path, rows: int, length: int) -> Batch:
 def ours(size: str, rows: int, length: int, file: Path, songs: Path | None, steps: int) -> dict:
     import jax
 
-    from jax_impl import device, flops, memory
-    from jax_impl.optimizer import learning_rate, optimizer
-    from jax_impl.step import abstract_batches, abstract_model, initial_state, train_step
+    from jax_impl.device import device, memory
+    from jax_impl.model import flops
+    from jax_impl.model.museformer import abstract_model
+    from jax_impl.training.optimizer import learning_rate, optimizer
+    from jax_impl.training.step import abstract_batches, initial_state, train_step
 
     config, model = TrainConfig(Path(), Path(), model_size=size, batch_size=rows, max_seq_len=length), MODEL_SIZES[size]
     batch = batch_of(file, rows, length)
@@ -135,15 +137,15 @@ def input_wait(step, state, config: TrainConfig, songs: Path | None, steps: int)
     """Share of the time that steps wait for the loader, two workers; None without songs or the loader's library."""
     if songs is None or importlib.util.find_spec("grain") is None:
         return None
-    from jax_impl import data
-    from tokenizer.dataset import Dataset
-    from tokenizer.prepare import prepare
+    from jax_impl.loading import loader
+    from tokenizer.dataset.prepare import prepare
+    from tokenizer.dataset.songs import Dataset
 
     with tempfile.TemporaryDirectory() as folder:
         prepare([songs], Path(folder) / "songs", PrepareConfig())
         bars = MODEL_SIZES[config.model_size].max_bars
         rows_config = DataConfig(config.max_seq_len, config.row_spans, config.batch_size, bars, config.seed, num_workers=2)
-        with data.loader(Dataset(Path(folder) / "songs"), rows_config, "train") as rows:
+        with loader.loader(Dataset(Path(folder) / "songs"), rows_config, "train") as rows:
             next(rows)  # the workers have started
             began, waited = time.perf_counter(), 0.0
             for _ in range(steps):

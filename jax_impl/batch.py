@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tokenizer import vocabulary as vocab
-from tokenizer.fields import NO_INSTRUMENT, OUTSIDE, TokenFields
+from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields
 
 
 class Batch(NamedTuple):
-    """Packed rows, [B, T] each (a single row is the same without B). See tokenizer.fields for what the fields mean.
+    """Packed rows, [B, T] each (a single row is the same without B). See tokenizer.tokens.fields for what the fields mean.
 
     Two songs in a row of 8 tokens, then padding:
 

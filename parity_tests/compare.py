@@ -15,11 +15,11 @@ from flax import nnx
 from torch import Tensor
 
 from configs import ComputeConfig, ModelConfig
-from jax_impl import masks as jax_masks
 from jax_impl.attention import unpack
 from jax_impl.batch import Batch
-from jax_impl.step import cross_entropy
-from jax_impl.v121 import to_v121
+from jax_impl.model import masks as jax_masks
+from jax_impl.model.v121 import to_v121
+from jax_impl.training.step import cross_entropy
 from parity_tests.pairs import jax_model, torch_model
 from torch_ref import masks as torch_masks
 from torch_ref import train

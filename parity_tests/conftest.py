@@ -1,15 +1,10 @@
 """Songs that both implementations are compared on."""
 
-import os
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-ROOT = Path(__file__).parent.parent
-REAL = Path(os.environ.get("HID_SONGS", ROOT.parent / "shared" / "data" / "midi"))
-sys.path.insert(0, str(ROOT / "tests"))  # rows.py: small grammatical songs
+from tests import SONGS
+
 torch.set_num_threads(2)
 
 
@@ -17,12 +12,12 @@ torch.set_num_threads(2)
 def songs():
     """The first bars of three songs of several tracks, 300 to 700 tokens each: real ones where HID_SONGS (or ../shared/data/midi) has
     them, else the built-in composer's."""
-    from tokenizer import midi
-    from tokenizer.composer import compose
-    from tokenizer.crop import crop
-    from tokenizer.encode import encode
+    from tokenizer.music import midi
+    from tokenizer.music.composer import compose
+    from tokenizer.tokens.crop import crop
+    from tokenizer.tokens.encode import encode
 
-    files = sorted(REAL.rglob("*.mid"))[:: max(len(list(REAL.rglob("*.mid"))) // 8, 1)]
+    files = sorted(SONGS.rglob("*.mid"))[:: max(len(list(SONGS.rglob("*.mid"))) // 8, 1)]
     found = []
     for score in (*map(midi.read, files), *map(compose, range(8))):
         for bars in range(2, 12):

@@ -10,10 +10,10 @@ from flax import nnx
 
 from configs import MASK_RULES, InputError, MaskRule, ModelConfig, TrainConfig
 from configs.model import HEAD_DIM
-from jax_impl.checkpoint import Checkpoints, Record, load_model, plain, versions
-from jax_impl.optimizer import optimizer
-from jax_impl.step import TrainState
-from jax_impl.v121 import WeightsError, from_v121, to_v121
+from jax_impl.model.v121 import WeightsError, from_v121, to_v121
+from jax_impl.training.checkpoint import Checkpoints, Record, load_model, plain, versions
+from jax_impl.training.optimizer import optimizer
+from jax_impl.training.step import TrainState
 from tokenizer import vocabulary as vocab
 from torch_ref import checkpoint as torch_file
 

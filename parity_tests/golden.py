@@ -1,19 +1,16 @@
 """What v1.2.1 itself computed for one song: weights, inputs, masks, streams, logits, gradients. Lies beside the project, not in it."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 
-from tokenizer.fields import OUTSIDE, TokenFields
+from tests import GOLDEN
+from tokenizer.tokens.fields import OUTSIDE, TokenFields
 
-FOLDER = Path(os.environ.get("HID_GOLDEN", Path(__file__).parent.parent.parent / "shared" / "golden"))
 NAME = "twolayer_hot"
 SONG = f"{NAME}_aicha"
 
 
 def load(name: str) -> dict[str, np.ndarray]:
-    with np.load(FOLDER / f"{name}.npz") as arrays:
+    with np.load(GOLDEN / f"{name}.npz") as arrays:
         return dict(arrays)
 
 

@@ -7,8 +7,8 @@ import torch
 from flax import nnx
 
 from configs import ModelConfig
-from jax_impl.step import abstract_model
-from jax_impl.v121 import from_v121, to_v121
+from jax_impl.model.museformer import abstract_model
+from jax_impl.model.v121 import from_v121, to_v121
 from torch_ref.model import MuseFormer as TorchModel
 
 

@@ -14,14 +14,14 @@ from matplotlib.patches import Patch
 from configs import MASK_RULES, MODEL_SIZES, InputError, ModelConfig
 from configs.model import ModelSize
 from jax_impl.batch import Batch, pack_row, stack_rows
-from jax_impl.checkpoint import load_model
-from jax_impl.v121 import to_v121
+from jax_impl.model.v121 import to_v121
+from jax_impl.training.checkpoint import load_model
 from parity_tests.compare import compare, mask_pairs, table
 from parity_tests.convert import rule_name
 from parity_tests.pairs import magnified
-from tokenizer.composer import compose
-from tokenizer.crop import crop
-from tokenizer.encode import encode
+from tokenizer.music.composer import compose
+from tokenizer.tokens.crop import crop
+from tokenizer.tokens.encode import encode
 from torch_ref.rows import Rows
 
 LENGTH, SLOTS = 512, 128  # tokens and summaries of the two rows that are compared

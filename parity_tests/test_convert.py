@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from configs import MASK_RULES, InputError, ModelConfig
-from jax_impl import cli, cli_v121
-from jax_impl.checkpoint import load_model
+from jax_impl.cli import main, v121
+from jax_impl.training.checkpoint import load_model
 from parity_tests.convert import export_torch, import_torch
 from parity_tests.pairs import jax_weights, magnified, torch_model
-from tokenizer import midi
+from tokenizer.music import midi
 from torch_ref import checkpoint as torch_file
 
 CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16, mask_rule=MASK_RULES["v121"])
@@ -120,7 +120,7 @@ def test_an_imported_model_generates_is_compared_and_goes_back_by_the_command_li
     def run(*words: object) -> int:
         monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, words)])
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            main.main()
         return exit_.value.code or 0
 
     saved(tmp_path / "best.pt", weights)
@@ -138,9 +138,9 @@ def test_without_torch_the_verbs_say_what_to_install(monkeypatch):
     def no_torch(name: str) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(cli_v121.importlib, "import_module", no_torch)
+    monkeypatch.setattr(v121.importlib, "import_module", no_torch)
     with pytest.raises(InputError, match=r"pip install .hid-museformer\[torch\]"):
-        cli_v121.parity(size="tiny")
+        v121.parity(size="tiny")
 
 
 def test_an_existing_run_is_not_overwritten(weights, tmp_path):

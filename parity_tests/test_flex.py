@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rows import batch_of, random_song
 
 from configs import MASK_RULES, ModelConfig
 from parity_tests.pairs import magnified, torch_model
+from tests.rows import batch_of, random_song
 from torch_ref import train
 from torch_ref.rows import Rows, Summaries
 

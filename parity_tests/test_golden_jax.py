@@ -7,15 +7,16 @@ import pytest
 from flax import nnx
 
 from configs import MASK_RULES, ComputeConfig
-from jax_impl import masks
 from jax_impl.attention import unpack
 from jax_impl.batch import pack_row, stack_rows
-from jax_impl.step import abstract_model, cross_entropy
-from jax_impl.v121 import WeightsError, from_v121, to_v121
+from jax_impl.model import masks
+from jax_impl.model.museformer import abstract_model
+from jax_impl.model.v121 import WeightsError, from_v121, to_v121
+from jax_impl.training.step import cross_entropy
 from parity_tests import golden
 
 V121 = MASK_RULES["v121"]
-pytestmark = pytest.mark.skipif(not golden.FOLDER.exists(), reason="v1.2.1's outputs lie beside the project")
+pytestmark = pytest.mark.skipif(not golden.GOLDEN.exists(), reason="v1.2.1's outputs lie beside the project")
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import torch
 
 from configs import MASK_RULES
 from jax_impl.batch import pack_row, stack_rows
-from jax_impl.v121 import from_v121
+from jax_impl.model.v121 import from_v121
 from parity_tests import golden, pairs
 from torch_ref import masks, train
 from torch_ref.rows import Rows, Summaries
 
-pytestmark = pytest.mark.skipif(not golden.FOLDER.exists(), reason="v1.2.1's outputs lie beside the project")
+pytestmark = pytest.mark.skipif(not golden.GOLDEN.exists(), reason="v1.2.1's outputs lie beside the project")
 
 
 @pytest.fixture(scope="module")

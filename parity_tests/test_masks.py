@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rows import batch_of, random_song
 from torch.nn.attention.flex_attention import create_mask
 
 from configs import MASK_RULES, MaskRule
-from jax_impl import masks as jax_masks
 from jax_impl.attention import unpack
 from jax_impl.batch import Batch, pack_row, stack_rows
+from jax_impl.model import masks as jax_masks
 from parity_tests import oracle
-from tokenizer.fields import NO_INSTRUMENT, OUTSIDE, TokenFields
+from tests.rows import batch_of, random_song
+from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields
 from torch_ref import masks as torch_masks
 from torch_ref.rows import Rows, Summaries
 

@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
-from rows import batch_of, random_song
 
 from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, Constraints, ModelConfig, SampleConfig, TrainConfig
-from jax_impl import masks as jax_masks
-from jax_impl import model as jax_module
 from jax_impl.attention import attention, pack_dense
 from jax_impl.batch import Batch, stack_rows
-from jax_impl.optimizer import learning_rate, optimizer
-from jax_impl.sample import Sampler
-from jax_impl.step import TrainState, abstract_model, train_step
-from jax_impl.v121 import from_v121, to_v121
+from jax_impl.model import masks as jax_masks
+from jax_impl.model import museformer as jax_module
+from jax_impl.model.museformer import abstract_model
+from jax_impl.model.v121 import from_v121, to_v121
+from jax_impl.sampling.sample import Sampler
+from jax_impl.training.optimizer import learning_rate, optimizer
+from jax_impl.training.step import TrainState, train_step
 from parity_tests.compare import BUDGET, compare, expected_values, forward_values, judge, mask_pairs, table
 from parity_tests.pairs import jax_model, magnified, torch_model
-from tokenizer import fields
+from tests.rows import batch_of, random_song
 from tokenizer import vocabulary as vocab
+from tokenizer.tokens import fields
 from torch_ref import train as torch_train
 from torch_ref.model import Rotary, attend
 from torch_ref.rows import Rows

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from configs import MASK_RULES, InputError, ModelConfig
-from jax_impl import model as jax_module
+from jax_impl.model import museformer as jax_module
 from parity_tests import report
 from parity_tests.pairs import magnified
 

@@ -12,16 +12,17 @@ import pytest
 import torch
 
 from configs import InputError, PrepareConfig
-from jax_impl import cli
+from jax_impl.cli import main
 from parity_tests import golden, v121_encoder
-from parity_tests.conftest import REAL
-from tokenizer import midi, v121
+from tests import SONGS
 from tokenizer import vocabulary as vocab
-from tokenizer.composer import compose
-from tokenizer.dataset import Dataset, read_rejected
-from tokenizer.decode import decode
-from tokenizer.quantize import snap
-from tokenizer.score import NOTE, Score, Signature, Tempo, Track
+from tokenizer.dataset import v121
+from tokenizer.dataset.songs import Dataset, read_rejected
+from tokenizer.grid.quantize import snap
+from tokenizer.music import midi
+from tokenizer.music.composer import compose
+from tokenizer.music.score import NOTE, Score, Signature, Tempo, Track
+from tokenizer.tokens.decode import decode
 
 ONE = PrepareConfig(workers=1)
 
@@ -29,7 +30,7 @@ ONE = PrepareConfig(workers=1)
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> list[Path]:
     """All real songs, or composed ones."""
-    found = sorted(REAL.rglob("*.mid"))
+    found = sorted(SONGS.rglob("*.mid"))
     if not found:
         folder = tmp_path_factory.mktemp("midi")
         found = [folder / f"{seed}.mid" for seed in range(24)]
@@ -68,9 +69,9 @@ def expected(heard: v121_encoder.Heard) -> Score:
 # ---------------------------------------------------------------- tokens
 
 
-@pytest.mark.skipif(not golden.FOLDER.exists(), reason="v1.2.1's outputs lie beside the project")
+@pytest.mark.skipif(not golden.GOLDEN.exists(), reason="v1.2.1's outputs lie beside the project")
 def test_the_encoder_of_these_tests_writes_what_v121_wrote():
-    assert json.loads((golden.FOLDER / "vocab_facts.json").read_text())["vocab"] == v121_encoder.TOKENS == list(vocab.NAMES)
+    assert json.loads((golden.GOLDEN / "vocab_facts.json").read_text())["vocab"] == v121_encoder.TOKENS == list(vocab.NAMES)
     song = golden.load(golden.SONG)
     ids, bars = song["token_ids"], song["chord_ids"]
     score = v121.rebuild(ids, bars)
@@ -128,7 +129,7 @@ def write_arrow(folder: Path, songs: list[dict]) -> Path:
 def run(monkeypatch, *arguments: object) -> int:
     monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, arguments)])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        main.main()
     return exit_.value.code or 0
 
 

@@ -1,16 +1,14 @@
 """Shared fixtures, and the hypothesis profile: the same examples every time, so that a failure can be found again."""
 
-import os
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from tests import SONGS
+
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fixed")
-
-ROOT = Path(__file__).parent.parent
-SONGS = Path(os.environ.get("HID_SONGS", ROOT.parent / "shared" / "data" / "midi"))
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +17,8 @@ def songs(tmp_path_factory) -> list[Path]:
     files = sorted(path for path in SONGS.rglob("*.mid"))
     if files:
         return files
-    from tokenizer import midi
-    from tokenizer.composer import compose
+    from tokenizer.music import midi
+    from tokenizer.music.composer import compose
 
     folder = tmp_path_factory.mktemp("songs")
     for seed in range(20):

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from jax_impl.batch import Batch, pack_row, stack_rows
-from tokenizer import fields, midi
 from tokenizer import vocabulary as vocab
-from tokenizer.crop import crop
-from tokenizer.encode import encode
-from tokenizer.fields import TokenFields
+from tokenizer.music import midi
+from tokenizer.tokens import fields
+from tokenizer.tokens.crop import crop
+from tokenizer.tokens.encode import encode
+from tokenizer.tokens.fields import TokenFields
 
 
 def ids(names: str) -> np.ndarray:

@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 
 import jax
-from rows import random_song
 
 from configs import ClusterConfig, ModelConfig, PrepareConfig, TrainConfig
-from jax_impl import sharding
-from jax_impl.progress import Progress
-from jax_impl.train import train
-from tokenizer.dataset import to_row, write_manifest, write_shard
+from jax_impl.device import sharding
+from jax_impl.training.progress import Progress
+from jax_impl.training.train import train
+from tests import ROOT
+from tests.rows import random_song
+from tokenizer.dataset.songs import to_row, write_manifest, write_shard
 
 MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32)
 
@@ -55,7 +56,7 @@ def start(
     """This file as a program in another process with so many simulated devices and flags of XLA; it writes to OUTPUT_DIR.log or log."""
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     flags += f" --xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, __file__, str(data_dir), str(output_dir), *arguments]
     with (log or output_dir.with_suffix(".log")).open("a") as file:
         return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)

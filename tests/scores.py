@@ -1,11 +1,22 @@
-"""Hypothesis strategies for scores: odd ones on purpose (`scores`), and ones that a MIDI file can say exactly (`writable`)."""
+"""Scores: written out by hand (`score_of`), and Hypothesis strategies for odd ones (`scores`) and for ones that a MIDI file can say
+exactly (`writable`)."""
 
 import numpy as np
 from hypothesis import strategies as st
 
-from tokenizer.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 
 SIGNATURES = ((4, 4), (3, 4), (6, 8), (5, 4), (7, 8), (12, 8), (8, 4), (1, 8), (11, 8), (7, 16), (5, 2), (2, 2), (3, 32), (13, 16), (4, 2))
+
+
+def score_of(*tracks, signatures=((0, 4, 4),), tempos=((0, 120),), ticks_per_beat=480) -> Score:
+    """tracks: (program, [(onset, duration, pitch, velocity), ...]) in ticks; tempos: (tick, bpm)."""
+    return Score(
+        ticks_per_beat,
+        tuple(Track(program, np.array(rows, NOTE)) for program, rows in tracks),
+        tuple(Tempo(tick, round(60e6 / bpm)) for tick, bpm in tempos),
+        tuple(Signature(*signature) for signature in signatures),
+    )
 
 
 @st.composite

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import configs
 from configs import (
     MODEL_SIZES,
     AugmentConfig,
@@ -22,8 +21,8 @@ from configs import (
     TrainConfig,
     presets,
 )
+from tests import ROOT
 
-ROOT = Path(configs.__file__).parent.parent
 CONFIGS = (
     AugmentConfig,
     ClusterConfig,

@@ -1,50 +1,147 @@
-"""Who may import whom: configs know nothing, the tokenizer no network, and the two implementations not each other."""
+"""Who may import whom. A room imports only from rooms on floors below its own, and the files of a room import no circle.
+
+configs know nothing, the tokenizer no network, the two implementations not each other, and attention no music.
+"""
 
 import ast
+import graphlib
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
+# Ground floor first. A floor is a room (a folder) or a file; __init__ is the face of the package, light because no dataset is below it.
+FLOORS = {
+    "tokenizer": ("vocabulary", "music", "grid", "tokens", "__init__", "dataset"),
+    "jax_impl": ("__init__", "batch", "attention", "loading", "device", "model", "training", "sampling", "cli"),
+}
 FRAMEWORKS = {"jax", "flax", "optax", "orbax", "torch"}
 FORBIDDEN = {
     "configs": {"tokenizer", "jax_impl", "torch_ref", "numpy", *FRAMEWORKS},
-    "tokenizer": {"jax_impl", "torch_ref", "parity_tests", *FRAMEWORKS},
+    "tokenizer": {"jax_impl", "torch_ref", "parity_tests", "tests", *FRAMEWORKS},
     "jax_impl": {"torch_ref", "parity_tests", "tests", "torch"},
     "torch_ref": {"jax_impl", "parity_tests", "tests", *(FRAMEWORKS - {"torch"})},
     "tests": {"torch", "torch_ref", "parity_tests"},
-    "attention": {"configs", "tokenizer"},
+    "jax_impl/attention": {"configs", "tokenizer"},
 }
-FOLDERS = {name: ROOT / name for name in FORBIDDEN} | {"attention": ROOT / "jax_impl" / "attention"}
+HEAVY = {"jax", "torch", "pyarrow", "matplotlib", "ray"}
 
 
-def imports(path: Path) -> set[str]:
-    """Top-level names of every import of a file, those inside functions too."""
+def imports(path: Path, root: Path = ROOT) -> set[str]:
+    """Dotted names of the modules that a file imports, inside functions too; `from a import b` is a.b where that is a module."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f"{path}: a relative import"
+            for alias in node.names:
+                inside = root.joinpath(*node.module.split("."), alias.name)
+                is_module = inside.is_dir() or inside.with_suffix(".py").exists()
+                names.add(f"{node.module}.{alias.name}" if is_module else node.module)
     return names
+
+
+def files_of(package: str, root: Path = ROOT) -> list[Path]:
+    return sorted((root / package).rglob("*.py"))
+
+
+def room_of(module: str) -> str:
+    """The room of a package that a module such as jax_impl.model.masks lies in; of the package itself, its face."""
+    return (module.split(".") + ["__init__"])[1]
+
+
+def climbing(package: str, floors: tuple[str, ...], root: Path = ROOT) -> list[str]:
+    """Each import of a package's own modules that does not go down, and each room that no floor is known of."""
+    found = []
+    for path in files_of(package, root):
+        here = path.relative_to(root / package).with_suffix("").parts[0]
+        if here not in floors:
+            found.append(f"{package}/{here} has no floor")
+            continue
+        for module in sorted(name for name in imports(path, root) if name.split(".")[0] == package):
+            there = room_of(module)
+            if there not in floors[: floors.index(here) + 1]:
+                found.append(f"{path.relative_to(root)} imports {module}")
+    return found
+
+
+def circle(package: str, root: Path = ROOT) -> list[str] | None:
+    """Modules of a package that import each other in a circle, or None."""
+    graph = {}
+    for path in files_of(package, root):
+        parts = path.relative_to(root).with_suffix("").parts
+        module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if not (path.name == "__init__.py" and path.parent == root / package):  # the face stands above its rooms
+            graph[module] = {name for name in imports(path, root) if name.split(".")[0] == package and name != package}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return None
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_no_import_goes_in_a_forbidden_direction(package):
-    files = sorted(FOLDERS[package].rglob("*.py"))
-    assert files or package == "torch_ref"
-    found = {str(path.relative_to(ROOT)): sorted(imports(path) & FORBIDDEN[package]) for path in files}
-    assert {path: names for path, names in found.items() if names} == {}
+    assert files_of(package)
+    top_level = {path: {name.split(".")[0] for name in imports(path)} for path in files_of(package)}
+    assert {path: names & FORBIDDEN[package] for path, names in top_level.items() if names & FORBIDDEN[package]} == {}
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_import_climbs(package):
+    assert climbing(package, FLOORS[package]) == []
+
+
+@pytest.mark.parametrize("package", [*FLOORS, "configs", "torch_ref"])
+def test_no_import_goes_in_a_circle(package):
+    assert circle(package) is None
+
+
+def test_an_import_that_climbs_or_goes_in_a_circle_is_found(tmp_path):
+    house = {
+        "house/__init__.py": "from house.upper.roof import tiles",
+        "house/lower/floor.py": "def stand():\n    from house.upper import roof",
+        "house/lower/carpet.py": "from house.lower import floor",
+        "house/upper/roof.py": "from house.lower.floor import stand",
+        "house/attic/box.py": "",
+    }
+    for name, text in house.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    floors = ("lower", "upper", "__init__")
+    assert climbing("house", floors, tmp_path) == [
+        "house/attic has no floor",
+        "house/lower/floor.py imports house.upper.roof",
+    ]
+    assert set(circle("house", tmp_path)) == {"house.lower.floor", "house.upper.roof"}
+    (tmp_path / "house/lower/floor.py").write_text("import house.lower.carpet")
+    assert climbing("house", floors, tmp_path) == ["house/attic has no floor"]
+    assert set(circle("house", tmp_path)) == {"house.lower.floor", "house.lower.carpet"}
 
 
 def test_configs_need_the_standard_library_alone():
     allowed = {*sys.stdlib_module_names, "configs"}
-    assert {name for path in FOLDERS["configs"].glob("*.py") for name in imports(path)} <= allowed
+    assert {name.split(".")[0] for path in files_of("configs") for name in imports(path)} <= allowed
 
 
 def test_attention_implementations_do_not_import_each_other():
-    for path in FOLDERS["attention"].glob("*.py"):
+    definition, portable = "jax_impl.attention.reference", "jax_impl.attention.xla"
+    for path in files_of("jax_impl/attention"):
         if path.stem in ("reference", "xla"):
-            modules = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
-            assert not modules & {"jax_impl.attention.reference", "jax_impl.attention.xla", "jax_impl.attention"}
+            assert not imports(path) & {definition, portable, "jax_impl.attention"}, path
+
+
+def test_the_face_of_the_tokenizer_is_light():
+    """`import tokenizer` and a song through it load nothing heavy."""
+    program = (
+        "import sys, numpy as np, tokenizer\n"
+        "score = tokenizer.decode(np.zeros(0, np.int32))\n"
+        "assert tokenizer.decode(tokenizer.encode(score).ids) == tokenizer.snap(score)\n"
+        f"print(sorted({HEAVY} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"

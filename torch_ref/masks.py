@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from configs import MaskRule
-from tokenizer.fields import KIND_PITCH, KIND_POSITION, KIND_VELOCITY, NO_INSTRUMENT, OUTSIDE
+from tokenizer.tokens.fields import KIND_PITCH, KIND_POSITION, KIND_VELOCITY, NO_INSTRUMENT, OUTSIDE
 from torch_ref.rows import Rows, Summaries
 
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from configs import ModelConfig
 from configs.model import HEAD_DIM
 from tokenizer import vocabulary as vocab
-from tokenizer.fields import NO_INSTRUMENT
+from tokenizer.tokens.fields import NO_INSTRUMENT
 from torch_ref import masks
 from torch_ref.rows import Rows, Summaries
 

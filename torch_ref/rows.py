@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from configs import MaskRule
-from tokenizer.fields import OUTSIDE
+from tokenizer.tokens.fields import OUTSIDE
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tokenizer import vocabulary as vocab
-from tokenizer.v121 import COLUMNS, V121Error, V121Song
+from tokenizer.dataset.v121 import COLUMNS, V121Error, V121Song
 from torch_ref.checkpoint import load
 
 

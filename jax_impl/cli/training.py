@@ -1,0 +1,57 @@
+"""Verbs for training: the run, the memory it takes, and the whole chain in minutes."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from configs import ClusterConfig, TrainConfig
+from configs.model import ModelSize
+
+
+def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[ClusterConfig, arg(name="")]) -> int:
+    """Train a model on a dataset; the same command again goes on where it stopped.
+
+    SIGTERM and Ctrl-C finish the step, save a checkpoint and end with exit status 143 or 130.
+    """
+    from jax_impl.device import sharding
+    from jax_impl.training import train
+
+    sharding.join(cluster)
+    result = train.train(config, train.model_config(config))
+    return 128 + result.signal if result.signal else 0
+
+
+def memory(model_size: ModelSize = "large", batch_size: int = 4, max_seq_len: int = 8192, layers: bool = False) -> int:
+    """What a training step takes of a GPU with each --remat, and the largest batch that fits; no GPU is needed.
+
+    The real step is compiled, for this machine's GPU or else for an H800 of 80 GB, and the compiler says. Minutes.
+
+    Args:
+        model_size: tiny, small, base, large or xlarge.
+        batch_size: rows of a batch on one GPU.
+        max_seq_len: tokens of a row.
+        layers: instead, what each layer adds to 1 x 4096 tokens at width 512.
+    """
+    from jax_impl.device import gpu_target
+
+    gpu_target.add_plugin()
+    from jax_impl.cli import memory_table
+
+    if layers:
+        memory_table.show_layers()
+    else:
+        memory_table.show(model_size, batch_size, max_seq_len)
+    return 0
+
+
+def demo(midi: Path | None = None, out: Path = Path("demo")) -> int:
+    """The whole chain in minutes: prepare, train the tiny model, restore it, write a song.
+
+    Args:
+        midi: folder of MIDI files (none: songs that a built-in composer writes).
+        out: folder for the checkpoint, song.mid, pianoroll.png, loss.png and summary.json.
+    """
+    from jax_impl.cli.demo import demo
+
+    return demo(midi, out)

@@ -1,0 +1,102 @@
+"""What a training epoch is made of: which songs, which windows of the cut ones, in which rows. A pure function, no tokens touched.
+
+Every bar of every song is in every epoch once (as often as its dataset's weight says), and where songs are cut differs by epoch. See
+jax_impl/loading/packer.py for how.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from configs import DataConfig, InputError
+from jax_impl.batch import Batch, pack_row
+from jax_impl.loading.packer import NONE, PIECE, WHOLE, Packer
+from tokenizer.dataset.songs import Songs, ranges
+from tokenizer.tokens.augment import augment
+from tokenizer.tokens.crop import crop
+
+SECTION_ROWS = 192  # of songs that are packed together, about and at least; more pack hardly better
+SECTION_SONGS = 128  # at least
+SONGS_AT_ONCE = 1 << 15  # packed side by side: more take more memory, and hardly less time
+TOKENS_AT_ONCE = 1 << 30  # which are counted in 32 bits
+
+
+class Plan:
+    """The rows of any epoch of one split: plan.rows(epoch) lists them, plan.row(epoch, i) makes one.
+
+    planned: epochs whose rows are known, the last asked for and the one before it.
+    """
+
+    def __init__(self, songs: Songs, config: DataConfig):
+        self.songs, self.config = songs, config
+        self.planned: dict[int, Rows] = {}
+
+    def rows(self, epoch: int) -> "Rows":
+        if epoch not in self.planned:
+            before = {epoch - 1: self.planned[epoch - 1]} if epoch - 1 in self.planned else {}
+            self.planned = before | {epoch: self._rows(epoch)}
+        return self.planned[epoch]
+
+    def _rows(self, epoch: int) -> "Rows":
+        random = np.random.default_rng(np.random.SeedSequence([self.config.seed, epoch]))
+        weight = self.songs.weight
+        times = np.floor(weight).astype(np.int64) + (random.random(len(weight)) < weight % 1)
+        order = random.permutation(np.repeat(np.arange(len(weight)), times))
+        rows = Rows.joined([Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))])
+        if not len(rows):
+            limits = f"--max-seq-len {self.config.max_seq_len} and {self.config.max_spans} bar summaries (--max-spans)"
+            raise InputError(f"a row of {limits} holds no bar of any song; take more")
+        return rows.in_order(random.permutation(len(rows)))
+
+    def _sections(self, order: np.ndarray, first_share: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What a Packer takes: [sections, songs] each, until all songs are taken."""
+        length, max_spans = self.config.max_seq_len, self.config.max_spans
+        rows = int(np.maximum(self.songs.tokens[order] * max_spans, self.songs.spans[order] * length).sum()) // (length * max_spans)
+        count = max(min(rows // SECTION_ROWS, len(order) // SECTION_SONGS), 1)
+        size = -(-len(order) // count)
+        missing = count * size - len(order)
+        order = np.append(order, np.full(missing, NONE)).reshape(count, size)
+        first_share = np.append(first_share, np.zeros(missing)).reshape(count, size)
+        most_tokens = int(np.where(order == NONE, 0, self.songs.tokens[order]).sum(axis=1).max(initial=1))
+        together = max(min(SONGS_AT_ONCE // max(size, 1), TOKENS_AT_ONCE // most_tokens), 1)
+        for start in range(0, count, together):
+            yield order[start : start + together], first_share[start : start + together]
+
+    def row(self, epoch: int, index: int) -> Batch:
+        """Row [T] of an epoch."""
+        tokens = []
+        for song, first_bar, n_bars, _, _ in self.rows(epoch)[index].tolist():
+            piece = self.songs[song]
+            if self.config.augment is not None:  # before it is cut, so that all windows of a song are in one key
+                random = np.random.default_rng(np.random.SeedSequence([self.config.seed, epoch, song]))
+                piece = augment(piece, self.config.augment, random)
+            if n_bars != WHOLE:
+                piece = crop(piece, first_bar, n_bars)
+            if piece.span.max() >= 0:  # a window may hold no note
+                tokens.append(piece)
+        return pack_row(tokens, self.config.max_seq_len)
+
+
+class Rows:
+    """Rows of an epoch in two arrays; rows[i] is PIECE[n]."""
+
+    def __init__(self, pieces: np.ndarray, counts: np.ndarray):
+        """pieces: PIECE[N], row after row. counts: int64[rows] of each row."""
+        self._ends = np.concatenate([[0], np.cumsum(counts)])
+        self.pieces = pieces
+
+    @classmethod
+    def joined(cls, parts: list[tuple[np.ndarray, np.ndarray]]) -> "Rows":
+        return cls(*map(np.concatenate, zip((np.zeros(0, PIECE), np.zeros(0, np.int64)), *parts, strict=True)))
+
+    def in_order(self, order: np.ndarray) -> "Rows":
+        counts = np.diff(self._ends)[order]
+        return Rows(self.pieces[ranges(self._ends[order], counts)], counts)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return self.pieces[self._ends[index] : self._ends[index + 1]]

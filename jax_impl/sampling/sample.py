@@ -1,0 +1,273 @@
+"""Sampling: songs from a trained model, many side by side, token by token on the device.
+
+    generate(run, prompt=score, constraints=Constraints(add="bass"), sampler=SampleConfig(seed=1))   ->  [Score, ...]
+
+One loop for everything (jax.lax.while_loop, no host in it): a token goes through the model (jax_impl.sampling.cache), the plan (tokenizer.tokens.plan) says
+what may come or must come next, one is drawn. Programs have static sizes: where a song outgrows one, the next, twice as large, goes on. The
+loop comes back to the host every few tokens, to tell how far it is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from configs import ComputeConfig, Constraints, InputError, SampleConfig
+from jax_impl.device import device
+from jax_impl.model.museformer import MuseFormer
+from jax_impl.sampling import cache, uncached
+from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
+from jax_impl.training.checkpoint import load_model
+from tokenizer import vocabulary as vocab
+from tokenizer.music.score import Score
+from tokenizer.tokens import fields, grammar
+from tokenizer.tokens import plan as planning
+from tokenizer.tokens.decode import decode
+from tokenizer.tokens.plan import Plan
+
+SMALLEST_SLOTS = 256  # program sizes double from here up
+TOKENS_PER_SUMMARY = 4  # tokens for which there is one summary slot; a bar holds more on average
+FEWEST_SUMMARIES = 64
+PROMPT_MULTIPLE = 64  # prompts are filled up to this, so that few programs are compiled
+STRIDE = 64  # tokens between two looks of the host
+ANYTHING, DEFAULT = Constraints(), SampleConfig()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """ids: int32[T], from BOS on. finished: it ends in EOS. errors: tokens that the grammar would not have allowed.
+    number: of the song among those of its seed. Decoded by score()."""
+
+    ids: np.ndarray
+    finished: bool
+    errors: int
+    number: int
+
+    def score(self) -> Score:
+        return decode(self.ids)
+
+
+class Loop(NamedTuple):
+    """What one turn of the loop makes of the one before. B songs."""
+
+    past: Any  # cache.Cache or uncached.Songs, without `token`
+    token: jax.Array  # int32[B] the last one
+    grammar: grammar.State
+    place: jax.Array  # int32[B] in the script
+    heard: jax.Array  # float32[B, 643] note tokens of the track's last bars
+    tokens: jax.Array  # int32[B, max_length]
+    done: jax.Array  # bool[B]
+    errors: jax.Array  # int32[B]
+
+
+def generate(
+    run: Path,
+    *,
+    prompt: Score | None = None,
+    constraints: Constraints = ANYTHING,
+    sampler: SampleConfig = DEFAULT,
+    checkpoint: str | int = "best",
+) -> list[Score]:
+    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany. Raises InputError."""
+    model, _ = load_model(run, checkpoint)
+    writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
+    return [sample.score() for sample in writer.samples()]
+
+
+class Sampler:
+    """Songs of one model under one plan. Song i depends on (model, settings, seed, i) and, in its last bits, on the songs beside it: they
+    are sampled in groups of config.batch, and a group is always the same."""
+
+    def __init__(
+        self, model: MuseFormer, config: SampleConfig, compute: ComputeConfig, prompt: Score | np.ndarray | None, wanted: Constraints
+    ):
+        if not config.grammar and (prompt is not None or wanted != Constraints()):
+            raise InputError("--no-grammar cannot be combined with a given song or with what it must be: those hold by the grammar")
+        self.model, self.config, self.compute = model, config, compute
+        self.cached = model.config.mask_rule.scope == "span"
+        most_spans = summary_slots(config.max_length) - 1
+        self.plan, self.notice = planning.make_plan(prompt, wanted, config.max_length, most_spans, model.config.max_bars)
+        self._graphs, self._weights = cache.graphs(model), cache.weights(model, compute)
+        self._device_plan = jax.tree.map(jnp.asarray, self.plan)
+        self._go_on = jax.jit(self._turns, donate_argnums=1)
+
+    def groups(self) -> list[range]:
+        """Numbers of the songs that are sampled together."""
+        count, size = self.config.num_samples, self.config.batch
+        return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def samples(self, on_token: Callable[[int], None] = lambda _: None) -> Iterator[Sample]:
+        """All songs, group by group. on_token: told the length so far."""
+        for numbers in self.groups():
+            yield from self.group(numbers, on_token)
+
+    def group(self, numbers: Sequence[int], on_token: Callable[[int], None] = lambda _: None) -> list[Sample]:
+        """The songs with these numbers, side by side."""
+        for samples in self.steps(numbers, STRIDE):
+            on_token(max(len(sample.ids) for sample in samples))
+        return samples
+
+    def steps(self, numbers: Sequence[int], stride: int) -> Iterator[list[Sample]]:
+        """The songs so far, after every `stride` tokens."""
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(self.config.seed)))(jnp.asarray(numbers))
+        state = self._begin(len(numbers))
+        while True:
+            slots = self._size(int(state.past.slot), int(self._spans(state)))
+            if slots > self._slots(state):
+                state = state._replace(past=self._grow(state.past, slots))
+            state = self._go_on(self._weights, state, self._device_plan, keys, stride)
+            lengths, done = np.asarray(state.past.length), np.asarray(state.done)
+            tokens, errors = np.asarray(state.tokens), np.asarray(state.errors)
+            samples = []
+            for row, number in enumerate(numbers):
+                ids = tokens[row, : lengths[row] + 1]
+                samples.append(Sample(ids, bool(ids[-1] == vocab.EOS), int(errors[row]), number))
+            yield samples
+            if done.all():
+                return
+
+    # ------------------------------------------------------------ the loop
+
+    def _begin(self, rows: int) -> Loop:
+        """The state before the first free place."""
+        given = planning.prefix(self.plan)
+        state = grammar.begin(1, self.model.config.max_bars, jnp)
+        push = lambda state, token: (grammar.push(state, token[None], jnp), None)  # noqa: E731
+        state = jax.jit(lambda state, ids: jax.lax.scan(push, state, ids)[0])(state, given)
+        state = jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), state)
+        filled, spans = self._filled(given), int(fields.compute(given).span.max()) + 1
+        slots = self._size(max(filled, len(given)), spans)
+        if not self.cached:
+            past = jax.jit(self._append_all)(self._weights, uncached.empty(rows, slots), jnp.asarray(given[:-1]))
+        elif filled:
+            past = self._prefill(given, filled, slots, rows)
+        else:
+            past = cache.empty(self.model.config, self.compute, rows, slots, summary_slots(slots))
+        tokens = jnp.zeros((rows, self.config.max_length), jnp.int32).at[:, : len(given)].set(given)
+        zero = jnp.zeros(rows, jnp.int32)
+        heard = jnp.zeros((rows, vocab.SIZE), jnp.float32)
+        return Loop(past, zero + given[-1], state, zero + len(given), heard, tokens, zero > 0, zero)
+
+    def _prefill(self, given: np.ndarray, filled: int, slots: int, rows: int) -> cache.Cache:
+        """The cache of the given tokens but the last, whose coming is announced, for every row."""
+
+        def prefill(weights, batch, state, token):
+            model, layers = self._merge(weights)
+            one = cache.prefill(model, batch, state, self.compute, slots, summary_slots(slots))
+            return cache.repeat(cache.close(model, layers, one, cache.closing(one, token, jnp.ones(1, bool))), rows)
+
+        batch, state = cache.right_aligned([fields.compute(given[:-1])], filled)
+        return jax.jit(prefill)(self._weights, batch, state, jnp.asarray(given[-1:], jnp.int32))
+
+    def _append_all(self, weights, past: uncached.Songs, ids: jax.Array) -> uncached.Songs:
+        """The given tokens written down; their logits are not wanted."""
+        for_row = jnp.ones(len(past.length), jnp.int32)
+        step = lambda past, token: (self._append(weights, past, for_row * token, for_row > 0)[0], None)  # noqa: E731
+        return jax.lax.scan(step, past, ids)[0]
+
+    def _merge(self, weights: cache.Weights) -> tuple[MuseFormer, list]:
+        model, layer = self._graphs
+        return nnx.merge(model, weights.model), [nnx.merge(layer, parameters) for parameters in weights.layers]
+
+    def _append(self, weights, past, token: jax.Array, alive: jax.Array):
+        model, layers = self._merge(weights)
+        if self.cached:
+            return cache.append(model, layers, past, token, alive)
+        return uncached.append(model, past, token, alive, summary_slots(past.batch.tokens.shape[1]), self.compute)
+
+    def _turns(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array, turns: int) -> Loop:
+        """At most so many tokens more, as long as a song goes on and there is room.
+
+        Two loops: the inner one writes tokens until a bar is full in some row, whose summary the outer one then computes.
+        """
+        slots, summaries = self._slots(state), summary_slots(self._slots(state))
+        goes_on = lambda turn, state: (  # noqa: E731
+            (turn < turns) & ~state.done.all() & (state.past.slot < slots) & (self._spans(state) < summaries)
+        )
+
+        def write(carry: tuple) -> tuple:
+            turn, state, _ = carry
+            new = self._turn(weights, state, plan, keys)
+            closes = cache.closing(new.past, new.token, ~state.done) if self.cached else jnp.zeros_like(state.done)
+            return turn + 1, new, closes
+
+        def write_and_close(carry: tuple) -> tuple:
+            none = jnp.zeros_like(carry[1].done)
+            until_full = lambda carry: goes_on(*carry[:2]) & ~carry[2].any()  # noqa: E731
+            turn, state, closes = jax.lax.while_loop(until_full, write, (*carry, none))
+            if self.cached:
+                state = state._replace(past=cache.close(*self._merge(weights), state.past, closes))
+            return turn, state
+
+        return jax.lax.while_loop(lambda carry: goes_on(*carry), write_and_close, (0, state))[1]
+
+    def _turn(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array) -> Loop:
+        alive = ~state.done
+        past, logits = self._append(weights, state.past, state.token, alive)
+        with jax.named_scope("choose"):
+            token, errors = self._choose(state, plan, keys, past, logits)
+            token = jnp.where(alive, token, vocab.PAD)
+        keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(alive.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)  # noqa: E731
+        length = jnp.minimum(past.length, state.tokens.shape[1] - 1)  # of ended rows, which write what is there
+        written = jnp.where(alive, token, state.tokens[jnp.arange(len(token)), length])
+        return Loop(
+            past,
+            token,
+            keep(grammar.push(state.grammar, token, jnp), state.grammar),
+            keep(planning.advance(plan, state.place, token, jnp), state.place),
+            hear(state.heard, token),
+            state.tokens.at[jnp.arange(len(token)), length].set(written),
+            state.done | (alive & ((token == vocab.EOS) | (past.length + 1 >= plan.max_tokens))),
+            state.errors + (alive & errors),
+        )
+
+    def _choose(self, state: Loop, plan: Plan, keys: jax.Array, past, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(the next token int32[B], whether the grammar is against it bool[B])."""
+        spans, rows = past.fields.spans, jnp.arange(len(keys))
+        if self.config.grammar:
+            choice = planning.choices(plan, state.place, state.grammar, past.length, spans, jnp)
+            forced, allowed = choice.forced, choice.allowed
+            logits = bar_is_over(logits, allowed)
+        else:
+            forced = plan.script[state.place]
+            room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)
+            allowed = ~jnp.asarray(planning.NEVER) & (room[:, None] | (jnp.asarray(grammar.CLASS) != grammar.CHORD))
+        logits = jnp.where(allowed, penalized(logits, state.heard, self.config.repetition_penalty), -jnp.inf)
+        drawn = jax.vmap(lambda key, at, row: draw(jax.random.fold_in(key, at), row, self.config))(keys, past.length, logits)
+        token = jnp.where(forced >= 0, forced, drawn)
+        return token, (forced < 0) & ~grammar.allowed(state.grammar, jnp)[rows, token]
+
+    # ------------------------------------------------------------ sizes
+
+    def _spans(self, state: Loop) -> jax.Array:
+        return jnp.max(state.past.fields.spans)
+
+    def _slots(self, state: Loop) -> int:
+        return (state.past.tokens.document if self.cached else state.past.batch.tokens).shape[1]
+
+    def _filled(self, given: np.ndarray) -> int:
+        """Slots that the given tokens but the last take in a cache."""
+        return -(-(len(given) - 1) // PROMPT_MULTIPLE) * PROMPT_MULTIPLE if self.cached else 0
+
+    def _size(self, used: int, spans: int) -> int:
+        """Token slots of the smallest program with room for one more than so many tokens and spans."""
+        slots, most = SMALLEST_SLOTS, self._filled(planning.prefix(self.plan)) + self.config.max_length
+        while slots <= used or summary_slots(slots) <= spans:
+            slots *= 2
+        return min(slots, most)
+
+    def _grow(self, past, slots: int):
+        if self.cached:
+            return jax.jit(partial(cache.grow, slots=slots, summary_slots=summary_slots(slots)))(past)
+        return uncached.grow(past, slots)
+
+
+def summary_slots(slots: int) -> int:
+    """Summary slots of a program with so many token slots."""
+    return max(slots // TOKENS_PER_SUMMARY, FEWEST_SUMMARIES)

@@ -1,0 +1,91 @@
+"""One optimizer step and one validation step: the two programs that training compiles."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from configs import ComputeConfig, ModelConfig, TrainConfig
+from jax_impl.batch import Batch
+from jax_impl.model.museformer import MuseFormer
+
+
+class TrainState(NamedTuple):
+    """What one step turns into the next. parameters: nested dicts of arrays; step: int32[], optimizer steps taken."""
+
+    parameters: Any
+    optimizer: Any
+    step: jax.Array
+
+
+class Measured(NamedTuple):
+    """Of one step: mean loss in nats per token, gradient norm before clipping, learning rate, real tokens read."""
+
+    loss: jax.Array
+    gradient_norm: jax.Array
+    learning_rate: jax.Array
+    tokens: jax.Array
+
+
+def initial_state(config: ModelConfig, tx: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state before the first step; under jit or jax.eval_shape."""
+    parameters = nnx.to_pure_dict(nnx.state(MuseFormer(config, nnx.Rngs(seed))))
+    return TrainState(parameters, tx.init(parameters), jnp.zeros((), jnp.int32))
+
+
+def abstract_batches(config: TrainConfig) -> Batch:
+    """Shapes of what one step reads."""
+    shape = (config.gradient_accumulation_steps, config.batch_size, config.max_seq_len)
+    return Batch(*(jax.ShapeDtypeStruct(shape, jnp.float32 if name == "weights" else jnp.int32) for name in Batch._fields))
+
+
+def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+    """float32[]: next-token cross entropy in nats, summed with the batch's weights. logits: float32[B, T, V]."""
+    return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets) * batch.weights)
+
+
+def train_step(
+    state: TrainState,
+    batches: Batch,
+    *,
+    graph: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+    rate: Callable[[jax.Array], jax.Array],
+    seed: int,
+    max_spans: int,
+    compute: ComputeConfig,
+) -> tuple[TrainState, Measured]:
+    """One update from A micro batches [A, B, T], equal to the update from all their rows at once but for rounding (and dropout's draws).
+
+    The loss is the mean over the real targets of all rows, so each micro batch counts by its targets. Dropout is a function of
+    (seed, step, micro batch).
+    """
+    total = jnp.sum(batches.weights)
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def loss(parameters: Any, batch: Batch, key: jax.Array) -> jax.Array:
+        model = nnx.merge(graph, parameters)
+        return cross_entropy(model(batch, max_spans=max_spans, compute=compute, dropout_key=key), batch) / total
+
+    def accumulate(sums: tuple, micro: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
+        return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(state.parameters, *micro)), None
+
+    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.parameters))
+    keys = jax.random.split(key, len(batches.tokens))
+    (mean_loss, gradient), _ = jax.lax.scan(accumulate, zeros, (batches, keys))
+    with jax.named_scope("optimizer"):
+        updates, moments = tx.update(gradient, state.optimizer, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+    measured = Measured(mean_loss, optax.tree.norm(gradient), rate(state.step), jnp.sum(batches.document > 0))
+    return TrainState(parameters, moments, state.step + 1), measured
+
+
+def validation_step(
+    parameters: Any, batch: Batch, *, graph: nnx.GraphDef, max_spans: int, compute: ComputeConfig
+) -> tuple[jax.Array, jax.Array]:
+    """(summed loss in nats, number of targets) of one batch [B, T], without dropout."""
+    logits = nnx.merge(graph, parameters)(batch, max_spans=max_spans, compute=compute, dropout_key=None)
+    return cross_entropy(logits, batch), jnp.sum(batch.weights)

@@ -1,0 +1,308 @@
+"""Training, in the order in which it happens; `train` reads from top to bottom.
+
+Starting again with the same output_dir goes on from the last checkpoint, and every number after is the one that an uninterrupted run has:
+the random keys of a step are functions of (seed, step), and the checkpoint holds everything else.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+import signal
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from configs import MASK_RULES, MODEL_SIZES, AugmentConfig, ComputeConfig, DataConfig, InputError, ModelConfig, TrainConfig
+from jax_impl.batch import Batch
+from jax_impl.device import device, memory, sharding
+from jax_impl.loading import loader
+from jax_impl.model import flops
+from jax_impl.model.museformer import abstract_model
+from jax_impl.training import loss_plot
+from jax_impl.training.checkpoint import CheckpointError, Checkpoints, Record, load_model, plain, versions
+from jax_impl.training.metrics import Metrics
+from jax_impl.training.optimizer import learning_rate, optimizer
+from jax_impl.training.progress import Progress
+from jax_impl.training.step import Measured, TrainState, abstract_batches, initial_state, train_step, validation_step
+from tokenizer import vocabulary as vocab
+from tokenizer.dataset.songs import Dataset
+
+RUN_AHEAD = 2  # steps given to the device before the metrics of the one before are waited for: it never idles, and NaN shows soon
+PICTURE_FILE = "loss.png"
+UNIFORM_LOSS = math.log(vocab.SIZE)
+
+# A run that goes on may change these: they do not touch the numbers, or only as another machine would.
+MAY_CHANGE = {"data_dir", "output_dir", "precision", "attention", "remat", "num_workers", "log_every", "validate_every"}
+MAY_CHANGE |= {"validation_batches", "checkpoint_every", "keep_last", "tracker"}
+MAY_CHANGE |= {"init_from"}  # a run that goes on has weights of its own
+MAY_CHANGE |= {"data_devices", "fsdp_devices", "resume_from"}
+MAY_CHANGE |= {"epochs", "steps"}  # what they come to may not
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a run ended: after `step` of `total_steps`, stopped by this signal (15 SIGTERM, 2 Ctrl-C) or by none."""
+
+    step: int
+    total_steps: int
+    signal: int | None
+
+
+def model_config(config: TrainConfig) -> ModelConfig:
+    """The model that the flags describe. Raises CheckpointError where --init-from names no run."""
+    shape = MODEL_SIZES[config.model_size]
+    if config.init_from:
+        with Checkpoints(config.init_from, keep_last=None) as checkpoints:
+            shape = checkpoints.record(checkpoints.choose("best")).model_config
+    return dataclasses.replace(shape, mask_rule=MASK_RULES[config.mask_rule], dropout=config.dropout)
+
+
+def train(config: TrainConfig, model: ModelConfig) -> Result:
+    """Trains, or goes on training, the run in config.output_dir.
+
+    On several hosts each process calls it (after sharding.join) with the same config; output_dir is one folder that all of them see.
+    Raises InputError before any work where dataset, flags and checkpoint do not fit each other, and Diverged where training fails.
+    """
+    # ------------------------------------------------------------ what can be wrong is found first
+    dataset = Dataset(config.data_dir)
+    data_config = DataConfig(
+        max_seq_len=config.max_seq_len,
+        max_spans=config.row_spans,
+        batch_size=config.batch_size,
+        max_bars=model.max_bars,
+        seed=config.seed,
+        num_workers=config.num_workers,
+        augment=AugmentConfig() if config.augment else None,
+    )
+    total_steps = count_steps(config, dataset, data_config)
+    mesh = sharding.make_mesh(config)
+    make_writable(config.output_dir)
+    compute = device.compute_config(config)
+    with ExitStack() as opened:  # closes everything again, last first, however this ends
+        checkpoints = opened.enter_context(Checkpoints(config.output_dir, config.keep_last))
+        first_step = checkpoints.choose(config.resume_from) if config.resume_from else checkpoints.latest() or 0
+        record = checkpoints.record(first_step) if first_step else None
+        if record:
+            check_agreement(record, config, model, total_steps, dataset)
+        if first_step == total_steps:
+            say(f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose another --output-dir")
+            return Result(first_step, total_steps, signal=None)
+
+        # ------------------------------------------------------------ data, model, optimizer
+        own_part = dataclasses.replace(data_config, part=jax.process_index(), parts=jax.process_count())
+        rows = opened.enter_context(loader.loader(dataset, own_part, "train"))
+        if record:
+            rows.set_state(record.data)
+        validation = validation_batches(config, dataset, data_config)
+        guesses = {"uniform": UNIFORM_LOSS, "unigram": unigram_loss(dataset["train"].token_counts(), validation)}
+
+        graph, abstract = abstract_model(model)
+        rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
+        tx = optimizer(config, rate)
+        initialize = functools.partial(initial_state, model, tx, config.seed)
+        abstract_state = jax.eval_shape(initialize)
+        layout = sharding.state_layout(abstract_state, mesh)
+        abstract_state = sharding.laid_out(abstract_state, layout)
+        if record:
+            state = checkpoints.restore(first_step, abstract_state)
+        elif config.init_from:
+            state = jax.device_put(state_from(config.init_from, model, tx), layout)
+        else:
+            state = jax.jit(initialize, out_shardings=layout)()
+        if config.resume_from:
+            checkpoints.delete_after(first_step)  # it is whole: nothing was deleted if it was not
+        metrics = opened.enter_context(closing(Metrics(config, first_step))) if sharding.is_leader() else None
+
+        # ------------------------------------------------------------ the two programs
+        batches_place, batch_place = sharding.rows(mesh, stacked=True), sharding.rows(mesh, stacked=False)
+        on_all = sharding.everywhere(mesh)
+
+        def compile_step(compute: ComputeConfig) -> jax.stages.Compiled:
+            settings = dict(graph=graph, tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute)
+            places = dict(in_shardings=(layout, batches_place), out_shardings=(layout, on_all))
+            step_fn = jax.jit(functools.partial(train_step, **settings), donate_argnames="state", **places)
+            return step_fn.lower(abstract_state, abstract_batches(config)).compile()
+
+        validate_fn = functools.partial(validation_step, graph=graph, max_spans=config.row_spans, compute=compute)
+        validate_fn = jax.jit(validate_fn, in_shardings=(layout.parameters, batch_place), out_shardings=on_all)
+        placed_validation = [sharding.from_all_rows(batch, batch_place) for batch in validation]
+        with jax.set_mesh(mesh):  # attention kernels of our own need it
+            if config.remat == "auto":
+                step_fn, compute = memory.fastest_that_fits(compile_step, compute, device.memory_limit())
+            else:
+                step_fn = compile_step(compute)
+            validate_fn = validate_fn.lower(abstract_state.parameters, placed_validation[0]).compile()
+
+        # ------------------------------------------------------------ the loop
+        peak = device.peak_flops(compute, mesh.size)
+        needed_flops = flops.per_token(model, validation[:4], config.row_spans)
+        millions = sum(leaf.size for leaf in jax.tree.leaves(abstract)) / 1e6
+        say(f"device: {mesh.size} x {device.describe(compute)}; mesh {' x '.join(f'{name} {size}' for name, size in mesh.shape.items())}")
+        say(f"model: {millions:.1f} M parameters; steps {first_step + 1} to {total_steps}, {needed_flops / 1e6:.0f} MFLOPs per token")
+
+        carried = record.window if record else {}
+        steps = range(first_step + 1, total_steps + 1)
+        progress = opened.enter_context(closing(Progress(config, metrics, steps, carried, needed_flops, peak)))
+        stop = opened.enter_context(Stop())
+        agreement = sharding.Agreement(mesh, lag=RUN_AHEAD)
+        in_flight: deque[tuple[int, Measured]] = deque()
+        for step in steps:
+            with progress.waiting():
+                batches = stack([next(rows) for _ in range(config.gradient_accumulation_steps)])
+            state, measured = step_fn(state, sharding.from_own_rows(batches, batches_place))
+            in_flight.append((step, measured))
+
+            save_due = step % config.checkpoint_every == 0 or step == total_steps
+            validate_due = save_due or step % config.validate_every == 0
+            stopping = agreement.signal(stop.signal)  # read once: the signal may come at any line
+            settled = 0 if validate_due or stopping else RUN_AHEAD
+            while len(in_flight) > settled:
+                progress.step(*in_flight.popleft())
+
+            validation_loss = None
+            with progress.paused():
+                if validate_due:
+                    validation_loss = mean_loss(validate_fn, state.parameters, placed_validation)
+                    progress.validation(step, validation_loss, guesses)
+                if save_due or stopping:
+                    now = Record(
+                        step=step,
+                        model=plain(model),
+                        train=plain(config),
+                        total_steps=total_steps,
+                        data=rows.get_state(),
+                        dataset=dataset.fingerprint,
+                        window=progress.carried(),
+                        vocabulary=vocab.FINGERPRINT,
+                        versions=versions(),
+                        checksums={},
+                    )
+                    checkpoints.save(state, now, validation_loss)
+                    if metrics:
+                        loss_plot.draw(metrics.path, config.output_dir / PICTURE_FILE)
+            if stopping:
+                break
+        checkpoints.finish()
+
+        if stopping:
+            say(f"stopped by {signal.Signals(stopping).name} after step {step}, saved; the same command goes on from here")
+        return Result(step, total_steps, stopping)
+
+
+def say(line: str) -> None:
+    """A line of the run's, from one process alone."""
+    if sharding.is_leader():
+        print(line)
+
+
+# ---------------------------------------------------------------- what can be wrong
+
+
+def count_steps(config: TrainConfig, dataset: Dataset, data_config: DataConfig) -> int:
+    """Optimizer steps of the run: given, or as many as its epochs have batches. Raises InputError."""
+    rows = loader.rows_per_epoch(dataset, data_config, "train")
+    steps = config.steps or config.epochs * rows // (config.batch_size * config.gradient_accumulation_steps)
+    if steps < 1:
+        raise InputError(
+            f"--epochs {config.epochs} of {rows} rows do not fill one step of {config.gradient_accumulation_steps} x {config.batch_size} "
+            "rows; take a smaller --batch-size, more --epochs, or --steps"
+        )
+    if config.warmup_steps >= steps:
+        raise InputError(f"--warmup-steps {config.warmup_steps} must be below the {steps} steps of the run")
+    return steps
+
+
+def make_writable(folder: Path) -> None:
+    """Creates the folder of the run. Raises InputError where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"--output-dir {folder}: cannot be written ({error.strerror})") from error
+
+
+def check_agreement(record: Record, config: TrainConfig, model: ModelConfig, total_steps: int, dataset: Dataset) -> None:
+    """Raises CheckpointError naming what differs between the run that wrote the checkpoint and this one."""
+    then = record.train | record.model | {"total steps": record.total_steps, "dataset": record.dataset}
+    now = plain(config) | plain(model) | {"total steps": total_steps, "dataset": dataset.fingerprint}
+    different = [
+        f"{name} {then.get(name)} there, {now[name]} here" for name in now if name not in MAY_CHANGE and then.get(name) != now[name]
+    ]
+    if different:
+        raise CheckpointError(
+            f"{config.output_dir} holds a run of another configuration: {'; '.join(different)}. "
+            "Give the values it was started with to continue it, or another --output-dir to start a new run"
+        )
+
+
+def state_from(run: Path, model: ModelConfig, tx: optax.GradientTransformation) -> TrainState:
+    """The state before the first step with the weights of another run's best checkpoint; every parameter has the same shape under all mask
+    rules. Raises CheckpointError where the shapes differ."""
+    loaded, record = load_model(run, "best")
+    if dataclasses.replace(loaded.config, mask_rule=model.mask_rule, dropout=model.dropout) != model:
+        raise CheckpointError(f"{run}: a model of another shape ({record.model}); it can start none of {plain(model)}")
+    parameters = nnx.to_pure_dict(nnx.state(loaded))
+    return TrainState(parameters, jax.jit(tx.init)(parameters), jnp.zeros((), jnp.int32))
+
+
+# ---------------------------------------------------------------- batches
+
+
+def stack(micro_batches: Sequence[Batch]) -> Batch:
+    """Micro batches [B, T] to [A, B, T]."""
+    return Batch(*(np.stack(field) for field in zip(*micro_batches, strict=True)))
+
+
+def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataConfig) -> list[Batch]:
+    """The same ones at every validation, [B, T] each, kept in memory."""
+    with loader.loader(dataset, dataclasses.replace(data_config, num_workers=0), "validation") as rows:
+        return list(itertools.islice(rows, config.validation_batches))
+
+
+def unigram_loss(counts: np.ndarray, batches: Sequence[Batch]) -> float:
+    """Nats per token of the validation targets if tokens are guessed by frequency. counts: int64[643], to each of which one is added."""
+    share = (counts + 1) / (counts + 1).sum()
+    losses = [-np.log(share[batch.targets]) * batch.weights for batch in batches]
+    return float(sum(loss.sum() for loss in losses) / sum(batch.weights.sum() for batch in batches))
+
+
+def mean_loss(validate_fn: Callable, parameters: Any, batches: Sequence[Batch]) -> float:
+    """Nats per token over all batches."""
+    losses, targets = zip(*(validate_fn(parameters, batch) for batch in batches), strict=True)
+    return sum(map(float, losses)) / sum(map(float, targets))
+
+
+# ---------------------------------------------------------------- stopping
+
+
+class Stop:
+    """While entered, SIGTERM and Ctrl-C (SIGINT) only set `signal`; a second Ctrl-C ends at once."""
+
+    signal: int | None = None
+
+    def __enter__(self) -> "Stop":
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self.signal == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+        if sharding.is_leader():
+            print(f"\n{signal.Signals(number).name}: finishing this step and saving", file=sys.stderr)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,72 @@
+"""The Hopper kernels in JAX's GPU interpreter, where test_attention.py does not reach: masks of real songs, slots that are used again."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import MASK_RULES
+from jax_impl.attention import attention, pack_dense, pallas, pallas_backward, pallas_forward, unpack
+from jax_impl.model import masks
+from tests.attention import gpu_interpreter
+from tests.rows import batch_of, window_of
+
+
+def assert_agrees(mask, num_queries: int, num_keys: int, heads: int = 1) -> None:
+    """bf16 output and gradients within twice the error of the bf16 reference, each by name."""
+    random = np.random.default_rng(0)
+    batch = mask.tiles.shape[0]
+    shapes = [(batch, heads, length, 64) for length in (num_queries, num_keys, num_keys, num_queries)]
+    q, k, v, weights = (jnp.asarray(random.normal(size=shape), jnp.bfloat16) for shape in shapes)
+
+    def reference(dtype):
+        run = lambda *qkv: attention(*qkv, mask, impl="reference")  # noqa: E731
+        out, derivative = jax.vjp(run, *(x.astype(dtype) for x in (q, k, v)))
+        return out, *derivative(weights.astype(dtype))
+
+    ours = gpu_interpreter.attention_and_gradients(q, k, v, mask, weights.astype(jnp.float32))
+    for name, got, rounded, exact in zip(("out", "dq", "dk", "dv"), ours, reference(jnp.bfloat16), reference(jnp.float32), strict=True):
+        error = lambda x: np.abs(np.asarray(x, np.float32) - exact).max()  # noqa: B023, E731
+        assert np.isfinite(error(got)) and error(got) <= 2 * error(rounded), name
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("rule", "call"), [("span", "update"), ("v121", "summarize")])
+def test_masks_of_a_real_song_give_what_the_reference_gives(songs, rule, call):
+    window = window_of(songs[0], 250)
+    batch, rule = batch_of([[window]], len(window)), MASK_RULES[rule]
+    data = masks.summaries(batch, rule, 64)
+    if call == "summarize":
+        assert_agrees(masks.summarize_mask(batch, data, rule), 64, 64 + len(window))
+    else:
+        assert_agrees(masks.update_mask(batch, data, rule), len(window), 64 + len(window))
+
+
+@pytest.mark.timeout(240)
+def test_slots_are_used_again_in_both_loops():
+    """11 full and 6 partial blocks of keys: more steps than slots in each loop, and a step that is half beyond the list."""
+    visible = np.zeros((1, 128, 64 * 18), bool)
+    visible[:, :, : 64 * 11] = True
+    visible[:, :, 64 * 11 : 64 * 17] = np.random.default_rng(1).random((1, 128, 64 * 6)) < 0.2
+    mask = pack_dense(visible)
+    assert mask.key_counts.tolist() == [[[11, 17]]]
+    assert 11 // pallas_forward.BF16.blocks_per_step > pallas_forward.BF16.stages < 11 > pallas_backward.BF16.stages
+    assert_agrees(mask, 128, 64 * 18)
+
+
+@pytest.mark.timeout(240)
+def test_keys_have_slots_that_are_used_again_too():
+    visible = np.tril(np.ones((1, 64 * 8, 128), bool), -100)
+    mask = pack_dense(visible)
+    assert mask.query_counts.tolist() == [[[4, 7]]] and pallas_backward.BF16.stages < 7
+    assert np.array_equal(unpack(mask, 512, 128), visible)
+    assert_agrees(mask, 64 * 8, 128)
+
+
+def test_what_the_kernels_are_not_written_for_is_refused():
+    mask = pack_dense(np.ones((1, 4, 4), bool))
+    narrow, half = jnp.zeros((1, 1, 4, 32)), jnp.zeros((1, 1, 4, 64), jnp.float16)
+    with pytest.raises(ValueError, match="head width of 64, not 32"):
+        pallas.attention(narrow, narrow, narrow, mask)
+    with pytest.raises(ValueError, match="must all be bf16 or all fp32, got float16"):
+        pallas.attention(half, half, half, mask)

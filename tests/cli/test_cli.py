@@ -1,0 +1,206 @@
+"""The command line: what each verb does, what it refuses and how it says so, and that light verbs stay light."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from configs import ModelConfig
+from jax_impl.cli import main
+from jax_impl.model.museformer import MuseFormer
+from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
+from jax_impl.training.step import TrainState
+from tests import ROOT
+from tests.runs import write_dataset
+from tokenizer import vocabulary as vocab
+from tokenizer.dataset.songs import Dataset
+from tokenizer.grid.quantize import snap
+from tokenizer.music import midi
+from tokenizer.music.composer import compose
+from tokenizer.tokens.decode import decode
+
+VERBS = ("demo", "prepare", "check", "decode", "train", "generate", "parity", "import-torch", "export-torch", "import-shards", "text")
+V121_FLAGS = ("model-size", "batch-size", "max-seq-len", "gradient-accumulation-steps", "num-workers", "epochs", "learning-rate")
+
+
+@pytest.fixture(scope="module")
+def midi_dir(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("midi")
+    for seed in range(4):
+        midi.write(compose(seed), folder / f"{seed}.mid")
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """run("check", path, ...) -> (exit status, stdout, stderr)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main.main()
+        return (exit_.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+def test_help_teaches_the_verbs_and_the_flags(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    for verb in VERBS:
+        assert re.search(rf"• {verb} +\w+", out), verb
+    status, out, _ = run("train", "--help")
+    assert status == 0
+    for flag in (*V121_FLAGS, "steps", "data-dir", "output-dir", "seed"):
+        assert re.search(rf"--{flag} .*\n?.*\w", out), flag
+
+
+def test_light_verbs_do_not_load_jax(midi_dir, tmp_path):
+    verbs = [["--help"], ["train", "--help"], ["check", midi_dir / "0.mid"], ["prepare", midi_dir, tmp_path / "songs", "--workers", 1]]
+    verbs.append(["decode", tmp_path / "songs", "--index", 0, "-o", tmp_path / "x.mid"])
+    verbs.append(["text", tmp_path / "x.mid", "-o", tmp_path / "x.txt"])
+    program = f"""
+import sys
+from jax_impl.cli import main
+for arguments in {[[str(word) for word in verb] for verb in verbs]}:
+    sys.argv = ["hid-museformer", *arguments]
+    try:
+        main.main()
+    except SystemExit as exit_:
+        assert not exit_.code, arguments
+heavy = {{"jax", "flax", "torch", "orbax", "grain"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "x.mid").exists()
+
+
+def test_check_tells_exact_files_from_others_by_its_exit_status(run, midi_dir, tmp_path):
+    status, out, _ = run("check", midi_dir / "0.mid", midi_dir / "1.mid")
+    assert status == 0
+    assert len(re.findall(r"^ +yes +\d+ +\d+ +\d\.\d{3} ", out, re.MULTILINE)) == 2
+    broken = tmp_path / "broken.mid"
+    broken.write_bytes(b"MThd but not really")
+    status, out, _ = run("check", midi_dir / "0.mid", broken)
+    assert status == 1
+    assert str(broken) in out and "yes" in out
+    status, out, _ = run("check", midi_dir)
+    assert status == 0 and out.count(" yes ") == 4, "a folder stands for the files in it"
+    (tmp_path / "void").mkdir()
+    status, _, error = run("check", tmp_path / "void")
+    assert status == 2 and "neither a dataset (no manifest.json) nor a folder with MIDI files" in error
+
+
+def test_check_looks_at_every_dataset_of_a_mixture_and_goes_on_after_one_that_cannot_be_opened(run, midi_dir, tmp_path):
+    for name in ("one", "other"):
+        assert run("prepare", midi_dir, tmp_path / name, "--workers", 1)[0] == 0
+    (tmp_path / "mixture.json").write_text('{"datasets": {"one": 1, "other": 0.5}}')
+    status, out, _ = run("check", tmp_path)
+    assert status == 0 and out.count("nothing wrong") == 2
+    (tmp_path / "one" / "manifest.json").write_text("{")
+    status, out, _ = run("check", tmp_path)
+    assert status == 1 and "cannot be read" in out and out.count("nothing wrong") == 1
+
+
+def test_a_prepared_song_decodes_to_the_file_it_came_from(run, midi_dir, tmp_path):
+    songs, path = tmp_path / "songs", tmp_path / "again.mid"
+    assert run("prepare", midi_dir, songs, "--workers", 1)[0] == 0
+    status, out, _ = run("decode", songs, "--index", 1, "-o", path)
+    assert status == 0
+    source = midi_dir / Path(Dataset(songs)["train"].source(1)).name
+    assert source.name in out
+    assert snap(midi.read(path)) == snap(midi.read(source))
+
+
+def test_text_goes_from_midi_and_back(run, midi_dir, tmp_path):
+    status, out, _ = run("text", midi_dir / "0.mid", "--lossless")
+    assert status == 0 and out.startswith("H ") and "CHORDS 0:" in out
+    (tmp_path / "a.txt").write_text(out)
+    assert run("text", tmp_path / "a.txt", "-o", tmp_path / "a.mid")[0] == 0
+    assert snap(midi.read(tmp_path / "a.mid")) == snap(midi.read(midi_dir / "0.mid"))
+    for words, message in (
+        (["text", tmp_path / "a.txt"], "name it with -o x.mid"),
+        (["text", tmp_path / "a.txt", "--lossless", "-o", tmp_path / "b.mid"], "leave the flag out"),
+        (["text", tmp_path / "nothing.txt", "-o", tmp_path / "b.mid"], "nothing.txt: cannot be read"),
+    ):
+        status, _, error = run(*words)
+        assert status == 2 and message in error and error.count("\n") == 1
+    assert not (tmp_path / "b.mid").exists()
+
+
+def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
+    model = ModelConfig(layers=1, width=64, ffn=64, max_bars=32)
+    parameters = nnx.to_pure_dict(nnx.state(MuseFormer(model, nnx.Rngs(0))))
+    record = Record(5, plain(model), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions(), {})
+    with Checkpoints(tmp_path / "run", keep_last=1) as checkpoints:
+        checkpoints.save(TrainState(parameters, {"count": jnp.zeros(())}, 5), record, 1.0)
+    status, out, _ = run("generate", tmp_path / "run", "-o", tmp_path / "x.mid", "--max-length", 48, "--num-samples", 2, "--seed", 1)
+    assert status == 0 and "step 5" in out
+    assert midi.read(tmp_path / "x.mid") is not None and midi.read(tmp_path / "x-2.mid") is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data-dir", "/nowhere", "--output-dir", "run"], "/nowhere: no such dataset"),
+        (["train", "--data-dir", "a", "--output-dir", "run", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["generate", "/nowhere", "-o", "x.mid"], "/nowhere: no checkpoints here"),
+        (["generate", "run", "-o", "x.mid", "--top-p", "2"], "--top-p must be above 0 and at most 1"),
+        (["generate", "/nowhere"], "--out is missing"),
+        (["generate", "/nowhere", "-o", "x.mid", "--accompany", "a.mid"], "--accompany needs --add"),
+        (["generate", "/nowhere", "-o", "x.mid", "--continue", "a.mid", "--add", "bass"], "give one of the two"),
+        (["generate", "/nowhere", "-o", "x.mid", "--continue", "/nowhere.mid"], "/nowhere.mid: cannot be read"),
+        (["decode", "/nowhere", "--index", "0", "-o", "x.mid"], "/nowhere: no such dataset"),
+        (["prepare", "/nowhere", "songs"], "/nowhere: no such file or folder"),
+        (["prepare", "songs"], "name at least one folder of MIDI files"),
+        (["check"], "name at least one MIDI file"),
+        (["demo", "--midi", "/nowhere", "--out", "demo"], "/nowhere: no such file or folder"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_status_2(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_an_index_that_is_not_there_names_those_that_are(run, tmp_path):
+    songs = write_dataset(tmp_path / "songs", songs=16)
+    status, _, err = run("decode", songs, "--index", 14, "-o", tmp_path / "x.mid")
+    assert status == 2 and "has the train songs 0 to 13" in err
+
+
+def test_sigterm_ends_training_with_a_checkpoint_and_status_143(tmp_path):
+    songs, output = write_dataset(tmp_path / "songs"), tmp_path / "run"
+    flags = dict(
+        data_dir=songs, output_dir=output, model_size="tiny", max_seq_len=64, max_spans=32, batch_size=1, num_workers=1, log_every=1
+    )
+    flags |= dict(steps=100_000, validate_every=100_000, checkpoint_every=100_000, validation_batches=1)
+    words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    process = subprocess.Popen([sys.executable, "-m", "jax_impl.cli", "train", *words], stdout=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").read_text():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    step = int(re.search(r"stopped by SIGTERM after step (\d+), saved", out).group(1))
+    with Checkpoints(output, keep_last=None) as checkpoints:
+        assert checkpoints.choose("latest") == step
+        assert checkpoints.record(step).data == {"batches": step}
+
+
+def test_decoding_writes_what_the_dataset_holds(tmp_path, run):
+    songs = write_dataset(tmp_path / "songs", songs=8)
+    assert run("decode", songs, "--index", 0, "--split", "validation", "-o", tmp_path / "x.mid")[0] == 0
+    assert snap(midi.read(tmp_path / "x.mid")) == decode(Dataset(songs)["validation"][0].ids)

@@ -1,0 +1,206 @@
+"""Many devices and many processes: the same run as on one device, whatever the layout, and also after one of them was killed."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from configs import ClusterConfig, InputError
+from jax_impl.device import sharding
+from jax_impl.training import metrics
+from jax_impl.training.checkpoint import Checkpoints, on_default_device
+from jax_impl.training.optimizer import learning_rate, optimizer
+from jax_impl.training.step import initial_state
+from tests.runs import MODEL, config, start, use_compilation_cache, wait_for, write_dataset
+from tokenizer import vocabulary as vocab
+
+ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "log_every": 1, "remat": "none"}
+BUDGET = 1e-6  # relative difference to the trace of one device; measured: 2.3e-7 of losses, 1.2e-7 of gradient norms (order of sums)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    use_compilation_cache(tmp_path_factory.mktemp("compiled"))
+    return write_dataset(tmp_path_factory.mktemp("data") / "songs")
+
+
+def run(dataset: Path, output_dir: Path, devices: int = 8, flags: str = "", **changes) -> Path:
+    """A finished run in a process with so many devices; flags: XLA's."""
+    process = start(dataset, output_dir, "--changes", json.dumps(ROWS | changes), devices=devices, flags=flags)
+    assert process.wait(200) == 0, output_dir.with_suffix(".log").read_text()
+    return output_dir
+
+
+def trace(run: Path) -> np.ndarray:
+    """float64[lines, 2]: loss and gradient norm of every line, 0 where it has none."""
+    records = metrics.read(run / metrics.FILE)
+    assert [record["step"] for record in records if record["kind"] == "train"] == list(range(1, 9))
+    return np.array([[record["loss"], record.get("gradient_norm", 0.0)] for record in records])
+
+
+def assert_close_traces(run: Path, other: Path) -> None:
+    mine, theirs = trace(run), trace(other)
+    np.testing.assert_allclose(mine, theirs, rtol=BUDGET)
+
+
+@pytest.fixture(scope="module")
+def one_device(dataset, tmp_path_factory) -> Path:
+    return run(dataset, tmp_path_factory.mktemp("one") / "run", devices=1)
+
+
+@pytest.fixture(scope="module")
+def eight_devices(dataset, tmp_path_factory) -> Path:
+    """Parameters over four of them, twice."""
+    folder = tmp_path_factory.mktemp("eight")
+    return run(dataset, folder / "run", fsdp_devices=4, flags=f"--xla_dump_to={folder}/program --xla_dump_hlo_module_re=.*train_step.*")
+
+
+# ---------------------------------------------------------------- the layout
+
+
+@pytest.mark.parametrize(
+    ("shape", "devices", "split"),
+    [
+        ((16, 768, 2304), 8, P(None, None, "fsdp")),
+        ((16, 4096, 768), 8, P(None, "fsdp")),
+        ((643, 768), 8, P(None, "fsdp")),
+        ((16, 768, 768), 8, P(None, None, "fsdp")),  # the last of equals
+        ((2048, 12), 8, P("fsdp")),
+        ((643,), 8, P()),
+        ((), 8, P()),
+        ((16, 768), 1, P()),
+    ],
+)
+def test_an_array_is_split_along_its_largest_axis_that_divides(shape, devices, split):
+    assert sharding.partition(shape, devices) == split
+
+
+def test_what_does_not_fit_the_devices_is_said_by_flag():
+    with pytest.raises(InputError, match="--data-devices 2 and --fsdp-devices 1 do not fit the 1 devices"):
+        sharding.make_mesh(config(Path(), Path(), data_devices=2))
+    with pytest.raises(InputError, match="--data-devices 0 and --fsdp-devices 3 do not fit the 1 devices"):
+        sharding.make_mesh(config(Path(), Path(), fsdp_devices=3))
+
+
+def test_rows_that_do_not_divide_are_said_by_flag(dataset, tmp_path):
+    process = start(dataset, tmp_path / "run", "--changes", json.dumps({"batch_size": 12}), devices=8)
+    assert process.wait(100) != 0
+    assert "--batch-size 12 must be a multiple of 8" in (tmp_path / "run.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        ({"process_id": 0}, "are for --distributed"),
+        ({"distributed": True, "coordinator": "localhost:1"}, "give all three"),
+        ({"distributed": True, "coordinator": "here", "num_processes": 2, "process_id": 0}, "must be HOST:PORT, got here"),
+        ({"distributed": True, "coordinator": "here:1", "num_processes": 0, "process_id": 0}, "--num-processes must be at least 1"),
+        ({"distributed": True, "coordinator": "here:1", "num_processes": 2, "process_id": 2}, "--process-id must be from 0 to 1, got 2"),
+    ],
+)
+def test_nonsense_of_a_cluster_is_refused_by_flag(cluster, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        ClusterConfig(**cluster)
+
+
+# ---------------------------------------------------------------- one process with many devices
+
+
+def test_eight_devices_that_share_parameters_train_as_one_does(one_device, eight_devices):
+    assert_close_traces(eight_devices, one_device)
+
+
+def test_weights_are_gathered_layer_by_layer_and_activations_are_never_sent(eight_devices):
+    (program,) = eight_devices.parent.glob("program/*train_step*after_optimizations.txt")
+    text = program.read_text()
+    assert not re.search(r" (all-to-all|collective-permute)(-start)?\(", text)
+    gathered = [tuple(map(int, shape.split(","))) for shape in re.findall(r"= f32\[([\d,]+)\]\S* all-gather\(", text)]
+    widest = MODEL.width * max(3 * MODEL.width, 2 * MODEL.ffn)  # of the weights of one layer
+    assert {np.prod(shape) for shape in gathered if len(shape) > 1} >= {MODEL.width**2, widest}
+    assert max(map(np.prod, gathered)) == vocab.SIZE * MODEL.width  # the table; all layers at once would be no more here than
+    assert not [shape for shape in gathered if len(shape) == 3 and shape[0] == MODEL.layers]  # this
+
+
+@pytest.mark.parametrize(("devices", "changes"), [(1, {}), (2, {"fsdp_devices": 2})])
+def test_a_checkpoint_of_eight_devices_goes_on_with_fewer(dataset, one_device, eight_devices, tmp_path, devices, changes):
+    again = shutil.copytree(eight_devices, tmp_path / "run")
+    run(dataset, again, devices, resume_from=4, **changes)
+    assert_close_traces(again, one_device)
+
+
+def test_a_checkpoint_of_eight_devices_holds_the_bits_that_one_device_reads(eight_devices):
+    """Restoring compares the checksums that the eight devices took."""
+    settings = config(Path(), eight_devices)
+    tx = optimizer(settings, functools.partial(learning_rate, config=settings, total_steps=8))
+    abstract = on_default_device(jax.eval_shape(functools.partial(initial_state, MODEL, tx, 0)))
+    with Checkpoints(eight_devices, keep_last=None) as checkpoints:
+        assert int(checkpoints.restore(8, abstract).step) == 8
+
+
+# ---------------------------------------------------------------- many processes
+
+
+def start_two(dataset: Path, output_dir: Path, *arguments: str, **changes) -> list:
+    """Two processes of one device each; the second's log is run-1.log."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    clusters = [{"distributed": True, "coordinator": address, "num_processes": 2, "process_id": number} for number in range(2)]
+    logs = [output_dir.with_suffix(".log"), output_dir.with_name("run-1.log")]
+    arguments += ("--changes", json.dumps(ROWS | {"fsdp_devices": 2} | changes))
+    return [
+        start(dataset, output_dir, *arguments, "--cluster", json.dumps(cluster), log=log)
+        for cluster, log in zip(clusters, logs, strict=True)
+    ]
+
+
+def finish(processes: list, output_dir: Path) -> None:
+    for process in processes:
+        assert process.wait(200) == 0, "".join(path.read_text() for path in output_dir.parent.glob("*.log"))
+
+
+@pytest.fixture(scope="module")
+def two_processes(dataset, tmp_path_factory) -> Path:
+    output_dir = tmp_path_factory.mktemp("two") / "run"
+    finish(start_two(dataset, output_dir), output_dir)
+    return output_dir
+
+
+def test_two_processes_train_as_one_does_and_only_the_first_speaks(one_device, two_processes):
+    assert_close_traces(two_processes, one_device)
+    assert "step 8: validation loss" in two_processes.with_suffix(".log").read_text()
+    other = two_processes.with_name("run-1.log").read_text().splitlines()
+    assert [line for line in other if not line.startswith("[Gloo]")] == []
+
+
+def test_two_processes_of_which_one_was_killed_go_on_bit_for_bit(dataset, two_processes, tmp_path):
+    output_dir = tmp_path / "run"
+    processes = start_two(dataset, output_dir, "--pause", "0.3")
+    wait_for(output_dir / "checkpoints" / "4", processes[0], output_dir)
+    os.kill(processes[1].pid, signal.SIGKILL)
+    assert processes[0].wait(100) != 0  # it does not wait for ever, nor go on alone
+    assert sorted(folder.name for folder in (output_dir / "checkpoints").iterdir()) == ["4"]
+    finish(start_two(dataset, output_dir), output_dir)
+    np.testing.assert_array_equal(trace(output_dir), trace(two_processes))
+
+
+def test_two_processes_stop_at_the_same_step_though_only_one_gets_the_signal(dataset, two_processes, tmp_path):
+    output_dir = tmp_path / "run"
+    processes = start_two(dataset, output_dir, "--pause", "0.5", checkpoint_every=2)
+    wait_for(output_dir / "checkpoints" / "2", processes[0], output_dir)
+    os.kill(processes[1].pid, signal.SIGTERM)
+    finish(processes, output_dir)
+    log = output_dir.with_suffix(".log").read_text()
+    stopped = re.search(r"stopped by SIGTERM after step (\d)", log)
+    assert stopped and int(stopped[1]) < 8, log
+    finish(start_two(dataset, output_dir), output_dir)
+    np.testing.assert_array_equal(trace(output_dir), trace(two_processes))

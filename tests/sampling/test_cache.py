@@ -1,0 +1,137 @@
+"""The cached step says what the full forward says, at every position, whatever closes, changes, begins or ends there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import ComputeConfig, ModelConfig
+from jax_impl.batch import pack_row, stack_rows
+from jax_impl.model.museformer import MuseFormer
+from jax_impl.sampling import cache
+from tests.rows import random_song
+from tokenizer import vocabulary as vocab
+from tokenizer.music import midi
+from tokenizer.tokens import fields
+from tokenizer.tokens.crop import crop
+from tokenizer.tokens.encode import encode
+
+COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")
+SLOTS, SUMMARIES = 256, 64
+TOLERANCE = 7e-4  # twice the largest difference measured, on logits of size 5 of magnified weights
+
+
+@pytest.fixture(scope="module")
+def model() -> MuseFormer:
+    model = MuseFormer(ModelConfig(layers=2, width=64, ffn=96, max_bars=16), nnx.Rngs(0))
+    nnx.update(model, jax.tree.map(lambda x: x * 6 if x.ndim > 1 else x, nnx.state(model, nnx.Param)))
+    return model
+
+
+@pytest.fixture(scope="module")
+def real(songs) -> list[fields.TokenFields]:
+    """Windows of three real songs, with several tracks and no more tokens than there are slots."""
+    found = []
+    for path in songs:
+        song = encode(midi.read(path))
+        for bars in (4, 2, 1):
+            window = crop(song, 0, bars)
+            if window.span.max() >= 2 and len(window) <= SLOTS - 64:
+                found.append(window)
+                break
+        if len(found) == 3:
+            break
+    assert len(found) == 3 and len({len(song) for song in found}) == 3
+    return found
+
+
+@pytest.fixture(scope="module")
+def step(model):
+    return jax.jit(stepper(model))
+
+
+def stepper(model, close=cache.close):
+    graphs, weights = cache.graphs(model), cache.weights(model, COMPUTE)
+
+    def step(past: cache.Cache, token, alive):
+        merged, layers = nnx.merge(graphs[0], weights.model), [nnx.merge(graphs[1], layer) for layer in weights.layers]
+        return cache.append(merged, layers, close(merged, layers, past, cache.closing(past, token, alive)), token, alive)
+
+    return step
+
+
+def full(model, songs) -> np.ndarray:
+    batch = stack_rows([pack_row([song], SLOTS) for song in songs])
+    return np.asarray(jax.jit(lambda batch: model(batch, max_spans=SUMMARIES, compute=COMPUTE, dropout_key=None))(batch))
+
+
+def differences(step, past: cache.Cache, songs, begun, want) -> list[np.ndarray]:
+    """Of each song the largest difference of the logits at each position from begun on, the songs side by side."""
+    found = [[] for _ in songs]
+    at = np.array(begun)
+    lengths = np.array([len(song) for song in songs])
+    while (at < lengths).any():
+        alive = at < lengths
+        token = np.array([song.ids[min(i, len(song) - 1)] for song, i in zip(songs, at, strict=True)], np.int32)
+        past, logits = step(past, token, alive)
+        for row in np.flatnonzero(alive):
+            found[row].append(np.abs(np.asarray(logits[row]) - want[row, at[row]]).max())
+        at = at + alive
+    return [np.array(row) for row in found]
+
+
+@pytest.mark.parametrize("kind", ["random", "real"])
+def test_cached_logits_equal_the_full_forward_at_every_position(model, step, real, kind):
+    songs = real if kind == "real" else [random_song(seed, bars=3 + seed) for seed in range(3)]
+    past = cache.empty(model.config, COMPUTE, 3, SLOTS, SUMMARIES)
+    found = differences(step, past, songs, [0, 0, 0], full(model, songs))
+    assert [len(row) for row in found] == [len(song) for song in songs]
+    assert max(row.max() for row in found) < TOLERANCE
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_prompts_of_different_lengths_are_filled_in_at_once_and_go_on_as_if_written_token_by_token(model, step, shift):
+    """They end where a span closes, inside one, and where a track begins."""
+    songs = [random_song(seed, bars=4) for seed in range(3)]
+    chord = np.flatnonzero((songs[0].ids >= vocab.CHORD) & (songs[0].ids < vocab.POSITION))[3]
+    track = np.flatnonzero((songs[2].ids >= vocab.TRACK) & (songs[2].ids < vocab.TEMPO))[2]
+    begun = [int(chord) + shift, 23 + shift, int(track) + shift]
+    prompts = [fields.compute(song.ids[:length]) for song, length in zip(songs, begun, strict=True)]
+    batch, state = cache.right_aligned(prompts, 128)
+    past = jax.jit(lambda batch, state: cache.prefill(model, batch, state, COMPUTE, 2 * SLOTS, SUMMARIES))(batch, state)
+    found = differences(step, past, songs, begun, full(model, songs))
+    assert max(row.max() for row in found) < TOLERANCE
+
+
+def test_a_cache_that_grew_goes_on(model, step):
+    song = random_song(0, bars=4)
+    past = cache.empty(model.config, COMPUTE, 1, 64, 32)
+    small = jax.jit(stepper(model))
+    for token in song.ids[:60]:
+        past, _ = small(past, np.array([token]), np.ones(1, bool))
+    past = cache.grow(past, SLOTS, SUMMARIES)
+    (found,) = differences(step, past, [song], [60], full(model, [song]))
+    assert len(found) == len(song) - 60 and found.max() < TOLERANCE
+
+
+def test_rows_that_ended_change_nothing(model, step):
+    songs = [random_song(0, bars=4), random_song(1, bars=1)]
+    past = cache.empty(model.config, COMPUTE, 2, SLOTS, SUMMARIES)
+    found = differences(step, past, songs, [0, 0], full(model, songs))
+    assert len(found[0]) > len(found[1]) + 20 and found[0].max() < TOLERANCE
+
+
+def test_without_the_summaries_of_closed_spans_the_logits_are_others(model):
+    """The comparison sees a cache that forgets to close spans."""
+    song = random_song(0, bars=4)
+    forgetful = jax.jit(stepper(model, close=lambda model, layers, past, rows: past))
+    past = cache.empty(model.config, COMPUTE, 1, SLOTS, SUMMARIES)
+    (found,) = differences(forgetful, past, [song], [0], full(model, [song]))
+    second = int(np.flatnonzero(song.span == 1)[0])
+    assert found[:second].max() < TOLERANCE and found[second:].max() > 100 * TOLERANCE
+
+
+def test_bf16_weights_are_cast_once(model):
+    weights = cache.weights(model, ComputeConfig(attention="xla", precision="bf16", remat="none"))
+    assert {leaf.dtype for leaf in jax.tree.leaves(weights.layers)} == {jnp.dtype(jnp.bfloat16)}

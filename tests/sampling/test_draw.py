@@ -1,0 +1,79 @@
+"""A token is drawn as the logits and the settings say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import SampleConfig
+from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
+from tests.rows import ids
+from tokenizer import vocabulary as vocab
+from tokenizer.tokens import grammar
+
+
+def drawn(logits, config: SampleConfig, times: int = 2000) -> set[int]:
+    keys = jax.random.split(jax.random.key(0), times)
+    return set(np.unique(jax.vmap(lambda key: draw(key, jnp.asarray(logits), config))(keys)).tolist())
+
+
+LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.07, 0.03]))
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        (SampleConfig(temperature=0, top_p=1), {0}),
+        (SampleConfig(temperature=1, top_p=1), {0, 1, 2, 3, 4}),
+        (SampleConfig(temperature=1, top_k=2, top_p=1), {0, 1}),
+        (SampleConfig(temperature=1, top_p=0.7), {0, 1}),
+        (SampleConfig(temperature=1, top_p=0.76), {0, 1, 2}),
+        (SampleConfig(temperature=1, top_p=0.01), {0}),
+        (SampleConfig(temperature=1, top_k=3, top_p=0.5), {0}),
+        (SampleConfig(temperature=0.05, top_p=1), {0}),
+        (SampleConfig(temperature=1, top_p=1, min_p=0.29), {0, 1, 2}),
+        (SampleConfig(temperature=1, top_p=1, min_p=0.31), {0, 1}),
+    ],
+)
+def test_draws_stay_within_what_is_kept(config, tokens):
+    assert drawn(LOGITS, config) == tokens
+
+
+def test_draws_follow_the_probabilities():
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    tokens = jax.vmap(lambda key: draw(key, jnp.asarray(LOGITS), SampleConfig(temperature=1, top_p=1)))(keys)
+    np.testing.assert_allclose(np.bincount(tokens) / 20_000, np.exp(LOGITS), atol=0.015)
+
+
+def test_what_is_not_allowed_is_never_drawn():
+    assert drawn(np.where(np.arange(5) == 0, -np.inf, LOGITS), SampleConfig(temperature=1)) == {1, 2, 3, 4}
+
+
+def test_what_a_track_repeats_gets_unlikelier_and_is_forgotten_bar_by_bar():
+    heard = jnp.zeros((1, vocab.SIZE))
+    for token in ids("#P0 SEP Cmaj T0 P60 L4 V20 P64 T4 P60 Gmaj"):
+        heard = hear(heard, jnp.array([token]))
+    p60, p64, cmaj = ids("P60 P64 Cmaj")
+    assert heard[0, p60] == 1 and heard[0, p64] == 0.5 and heard[0, cmaj] == 0
+    lower = penalized(jnp.zeros((1, vocab.SIZE)), heard, 1.5)[0]
+    np.testing.assert_allclose([lower[p60], lower[p64], lower[cmaj]], [-np.log(1.5), -np.log(1.5) / 2, 0], rtol=1e-6)
+    assert hear(heard, ids("#P1"))[0].max() == 0
+
+
+def test_how_likely_a_bar_is_to_end_does_not_depend_on_what_may_end_it():
+    random = jax.random.normal(jax.random.key(2), (1, vocab.SIZE))
+    share = lambda logits, kinds: np.exp(logits)[0, np.isin(grammar.CLASS, kinds)].sum()  # noqa: E731
+    all_over = share(random, (grammar.CHORD, grammar.TRACK, grammar.EOS))
+    notes = ids("T3 P60 L4")
+    for chords, ends in (("Cmaj", ""), ("Cmaj", "EOS"), ("Cmaj G7", "#P0 #P33"), ("", "#P0"), ("", "#P0 #P33 EOS"), ("", "")):
+        allowed = np.zeros((1, vocab.SIZE), bool)
+        allowed[0, ids(f"T3 P60 L4 {chords} {ends}")] = True
+        kept = np.where(allowed, bar_is_over(random, allowed), -np.inf)
+        np.testing.assert_allclose(kept[0, notes], random[0, notes])
+        on, end = share(kept, grammar.CHORD), share(kept, (grammar.TRACK, grammar.EOS))
+        if chords and ends:
+            np.testing.assert_allclose(on, share(random, grammar.CHORD), rtol=1e-5)
+        np.testing.assert_allclose(on + end, all_over if chords or ends else 0, rtol=1e-5)
+    kept = np.asarray(bar_is_over(random, np.isin(np.arange(vocab.SIZE), ids("Cmaj G7"))[None]))
+    cmaj, g7 = ids("Cmaj G7")
+    np.testing.assert_allclose(kept[0, cmaj] - kept[0, g7], random[0, cmaj] - random[0, g7], rtol=1e-5)

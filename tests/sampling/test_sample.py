@@ -1,0 +1,346 @@
+"""Sampling draws what the model says within what is asked, every song is grammatical, and what is asked holds in the MIDI file."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import mido
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import MASK_RULES, ComputeConfig, Constraints, InputError, ModelConfig, SampleConfig
+from jax_impl.batch import pack_row, stack_rows
+from jax_impl.model.museformer import MuseFormer
+from jax_impl.sampling import compose, outputs, sample
+from jax_impl.sampling.draw import bar_is_over
+from jax_impl.sampling.sample import Sampler
+from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
+from jax_impl.training.step import TrainState
+from tests.rows import ids
+from tests.runs import use_compilation_cache
+from tokenizer import vocabulary as vocab
+from tokenizer.grid.quantize import snap
+from tokenizer.music import midi
+from tokenizer.tokens import fields, grammar
+from tokenizer.tokens.decode import decode
+
+COMPUTE = ComputeConfig(attention="xla", precision="fp32", remat="none")
+CONFIG = ModelConfig(layers=1, width=64, ffn=64, max_bars=32)
+HOT = dict(temperature=1.0, top_p=1.0, max_length=250)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_cache(tmp_path_factory):
+    use_compilation_cache(tmp_path_factory.mktemp("programs"))
+
+
+@pytest.fixture(scope="module")
+def model() -> MuseFormer:
+    model = MuseFormer(CONFIG, nnx.Rngs(0))
+    nnx.update(model, jax.tree.map(lambda x: x * 8 if x.ndim > 1 else x, nnx.state(model, nnx.Param)))
+    return model
+
+
+@pytest.fixture(scope="module")
+def run_dir(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    record = Record(5, plain(CONFIG), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions(), {})
+    with Checkpoints(folder, keep_last=1) as checkpoints:
+        checkpoints.save(TrainState(nnx.to_pure_dict(nnx.state(model)), {"count": jnp.zeros(())}, 5), record, 1.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def given():
+    """A song of four bars in 4/4 with drums, bass and piano, on the grid."""
+    drums = "#D SEP Cmaj T0 P36 L1 V25 T8 P38 Amin T0 P36 Fmaj T0 P36 G7 T0 P36 T12 P38"
+    bass = "#P33 SEP Cmaj T0 P36 L8 V20 Amin T0 P45 Fmaj T0 P41 T8 P41 G7 T0 P43"
+    piano = "#P0 SEP Cmaj T4 P60 L2 V22 P64 P67 Amin T4 P57 V24 Fmaj G7 T0 P55 L16"
+    song = ids(f"BOS BPM_19 TS_4/4 {drums} {bass} {piano} EOS")
+    assert grammar.errors([song]) == [None]
+    return decode(song)
+
+
+def samples(model, prompt=None, wanted=None, **settings) -> list[sample.Sample]:
+    return list(Sampler(model, SampleConfig(**HOT | settings), COMPUTE, prompt, wanted or Constraints()).samples())
+
+
+# ---------------------------------------------------------------- songs
+
+
+def test_a_hundred_songs_of_random_weights_are_all_grammatical_and_come_to_an_end(model):
+    songs = samples(model, num_samples=100, batch=100, max_length=100)
+    assert grammar.errors([song.ids for song in songs]) == [None] * 100
+    assert all(song.finished and song.ids[-1] == vocab.EOS and song.errors == 0 for song in songs)
+    assert all(len(song.ids) <= 100 and fields.compute(song.ids).bar.max() < 32 for song in songs)
+    assert all(snap(song.score()) == song.score() for song in songs)
+    assert max(len(song.ids) for song in songs) > 80 and len({len(song.ids) for song in songs}) > 20
+
+
+def test_a_model_that_knows_no_chords_still_lets_later_tracks_play_on():
+    """To weights without an opinion all 643 tokens are alike: a bar, which 217 of them begin, is likelier next than one of the 130 ends."""
+    blank = MuseFormer(CONFIG, nnx.Rngs(0))
+    nnx.update(blank, jax.tree.map(jnp.zeros_like, nnx.state(blank, nnx.Param)))
+    bars = []
+    for song in samples(blank, num_samples=40, batch=40):
+        kind = grammar.CLASS[song.ids]
+        bars += np.bincount(np.cumsum(kind == grammar.TRACK)[kind == grammar.CHORD])[2:].tolist()
+    assert np.mean(bars) > 6  # 2.7 if only the first track's chord counted
+
+
+def test_greedy_sampling_takes_the_likeliest_allowed_token_of_the_full_forward(model):
+    (song,) = samples(model, temperature=0.0, max_length=60)
+    batch = stack_rows([pack_row([fields.compute(song.ids)], 256)])
+    logits = np.array(jax.jit(lambda b: model(b, max_spans=64, compute=COMPUTE, dropout_key=None))(batch)[0])
+    state, same = grammar.begin(1, 32), 0
+    for index, token in enumerate(song.ids[:35]):  # later the end is near, which forbids more
+        state = grammar.push(state, np.array([token]))
+        allowed = grammar.allowed(state)
+        best = np.where(allowed, bar_is_over(logits[index][None], allowed), -np.inf).argmax()
+        same += song.ids[index + 1] == best
+    assert same == 35
+
+
+def test_a_song_depends_on_seed_and_number_alone(model):
+    one = samples(model, num_samples=1, seed=3)
+    three = samples(model, num_samples=3, seed=3, batch=3)
+    (other,) = samples(model, num_samples=1, seed=4)
+    assert np.array_equal(one[0].ids, three[0].ids)
+    assert not np.array_equal(three[0].ids, three[1].ids) and not np.array_equal(one[0].ids, other.ids)
+
+
+def test_a_song_that_outgrows_a_program_goes_on_in_the_next(model, monkeypatch):
+    monkeypatch.setattr(sample, "FEWEST_SUMMARIES", 8)  # for both, for the plan leaves room for so many spans
+    (whole,) = samples(model, wanted=Constraints(bars=20), seed=1)
+    monkeypatch.setattr(sample, "SMALLEST_SLOTS", 32)
+    sampler = Sampler(model, SampleConfig(**HOT | {"seed": 1}), COMPUTE, None, Constraints(bars=20))
+    sizes, size = [], sampler._size
+    monkeypatch.setattr(sampler, "_size", lambda *used: sizes.append(size(*used)) or sizes[-1])
+    (grown,) = sampler.samples()
+    assert sizes[0] == 32 and len(set(sizes)) >= 3
+    assert np.array_equal(grown.ids, whole.ids)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_no_token_copies_a_cache(rows):
+    """The loop's compiled program updates them in place: a copy at every token would cost more than the model."""
+    model = MuseFormer(ModelConfig(layers=2, width=128, ffn=64, max_bars=8), nnx.Rngs(0))
+    sampler = Sampler(model, SampleConfig(max_length=300), COMPUTE, None, Constraints())
+    state, keys = sampler._begin(rows), jax.random.split(jax.random.key(0), rows)
+    program = sampler._go_on.lower(sampler._weights, state, sampler._device_plan, keys, 8).compile().as_text()
+    for slots in {held.shape[1] for held in state.past.keys[0]}:
+        shape = rf"f32\[(?:{2 * rows},|{rows},2,){slots},64\]"
+        assert re.search(rf"= {shape}\S* parameter\(", program)
+        assert not re.search(rf"= {shape}\S* copy\(", program)
+
+
+def test_a_model_of_rule_v121_is_sampled_without_a_cache_and_says_so(tmp_path, capsys):
+    config = ModelConfig(layers=1, width=64, ffn=64, max_bars=8, mask_rule=MASK_RULES["v121"])
+    model = MuseFormer(config, nnx.Rngs(1))
+    settings = SampleConfig(**HOT | {"max_length": 60, "num_samples": 2})
+    songs = list(Sampler(model, settings, COMPUTE, None, Constraints()).samples())
+    assert grammar.errors([song.ids for song in songs]) == [None, None]
+    parameters = nnx.to_pure_dict(nnx.state(model))
+    record = Record(5, plain(config), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions(), {})
+    with Checkpoints(tmp_path, keep_last=1) as checkpoints:
+        checkpoints.save(TrainState(parameters, {"count": jnp.zeros(())}, 5), record, 1.0)
+    compose._sampler(tmp_path, "best", settings, Constraints(), None)
+    assert "nothing can be cached" in capsys.readouterr().out
+
+
+def test_uncached_songs_of_the_span_rule_are_the_cached_ones(model, given):
+    cached, uncached = (Sampler(model, SampleConfig(**HOT), COMPUTE, given, Constraints(keep_bars=1, bars=3)) for _ in range(2))
+    uncached.cached = False
+    assert np.array_equal(next(cached.samples()).ids, next(uncached.samples()).ids)
+
+
+def test_without_the_grammar_its_errors_are_counted(model):
+    songs = samples(model, num_samples=4, grammar=False, max_length=80)
+    assert sum(song.errors for song in songs) > 100
+    with pytest.raises(InputError, match="--no-grammar"):
+        samples(model, wanted=Constraints(bars=3), grammar=False)
+
+
+# ---------------------------------------------------------------- what is asked, read back by mido alone
+
+
+def heard(score, path) -> dict:
+    """What a MIDI file says, by mido alone: instruments, notes (program, tick, pitch, velocity, ticks), tempos, meters, ticks of a beat."""
+    midi.write(score, path)
+    file = mido.MidiFile(path)
+    found = {"instruments": set(), "notes": set(), "tempos": {}, "meters": {}, "beat": file.ticks_per_beat}
+    for track in file.tracks:
+        now, program, open_notes = 0, 0, {}
+        for message in track:
+            now += message.time
+            if message.type == "program_change":
+                program = message.program
+            elif message.type == "set_tempo":
+                found["tempos"][now] = mido.tempo2bpm(message.tempo)
+            elif message.type == "time_signature":
+                found["meters"][now] = (message.numerator, message.denominator)
+            elif message.type == "note_on" and message.velocity:
+                instrument = "drums" if message.channel == 9 else program
+                found["instruments"].add(instrument)
+                open_notes[message.note] = (instrument, now, message.velocity)
+            elif message.type in ("note_off", "note_on"):
+                instrument, begun, velocity = open_notes.pop(message.note)
+                found["notes"].add((instrument, begun, message.note, velocity, now - begun))
+    return found
+
+
+def chords(song: sample.Sample) -> list[list[str]]:
+    """Names of the chord tokens of each track."""
+    kind = grammar.CLASS[song.ids]
+    tracks = np.cumsum(kind == grammar.TRACK)
+    return [[vocab.NAMES[t] for t in song.ids[(kind == grammar.CHORD) & (tracks == n)]] for n in range(1, tracks[-1] + 1)]
+
+
+def test_instruments_bars_meter_tempo_and_chords_are_as_asked(model, tmp_path):
+    wanted = Constraints(instruments="piano, drums,33", bars=5, meter="3/4", tempo=97, chords="C Am | Bb7", transpose=2)
+    for number, song in enumerate(samples(model, wanted=wanted, num_samples=3)):
+        found = heard(song.score(), tmp_path / f"{number}.mid")
+        assert found["instruments"] == {"drums", 33, 0}
+        assert set(found["meters"].values()) == {(3, 4)}
+        (bpm,) = found["tempos"].values()
+        assert min(vocab.TEMPOS_BPM, key=lambda known: abs(known - bpm)) == vocab.TEMPOS_BPM[vocab.tempo_bin(97)]
+        last_onset = max(note[1] for note in found["notes"])
+        assert last_onset // (3 * found["beat"]) == 4  # the fifth bar
+        assert chords(song) == [["Dmaj", "Bmin", "C7", "Dmaj", "Bmin"]] * 3
+
+
+def test_the_kept_bars_of_a_continued_song_are_untouched(model, given, tmp_path):
+    bar = 4 * 480
+    assert heard(given, tmp_path / "given.mid")["meters"] == {0: (4, 4)}
+    kept = {note for note in heard(given, tmp_path / "given.mid")["notes"] if note[1] < 2 * bar}
+    for number, song in enumerate(samples(model, given, Constraints(keep_bars=2, bars=6, chords="F G"), num_samples=2)):
+        found = heard(song.score(), tmp_path / f"{number}.mid")
+        assert {note for note in found["notes"] if note[1] < 2 * bar} == kept
+        assert max(note[1] for note in found["notes"]) // bar == 5
+        assert found["instruments"] == {note[0] for note in kept}
+        assert chords(song)[0][2:] == ["Fmaj", "Gmaj", "Fmaj", "Gmaj"]
+
+
+def test_a_given_song_is_accompanied_by_the_added_instruments_and_stays_as_it_was(model, given, tmp_path):
+    (song,) = samples(model, given, Constraints(add="strings,drums", transpose=-3), max_length=450)
+    before, found = heard(given, tmp_path / "given.mid"), heard(song.score(), tmp_path / "new.mid")
+    moved = {(i, tick, pitch - (3 if i != "drums" else 0), *rest) for i, tick, pitch, *rest in before["notes"]}
+    added = found["notes"] - moved
+    assert moved <= found["notes"] and {note[0] for note in added} == {48, "drums"}
+    assert max(note[1] for note in added) // 1920 == 3  # to the last bar, and no further
+
+
+def test_a_given_song_that_is_too_long_loses_its_first_bars_or_is_refused(model, given):
+    wanted = Constraints(bars=0)
+    sampler = Sampler(model, SampleConfig(**HOT | {"max_length": 100}), COMPUTE, given, wanted)
+    assert "first" in sampler.notice and "left out" in sampler.notice
+    (song,) = sampler.samples()
+    assert len(song.ids) <= 100 and grammar.errors([song.ids]) == [None]
+    with pytest.raises(InputError, match="too long for --max-length 100"):
+        Sampler(model, SampleConfig(**HOT | {"max_length": 100}), COMPUTE, given, Constraints(strict=True))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "prompt", "message"),
+    [
+        (Constraints(instruments="theremin"), False, "unknown instrument 'theremin'; known are drums, bass, piano"),
+        (Constraints(chords="C Xm"), False, "unknown chord 'Xm'; a chord is a root"),
+        (Constraints(meter="11/8"), False, "unknown meter '11/8'; known are 1/4"),
+        (Constraints(bars=33), False, "--bars 33: this model has room for 32"),
+        (Constraints(bars=30, instruments="0,1,2,3,4,5,6,7,8,9"), False, "raise --max-length"),
+        (Constraints(add="bass"), False, "--add needs a given song"),
+        (Constraints(keep_bars=9), True, "--keep-bars 9: the given song has 4 bars"),
+        (Constraints(tempo=100), True, "--tempo cannot change a given song"),
+        (Constraints(bars=4), True, "--bars 4: the given song takes 4 and one is to be added"),
+        (Constraints(transpose=-48), True, "moves notes out of the MIDI range"),
+        (Constraints(transpose=1), False, "--transpose moves a given song or --chords"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_flag(model, given, wanted, prompt, message):
+    with pytest.raises(InputError) as error:
+        Sampler(model, SampleConfig(**HOT), COMPUTE, given if prompt else None, wanted)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_illegal_prompt_is_refused_with_place_and_reason(model):
+    with pytest.raises(grammar.UngrammaticalTokens, match="token 6, EOS after Cmaj, bar 1 of track 1: a track has a note"):
+        Sampler(model, SampleConfig(**HOT), COMPUTE, ids("BOS BPM_19 TS_4/4 #P0 SEP Cmaj EOS"), Constraints())
+
+
+@pytest.mark.parametrize("flag", ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_length", "num_samples", "batch"])
+def test_settings_that_make_no_sense_are_refused_by_flag(flag):
+    with pytest.raises(InputError, match=f"--{flag.replace('_', '-')}"):
+        SampleConfig(**{flag: -1})
+
+
+# ---------------------------------------------------------------- what comes out
+
+
+def write(run_dir, out, wanted=Constraints(), given=None, picture=False, **settings):  # noqa: B008
+    return compose.generate(run_dir, out, SampleConfig(**HOT | {"max_length": 60} | settings), wanted, given, "best", picture, wav=False)
+
+
+def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_path, capsys):
+    midi.write(given, tmp_path / "given.mid")
+    wanted = Constraints(keep_bars=1, bars=3)
+    write(run_dir, tmp_path / "x.mid", wanted, tmp_path / "given.mid", num_samples=3, batch=2, max_length=250, picture=True)
+    assert (tmp_path / "x-3.png").stat().st_size > 5000
+    compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", False, False)
+    assert (tmp_path / "y.mid").read_bytes() == (tmp_path / "x-2.mid").read_bytes() != (tmp_path / "x.mid").read_bytes()
+    values = json.loads((tmp_path / "x-2.json").read_text())
+    assert values["number"] == 1 and values["step"] == 5 and values["sampler"]["seed"] == 0
+    (tmp_path / "x-2.json").write_text(json.dumps(values | {"tokens": values["tokens"][:-1]}))
+    with pytest.raises(InputError, match="became another song"):
+        compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", False, False)
+
+
+def test_many_samples_go_on_where_they_stopped(run_dir, tmp_path, monkeypatch, capsys):
+    write_one, written = outputs.write, []
+
+    def stops(sample, *arguments):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(sample.number)
+        write_one(sample, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(outputs, "write", stops)
+        write(run_dir, tmp_path / "many", num_samples=6, batch=2)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[012].mid")}
+    write(run_dir, tmp_path / "many", num_samples=6, batch=2)
+    assert "3 of 6 songs are there already" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[012].mid")} == before
+    assert len(list((tmp_path / "many").glob("*.mid"))) == len(list((tmp_path / "many").glob("*.json"))) == 6
+    with pytest.raises(InputError, match="other settings"):
+        write(run_dir, tmp_path / "many", num_samples=6, batch=2, seed=1)
+
+
+def test_the_stream_tells_every_bar_once_as_it_is_finished(run_dir):
+    settings = SampleConfig(**HOT)
+    wanted = Constraints(instruments="bass,piano", bars=4)
+    bars = list(compose.stream(run_dir, constraints=wanted, sampler=settings))
+    (score,) = sample.generate(run_dir, constraints=wanted, sampler=settings)
+    assert [(bar.program, bar.bar) for bar in bars] == [(33, 0), (33, 1), (33, 2), (33, 3), (0, 0), (0, 1), (0, 2), (0, 3)]
+    assert sum(bar.notes for bar in bars) == sum(len(track.notes) for track in score.tracks)
+    assert bars[-1].score == score and len(bars[0].score.tracks) <= 1
+
+
+def test_sound_without_fluidsynth_says_how_to_get_it(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="apt install fluidsynth"):
+        outputs.find_soundfont()
+
+
+def test_sound_is_what_fluidsynth_makes_of_the_file(model, tmp_path, monkeypatch):
+    """A stand-in for FluidSynth, which need not be installed where tests run, writes its arguments."""
+    program = tmp_path / "fluidsynth"
+    program.write_text('#!/bin/sh\necho "$@" > "$5"\n')
+    program.chmod(0o755)
+    (tmp_path / "font.sf2").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("SOUNDFONT", str(tmp_path / "font.sf2"))
+    assert outputs.find_soundfont() == tmp_path / "font.sf2"
+    outputs._play(tmp_path / "x.mid", tmp_path / "x.wav", outputs.find_soundfont())
+    assert str(tmp_path / "font.sf2") in (tmp_path / "x.wav").read_text() and "x.mid" in (tmp_path / "x.wav").read_text()

@@ -1,0 +1,66 @@
+"""Token fields: as drawn, and the same from the state machine and from its vectorised form."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import GOLDEN
+from tests.rows import ids, random_song
+from tokenizer import vocabulary as vocab
+from tokenizer.tokens.fields import START, compute
+
+NAMES = ("bar", "instrument", "kind", "onset", "span")
+
+
+def pushed(tokens) -> dict[str, list[int]]:
+    """Fields of each token from the state machine."""
+    states, state = [], START
+    for token in tokens:
+        state = state.push(int(token))
+        states.append(state)
+    return {name: [int(getattr(state, name)) for state in states] for name in NAMES}
+
+
+def test_fields_are_as_drawn():
+    got = compute(ids("BOS BPM_19 TS_4/4 #P0 SEP Cmaj T0 P60 L4 V20 T8 P64 Gmaj T0 P67 EOS"))
+    assert got.bar.tolist() == [-1] * 5 + [0] * 7 + [1] * 3 + [-1]
+    assert got.instrument.tolist() == [129] * 3 + [0] * 12 + [129]
+    assert got.kind.tolist() == [-1] * 5 + [-1, 0, 1, 2, 3, 0, 1] + [-1, 0, 1] + [-1]
+    assert got.onset.tolist() == [-1] * 5 + [-1, 1, 1, 1, 1, 2, 2] + [-1, 3, 3] + [-1]
+    assert got.span.tolist() == [-1] * 5 + [0] * 7 + [1] * 3 + [-1]
+
+
+def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():
+    got = compute(ids("BOS #D SEP N T0 P36 N #P0 SEP N T0 P60 EOS"))
+    assert got.bar.tolist() == [-1, -1, -1, 0, 0, 0, 1, -1, -1, 0, 0, 0, -1]
+    assert got.span.tolist() == [-1, -1, -1, 0, 0, 0, 1, -1, -1, 2, 2, 2, -1]
+    assert got.onset.tolist() == [-1, -1, -1, -1, 1, 1, -1, -1, -1, -1, 2, 2, -1]
+    assert got.instrument.tolist() == [129] + [128] * 6 + [0] * 5 + [129]
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.integers(0, vocab.SIZE - 1) | st.sampled_from((0, 1, 2, 4, 6, 7, 223, 224, 239, 367, 368, 496, 530, 547, 611)), max_size=60)
+)
+def test_the_vectorised_form_equals_the_state_machine_on_any_ids(tokens):
+    got, want = compute(np.array(tokens, np.int32)), pushed(tokens)
+    for name in NAMES:
+        assert getattr(got, name).tolist() == want[name], name
+
+
+def test_the_vectorised_form_equals_the_state_machine_on_songs():
+    for seed in range(5):
+        song = random_song(seed)
+        assert {name: getattr(song, name).tolist() for name in NAMES} == pushed(song.ids)
+
+
+def test_fields_of_a_v121_song_are_v121s_but_for_the_silent_bars_it_left_out():
+    path = GOLDEN / "twolayer_hot_aicha.npz"
+    if not path.exists():
+        return
+    golden = np.load(path)
+    got = compute(golden["token_ids"])
+    for name, theirs in (("instrument", "instrument_ids"), ("kind", "token_type_ids"), ("onset", "note_ids")):
+        assert np.array_equal(getattr(got, name), golden[theirs]), name
+    assert np.array_equal(got.bar == -1, golden["chord_ids"] == -1)
+    assert (got.bar <= golden["chord_ids"]).all()

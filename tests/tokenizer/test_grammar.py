@@ -1,0 +1,125 @@
+"""The grammar accepts what the encoder writes, and whatever it accepts is what the encoder writes of the song that it decodes to."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from tests.rows import ids
+from tests.scores import scores
+from tokenizer import vocabulary as vocab
+from tokenizer.grid.quantize import quantize
+from tokenizer.music import midi
+from tokenizer.music.composer import compose
+from tokenizer.tokens import fields, grammar
+from tokenizer.tokens.decode import decode
+from tokenizer.tokens.encode import encode, encode_song, grid_song
+
+HEAD = "BOS BPM_19 TS_4/4"
+SONG = f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 T8 P43 Gmaj TS_3/4 T0 P43 #P0 SEP Cmaj T0 P60 L4 V20 P64 Gmaj T2 P60 L2 EOS"
+
+
+def encoded_again(song: np.ndarray) -> np.ndarray:
+    """Tokens of the song that these tokens mean, with the chords that they say."""
+    _, chords = grid_song(fields.compute(song))
+    grid = quantize(decode(song))
+    return encode_song(grid, chords[: len(grid.bars)]).ids
+
+
+def test_what_the_encoder_writes_of_real_songs_is_grammatical(songs):
+    picked = [encode(midi.read(path)).ids[:1500] for path in songs[:: max(1, len(songs) // 16)]]
+    assert grammar.errors(picked) == [None] * len(picked)
+    whole = [encode(compose(seed)).ids for seed in range(3)]
+    assert grammar.errors(whole) == [None] * 3
+
+
+@settings(max_examples=25)
+@given(scores())
+def test_what_the_encoder_writes_of_odd_scores_is_grammatical(score):
+    assert grammar.errors([encode(score).ids]) == [None]
+
+
+def random_walks(rows: int, length: int) -> list[np.ndarray]:
+    """Songs of random allowed tokens: kinds of tokens equally often, those that ended."""
+    random = np.random.default_rng(0)
+    state, columns, done = grammar.begin(rows, 64), [], np.zeros(rows, bool)
+    for _ in range(length):
+        allowed = grammar.allowed(state)
+        assert allowed.any(axis=1)[~done].all(), "nothing may come next"
+        liked = random.random((rows, len(grammar.CLASSES)))[:, grammar.CLASS] * random.random(allowed.shape)
+        liked *= np.where(grammar.VALUE < 3, 1, 0.6)  # so that tempos, pitches, ... return
+        token = np.where(done, vocab.PAD, (allowed * liked).argmax(axis=1)).astype(np.int32)
+        columns.append(token)
+        done |= token == vocab.EOS
+        state = grammar.push(state, token)
+    table = np.array(columns).T
+    return [row[: row.tolist().index(vocab.EOS) + 1] for row in table[done]]
+
+
+def test_whatever_is_grammatical_decodes_to_a_song_that_is_written_so():
+    walks = random_walks(200, 300)
+    assert len(walks) > 150 and max(map(len, walks)) > 100
+    assert sum(int((song == vocab.SEP).sum()) for song in walks) > 300  # tracks
+    for song in walks:
+        assert np.array_equal(encoded_again(song), song)
+
+
+@pytest.mark.parametrize("rule", [name for name in grammar.clauses(grammar.begin(1, 1)) if "kind of token" not in name])
+def test_a_walk_without_one_of_the_rules_leaves_the_grammar(rule, monkeypatch):
+    """No rule is there for nothing: songs that may break it do, and are then not written so (or have no end)."""
+    whole = grammar.clauses
+    with monkeypatch.context() as patch:
+        patch.setattr(grammar, "clauses", lambda state, xp=np: {name: value for name, value in whole(state, xp).items() if name != rule})
+        try:
+            walks = random_walks(150, 120)
+        except AssertionError:
+            return  # a dead end
+    wrong = [error for error in grammar.errors(walks) if error]
+    assert wrong and all(rule in error for error in wrong)
+    assert any(not written_so(song) for song in walks)
+
+
+def written_so(song: np.ndarray) -> bool:
+    try:
+        return np.array_equal(encoded_again(song), song)
+    except IndexError:  # grid_song is for grammatical songs
+        return False
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rule"),
+    [
+        ("BPM_19", "this kind of token cannot stand here"),
+        (f"{HEAD} #P0 SEP Cmaj T0 P60 L4 V20 T0", "positions rise"),
+        (f"{HEAD} #P0 SEP Cmaj T0 P60 L4 V20 P60", "pitches of a position rise"),
+        (f"{HEAD} #P0 SEP Cmaj T0 P60 V4", "first note of a track says its duration"),
+        (f"{HEAD} #P0 SEP Cmaj T0 P60 L4 T4", "first note of a track says its velocity"),
+        (f"{HEAD} #P0 SEP Cmaj T0 P60 L8 V20 T4 P60", "still sounds"),
+        (f"{HEAD} #P0 SEP Cmaj T0 P60 L8 V20 P64 L8", "duration is written only where it changes"),
+        ("BOS BPM_19 TS_3/4 #P0 SEP Cmaj T12", "no such position"),
+        (f"{HEAD} #P0 SEP Cmaj TS_3/4", "after its first bar"),
+        (f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 #P0 SEP Gmaj", "one chord"),
+        (f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 #P0 SEP Cmaj T0 P60 L4 V20 Cmaj", "longer than the first"),
+        (f"{HEAD} #P0 SEP Cmaj T0 P40 L4 V20 #P33", "HID order"),
+        (f"{HEAD} #P0 SEP Cmaj EOS", "a track has a note"),
+        (f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 Gmaj EOS", "a song ends with the bar of its last note"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tokens, rule):
+    assert grammar.errors([ids(SONG)]) == [None]
+    with pytest.raises(grammar.UngrammaticalTokens) as error:
+        grammar.check(ids(tokens))
+    names = tokens.split()
+    assert str(error.value).startswith(f"token {len(names) - 1}, {names[-1]}") and rule in str(error.value)
+
+
+def test_numpy_and_jax_agree_on_any_tokens():
+    random = np.random.default_rng(1)
+    tokens = random.integers(0, vocab.SIZE, (12, 50)).astype(np.int32)
+    tokens[:, 5:17] = ids(SONG)[3:15]  # so that bars and notes occur
+    ours, theirs = grammar.begin(12, 8), grammar.begin(12, 8, jnp)
+    for token in tokens.T:
+        assert np.array_equal(grammar.allowed(ours), grammar.allowed(theirs, jnp))
+        ours, theirs = grammar.push(ours, token), grammar.push(theirs, jnp.asarray(token), jnp)
+        for name in grammar.State._fields:
+            assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name

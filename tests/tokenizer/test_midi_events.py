@@ -1,0 +1,95 @@
+"""Our reader of MIDI bytes against mido's on whole files, and against anything on broken ones."""
+
+import re
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from configs import PrepareConfig
+from tests import ROOT
+from tests.tokenizer import mido_reader
+from tokenizer.dataset.prepare import tokenize
+from tokenizer.dataset.songs import StoredSong
+from tokenizer.music import midi_events
+from tokenizer.music.composer import compose
+from tokenizer.music.midi import MOST_EVENTS, write
+
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    sys.path.insert(0, str(BENCHMARKS))
+    import hostile
+
+    sys.path.remove(str(BENCHMARKS))
+    return hostile
+
+
+def heard(raw: bytes) -> midi_events.Heard:
+    kind, count, _, start = midi_events.header(raw)
+    return midi_events.listen(raw, midi_events.tracks_of(raw, count, start), 1, MOST_EVENTS, one_after_another=kind == 2)
+
+
+def test_songs_are_heard_as_mido_hears_them(songs):
+    for path in songs[:: max(1, len(songs) // 60)]:
+        raw = path.read_bytes()
+        assert heard(raw) == mido_reader.listen(raw, 1), path
+
+
+def test_what_mido_still_reads_of_broken_files_is_heard_as_mido_hears_it(songs, hostile):
+    """Left out: system exclusive messages, after which mido takes running status for more of them."""
+    agreed = 0
+    for seed in range(400):
+        raw = songs[seed % len(songs)].read_bytes()[:6000]
+        length = int.from_bytes(raw[18:22], "big")
+        kind, broken = hostile.break_file(raw[:10] + b"\x00\x01" + raw[12 : 22 + length], seed)  # one track: small and fast
+        if "header_fields" in kind or re.search(rb"[\xf0-\xf7]", broken.replace(b"\xff", b"")):
+            continue
+        try:
+            expected = mido_reader.listen(broken, 1)
+        except Exception:  # mido reports damage in many ways
+            continue
+        if int.from_bytes(broken[10:12], "big") < 0x8000:  # more are a negative number to mido
+            assert heard(broken) == expected, (seed, kind)
+            agreed += 1
+    assert agreed > 20
+
+
+def test_no_broken_file_gives_more_than_one_line(tmp_path, hostile, songs):
+    path = tmp_path / "broken.mid"
+    for seed in range(300):
+        _, raw = hostile.break_file(songs[seed % len(songs)].read_bytes(), 100_000 + seed)
+        path.write_bytes(raw)
+        result = tokenize(str(path), "broken.mid", PrepareConfig())
+        assert isinstance(result, StoredSong) or (result and "\n" not in result)
+
+
+def test_monsters_take_neither_long_nor_a_gigabyte(tmp_path, hostile):
+    program = """
+import sys, time
+from configs import PrepareConfig
+from tokenizer.dataset.prepare import tokenize
+for path in sys.argv[1:]:
+    start = time.process_time()
+    tokenize(path, "x.mid", PrepareConfig())
+    assert time.process_time() - start < 5, path
+"""
+    paths = []
+    for name, raw in hostile.whole_monsters().items():
+        paths.append(tmp_path / f"{name}.mid")
+        paths[-1].write_bytes(raw)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))  # noqa: E731
+    subprocess.run([sys.executable, "-c", program, *map(str, paths)], check=True, cwd=ROOT, preexec_fn=limit)
+
+
+def test_a_song_is_read_although_its_unused_parts_are_odd(tmp_path):
+    write(compose(0), tmp_path / "song.mid")
+    raw = (tmp_path / "song.mid").read_bytes()
+    expected = heard(raw)
+    kind, _, _, start = midi_events.header(raw)
+    assert kind == 1
+    odd = raw[:start] + b"ABCD\x00\x00\x00\x03abc" + raw[start:]  # a chunk of a kind that nobody knows
+    assert heard(odd) == expected

@@ -1,0 +1,177 @@
+"""HID text: a song survives it, v1.2.1's grammar is kept to the letter, and what is no song is named by its line."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from tests import SONGS
+from tests.scores import scores
+from tokenizer.grid.song import HID_RANK
+from tokenizer.music import midi
+from tokenizer.music.composer import compose
+from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+from tokenizer.tokens.text import TextError, from_text, read, to_text, write
+
+TEXT = """\
+H 2 480 Q
+T B0 T0 120
+T B1 T8 92
+TS B0 T0 4/4
+CHORDS 0:Cmaj 2:C5
+
+#D
+B0 T0 P36 L1 V25
+P42
+T4 P38 V16
+B2 T0 P36
+
+#P48
+B0 T0 P60 L16 V20
+P64
+P67
+B2 T0 P60
+
+"""
+LOSSLESS = """\
+H 2 480 1920
+T B0 T0 120.00
+T B1 T965 91.9998
+TS B0 T0 4/4
+CHORDS 0:Cmaj 2:C5
+
+#D
+B0 T3 P36 L100 V101
+P42
+T470 P38 V64
+B2 T0 P36
+
+#P48
+B0 T0 P60 L1900 V80
+P64
+P67
+B2 T0 P60
+
+"""
+
+
+def song() -> Score:
+    """What both texts say, one to the tick."""
+    drums = np.array([(3, 100, 36, 101), (3, 100, 42, 101), (470, 100, 38, 64), (3840, 100, 36, 64)], NOTE)
+    strings = np.array([(0, 1900, 60, 80), (0, 1900, 64, 80), (0, 1900, 67, 80), (3840, 1900, 60, 80)], NOTE)
+    tempos = (Tempo(0, 500_000), Tempo(1920 + 965, 652_175))
+    return Score(480, (Track(48, strings), Track(DRUMS, drums)), tempos, (Signature(0, 4, 4),))
+
+
+def in_hid_order(score: Score) -> Score:
+    return replace(score, tracks=tuple(sorted((t for t in score.tracks if len(t.notes)), key=lambda track: HID_RANK[track.program])))
+
+
+def test_the_text_is_the_drawing():
+    assert to_text(song(), lossless=False) == TEXT
+    assert to_text(song(), lossless=True) == LOSSLESS
+
+
+def test_text_to_the_tick_is_the_song():
+    assert from_text(LOSSLESS) == in_hid_order(song())
+
+
+def test_text_on_the_grid_is_the_song_on_v121s_grid():
+    score = from_text(TEXT)
+    assert score.ticks_per_beat == 480 and score.signatures == (Signature(0, 4, 4),)
+    assert score.tempos == (Tempo(0, 500_000), Tempo(1920 + 960, 652_174))
+    drums, strings = (track.notes.tolist() for track in score.tracks)
+    assert drums == [(0, 120, 36, 102), (0, 120, 42, 102), (480, 120, 38, 66), (3840, 120, 36, 66)]
+    assert strings == [(0, 1920, 60, 82), (0, 1920, 64, 82), (0, 1920, 67, 82), (3840, 1920, 60, 82)]
+    assert to_text(score, lossless=False) == TEXT
+
+
+def test_several_notes_may_share_a_line_and_chords_may_be_missing():
+    lines = TEXT.replace("\nP42\nT4 P38 V16", " P42 T4 P38 V16").replace("CHORDS 0:Cmaj 2:C5\n", "")
+    assert from_text(lines) == from_text(TEXT)
+
+
+def test_bars_are_as_long_as_the_first_signature_says_and_the_last_position_holds_what_rounds_past_it():
+    notes = np.array([(1439, 90, 60, 64), (1440, 90, 60, 64)], NOTE)
+    score = Score(480, (Track(0, notes),), (Tempo(0, 500_000),), (Signature(0, 3, 4), Signature(1440, 4, 4)))
+    text = to_text(score, lossless=False)
+    assert "TS B0 T0 3/4\nTS B1 T0 4/4\n" in text and "B0 T15 P60 L1 V16\nB1 T0 P60\n" in text
+    assert [note[0] for note in from_text(text).tracks[0].notes.tolist()] == [1350, 1440]
+
+
+def test_a_beat_too_coarse_for_sixteen_positions_is_made_finer():
+    text = "H 1 24 Q\nTS B0 T0 7/8\n\n#P0\nB1 T3 P60 L2 V3\n"
+    score = from_text(text)  # a bar is 84 of its ticks, a position 5.25
+    assert score.ticks_per_beat == 96 and score.tracks[0].notes.tolist() == [(336 + 63, 42, 60, 14)]
+
+
+def has_positions(score) -> bool:
+    """Whether the text's bar, the first signature's, is a whole number of ticks and holds 16 of them."""
+    ticks, rest = divmod(4 * score.ticks_per_beat * score.signatures[0].numerator, score.signatures[0].denominator)
+    return ticks >= 16 and not rest
+
+
+@settings(max_examples=100, deadline=None)
+@given(scores().filter(has_positions))
+def test_any_song_survives_the_text_to_the_tick(score):
+    score = in_hid_order(score)
+    sort = lambda track: replace(track, notes=track.notes[np.argsort(track.notes["onset_ticks"], kind="stable")])  # noqa: E731
+    score = replace(score, tracks=tuple(map(sort, score.tracks)))
+    assert from_text(to_text(score, lossless=True)) == score
+
+
+@settings(max_examples=100, deadline=None)
+@given(scores().filter(has_positions))
+def test_what_is_on_the_texts_grid_stays_there(score):
+    once = from_text(to_text(score, lossless=False))
+    assert from_text(to_text(once, lossless=False)) == once
+    assert sum(len(track.notes) for track in once.tracks) == sum(len(track.notes) for track in score.tracks)
+
+
+def test_real_songs_survive_both_forms():
+    files = sorted(SONGS.rglob("*.mid"))
+    songs = [midi.read(path) for path in files[:15] + files[15::20]] or [compose(seed) for seed in range(8)]
+    for score in map(in_hid_order, songs):
+        assert from_text(to_text(score, lossless=True)) == score
+        once = from_text(to_text(score, lossless=False))
+        assert from_text(to_text(once, lossless=False)) == once
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("H 2 480 Q\n", ""), r"line 1: expected H TRACKS"),
+        (("H 2 480 Q", "H 2 480"), r"line 1: expected H TRACKS"),
+        (("H 2", "H 3"), r"announces 3 tracks, there are 2"),
+        (("H 2 480", "H 2 0"), r"line 1: MIDI has 1 to 32767"),
+        (("T B1 T8 92", "T B1 T8 0"), r"line 3: a tempo of 0"),
+        (("TS B0 T0 4/4", "TS B0 T0 4/5"), r"line 4: 4/5 is no time signature"),
+        (("#P48", "#P128"), r"line 13: program 128"),
+        (("#D\n", ""), r"line 7: 'B0 T0 P36 L1 V25' before any track"),
+        (("B0 T0 P36 L1 V25", "B0 T0 Q36 L1 V25"), r"line 8: 'Q36' is none of"),
+        (("B0 T0 P36 L1 V25", "B0 T16 P36 L1 V25"), r"line 8: T16 is not within T0 to T15"),
+        (("B0 T0 P36 L1 V25", "T0 P36 L1 V25"), r"line 8: P36 before any B"),
+        (("B2 T0 P36", "B2 P36"), r"line 11: P36 before any T"),
+        (("B0 T0 P36 L1 V25", "B0 T0 P36 V25"), r"must say both L and V"),
+        (("B0 T0 P36 L1 V25", "B0 T0 L1 P36 V25"), r"line 8: L1 before any note"),
+    ],
+)
+def test_what_is_no_song_is_named_by_its_line(change, message):
+    with pytest.raises(TextError, match=message) as error:
+        from_text(TEXT.replace(*change, 1), "a.txt")
+    assert str(error.value).startswith("a.txt")
+
+
+def test_files_that_cannot_be_read_or_written_are_named(tmp_path):
+    (tmp_path / "x.txt").write_bytes(b"\xff\xfe")
+    for name, message in (("x.txt", "not UTF-8 text"), ("none.txt", "No such file"), (".", "Is a directory")):
+        with pytest.raises(TextError, match=message):
+            read(tmp_path / name)
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(TextError, match="no song in HID text"):
+        read(tmp_path / "empty.txt")
+    with pytest.raises(TextError, match="cannot be written"):
+        write(TEXT, tmp_path / "nowhere" / "a.txt")
+    write(TEXT, tmp_path / "a.txt")
+    assert read(tmp_path / "a.txt") == from_text(TEXT)

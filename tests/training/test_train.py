@@ -1,0 +1,328 @@
+"""Training: what a step computes, that a run that was stopped goes on bit for bit, and that what cannot work is said before any work."""
+
+import dataclasses
+import functools
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import MASK_RULES, ComputeConfig, InputError
+from jax_impl.model.museformer import abstract_model
+from jax_impl.training import metrics, train
+from jax_impl.training.checkpoint import CheckpointError, Checkpoints, load_model, on_default_device
+from jax_impl.training.optimizer import decayed, learning_rate, optimizer
+from jax_impl.training.progress import Diverged, Progress
+from jax_impl.training.step import initial_state, train_step
+from jax_impl.training.train import stack
+from tests.rows import batch_of, random_song
+from tests.runs import MODEL, config, start, use_compilation_cache, wait_for, write_dataset
+
+COMPUTE = ComputeConfig(attention="xla", precision="fp32", remat="layer")
+TIMES = {"tokens_per_second", "mfu", "input_wait", "seconds"}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    use_compilation_cache(tmp_path_factory.mktemp("compiled"))
+    return write_dataset(tmp_path_factory.mktemp("data") / "songs")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset, tmp_path_factory) -> Path:
+    """The run that the interrupted ones must equal."""
+    run = tmp_path_factory.mktemp("uninterrupted")
+    assert train.train(config(dataset, run), MODEL) == train.Result(step=8, total_steps=8, signal=None)
+    return run
+
+
+# ---------------------------------------------------------------- going on
+
+
+def arrays(run: Path) -> list[np.ndarray]:
+    """Parameters and optimizer state of the last checkpoint."""
+    settings = config(Path(), run)
+    tx = optimizer(settings, functools.partial(learning_rate, config=settings, total_steps=8))
+    abstract = on_default_device(jax.eval_shape(functools.partial(initial_state, MODEL, tx, 0)))
+    with Checkpoints(run, keep_last=None) as checkpoints:
+        state = checkpoints.restore(8, abstract)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((state.parameters, state.optimizer))]
+
+
+def lines(run: Path) -> list[dict]:
+    return [{name: value for name, value in record.items() if name not in TIMES} for record in metrics.read(run / metrics.FILE)]
+
+
+def assert_equal_runs(run: Path, other: Path) -> None:
+    for mine, theirs in zip(arrays(run), arrays(other), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert lines(run) == lines(other)
+
+
+def send_after(monkeypatch, step: int, number: int) -> None:
+    """This process gets the signal while it handles the metrics of that step, once."""
+    handle = Progress.step
+
+    def then_signal(self, at: int, measured) -> None:
+        handle(self, at, measured)
+        if at == step:
+            monkeypatch.setattr(Progress, "step", handle)
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Progress, "step", then_signal)
+
+
+@pytest.mark.parametrize(("step", "number"), [(1, signal.SIGTERM), (3, signal.SIGINT)])
+def test_a_run_that_was_stopped_by_a_signal_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path, monkeypatch, step, number):
+    send_after(monkeypatch, step, number)
+    stopped = train.train(config(dataset, tmp_path), MODEL)
+    assert stopped.signal == number and step <= stopped.step < 8
+    finished = train.train(config(dataset, tmp_path), MODEL)
+    assert finished == train.Result(step=8, total_steps=8, signal=None)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_a_run_that_was_killed_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path):
+    run = tmp_path / "run"
+    process = start(dataset, run, "--pause", "0.3")
+    wait_for(run / "checkpoints" / "4", process, run)
+    process.kill()
+    process.wait()
+    assert sorted(folder.name for folder in (run / "checkpoints").iterdir()) == ["4"]
+    finished = train.train(config(dataset, run), MODEL)
+    assert finished.step == 8
+    assert_equal_runs(run, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_ended_while_it_wrote_a_checkpoint_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path, number):
+    run = tmp_path / "run"
+    process = start(dataset, run, "--pause", "0.1", "--changes", '{"checkpoint_every": 2}')
+    for step in ("2", "4"):
+        wait_for(run / "checkpoints" / step, process, run)
+    while process.poll() is None and not list((run / "checkpoints").glob("*tmp*")):
+        time.sleep(0.0005)
+    process.send_signal(number)
+    assert process.wait() in (-number, 0)
+    finished = train.train(config(dataset, run), MODEL)
+    assert finished.step == 8
+    assert_equal_runs(run, uninterrupted)
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used_only_when_asked_for(dataset, tmp_path, uninterrupted):
+    run = tmp_path / "run"
+    train.train(config(dataset, run, checkpoint_every=2, keep_last=8), MODEL)
+    shutil.rmtree(run / "checkpoints" / "8")
+    file = max((run / "checkpoints" / "6" / "optimizer").rglob("*"), key=lambda path: path.stat().st_size)
+    file.write_bytes(bytes(file.stat().st_size))
+    settings = config(dataset, run, checkpoint_every=2, keep_last=8)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"checkpoints/6: damaged; .*--resume-from STEP.*there: 2, 4"):
+            train.train(settings, MODEL)
+    with pytest.raises(CheckpointError, match="no checkpoint of step 5; there are 2, 4, 6"):
+        train.train(dataclasses.replace(settings, resume_from=5), MODEL)
+    with pytest.raises(CheckpointError, match=r"checkpoints/6: damaged"):
+        train.train(dataclasses.replace(settings, resume_from=6), MODEL)
+    assert train.train(dataclasses.replace(settings, resume_from=4), MODEL).step == 8
+    assert_equal_runs(run, uninterrupted)
+
+
+def test_a_full_disk_stops_the_run_and_the_last_good_checkpoint_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path, monkeypatch):
+    save, unlimited = Checkpoints.save, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full_from_step_8(self, state, record, validation_loss):
+        if record.step == 8:  # no file of this process may grow past it
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
+        save(self, state, record, validation_loss)
+
+    monkeypatch.setattr(Checkpoints, "save", full_from_step_8)
+    try:
+        with pytest.raises(CheckpointError, match="the checkpoint of step 8 could not be written; the one before it is intact"):
+            train.train(config(dataset, tmp_path), MODEL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    monkeypatch.undo()
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        assert checkpoints.latest() == 4
+    assert train.train(config(dataset, tmp_path), MODEL).step == 8
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(dataset, uninterrupted, capsys):
+    before = (uninterrupted / metrics.FILE).read_bytes()
+    assert train.train(config(dataset, uninterrupted), MODEL) == train.Result(step=8, total_steps=8, signal=None)
+    assert "already complete" in capsys.readouterr().out
+    assert (uninterrupted / metrics.FILE).read_bytes() == before
+
+
+def test_a_run_writes_its_metrics_and_a_picture(uninterrupted):
+    records = metrics.read(uninterrupted / metrics.FILE)
+    assert [(record["kind"], record["step"]) for record in records] == [
+        ("validation", 2), ("train", 3), ("validation", 4), ("train", 6), ("validation", 6), ("train", 8), ("validation", 8),
+    ]  # fmt: skip
+    assert all(record["mfu"] is None for record in records if record["kind"] == "train")  # the peak of a CPU is not known
+    assert records[-1]["unigram"] < records[-1]["uniform"] == pytest.approx(np.log(643))
+    assert (uninterrupted / train.PICTURE_FILE).read_bytes().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------- starting from another run
+
+
+def test_a_run_starts_with_the_weights_of_another_under_a_rule_of_its_own(dataset, uninterrupted, tmp_path):
+    settings = config(dataset, tmp_path / "run", init_from=uninterrupted, mask_rule="v121", steps=1, warmup_steps=0, learning_rate=1e-9)
+    assert train.train(settings, train.model_config(settings)).step == 1
+    theirs, ours = load_model(uninterrupted, "best")[0], load_model(tmp_path / "run", "latest")[0]
+    assert ours.config == dataclasses.replace(MODEL, mask_rule=MASK_RULES["v121"])
+    for before, after in zip(*(jax.tree.leaves(nnx.state(model)) for model in (theirs, ours)), strict=True):
+        np.testing.assert_allclose(after, before, atol=3e-9)  # one step of that rate
+
+
+def test_a_run_of_another_shape_or_none_at_all_is_refused_by_name(dataset, uninterrupted, tmp_path):
+    settings = config(dataset, tmp_path / "run", init_from=uninterrupted)
+    with pytest.raises(CheckpointError, match=re.escape(f"{uninterrupted}: a model of another shape")):
+        train.train(settings, dataclasses.replace(MODEL, ffn=128))
+    with pytest.raises(CheckpointError, match="nowhere: no checkpoints here"):
+        train.model_config(config(dataset, tmp_path / "run", init_from=tmp_path / "nowhere"))
+
+
+# ---------------------------------------------------------------- a step
+
+
+def one_step(batches, **changes):
+    """(TrainState after it, Measured) of the first step from the usual state, dropout off."""
+    model = dataclasses.replace(MODEL, dropout=0.0)
+    settings = config(Path(), Path(), **changes)
+    rate = functools.partial(learning_rate, config=settings, total_steps=8)
+    tx = optimizer(settings, rate)
+    graph, _ = abstract_model(model)
+    step = functools.partial(train_step, graph=graph, tx=tx, rate=rate, seed=0, max_spans=64, compute=COMPUTE)
+    return jax.jit(step)(jax.jit(functools.partial(initial_state, model, tx, 0))(), batches)
+
+
+def test_gradient_accumulation_equals_the_large_batch(dataset):
+    rows = [[random_song(0)], [random_song(1, bars=1, programs=(0,))]]  # of very different lengths
+    large = stack([batch_of(rows, 256)])
+    parts = stack([batch_of([row], 256) for row in rows])
+    counts = parts.weights.sum((1, 2))
+    assert counts[0] > 2 * counts[1]
+    expected, measured_large = one_step(large)
+    actual, measured_parts = one_step(parts)
+    np.testing.assert_allclose(measured_parts.loss, measured_large.loss, rtol=1e-6)
+    np.testing.assert_allclose(measured_parts.gradient_norm, measured_large.gradient_norm, rtol=1e-5)
+    # Largest difference of any array, of its largest value: twice what was measured. Adam's first step is nearly the gradient's sign, where
+    # rounding of a gradient near 0 shows most.
+    for mine, theirs, budget in ((actual.optimizer, expected.optimizer, 1.5e-6), (actual.parameters, expected.parameters, 1.3e-4)):
+        for x, y in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=budget * np.abs(y).max())
+    assert [int(x) for x in jax.tree.leaves(actual.optimizer) if x.ndim == 0] == [1, 1]  # the optimizer's counts: one update
+
+
+def test_dropout_is_a_function_of_seed_and_step_alone(dataset):
+    settings = config(dataset, Path())
+    rate = functools.partial(learning_rate, config=settings, total_steps=8)
+    tx = optimizer(settings, rate)
+    graph, _ = abstract_model(MODEL)
+    initialize = jax.jit(functools.partial(initial_state, MODEL, tx, 0))
+    step = functools.partial(train_step, graph=graph, tx=tx, rate=rate, seed=0, max_spans=64, compute=COMPUTE)
+    step = jax.jit(step, donate_argnames="state")
+    batches = stack([batch_of([[random_song(row)]], 256) for row in range(2)])
+
+    def loss(number: int) -> float:
+        return float(step(initialize()._replace(step=jnp.asarray(number, jnp.int32)), batches)[1].loss)
+
+    assert loss(0) == loss(0) != loss(1)
+
+
+def test_decay_is_for_matrices_alone():
+    _, parameters = abstract_model(MODEL)
+    chosen = decayed(parameters)
+    assert chosen["layers"]["regular"]["qkv"] == {"kernel": True, "bias": False}
+    assert chosen["layers"]["regular"]["attention_norm"] == {"scale": False, "bias": False}  # [L, D], stacked, are no matrices
+    assert chosen["tokens"] == {"embedding": True}
+    with pytest.raises(KeyError, match="gain"):
+        decayed({"gain": jnp.ones(3)})
+
+
+def test_the_learning_rate_warms_up_and_falls_on_a_cosine():
+    settings = config(Path(), Path(), learning_rate=1.0, warmup_steps=10, final_learning_rate=0.1)
+    rates = [float(learning_rate(step, settings, 110)) for step in range(110)]
+    np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10, rtol=1e-6)
+    np.testing.assert_allclose(rates[59], 0.55, rtol=1e-6)  # half way down
+    np.testing.assert_allclose(rates[109], 0.1, rtol=1e-5)
+    assert all(np.diff(rates[9:]) <= 0)
+
+
+def test_the_loss_falls(uninterrupted):
+    losses = [record["loss"] for record in metrics.read(uninterrupted / metrics.FILE) if record["kind"] == "validation"]
+    assert all(np.diff(losses) < 0)
+    assert losses[-1] < np.log(643) - 0.5
+
+
+# ---------------------------------------------------------------- what cannot work
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(dataset, tmp_path, monkeypatch):
+    taken = []
+
+    def poisoned(micro_batches):
+        batches = stack(micro_batches)
+        taken.append(batches)
+        return batches._replace(weights=batches.weights * np.nan) if len(taken) == 3 else batches
+
+    monkeypatch.setattr(train, "stack", poisoned)
+    with pytest.raises(Diverged, match="step 3: loss nan"):
+        train.train(config(dataset, tmp_path, checkpoint_every=2), MODEL)
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        assert checkpoints.latest() == 2
+
+
+def test_a_run_of_another_configuration_is_refused_by_field(dataset, uninterrupted):
+    with pytest.raises(CheckpointError, match=r"learning_rate 0.003 there, 0.1 here.*batch_size|batch_size.*learning_rate 0.003 there"):
+        train.train(config(dataset, uninterrupted, learning_rate=0.1, batch_size=3), MODEL)
+    with pytest.raises(CheckpointError, match="layers 2 there, 3 here"):
+        train.train(config(dataset, uninterrupted), dataclasses.replace(MODEL, layers=3))
+
+
+def test_a_run_on_other_songs_is_refused(uninterrupted, tmp_path):
+    with pytest.raises(CheckpointError, match=r"dataset \w+ there, \w+ here"):
+        train.train(config(write_dataset(tmp_path / "other", songs=30), uninterrupted), MODEL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": None, "epochs": 1, "batch_size": 1000}, "--epochs 1 of .* rows do not fill one step"),
+        ({"warmup_steps": 8}, "--warmup-steps 8 must be below the 8 steps"),
+        ({"data_dir": Path("/nowhere")}, "/nowhere: no such dataset"),
+        ({"output_dir": Path("/proc/run")}, "--output-dir /proc/run: cannot be written"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_work(dataset, tmp_path, monkeypatch, changes, message):
+    monkeypatch.setattr(train, "initial_state", lambda *_: pytest.fail("work has begun"))
+    with pytest.raises(InputError, match=message):
+        train.train(dataclasses.replace(config(dataset, tmp_path), **changes), MODEL)
+
+
+def test_rows_without_room_for_a_bar_are_said_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "initial_state", lambda *_: pytest.fail("work has begun"))
+    one_bar_songs = write_dataset(tmp_path / "songs", bars=1)
+    with pytest.raises(InputError, match=r"3 bar summaries \(--max-spans\) holds no bar of any song"):
+        train.train(config(one_bar_songs, tmp_path, max_spans=3), MODEL)
+
+
+def test_a_dataset_of_another_vocabulary_is_refused(dataset, tmp_path):
+    other = write_dataset(tmp_path / "songs")
+    manifest = json.loads((other / "manifest.json").read_text()) | {"vocabulary": "0" * 16}
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=re.escape(str(other)) + ".*another vocabulary"):
+        train.train(config(other, tmp_path / "run"), MODEL)

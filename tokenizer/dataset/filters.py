@@ -1,0 +1,36 @@
+"""Which songs are worth keeping: limits of PrepareConfig, each with a name that the list of rejected files repeats."""
+
+import numpy as np
+
+from configs import PrepareConfig
+from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
+from tokenizer.grid.song import TEMPO_MICROSECONDS, GridSong
+
+
+def reason_to_reject(song: GridSong, config: PrepareConfig) -> str | None:
+    """Why a song is left out ("few notes: 12, --min-notes 32"), or None."""
+    if not song.tracks:
+        return "no notes"
+    notes = np.concatenate([track.notes for track in song.tracks])
+    seconds = float((BAR_TICKS[song.bars.signature] * TEMPO_MICROSECONDS[song.tempo]).sum() / TICKS_PER_BEAT / 1e6)
+    measured = (  # name, value, least, most
+        ("bars", len(song.bars), config.min_bars, config.max_bars),
+        ("notes", len(notes), config.min_notes, config.max_notes),
+        ("pitches", len(np.unique(notes["pitch"])), config.min_pitches, None),
+        ("seconds", round(seconds, 1), config.min_seconds, config.max_seconds),
+    )
+    for name, value, least, most in measured:
+        if value < least:
+            return f"few {name}: {value}, --min-{name} {least}"
+        if most is not None and value > most:
+            return f"many {name}: {value}, --max-{name} {most}"
+    if config.max_crossing is not None and (share := crossing(song, notes)) > config.max_crossing:
+        return f"many notes cross bars: {share:.2f}, --max-crossing {config.max_crossing}"
+    return None
+
+
+def crossing(song: GridSong, notes: np.ndarray) -> float:
+    """Share of the notes that sound past the end of their bar."""
+    step_ticks = song.bars.step_ticks[notes["bar"]]
+    end = song.bars.start_ticks[notes["bar"]] + (notes["step"] + notes["duration"]) * step_ticks
+    return float((end > song.bars.start_ticks[notes["bar"] + 1]).mean())

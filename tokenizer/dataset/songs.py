@@ -1,0 +1,396 @@
+"""A dataset on disk: Arrow IPC shards, one row a song, and a manifest that says what is in them and what was left out.
+
+    OUT/manifest.json            written last: without it there is no dataset
+    OUT/train-00000.arrow ...    record batch of songs: tokens, their fields, and what the loader plans with
+    OUT/validation-00000.arrow
+    OUT/rejected.jsonl           every file that is not in the dataset, with its reason
+
+Shards are memory-mapped: opening is instant, and resident memory does not grow with the dataset.
+A folder that holds a mixture.json instead is several datasets trained on together: {"datasets": {"PATH": WEIGHT, ...}}, where a weight is
+how often an epoch has each song of that dataset (0.5: half of its songs) and a path is seen from the folder.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from configs import InputError, PrepareConfig
+from tokenizer import vocabulary as vocab
+from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
+from tokenizer.grid.song import TEMPO_MICROSECONDS
+from tokenizer.music.score import DRUMS
+from tokenizer.tokens.encode import bar_maps
+from tokenizer.tokens.fields import KIND_PITCH, OUTSIDE, TokenFields
+
+FORMAT = 2
+MANIFEST, REJECTED, MIXTURE = "manifest.json", "rejected.jsonl", "mixture.json"
+SPLITS = ("train", "validation")
+Split = Literal["train", "validation"]
+NO_COUNT = 0xFFFF  # OUTSIDE where a field is stored unsigned: onset, span
+FIELD_TYPES = {"ids": np.uint16, "bar": np.int16, "instrument": np.uint8, "kind": np.int8, "onset": np.uint16, "span": np.uint16}
+SCHEMA = pa.schema(
+    [
+        *((name, pa.list_(pa.from_numpy_dtype(dtype))) for name, dtype in FIELD_TYPES.items()),
+        ("bar_tokens", pa.list_(pa.uint16())),  # tokens of each bar number, over all tracks
+        ("bar_spans", pa.list_(pa.uint16())),  # tracks that have that bar
+        ("tracks", pa.uint16()),
+        ("notes", pa.uint32()),
+        ("seconds", pa.float32()),  # at the tempi of its bars
+        ("source", pa.string()),  # the file, below the folder given to prepare
+        ("hash", pa.uint64()),  # of the notes on the grid: see music_hash
+        ("family", pa.uint64()),  # the same in every transposition
+    ]
+)
+
+
+class DatasetError(InputError):
+    """A dataset that cannot be used; the message names the file and says what to do."""
+
+
+class SongTooLong(InputError):
+    """A song with more bars, notes or spans than the stored types can count."""
+
+
+# ---------------------------------------------------------------- songs as rows
+
+
+@dataclass(frozen=True)
+class StoredSong:
+    """One row of a shard: the columns of SCHEMA."""
+
+    ids: np.ndarray
+    bar: np.ndarray
+    instrument: np.ndarray
+    kind: np.ndarray
+    onset: np.ndarray
+    span: np.ndarray
+    bar_tokens: np.ndarray
+    bar_spans: np.ndarray
+    tracks: int
+    notes: int
+    seconds: float
+    source: str
+    hash: int
+    family: int
+
+
+def to_row(tokens: TokenFields, source: str) -> StoredSong:
+    """A song in the stored types. Raises SongTooLong rather than let a number wrap. Inverse: Songs.fields."""
+    for name in ("bar", "onset", "span"):
+        limit = np.iinfo(FIELD_TYPES[name]).max - 1
+        if int(getattr(tokens, name).max(initial=0)) > limit:
+            raise SongTooLong(f"{name} counts past {limit}, more than a dataset stores; split the song")
+    columns = {}
+    for name, dtype in FIELD_TYPES.items():
+        values = getattr(tokens, name)
+        columns[name] = np.where(values == OUTSIDE, NO_COUNT, values).astype(dtype) if name in ("onset", "span") else values.astype(dtype)
+    inside = tokens.bar[tokens.bar >= 0]
+    is_chord = (tokens.ids >= vocab.CHORD) & (tokens.ids < vocab.POSITION) & (tokens.bar >= 0)
+    bar_tokens, bar_spans = np.bincount(inside), np.bincount(tokens.bar[is_chord])
+    if int(bar_tokens.max(initial=0)) > 0xFFFF:
+        raise SongTooLong("one bar holds more than 65535 tokens")
+    tracks = int(((tokens.ids >= vocab.TRACK) & (tokens.ids < vocab.TEMPO)).sum())
+    signature, tempo, _ = bar_maps(tokens)
+    seconds = float((BAR_TICKS[signature] * TEMPO_MICROSECONDS[tempo]).sum() / TICKS_PER_BEAT / 1e6)
+    return StoredSong(
+        **columns,
+        bar_tokens=bar_tokens.astype(np.uint16),
+        bar_spans=bar_spans.astype(np.uint16),
+        tracks=tracks,
+        notes=int((tokens.kind == KIND_PITCH).sum()),
+        seconds=seconds,
+        source=source,
+        hash=music_hash(tokens),
+        family=music_hash(tokens, any_key=True),
+    )
+
+
+def music_hash(tokens: TokenFields, any_key: bool = False) -> int:
+    """64 bits of what is played: signatures, programs, onsets, pitches, durations and velocities on the grid. Neither tempo nor chords,
+    which follow from the notes. any_key: the same for every transposition of the pitched tracks."""
+    ids = tokens.ids.copy()
+    if any_key:
+        pitched = (tokens.kind == KIND_PITCH) & (tokens.instrument != DRUMS)
+        ids[pitched] += vocab.PITCH - ids[pitched].min(initial=vocab.TRACK)
+    ids[(ids >= vocab.CHORD) & (ids < vocab.POSITION)] = vocab.CHORD
+    ids = ids[(tokens.ids < vocab.TEMPO) | (tokens.ids >= vocab.SIGNATURE)]
+    return int.from_bytes(hashlib.sha256(ids.astype("<u2").tobytes()).digest()[:8], "big")
+
+
+class Songs(Sequence):
+    """The songs of one split, memory-mapped; songs[i] is song i's TokenFields.
+
+    tokens, spans, bars, tracks: int64[len], sizes of each song. weight: float64[len], how often an epoch has it.
+    """
+
+    def __init__(self, batches: list[pa.RecordBatch], weights: list[float]):
+        self.weight = np.concatenate([np.zeros(0), *(np.full(b.num_rows, w) for b, w in zip(batches, weights, strict=True))])
+        self._batches = [batch for batch in batches if batch.num_rows]
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+        self.tokens = self._sizes("ids")
+        self.bars = self._sizes("bar_tokens")
+        self.tracks = self._concatenated([batch.column("tracks").to_numpy() for batch in self._batches])
+        self.spans = self._concatenated([_sums(batch.column("bar_spans")) for batch in self._batches])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> TokenFields:
+        stored = {name: self._list(name, index) for name in FIELD_TYPES}
+        columns = {name: values.astype(np.int32) for name, values in stored.items()}
+        for name in ("onset", "span"):
+            columns[name][stored[name] == NO_COUNT] = OUTSIDE
+        return TokenFields(**columns)
+
+    def bar_sizes(self, songs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and spans, uint16[bars of all these songs] each, of every bar number over all tracks, song after song."""
+        bars = self.bars[songs]
+        starts = np.cumsum(bars) - bars
+        sizes = np.zeros((2, int(bars.sum())), np.uint16)
+        shard_of = np.searchsorted(self._starts, songs, side="right") - 1
+        for shard in np.unique(shard_of).tolist():
+            here = np.flatnonzero(shard_of == shard)
+            for size, name in zip(sizes, ("bar_tokens", "bar_spans"), strict=True):
+                column = self._batches[shard].column(name)
+                begins = column.offsets.to_numpy()[songs[here] - self._starts[shard]]
+                size[ranges(starts[here], bars[here])] = column.values.to_numpy()[ranges(begins, bars[here])]
+        return sizes[0], sizes[1]
+
+    def value(self, name: str, index: int) -> int | float | str:
+        """A song's source, hash, family, notes, seconds or tracks."""
+        batch, row = self._place(index)
+        return batch.column(name)[row].as_py()
+
+    def source(self, index: int) -> str:
+        return self.value("source", index)
+
+    def hash(self, index: int) -> int:
+        return self.value("hash", index)
+
+    def column(self, name: str) -> np.ndarray:
+        """[len]: one of the numbers of every song."""
+        return np.concatenate([np.zeros(0, SCHEMA.field(name).type.to_pandas_dtype()), *(b.column(name).to_numpy() for b in self._batches)])
+
+    def token_counts(self) -> np.ndarray:
+        """int64[643]: how often each token occurs in the split."""
+        counts = np.zeros(vocab.SIZE, np.int64)
+        for batch in self._batches:
+            counts += np.bincount(batch.column("ids").flatten().to_numpy(), minlength=vocab.SIZE)
+        return counts
+
+    def _place(self, index: int) -> tuple[pa.RecordBatch, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"song {index} of {len(self)}")
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._batches[shard], int(index - self._starts[shard])
+
+    def _list(self, name: str, index: int) -> np.ndarray:
+        batch, row = self._place(index)
+        column = batch.column(name)
+        begin, end = column.offsets[row].as_py(), column.offsets[row + 1].as_py()
+        return column.values.slice(begin, end - begin).to_numpy()
+
+    def _sizes(self, name: str) -> np.ndarray:
+        return self._concatenated([np.diff(batch.column(name).offsets.to_numpy()) for batch in self._batches])
+
+    @staticmethod
+    def _concatenated(parts: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
+
+
+def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """int64[sum of counts]: starts[0], starts[0] + 1, ... counts[0] of them, then those from starts[1] on, and so on."""
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+
+
+def _sums(column: pa.ListArray) -> np.ndarray:
+    totals = np.concatenate([[0], np.cumsum(column.values.to_numpy(), dtype=np.int64)])
+    return np.diff(totals[column.offsets.to_numpy()])
+
+
+# ---------------------------------------------------------------- reading
+
+
+class Dataset:
+    """A dataset made by `prepare`, or a mixture of some: dataset["train"] and dataset["validation"] are Songs; manifest: what prepare wrote
+    (of a mixture: of its first dataset).
+
+    Everything is checked on opening. Raises DatasetError.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        weights = read_mixture(self.folder)
+        manifests = {part: read_manifest(part) for part in weights}
+        self.manifest = next(iter(manifests.values()))
+        self._shards = [(str(weights[part]), split, s["sha256"]) for part in weights for split, s in shards_of(manifests[part])]
+        self._splits = {}
+        for split in SPLITS:
+            entries = [(part, entry) for part in weights for of, entry in shards_of(manifests[part]) if of == split]
+            batches = [open_shard(part / entry["file"], entry) for part, entry in entries]
+            self._splits[split] = Songs(batches, [weights[part] if split == "train" else 1.0 for part, _ in entries])
+            if len(self._splits[split]) == 0:
+                raise DatasetError(f"{self.folder}: no {split} songs; prepare a dataset from at least two different songs")
+
+    def __getitem__(self, split: Split) -> Songs:
+        return self._splits[split]
+
+    def __reduce__(self):
+        return Dataset, (self.folder,)  # another process maps the files itself
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the music and its order: two datasets with one fingerprint give the same batches."""
+        return hashlib.sha256(json.dumps(self._shards).encode()).hexdigest()[:16]
+
+
+def shards_of(manifest: dict) -> list[tuple[Split, dict]]:
+    """(split, entry) of every shard, in order."""
+    return [(split, entry) for split in SPLITS for entry in manifest["splits"][split]["shards"]]
+
+
+def read_mixture(folder: Path) -> dict[Path, float]:
+    """Weight of each dataset of a mixture; a dataset by itself has weight 1. Raises DatasetError."""
+    path = folder / MIXTURE
+    if not path.exists():
+        return {folder: 1.0}
+    try:
+        weights = {folder / name: float(weight) for name, weight in json.loads(path.read_text())["datasets"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f'{path}: cannot be read ({error}); it should say {{"datasets": {{"PATH": WEIGHT}}}}') from error
+    if not weights or not all(0 < weight < 1000 for weight in weights.values()):
+        raise DatasetError(f"{path}: name at least one dataset, with weights above 0 and below 1000")
+    return weights
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest, if this program can read the dataset. Raises DatasetError."""
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such dataset; make one with: hid-museformer prepare MIDI_DIR {folder}")
+    try:
+        manifest = json.loads(path.read_text())
+        form, fingerprint = manifest["format"], manifest["vocabulary"]
+    except FileNotFoundError:
+        raise DatasetError(f"{folder}: not a whole dataset (no {MANIFEST}); make one with: hid-museformer prepare MIDI_DIR OUT") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); run prepare again") from error
+    if form != FORMAT:
+        raise DatasetError(f"{path}: dataset format {form}, this program reads {FORMAT}; run prepare again")
+    if fingerprint != vocab.FINGERPRINT:
+        raise DatasetError(f"{path}: tokens of another vocabulary ({fingerprint}, not {vocab.FINGERPRINT}); run prepare again")
+    try:
+        missing = {name for name in ("tokenizer_version", "shard", "config", "rejected") if name not in manifest}
+        missing |= {
+            name for _, shard in shards_of(manifest) for name in ("file", "songs", "tokens", "bytes", "sha256") if name not in shard
+        }
+    except (KeyError, TypeError) as error:
+        missing = {str(error)}
+    if missing:
+        raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}; run prepare again")
+    return manifest
+
+
+def open_shard(path: Path, entry: dict) -> pa.RecordBatch:
+    """A shard, if it is the one that its manifest's entry describes. Raises DatasetError."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); run prepare again") from error
+    if size != entry["bytes"]:
+        raise DatasetError(f"{path}: {size} bytes, the manifest says {entry['bytes']}; run prepare again")
+    batch = open_batch(path)
+    if batch.num_rows != entry["songs"]:
+        raise DatasetError(f"{path}: {batch.num_rows} songs, the manifest says {entry['songs']}; run prepare again")
+    return batch
+
+
+def open_batch(path: Path) -> pa.RecordBatch:
+    """The rows of an Arrow file of songs, memory-mapped. Raises DatasetError."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            if not reader.schema.equals(SCHEMA):
+                raise DatasetError(f"{path}: other columns than this program writes; run prepare again")
+            return reader.get_batch(0)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); run prepare again") from error
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_shard(folder: Path, name: str, songs: Sequence[StoredSong]) -> dict:
+    """One shard, whole or not at all; returns its entry of the manifest."""
+    return write_batch(folder, name, record_batch(songs))
+
+
+def record_batch(songs: Sequence[StoredSong]) -> pa.RecordBatch:
+    columns = [pa.array([getattr(song, field.name) for song in songs], field.type) for field in SCHEMA]
+    return pa.record_batch(columns, schema=SCHEMA)
+
+
+def write_batch(folder: Path, name: str, batch: pa.RecordBatch) -> dict:
+    """A shard of rows as they are; returns its entry of the manifest."""
+    path, temporary = folder / name, folder / f".{name}.tmp"
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    os.replace(temporary, path)
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    tokens = len(batch.column("ids").flatten())
+    return {"file": name, "songs": batch.num_rows, "tokens": tokens, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def write_manifest(
+    folder: Path,
+    splits: dict[str, list[dict]],
+    rejected: Iterable[dict],
+    config: PrepareConfig,
+    version: str,
+    shard: str = "1/1",
+) -> dict:
+    """The manifest, last of all, and before it the list of what was left out.
+
+    rejected: {"source", "reason"} of every file that is not in the dataset. shard: "I/N" of a dataset that holds one of N parts.
+    """
+    reasons: Counter[str] = Counter()
+    temporary = folder / f".{REJECTED}.tmp"
+    with temporary.open("w") as sink:
+        for entry in rejected:
+            reasons[entry["reason"].split(":")[0].split(" (")[0]] += 1
+            sink.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    os.replace(temporary, folder / REJECTED)
+    manifest = {
+        "format": FORMAT,
+        "vocabulary": vocab.FINGERPRINT,
+        "tokenizer_version": version,
+        "shard": shard,
+        "config": config.content(),
+        "splits": {
+            split: {"songs": sum(s["songs"] for s in shards), "tokens": sum(s["tokens"] for s in shards), "shards": shards}
+            for split, shards in splits.items()
+        },
+        "rejected": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+    }
+    temporary = folder / f".{MANIFEST}.tmp"
+    temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    os.replace(temporary, folder / MANIFEST)
+    return manifest
+
+
+def read_rejected(folder: Path) -> Iterator[dict]:
+    """{"source", "reason"} of each file that prepare left out, by name of the source."""
+    try:
+        with (folder / REJECTED).open() as lines:
+            yield from map(json.loads, lines)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{folder / REJECTED}: cannot be read ({error}); run prepare again") from error

@@ -1,0 +1,135 @@
+"""Token fields: what the attention rule and the embeddings need to know of each token, beside its id.
+
+One state machine says it (FieldState, token by token and for many songs at once, as the sampler runs it); `compute` is its vectorised form.
+
+    token       BOS BPM TS | #P0 SEP | Cmaj T0 P60 L4 V20 T8 P64 | Gmaj T0 P67 | EOS
+    bar          -1  -1 -1 |  -1  -1 |    0  0   0  0   0  0   0 |    1  1   1 |  -1
+    instrument  129 129 129|   0   0 |    0  0   0  0   0  0   0 |    0  0   0 | 129
+    kind         -1  -1 -1 |  -1  -1 |   -1  0   1  2   3  0   1 |   -1  0   1 |  -1
+    onset        -1  -1 -1 |  -1  -1 |   -1  1   1  1   1  2   2 |   -1  3   3 |  -1
+    span         -1  -1 -1 |  -1  -1 |    0  0   0  0   0  0   0 |    1  1   1 |  -1
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tokenizer import vocabulary as vocab
+from tokenizer.music.score import DRUMS
+
+OUTSIDE = -1  # bar, onset or span of a token outside any; kind of a token that is no position, pitch, duration or velocity
+NO_INSTRUMENT = 129  # instrument of a token outside any track
+KIND_POSITION, KIND_PITCH, KIND_DURATION, KIND_VELOCITY = range(4)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenFields:
+    """Tokens of one song and their fields, each int32[T].
+
+    ids: token ids. bar: number of the bar in its track, -1 outside bars.
+    instrument: program 0-127, 128 drums, 129 outside tracks. kind: 0 position, 1 pitch, 2 duration, 3 velocity, -1 other.
+    onset: counts position tokens from 1; the notes after one share it; -1 else.
+    span: counts bars of all tracks from 0; a span is a chord token and what follows up to the next chord, track or special
+    token; -1 outside.
+    """
+
+    ids: np.ndarray
+    bar: np.ndarray
+    instrument: np.ndarray
+    kind: np.ndarray
+    onset: np.ndarray
+    span: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenFields) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__
+        )
+
+
+class FieldState(NamedTuple):
+    """State after a token, which is also that token's fields; START stands before the first. Total: any id may follow any other.
+
+    Each field is a number, or an array int32[B] of many songs at once, in numpy or jax.
+    """
+
+    bar: Any = OUTSIDE
+    instrument: Any = NO_INSTRUMENT
+    kind: Any = OUTSIDE
+    onset: Any = OUTSIDE
+    span: Any = OUTSIDE
+    bars: Any = 0  # chord tokens of this track so far
+    onsets: Any = 0  # position tokens so far
+    spans: Any = 0  # chord tokens so far
+
+    def push(self, token: Any, xp: Any = np) -> "FieldState":
+        """The state after one more token. xp: numpy or jax.numpy, whichever the fields are of."""
+        is_track = (vocab.TRACK <= token) & (token < vocab.TEMPO)
+        is_structure = (token < vocab.CHORD) | is_track  # outside bars, restarts the bar count
+        is_chord = (vocab.CHORD <= token) & (token < vocab.POSITION)  # opens a bar and its span
+        is_position = (vocab.POSITION <= token) & (token < vocab.PITCH)
+        is_conductor = (vocab.TEMPO <= token) & (token < vocab.DURATION)
+        is_pitch = (vocab.PITCH <= token) & (token < vocab.TRACK)
+        is_duration = (vocab.DURATION <= token) & (token < vocab.VELOCITY)
+        kind = xp.where(is_duration, KIND_DURATION, xp.where(vocab.VELOCITY <= token, KIND_VELOCITY, OUTSIDE))
+        program = (token - vocab.TRACK - 1) % vocab.N_TRACKS
+        other = xp.where(token == vocab.SEP, self.instrument, NO_INSTRUMENT)
+        opened = xp.where(is_chord, 1, 0)
+        onsets = self.onsets + xp.where(is_position, 1, 0)
+        return FieldState(
+            bar=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.bars, self.bar)),
+            instrument=xp.where(is_track, program, xp.where(is_structure, other, self.instrument)),
+            kind=xp.where(is_position, KIND_POSITION, xp.where(is_pitch, KIND_PITCH, kind)),
+            onset=xp.where(is_structure | is_chord | is_conductor, OUTSIDE, xp.where(is_position, onsets, self.onset)),
+            span=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.spans, self.span)),
+            bars=xp.where(is_structure, 0, self.bars + opened),
+            onsets=onsets,
+            spans=self.spans + opened,
+        )
+
+
+START = FieldState()
+
+
+def compute(ids: np.ndarray) -> TokenFields:
+    """Fields of a whole sequence at once: equal to pushing its ids one by one through START.
+
+    ids: integer[T], any ids in 0..642. A tempo or signature token ends the reach of an onset, as in push.
+    """
+    ids = np.asarray(ids, dtype=np.int32)
+    index = np.arange(len(ids), dtype=np.int32)
+    is_track = (vocab.TRACK <= ids) & (ids < vocab.TEMPO)
+    is_structure = (ids < vocab.CHORD) | is_track
+    is_chord = (vocab.CHORD <= ids) & (ids < vocab.POSITION)
+    is_position = (vocab.POSITION <= ids) & (ids < vocab.PITCH)
+    is_conductor = (vocab.TEMPO <= ids) & (ids < vocab.DURATION)
+
+    def last(where: np.ndarray) -> np.ndarray:  # index of the last true at or before each token, -1 before the first
+        return np.maximum.accumulate(np.where(where, index, -1)) if len(ids) else index
+
+    structure, chord = last(is_structure), last(is_chord)
+    inside = chord > structure
+    chords = np.cumsum(is_chord, dtype=np.int32)
+    chords_before_track = np.where(structure >= 0, chords[structure], 0)  # structure tokens are no chords
+    bar = np.where(inside, chords - 1 - chords_before_track, OUTSIDE)
+    span = np.where(inside, chords - 1, OUTSIDE)
+
+    setter = last(is_structure & (ids != vocab.SEP))  # what last said which instrument plays
+    program = (ids[setter] - vocab.TRACK - 1) % vocab.N_TRACKS
+    instrument = np.where((setter >= 0) & is_track[setter], program, NO_INSTRUMENT)
+
+    kind = np.full(len(ids), OUTSIDE, np.int32)
+    kind[is_position] = KIND_POSITION
+    kind[(vocab.PITCH <= ids) & (ids < vocab.TRACK)] = KIND_PITCH
+    kind[(vocab.DURATION <= ids) & (ids < vocab.VELOCITY)] = KIND_DURATION
+    kind[vocab.VELOCITY <= ids] = KIND_VELOCITY
+
+    in_reach = last(is_position) > last(is_structure | is_chord | is_conductor)
+    onset = np.where(in_reach, np.cumsum(is_position), OUTSIDE)
+    return TokenFields(ids, *(np.asarray(x, np.int32) for x in (bar, instrument, kind, onset, span)))
+
+
+assert vocab.token_program(vocab.TRACK) == DRUMS

@@ -1,0 +1,240 @@
+"""The grammar of HID songs as an automaton over token ids, many songs at once, in numpy or in jax: what may come next, and why not.
+
+    BOS BPM_x TS_y { track SEP { chord [TS_z] [BPM_w] { T_p { P [L] [V] } } } } EOS
+
+A sequence that it accepts is exactly what the encoder writes of some song: decoding and encoding it again gives the same ids (with the
+chords that it says). FOLLOWS is the skeleton, the transition table of the kinds of tokens; each clause of `clauses` is one rule about
+values, named by the sentence a person is told when it is broken. `push` is total, so that ungrammatical songs can be followed too.
+
+Time counts sixteenth notes from the song's start. The first track's bars are remembered, for the other tracks repeat them.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from configs import InputError
+from tokenizer import vocabulary as vocab
+from tokenizer.grid.meter import EIGHTHS
+from tokenizer.grid.song import HID_RANK
+
+CLASSES = ("special", "BOS", "EOS", "SEP", "chord", "position", "pitch", "track", "tempo", "signature", "duration", "velocity")
+SPECIAL, BOS, EOS, SEP, CHORD, POSITION, PITCH, TRACK, TEMPO, SIGNATURE, DURATION, VELOCITY = range(12)
+START, HEADER_TEMPO, HEADER = 12, 13, 14  # states beside the kind of the last token: before the song, in its head and after it
+NONE = -1  # no position, pitch, duration or velocity yet
+
+_BLOCKS = (
+    (vocab.CHORD, vocab.N_CHORDS),
+    (vocab.POSITION, vocab.N_POSITIONS),
+    (vocab.PITCH, vocab.N_PITCHES),
+    (vocab.TRACK, vocab.N_TRACKS),
+    (vocab.TEMPO, vocab.N_TEMPOS),
+    (vocab.SIGNATURE, vocab.N_SIGNATURES),
+    (vocab.DURATION, vocab.N_DURATIONS),
+    (vocab.VELOCITY, vocab.N_VELOCITIES),
+)
+_SPECIALS = [{vocab.BOS: BOS, vocab.EOS: EOS, vocab.SEP: SEP}.get(token, SPECIAL) for token in range(vocab.CHORD)]
+CLASS = np.concatenate([_SPECIALS, *(np.full(size, CHORD + i) for i, (_, size) in enumerate(_BLOCKS))]).astype(np.int32)
+VALUE = np.concatenate([np.zeros(vocab.CHORD), *(np.arange(size) for _, size in _BLOCKS)]).astype(np.int32)  # number within the block
+RANK = np.array([HID_RANK[vocab.token_program(token)] if CLASS[token] == TRACK else 0 for token in range(vocab.SIZE)], np.int32)
+STEP = np.array([1 if 2 * EIGHTHS[s] <= 16 else 2 for s in vocab.SIGNATURES], np.int32)  # sixteenths of a grid step, by signature
+LENGTH = np.array([2 * EIGHTHS[s] for s in vocab.SIGNATURES], np.int32)  # sixteenths of a bar
+
+# Which kinds of tokens may follow which, by the state after the last token.
+_BAR_ENDS = (CHORD, TRACK, EOS)
+_TABLE = {
+    START: (BOS,),
+    BOS: (TEMPO,),
+    HEADER_TEMPO: (SIGNATURE,),
+    HEADER: (TRACK, EOS),
+    TRACK: (SEP,),
+    SEP: (CHORD,),
+    CHORD: (SIGNATURE, TEMPO, POSITION, *_BAR_ENDS),
+    SIGNATURE: (TEMPO, POSITION, *_BAR_ENDS),
+    TEMPO: (POSITION, *_BAR_ENDS),
+    POSITION: (PITCH,),
+    PITCH: (DURATION, VELOCITY, PITCH, POSITION, *_BAR_ENDS),
+    DURATION: (VELOCITY, PITCH, POSITION, *_BAR_ENDS),
+    VELOCITY: (PITCH, POSITION, *_BAR_ENDS),
+}
+FOLLOWS = np.zeros((HEADER + 1, len(CLASSES)), bool)
+for _state, _next in _TABLE.items():
+    FOLLOWS[_state, list(_next)] = True
+
+
+class UngrammaticalTokens(InputError):
+    """Tokens that no song is written as; the message names the place and the rule."""
+
+
+class State(NamedTuple):
+    """After a token, in each of B songs: int32[B], but where said. W bars of the first track are remembered."""
+
+    last: Any  # kind of the last token, or START, HEADER_TEMPO, HEADER
+    tracks: Any  # track tokens so far
+    rank: Any  # HID rank of the current track
+    bar: Any  # of the current track, from 0; -1 before its first
+    bars: Any  # of the first track so far, which are the song's once another begins
+    in_bar: Any  # bool[B], the current bar has a note
+    in_track: Any  # bool[B], the current track has a note
+    filled: Any  # bool[B], the first track's last bar has a note, in any track
+    step: Any  # last position in the bar, -1 none
+    pitch: Any  # last pitch at the position, -1 none
+    duration: Any  # in force in the track, grid steps - 1; -1 none
+    velocity: Any  # in force in the track, -1 none
+    signature: Any  # of the current bar
+    tempo: Any  # in force in the first track
+    start: Any  # time at which the current bar begins
+    ends: Any  # int32[B, 128] time until which each pitch sounds in the track
+    chords: Any  # int32[B, W] of the first track's bars
+    signatures: Any  # int32[B, W] of the first track's bars
+
+
+def begin(rows: int, bars: int, xp: Any = np) -> State:
+    """Before the first token of each song. bars: W, of the longest song to come."""
+    full = lambda value: xp.full(rows, value, np.int32)  # noqa: E731
+    zeros = lambda width: xp.zeros((rows, width), np.int32)  # noqa: E731
+    no = xp.zeros(rows, bool)
+    values = dict(last=START, tracks=0, rank=0, bar=NONE, bars=0, step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
+    values |= dict(signature=0, tempo=0, start=0)
+    arrays = dict(ends=zeros(vocab.N_PITCHES), chords=zeros(bars), signatures=zeros(bars), in_bar=no, in_track=no, filled=no)
+    return State(**{name: full(value) for name, value in values.items()}, **arrays)
+
+
+def push(state: State, token: Any, xp: Any = np) -> State:
+    """The state after one more token int32[B]."""
+    kind, value = xp.asarray(CLASS)[token], xp.asarray(VALUE)[token]
+    is_track, is_chord, is_pitch = kind == TRACK, kind == CHORD, kind == PITCH
+    opens = is_track | is_chord
+    in_header, first = state.tracks == 0, state.tracks == 1
+    last = xp.where(in_header & (kind == TEMPO), HEADER_TEMPO, xp.where(in_header & (kind == SIGNATURE), HEADER, kind))
+    step_time = xp.asarray(STEP)[state.signature]
+    now = state.start + state.step * step_time
+
+    bar = xp.where(is_track, NONE, state.bar + is_chord)
+    ended = xp.where(state.bar >= 0, xp.asarray(LENGTH)[state.signature], 0)
+    remembered = _at(state.signatures, bar, xp)
+    signature = xp.where(is_chord & (state.tracks > 1), remembered, state.signature)
+    signature = xp.where((kind == SIGNATURE) & (state.tracks <= 1), value, signature)
+    wrote = first & (is_chord | (kind == SIGNATURE))
+    ends = xp.where(is_track[:, None], 0, state.ends)
+    ends = _put(ends, is_pitch, value, now + (state.duration + 1) * step_time, xp)
+    ends = _put(ends, kind == DURATION, state.pitch, now + (value + 1) * step_time, xp)
+    return State(
+        last=last,
+        tracks=state.tracks + is_track,
+        rank=xp.where(is_track, xp.asarray(RANK)[token], state.rank),
+        bar=bar,
+        bars=xp.where(first & is_chord, bar + 1, state.bars),
+        in_bar=~opens & (state.in_bar | is_pitch),
+        in_track=~is_track & (state.in_track | is_pitch),
+        filled=~(first & is_chord) & (state.filled | (is_pitch & (state.bar == state.bars - 1))),
+        step=xp.where(opens, NONE, xp.where(kind == POSITION, value, state.step)),
+        pitch=xp.where(opens | (kind == POSITION), NONE, xp.where(is_pitch, value, state.pitch)),
+        duration=xp.where(is_track, NONE, xp.where(kind == DURATION, value, state.duration)),
+        velocity=xp.where(is_track, NONE, xp.where(kind == VELOCITY, value, state.velocity)),
+        signature=signature,
+        tempo=xp.where((kind == TEMPO) & (state.tracks <= 1), value, state.tempo),
+        start=xp.where(is_track, 0, state.start + xp.where(is_chord, ended, 0)),
+        ends=ends,
+        chords=_put(state.chords, first & is_chord, bar, value, xp),
+        signatures=_put(state.signatures, wrote, bar, signature, xp),
+    )
+
+
+def clauses(state: State, xp: Any = np) -> dict[str, Any]:
+    """What each rule allows next, bool[B, 643], under the sentence that says it."""
+    column = lambda x: x[:, None]  # noqa: E731
+    value, rank = xp.asarray(VALUE), xp.asarray(RANK)
+
+    def of(*kinds: int) -> Any:  # bool[643]
+        return xp.asarray(np.isin(CLASS, kinds))
+
+    def only(condition: Any, *kinds: int) -> Any:  # tokens of these kinds only under a condition [B, 643] or [B]
+        return ~of(*kinds) | (column(condition) if condition.ndim == 1 else condition)
+
+    def must(condition: Any, kind: int) -> Any:  # under a condition [B] only tokens of this kind
+        return ~column(condition) | of(kind)
+
+    first, inside = state.tracks == 1, state.tracks > 0
+    steps = xp.asarray(LENGTH // STEP)[state.signature]
+    now = state.start + state.step * xp.asarray(STEP)[state.signature]
+    sounding = state.ends[:, np.where(CLASS == PITCH, VALUE, 0)] > column(now)
+    chord = _at(state.chords, state.bar + 1, xp)
+    return {
+        "this kind of token cannot stand here": xp.asarray(FOLLOWS[:, CLASS])[state.last],
+        "the first note of a track says its duration": must((state.last == PITCH) & (state.duration < 0), DURATION),
+        "the first note of a track says its velocity": must((state.last == DURATION) & (state.velocity < 0), VELOCITY),
+        "positions rise within a bar": only(value > column(state.step), POSITION),
+        "the bar's meter has no such position": only(value < column(steps), POSITION),
+        "the pitches of a position rise": only(value > column(state.pitch), PITCH),
+        "this pitch still sounds in its track": only(~sounding, PITCH),
+        "a duration is written only where it changes": only(value != column(state.duration), DURATION),
+        "a velocity is written only where it changes": only(value != column(state.velocity), VELOCITY),
+        "tempo and meter change in the first track alone, after its first bar": only(~inside | first & (state.bar > 0), TEMPO, SIGNATURE),
+        "a tempo is written only where it changes": only(~column(inside) | (value != column(state.tempo)), TEMPO),
+        "a meter is written only where it changes": only(~column(inside) | (value != column(state.signature)), SIGNATURE),
+        "tracks come in HID order": only(~column(inside) | (rank >= column(state.rank)), TRACK),
+        "no track is longer than the first": only(first | (state.bar + 1 < state.bars), CHORD),
+        "a bar has one chord, that of the first track": only(column(first) | (value == column(chord)), CHORD),
+        "a track has a note": only(~inside | state.in_track, TRACK, EOS),
+        "a track ends with the bar of its last note": only(~inside | first | state.in_bar, TRACK, EOS),
+        "a song ends with the bar of its last note": only(~inside | state.filled, EOS),
+    }
+
+
+def allowed(state: State, xp: Any = np) -> Any:
+    """bool[B, 643]: what may come next."""
+    rules = list(clauses(state, xp).values())
+    result = rules[0]
+    for rule in rules[1:]:
+        result = result & rule
+    return result
+
+
+def _at(memory: Any, index: Any, xp: Any) -> Any:
+    """memory[b, index[b]]; outside of it, where a later rule or the caller forbids it anyway, the nearest."""
+    inside = xp.clip(index, 0, memory.shape[1] - 1)
+    return xp.take_along_axis(memory, inside[:, None], axis=1)[:, 0]
+
+
+def _put(memory: Any, where: Any, index: Any, value: Any, xp: Any) -> Any:
+    """memory with [b, index[b]] = value[b] in the rows `where`."""
+    here = where[:, None] & (xp.arange(memory.shape[1]) == index[:, None])
+    return xp.where(here, value[:, None], memory)
+
+
+# ---------------------------------------------------------------- whole songs
+
+
+def errors(songs: list[np.ndarray]) -> list[str | None]:
+    """Of each song the first place and rule at which it is not grammatical, or None. A song may end anywhere: any prefix of one is fine."""
+    longest = max(map(len, songs))
+    rows = np.zeros((len(songs), longest), np.int32)
+    for row, song in zip(rows, songs, strict=True):
+        row[: len(song)] = song
+    lengths = np.array([len(song) for song in songs])
+    chords = (rows >= vocab.CHORD) & (rows < vocab.POSITION)
+    state = begin(len(songs), max(1, int(chords.sum(axis=1).max())))
+    found: list[str | None] = [None] * len(songs)
+    for index in range(longest):
+        token = rows[:, index]
+        legal = allowed(state)[np.arange(len(songs)), token]
+        for row in np.flatnonzero(~legal & (index < lengths)):
+            found[row] = found[row] or _explain(state, int(row), rows[row], index)
+        state = push(state, token)
+    return found
+
+
+def _explain(state: State, row: int, ids: np.ndarray, index: int) -> str:
+    token = int(ids[index])
+    (reason, *_) = (reason for reason, rule in clauses(state).items() if not rule[row, token])
+    after = f" after {vocab.NAMES[ids[index - 1]]}" if index else ""
+    where = f", bar {int(state.bar[row]) + 1} of track {int(state.tracks[row])}" if state.tracks[row] and state.bar[row] >= 0 else ""
+    return f"token {index}, {vocab.NAMES[token]}{after}{where}: {reason}"
+
+
+def check(ids: np.ndarray) -> None:
+    """Raises UngrammaticalTokens where the tokens are no beginning of a song."""
+    (error,) = errors([np.asarray(ids)])
+    if error:
+        raise UngrammaticalTokens(error)
