@@ -1,13 +1,15 @@
-"""Attention on masks of real songs: first whether the kernels are right, then how fast they are beside what else there is.
+"""Attention on masks of real songs: first whether the kernels are right,
+then how fast they are beside what else there is.
 
     python benchmarks/attention.py --rows rows.npz [--songs ../shared/data/midi]
 
-Rows of songs are kept in --rows, so that a machine without a MIDI library can time what another one prepared (`--prepare` stops there).
-On a Hopper GPU it times our kernels, FlexAttention compiled (bf16, and fp32 as v1.2.1 ran it) on the same masks, and dense causal cuDNN.
-Anywhere else it runs small: the kernels in JAX's GPU interpreter, timings of the portable implementations, and the report says that no
-GPU was used. Each part is a process of its own with its share of --minutes: one that crashes, hangs or runs out of time costs only what it
-had not yet found. Writes benchmarks/results/attention.json after every finding, at the end also attention.md (a table) and attention.png.
-The exit status is 1 if anything failed.
+Rows of songs are kept in --rows, so that a machine without a MIDI library can time what another one prepared
+(`--prepare` stops there). On a Hopper GPU it times our kernels, FlexAttention compiled (bf16, and fp32 as v1.2.1 ran
+it) on the same masks, and dense causal cuDNN. Anywhere else it runs small: the kernels in JAX's GPU interpreter,
+timings of the portable implementations, and the report says that no GPU was used. Each part is a process of its own
+with its share of --minutes: one that crashes, hangs or runs out of time costs only what it had not yet found. Writes
+benchmarks/results/attention.json after every finding, at the end also attention.md (a table) and attention.png. The
+exit status is 1 if anything failed.
 """
 
 import argparse
@@ -31,7 +33,8 @@ PARTS = {
     ("attention_torch.py", "fp32"): 0.2,
 }
 OURS, BOTH = "ours", "forward and backward"
-GOALS = {"FlexAttention bf16": 3.0, "FlexAttention fp32": 8.0, "dense causal bf16": 1.5}  # times faster, at 8192 tokens on an H200
+# So many times faster than these, at 8192 tokens on an H200
+GOALS = {"FlexAttention bf16": 3.0, "FlexAttention fp32": 8.0, "dense causal bf16": 1.5}
 LAYERS = 16  # of the large model: it builds its masks once for all of them
 SAME = 0.02  # relative difference of two outputs in bf16 (3e-3 each) of the same masks
 
@@ -58,7 +61,9 @@ def run_part(part: tuple[str, ...], rows: Path, findings: Path, limit_seconds: f
     here = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])}
     start, size = time.monotonic(), findings.stat().st_size
-    process = subprocess.Popen([sys.executable, str(here / part[0]), str(rows), str(findings), *part[1:]], env=environment)
+    process = subprocess.Popen(
+        [sys.executable, str(here / part[0]), str(rows), str(findings), *part[1:]], env=environment
+    )
     try:
         while process.poll() is None and time.monotonic() - start < limit_seconds:
             time.sleep(0.5)
@@ -76,7 +81,10 @@ def run_part(part: tuple[str, ...], rows: Path, findings: Path, limit_seconds: f
 
 
 def collect(findings: Path, ended: dict[str, str]) -> dict:
-    results = {"note": "not run on a GPU: kernels interpreted, portable implementations timed small", "parts": dict(ended)}
+    results = {
+        "note": "not run on a GPU: kernels interpreted, portable implementations timed small",
+        "parts": dict(ended),
+    }
     for line in findings.read_text().splitlines(keepends=True):
         if line.endswith("\n"):  # else it is being written
             (*path, name), value = json.loads(line)
@@ -126,7 +134,8 @@ def goals(results: dict) -> dict[str, dict]:
             reached["forward, share of the matrix rate on visited blocks"] = at_least(rate, 0.45)
         summarize = case.get("summarize", {}).get(OURS, {})
         if BOTH in ours and BOTH in summarize and OURS in case.get("mask building", {}):
-            share = case["mask building"][OURS] / (LAYERS * (ours[BOTH] + summarize[BOTH]))  # of less than a step: the step is longer
+            # A share of less than a step: the step is longer.
+            share = case["mask building"][OURS] / (LAYERS * (ours[BOTH] + summarize[BOTH]))
             reached["mask building, share of a large step's attention alone"] = {
                 "measured": round(share, 4),
                 "goal": 0.02,
@@ -148,8 +157,11 @@ def write(results: dict) -> Path:
 
 
 def table(results: dict) -> str:
-    lines = ["| rule | tokens | call | implementation | forward, ms | forward and backward, ms |", "|---|---|---|---|---|---|"]
-    milliseconds = lambda seconds: "" if seconds is None else f"{seconds * 1e3:.3f}"  # noqa: E731
+    lines = [
+        "| rule | tokens | call | implementation | forward, ms | forward and backward, ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    milliseconds = lambda seconds: "" if seconds is None else f"{seconds * 1e3:.3f}"
     for rule, by_length in results.get("timings", {}).items():
         for length, case in sorted(by_length.items(), key=lambda item: int(item[0])):
             for call in ("summarize", "update"):
@@ -158,7 +170,14 @@ def table(results: dict) -> str:
                     lines.append(f"| {rule} | {length} | {call} | {name} | {times} |")
             for name, time_of_it in case.get("mask building", {}).items():
                 lines.append(f"| {rule} | {length} | both masks | {name} | {milliseconds(time_of_it)} | |")
-    return "\n".join([f"{results.get('gpu', 'CPU')}: {results['note']}; {results.get('rows x heads', '?')} rows x heads.", "", *lines, ""])
+    return "\n".join(
+        [
+            f"{results.get('gpu', 'CPU')}: {results['note']}; {results.get('rows x heads', '?')} rows x heads.",
+            "",
+            *lines,
+            "",
+        ]
+    )
 
 
 def plot(results: dict, path: Path) -> None:
@@ -170,7 +189,9 @@ def plot(results: dict, path: Path) -> None:
         by_length = {int(length): case.get("update", {}) for length, case in results["timings"][rule].items()}
         for name in sorted({name for case in by_length.values() for name in case}):
             which = BOTH if any(BOTH in case.get(name, {}) for case in by_length.values()) else "forward"
-            points = [(n, case[name][which] * 1e3) for n, case in sorted(by_length.items()) if which in case.get(name, {})]
+            points = [
+                (n, case[name][which] * 1e3) for n, case in sorted(by_length.items()) if which in case.get(name, {})
+            ]
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", label=f"{name}, {which}")
         axes.set(xscale="log", yscale="log", xlabel="tokens of a row", title=f"rule {rule}")
@@ -184,7 +205,9 @@ def plot(results: dict, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, required=True, help="file of packed rows; made where it does not exist")
-    parser.add_argument("--songs", type=Path, help="folder of MIDI files to make it of (none: the built-in composer's songs)")
+    parser.add_argument(
+        "--songs", type=Path, help="folder of MIDI files to make it of (none: the built-in composer's songs)"
+    )
     parser.add_argument("--prepare", action="store_true", help="make the rows of all lengths and stop")
     parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
     args = parser.parse_args()

@@ -73,7 +73,9 @@ def attempt(findings: Path, *place: str, measure: Callable[[], object]) -> None:
     """Tells what measure() returns, if anything; or that it failed, and how, for the next measurement may not."""
     try:
         value = measure()
-    except Exception as error:  # out of memory, a kernel that does not compile: whatever it is, it belongs to the report
+    except (
+        Exception
+    ) as error:  # out of memory, a kernel that does not compile: whatever it is, it belongs to the report
         value = " / ".join(place) + f": {type(error).__name__}: {' '.join(str(error).split())[:500]}"
         place = "failed", f"{time.time():.3f}"
     if value is not None:
@@ -81,7 +83,9 @@ def attempt(findings: Path, *place: str, measure: Callable[[], object]) -> None:
 
 
 def seconds(run: Callable[[], object], wait: Callable[[object], None]) -> float:
-    """Of one call: the median over rounds of calls in a row that are waited for together, as many as fill ROUND_SECONDS."""
+    """Of one call: the median over rounds of calls in a row that are waited for together, as many as fill
+    ROUND_SECONDS.
+    """
     wait(run())  # compiles
     wait(run())
     start = time.perf_counter()

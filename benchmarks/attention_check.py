@@ -23,16 +23,20 @@ from jax_impl.model import masks
 
 NAMES = ("out", "dq", "dk", "dv")
 DTYPES = ("bfloat16", "float32")
-# Of our error to that of the bf16 reference: TOGETHER over a tensor's elements in all checks of a dtype, and in each check alone. Like all
-# flash kernels ours take delta from the rounded output, so where a query sees few keys the ratio of one small draw scatters: over 96 draws
-# its median is 1.2, and 2 is passed by chance in 1 of 100 (norm) and 6 of 100 (largest element). A scale that is wrong by 2 % gives 8.
+# Of our error to that of the bf16 reference: TOGETHER over a tensor's elements in all checks of a dtype, and in each
+# check alone. Like all flash kernels ours take delta from the rounded output, so where a query sees few keys the ratio
+# of one small draw scatters: over 96 draws its median is 1.2, and 2 is passed by chance in 1 of 100 (norm) and 6 of 100
+# (largest element). A scale that is wrong by 2 % gives 8.
 TOGETHER, ALONE = 2.0, 4.0
 FP32_SHARE = 1 / 32  # fp32 inputs: products have 16 bits of mantissa where bf16 has 8
 
 
 def both_masks(batch: Batch, rule: str, slots: int) -> dict[str, BlockMask]:
     data = masks.summaries(batch, MASK_RULES[rule], slots)
-    return {"summarize": masks.summarize_mask(batch, data, MASK_RULES[rule]), "update": masks.update_mask(batch, data, MASK_RULES[rule])}
+    return {
+        "summarize": masks.summarize_mask(batch, data, MASK_RULES[rule]),
+        "update": masks.update_mask(batch, data, MASK_RULES[rule]),
+    }
 
 
 def in_fp64(q, k, v, d_out, visible) -> dict[str, np.ndarray]:
@@ -42,7 +46,11 @@ def in_fp64(q, k, v, d_out, visible) -> dict[str, np.ndarray]:
     weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-300)
     out = weights @ v
     d_scores = weights * (d_out @ v.swapaxes(2, 3) - (out * d_out).sum(-1, keepdims=True))
-    return dict(zip(NAMES, (out, d_scores @ k / 8, d_scores.swapaxes(2, 3) @ q / 8, weights.swapaxes(2, 3) @ d_out), strict=True))
+    return dict(
+        zip(
+            NAMES, (out, d_scores @ k / 8, d_scores.swapaxes(2, 3) @ q / 8, weights.swapaxes(2, 3) @ d_out), strict=True
+        )
+    )
 
 
 def with_gradients(run: Callable) -> Callable:
@@ -67,14 +75,17 @@ def errors(got: dict, exact: dict[str, np.ndarray]) -> dict[str, dict[str, float
 
 def require(name: str, norm: str, errors_of: dict[str, float], bound: float) -> None:
     if not errors_of["ours"] <= bound * errors_of["bf16 reference"]:  # NaN is not
-        raise ValueError(f"{name} is wrong: {norm} error {errors_of['ours']:.3g}, of the bf16 reference {errors_of['bf16 reference']:.3g}")
+        raise ValueError(
+            f"{name} is wrong: {norm} error {errors_of['ours']:.3g}, of the bf16 reference "
+            f"{errors_of['bf16 reference']:.3g}"
+        )
 
 
 def together(checks: list[dict[str, dict]], dtype: str) -> dict[str, dict[str, float]]:
     """Root mean square over checks of the relative errors, by tensor. Raises ValueError where ours is too large."""
     share, result = 1 if dtype == "bfloat16" else FP32_SHARE, {}
     for name in NAMES:
-        mean = lambda who, name=name: sum(found[name]["norm"][who] ** 2 for found in checks) / len(checks)  # noqa: E731
+        mean = lambda who, name=name: sum(found[name]["norm"][who] ** 2 for found in checks) / len(checks)
         result[name] = {who: float(f"{mean(who) ** 0.5:.3g}") for who in ("ours", "bf16 reference")}
         require(name, "norm", result[name], TOGETHER * share)
     return result
@@ -85,8 +96,12 @@ def poison(like: list[jax.Array]) -> None:
     jax.block_until_ready([jnp.full(x.shape, jnp.nan, x.dtype) for x in like for _ in range(3)])
 
 
-def check(mask: BlockMask, rows: int, heads: int, dtype: str, seed: int, ours: Callable, repeats: int) -> dict[str, dict]:
-    """Errors of our kernels and of the bf16 dense reference, by tensor. Raises ValueError where the kernels are not right."""
+def check(
+    mask: BlockMask, rows: int, heads: int, dtype: str, seed: int, ours: Callable, repeats: int
+) -> dict[str, dict]:
+    """Errors of our kernels and of the bf16 dense reference, by tensor. Raises ValueError where the kernels are not
+    right.
+    """
     random = np.random.default_rng(seed)
     num_queries, num_keys = mask.tiles.shape[1] * TILE, mask.tiles.shape[2] * TILE
     shapes = [(rows, heads, length, HEAD_DIM) for length in (num_queries, num_keys, num_keys, num_queries)]
@@ -140,7 +155,13 @@ def main() -> None:
                     run = functools.partial(check_and_keep, dtype, mask, 1, heads, dtype, seed)
                     attempt(args.findings, *place, measure=run)
     for dtype in DTYPES:
-        attempt(args.findings, "errors against fp64", dtype, "together", measure=functools.partial(together, found[dtype], dtype))
+        attempt(
+            args.findings,
+            "errors against fp64",
+            dtype,
+            "together",
+            measure=functools.partial(together, found[dtype], dtype),
+        )
 
 
 if __name__ == "__main__":

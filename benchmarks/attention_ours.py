@@ -1,4 +1,5 @@
-"""Part of the attention benchmark: our implementation timed, its masks, and a matrix product for the device's real rate.
+"""Part of the attention benchmark: our implementation timed, its masks,
+and a matrix product for the device's real rate.
 
 python benchmarks/attention_ours.py ROWS FINDINGS
 """
@@ -27,7 +28,9 @@ def block_shares(mask: BlockMask, length: int) -> dict[str, float]:
     tile = (mask.tiles != 0).any((3, 4)).sum() * TILE**2
     visited, full = (float(mask.key_counts[..., which].sum()) * PAIR * TILE for which in (1, 0))
     shares = {"elements": float(visible_pairs(mask)), "tiles of 64 x 64": float(tile), "visited (128 x 64)": visited}
-    return {name: round(value / triangle, 3) for name, value in shares.items()} | {"full of visited": round(full / max(visited, 1), 3)}
+    return {name: round(value / triangle, 3) for name, value in shares.items()} | {
+        "full of visited": round(full / max(visited, 1), 3)
+    }
 
 
 def visited_flops(mask: BlockMask, heads: int) -> float:
@@ -66,7 +69,13 @@ def time_case(findings: Path, case: Case, batch: Batch, gpu: bool) -> None:
     masks = build_masks(batch, case.rule, case.slots)
     for call, mask in masks.items():
         time_one(call, mask)
-    attempt(findings, *case.place, "mask building", "ours", measure=lambda: time_call(build_masks, batch, case.rule, case.slots))
+    attempt(
+        findings,
+        *case.place,
+        "mask building",
+        "ours",
+        measure=lambda: time_call(build_masks, batch, case.rule, case.slots),
+    )
     tell(findings, *case.place, "visited TFLOP", value=round(visited_flops(masks["update"], heads) / 1e12, 6))
 
 
@@ -79,10 +88,18 @@ def main() -> None:
     tell(findings, "rows x heads", value=f"{rows} x {heads}")
     attempt(findings, "matrix product, TFLOP/s", measure=lambda: matrix_rate(gpu))
     for case in cases(gpu):
-        attempt(findings, measure=lambda case=case: time_case(findings, case, first_rows(rows_file, case.length, rows), gpu))
+        attempt(
+            findings, measure=lambda case=case: time_case(findings, case, first_rows(rows_file, case.length, rows), gpu)
+        )
     for case in cases(gpu=True):  # sparsity needs no GPU
         masks = build_masks(first_rows(rows_file, case.length, ROWS), case.rule, case.slots)
-        tell(findings, "shares of the causal triangle", case.rule, str(case.length), value=block_shares(masks["update"], case.length))
+        tell(
+            findings,
+            "shares of the causal triangle",
+            case.rule,
+            str(case.length),
+            value=block_shares(masks["update"], case.length),
+        )
 
 
 if __name__ == "__main__":

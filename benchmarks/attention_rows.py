@@ -1,4 +1,6 @@
-"""Rows of real songs for the attention benchmark, kept in a file so that the machine that times them needs no MIDI library."""
+"""Rows of real songs for the attention benchmark,
+kept in a file so that the machine that times them needs no MIDI library.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +16,22 @@ TOKENS_PER_SPAN = 8  # as TrainConfig has it
 
 
 def load(path: Path, folder: Path | None, lengths: list[int], rows: int) -> dict[int, Batch]:
-    """Batches [rows, length] by length; from the file if it is there, else of the folder's songs (None: composed ones), and then kept."""
+    """Batches [rows, length] by length; from the file if it is there, else of the folder's songs (None: composed ones),
+    and then kept.
+    """
     if path.exists():
         with np.load(path) as kept:
-            batches = {length: Batch(*(kept[f"{length}/{name}"][:rows] for name in Batch._fields)) for length in lengths}
+            batches = {
+                length: Batch(*(kept[f"{length}/{name}"][:rows] for name in Batch._fields)) for length in lengths
+            }
         if any(len(batch.tokens) < rows for batch in batches.values()):
             raise SystemExit(f"{path} holds fewer than {rows} rows; remove it to have it made again")
         return batches
-    batches = {length: stack_rows([_row(songs, length) for _ in range(rows)]) for length in lengths for songs in [_songs(folder)]}
+    batches = {
+        length: stack_rows([_row(songs, length) for _ in range(rows)])
+        for length in lengths
+        for songs in [_songs(folder)]
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"{length}/{name}": value for length, batch in batches.items() for name, value in batch._asdict().items()}
     np.savez_compressed(path, **arrays)
@@ -43,7 +53,7 @@ def _songs(folder: Path | None) -> Iterator[TokenFields]:
 def _row(songs: Iterator[TokenFields], length: int) -> Batch:
     """Songs one after another, the last one cut in musical time so that the row is nearly full."""
     taken, tokens, spans = [], 0, 0
-    fits = lambda song: len(song) <= length - tokens and song.span.max() < length // TOKENS_PER_SPAN - spans  # noqa: E731
+    fits = lambda song: len(song) <= length - tokens and song.span.max() < length // TOKENS_PER_SPAN - spans
     for song in songs:
         bars = int(song.bar.max()) + 1
         while bars and not fits(song):

@@ -1,4 +1,5 @@
-"""Part of the attention benchmark: FlexAttention compiled on the same masks, and in bf16 dense causal attention (cuDNN) too.
+"""Part of the attention benchmark: FlexAttention compiled on the same masks,
+and in bf16 dense causal attention (cuDNN) too.
 
     python benchmarks/attention_torch.py ROWS FINDINGS bf16|fp32
 
@@ -19,7 +20,8 @@ from torch_ref import masks
 from torch_ref.model import attend
 from torch_ref.rows import Rows, Summaries
 
-torch._dynamo.config.recompile_limit = 64  # every case is a program of its own; past the limit FlexAttention would be dense, unasked
+# Every case is a program of its own; past the limit FlexAttention would be dense, unasked.
+torch._dynamo.config.recompile_limit = 64
 torch._dynamo.config.fail_on_recompile_limit_hit = True
 
 
@@ -32,12 +34,17 @@ def build_masks(rows: Rows, case: Case, gpu: bool) -> dict[str, object]:
     build = masks.compiled_blocks if gpu else masks.blocks
     batch, where = len(rows.tokens), rows.tokens.device
     summaries = Summaries.of(rows, MASK_RULES[case.rule], case.slots)
-    mods = {"summarize": masks.summarize_mod(rows, summaries), "update": masks.update_mod(rows, summaries, MASK_RULES[case.rule])}
+    mods = {
+        "summarize": masks.summarize_mod(rows, summaries),
+        "update": masks.update_mod(rows, summaries, MASK_RULES[case.rule]),
+    }
     keys = case.slots + case.length
     return {call: build(mod, batch, case.queries(call), keys, where) for call, mod in mods.items()}
 
 
-def time_passes(findings: Path, place: tuple[str, ...], run: Callable, arrays: list[torch.Tensor], gradients: bool) -> None:
+def time_passes(
+    findings: Path, place: tuple[str, ...], run: Callable, arrays: list[torch.Tensor], gradients: bool
+) -> None:
     """Forward with what a backward pass needs kept, if there is one, so that one compilation serves both."""
     *inputs, d_out = arrays
     for x in inputs:
@@ -62,13 +69,18 @@ def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 def time_case(findings: Path, case: Case, rows: Rows, gpu: bool, precision: str) -> None:
     torch._dynamo.reset()  # programs of other cases would only be in the way
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
-    arrays = lambda call: [torch.tensor(x, device=rows.tokens.device, dtype=dtype) for x in case.arrays(call, *rows_and_heads(gpu))]  # noqa: E731
+
+    def arrays(call):
+        return [
+            torch.tensor(x, device=rows.tokens.device, dtype=dtype) for x in case.arrays(call, *rows_and_heads(gpu))
+        ]
+
     if precision == "bf16":
         square = [x[:, :, : case.length].contiguous() for x in arrays("update")]
         time_passes(findings, (*case.place, "update", "dense causal bf16"), causal, square, gradients=True)
     flex = "flex_compiled" if gpu else "flex"
     for call, mask in build_masks(rows, case, gpu).items():
-        run = lambda q, k, v, mask=mask: attend(q, k, v, mask, flex)  # noqa: E731
+        run = lambda q, k, v, mask=mask: attend(q, k, v, mask, flex)
         time_passes(findings, (*case.place, call, f"FlexAttention {precision}"), run, arrays(call), gradients=gpu)
     if precision == "bf16":
         place = *case.place, "mask building", "FlexAttention"

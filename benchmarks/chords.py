@@ -2,8 +2,9 @@
 
     python benchmarks/chords.py --songs ../shared/data/midi
 
-compares with POP909's annotation (pop909/NNN.mid, pop909_chords/NNN.txt: start and end in seconds, Harte label) and with the bound, the
-best that one label a bar can reach: for each bar the label that agrees longest. Writes benchmarks/results/chords.json.
+compares with POP909's annotation (pop909/NNN.mid, pop909_chords/NNN.txt: start and end in seconds, Harte label) and
+with the bound, the best that one label a bar can reach: for each bar the label that agrees longest. Writes
+benchmarks/results/chords.json.
 """
 
 import argparse
@@ -66,7 +67,8 @@ def agreement(midi_path: Path, chord_path: Path) -> dict[str, float]:
     figures = defaultdict(float, milliseconds=1e3 * (time.perf_counter() - started))
     lines = bar_seconds(score)
     segments = [
-        (float(a), float(b), harte(c)) for a, b, c in (line.split()[:3] for line in chord_path.read_text().splitlines() if line.strip())
+        (float(a), float(b), harte(c))
+        for a, b, c in (line.split()[:3] for line in chord_path.read_text().splitlines() if line.strip())
     ]
     for bar, chord in enumerate(chords.tolist()):
         time_of = {"root": defaultdict(float), "majmin": defaultdict(float)}
@@ -86,7 +88,9 @@ def agreement(midi_path: Path, chord_path: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=Path, default=Path("../shared/data/midi"), help="folder that holds pop909 and pop909_chords")
+    parser.add_argument(
+        "--songs", type=Path, default=Path("../shared/data/midi"), help="folder that holds pop909 and pop909_chords"
+    )
     songs = parser.parse_args().songs
     sums: dict[str, dict[str, float]] = {"tuned_on": defaultdict(float), "held_out": defaultdict(float)}
     paths = sorted((songs / "pop909").glob("*.mid"))
@@ -99,7 +103,11 @@ def main() -> None:
     for half, figures in sums.items():
         for name in ("root", "majmin"):
             agreed, bound = (figures[f"{name}_{part}"] / figures[f"{name}_total"] for part in ("agreed", "bound"))
-            results[f"{half}_{name}"] = {"agreement": round(agreed, 4), "bound": round(bound, 4), "of_bound": round(agreed / bound, 4)}
+            results[f"{half}_{name}"] = {
+                "agreement": round(agreed, 4),
+                "bound": round(bound, 4),
+                "of_bound": round(agreed / bound, 4),
+            }
     write_report("chords", results)
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/data.py --songs ../shared/data/midi
 
-Real tokens a second that one process hands out, and the share of real tokens in the rows of an epoch, at several lengths; time and memory
-of the plan of an epoch of 450 000 songs; and for each folder of songs, what room for summaries their rows need.
-Writes benchmarks/results/data.json.
+Real tokens a second that one process hands out, and the share of real tokens in the rows of an epoch, at several
+lengths; time and memory of the plan of an epoch of 450 000 songs; and for each folder of songs, what room for summaries
+their rows need. Writes benchmarks/results/data.json.
 """
 
 import argparse
@@ -90,7 +90,9 @@ def planning(songs: Songs, length: int) -> dict:
 
 
 def summaries(folder: Path, temporary: Path) -> dict:
-    """How full the rows of one kind of songs are, and how many of their summaries are used, where there is room for so many per token."""
+    """How full the rows of one kind of songs are, and how many of their summaries are used, where there is room for so
+    many per token.
+    """
     prepare([folder], temporary / folder.name, PrepareConfig())
     dataset = Dataset(temporary / folder.name)["train"]
     songs = many_songs(dataset, 1000)  # so that the last row counts little
@@ -117,7 +119,9 @@ def packing(songs: Songs, length: int, max_spans: int) -> dict:
         "max_spans": max_spans,
         "rows_per_epoch": len(plan.rows(0)),
         "share_of_real_tokens": round(float(np.mean([(row.document > 0).mean() for row in rows])), 4),
-        "most_that_its_summaries_allow": round(min(1.0, float(songs.tokens.sum() / length / (songs.spans.sum() / max_spans))), 4),
+        "most_that_its_summaries_allow": round(
+            min(1.0, float(songs.tokens.sum() / length / (songs.spans.sum() / max_spans))), 4
+        ),
         "songs_kept_whole": round(float((pieces["n_bars"] == WHOLE).sum() / len(songs)), 3),
     }
 
@@ -133,10 +137,14 @@ def main() -> None:
         songs = dataset["train"]
         for length in (1024, 8192, 24576):
             result = packing(songs, length, int(length * SPANS_PER_TOKEN))
-            config = DataConfig(length, int(length * SPANS_PER_TOKEN), batch_size=2, max_bars=2048, seed=0, num_workers=0)
+            config = DataConfig(
+                length, int(length * SPANS_PER_TOKEN), batch_size=2, max_bars=2048, seed=0, num_workers=0
+            )
             result["tokens_per_second_in_process"] = round(throughput(dataset, config))
             result["tokens_per_second_augmented"] = round(throughput(dataset, replace(config, augment=AugmentConfig())))
-            result["tokens_per_second_one_worker"] = round(throughput(dataset, replace(config, augment=AugmentConfig(), num_workers=1)))
+            result["tokens_per_second_one_worker"] = round(
+                throughput(dataset, replace(config, augment=AugmentConfig(), num_workers=1))
+            )
             results[f"max_seq_len {length}"] = result
         with loader.loader(dataset, DataConfig(8192, 1536, 2, 2048, 0, 0, augment=AugmentConfig()), "train") as batches:
             next(batches)

@@ -2,8 +2,9 @@
 
     python benchmarks/fuzz.py --songs ../shared/data/midi --files 10000
 
-Breaks the songs by seeds (benchmarks/hostile.py) and tokenizes each broken file as prepare does. A file must give a song or one line that
-says why not, in less than 5 s and with less than 1 GB of memory. Writes benchmarks/results/fuzz.json.
+Breaks the songs by seeds (benchmarks/hostile.py) and tokenizes each broken file as prepare does. A file must give a
+song or one line that says why not, in less than 5 s and with less than 1 GB of memory. Writes
+benchmarks/results/fuzz.json.
 """
 
 import argparse
@@ -46,7 +47,11 @@ def main() -> None:
             result = tokenize(str(path), "broken.mid", PrepareConfig())  # anything but an answer ends the run here
             slowest = max(slowest, (time.process_time() - start, name))
             kinds[name] += 1
-            reasons["a song" if isinstance(result, StoredSong) else re.sub(r"-?\d+", "N", result.split(" (")[0].split(":")[0])] += 1
+            reasons[
+                "a song"
+                if isinstance(result, StoredSong)
+                else re.sub(r"-?\d+", "N", result.split(" (")[0].split(":")[0])
+            ] += 1
     write_report(
         "fuzz",
         {

@@ -37,14 +37,18 @@ def whole_monsters() -> dict[str, bytes]:
         "ten megabytes of zeros in a track": HEADER + track(bytes(MEGABYTES)),
         "ten megabytes of notes": HEADER + track(b"\x00\x90\x3c\x40" + b"\x01\x3c\x40" * (MEGABYTES // 3) + END),
         "as many notes as may be, none closed": HEADER + track(b"\x00\x90\x3c\x40" + scale * (MOST // 128) + END),
-        "as many tempi as may be": HEADER + track(b"\x01\xff\x51\x03\x07\xa1\x20\x01\xff\x51\x03\x07\xa1\x21" * (MOST // 2) + END),
-        "as many signatures as may be": HEADER + track(b"\x00\x90\x3c\x40" + b"\x01\xff\x58\x04\x01\x06\x18\x08" * MOST + END),
+        "as many tempi as may be": HEADER
+        + track(b"\x01\xff\x51\x03\x07\xa1\x20\x01\xff\x51\x03\x07\xa1\x21" * (MOST // 2) + END),
+        "as many signatures as may be": HEADER
+        + track(b"\x00\x90\x3c\x40" + b"\x01\xff\x58\x04\x01\x06\x18\x08" * MOST + END),
         "sixteen megabytes of one event": HEADER
         + track(b"\x00\xf0" + number(SIXTEEN - 100) + bytes(SIXTEEN - 100) + b"\x00\x90\x3c\x40" + END),
         "100000 tracks": struct.pack(">4sLHHh", b"MThd", 6, 1, 0xFFFF, 480) + track(END) * 100_000,
-        "100000 tracks with a note": struct.pack(">4sLHHh", b"MThd", 6, 1, 0xFFFF, 480) + track(b"\x00\x90\x3c\x40" + END) * 100_000,
+        "100000 tracks with a note": struct.pack(">4sLHHh", b"MThd", 6, 1, 0xFFFF, 480)
+        + track(b"\x00\x90\x3c\x40" + END) * 100_000,
         "a million numbers that never end": HEADER + track(b"\x80" * 1_000_000),
-        "a note of a year": HEADER + track(b"\x00\x90\x3c\x40" + b"\xff\xff\xff\x7f\xa0\x00\x00" * 500 + b"\x00\x80\x3c\x00" + END),
+        "a note of a year": HEADER
+        + track(b"\x00\x90\x3c\x40" + b"\xff\xff\xff\x7f\xa0\x00\x00" * 500 + b"\x00\x80\x3c\x00" + END),
         "notes in the far future": HEADER + track((b"\xff\xff\xff\x7f\x90\x3c\x40" + b"\x01\x3c\x00") * 8000 + END),
     }
 
@@ -79,7 +83,9 @@ def repeated_bytes(raw: bytearray, random: np.random.Generator) -> bytearray:
 
 def chunk_length(raw: bytearray, random: np.random.Generator) -> bytearray:
     start = raw.find(b"MTrk", int(random.integers(len(raw)))) % len(raw)
-    raw[start + 4 : start + 8] = struct.pack(">L", int(random.choice([0, 1, 0xFFFFFFFF, 0x7FFFFFFF, int(random.integers(1 << 32))])))
+    raw[start + 4 : start + 8] = struct.pack(
+        ">L", int(random.choice([0, 1, 0xFFFFFFFF, 0x7FFFFFFF, int(random.integers(1 << 32))]))
+    )
     return raw
 
 
@@ -106,7 +112,10 @@ def odd_events(raw: bytearray, random: np.random.Generator) -> bytearray:
     content = bytearray()
     for _ in range(int(random.integers(1, 500))):
         status = int(random.integers(0x80, 0x100))
-        content += bytes([int(random.integers(128)), status]) + random.integers(0, 128, int(random.integers(4))).astype(np.uint8).tobytes()
+        content += (
+            bytes([int(random.integers(128)), status])
+            + random.integers(0, 128, int(random.integers(4))).astype(np.uint8).tobytes()
+        )
     return bytearray(HEADER + track(bytes(content)))
 
 

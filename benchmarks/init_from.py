@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python benchmarks/init_from.py
 
-A model of size tiny is trained under rule v121 on composed songs, goes through a PyTorch file as a checkpoint of v1.2.1 does, and is
-trained on under rule span; beside it one that starts from nothing, with the same flags. Losses are of the validation songs, in nats per
-token; "v121" is not causal, so its own loss counts less than it seems. Takes about two minutes on two idle cores. Writes
-benchmarks/results/init_from.json.
+A model of size tiny is trained under rule v121 on composed songs, goes through a PyTorch file as a checkpoint of v1.2.1
+does, and is trained on under rule span; beside it one that starts from nothing, with the same flags. Losses are of the
+validation songs, in nats per token; "v121" is not causal, so its own loss counts less than it seems. Takes about two
+minutes on two idle cores. Writes benchmarks/results/init_from.json.
 """
 
 import functools
@@ -38,8 +38,12 @@ def main() -> None:
         for seed in range(SONGS):
             midi.write(compose(seed), work / "midi" / f"{seed}.mid")
         prepare([work / "midi"], work / "songs", PrepareConfig())
-        flags = functools.partial(TrainConfig, work / "songs", model_size="tiny", max_seq_len=512, batch_size=2, learning_rate=2e-3)
-        flags = functools.partial(flags, warmup_steps=20, dropout=0.0, remat="none", num_workers=0, validate_every=25, checkpoint_every=100)
+        flags = functools.partial(
+            TrainConfig, work / "songs", model_size="tiny", max_seq_len=512, batch_size=2, learning_rate=2e-3
+        )
+        flags = functools.partial(
+            flags, warmup_steps=20, dropout=0.0, remat="none", num_workers=0, validate_every=25, checkpoint_every=100
+        )
         run(flags(output_dir=work / "v121", mask_rule="v121", steps=FIRST_STEPS))
         export_torch(work / "v121", work / "best.pt")
         import_torch(work / "best.pt", work / "imported", "v121")
@@ -69,12 +73,16 @@ def loss_of(run_dir: Path, rule: str, config: TrainConfig) -> float:
     graph, parameters = nnx.split(model)
     dataset = Dataset(config.data_dir)
     batches = train.validation_batches(config, dataset, data_config(config, model.config.max_bars))
-    step = functools.partial(validation_step, graph=graph, max_spans=config.row_spans, compute=device.compute_config(config))
+    step = functools.partial(
+        validation_step, graph=graph, max_spans=config.row_spans, compute=device.compute_config(config)
+    )
     return train.mean_loss(jax.jit(step), parameters, batches)
 
 
 def data_config(config: TrainConfig, max_bars: int) -> DataConfig:
-    return DataConfig(config.max_seq_len, config.row_spans, config.batch_size, max_bars, config.seed, config.num_workers)
+    return DataConfig(
+        config.max_seq_len, config.row_spans, config.batch_size, max_bars, config.seed, config.num_workers
+    )
 
 
 if __name__ == "__main__":

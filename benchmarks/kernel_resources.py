@@ -1,10 +1,11 @@
-"""What the attention kernels take of a Hopper processor, compiled for an H800 that is not there: registers, spills, shared memory.
+"""What the attention kernels take of a Hopper processor, compiled for an H800 that is not there:
+registers, spills, shared memory.
 
     python benchmarks/kernel_resources.py [--disassembler FOLDER]
 
-Needs the CUDA plugin of XLA, which `./hid test` installs, and no GPU. FOLDER/bin holds nvdisasm of NVIDIA (the package triton has one in
-backends/nvidia): with it, the instructions of a step of each loop are counted too. Writes benchmarks/results/kernel_resources.json and
-prints a table.
+Needs the CUDA plugin of XLA, which `./hid test` installs, and no GPU. FOLDER/bin holds nvdisasm of NVIDIA (the package
+triton has one in backends/nvidia): with it, the instructions of a step of each loop are counted too. Writes
+benchmarks/results/kernel_resources.json and prints a table.
 """
 
 import argparse
@@ -32,7 +33,9 @@ def main() -> None:
     if args.disassembler:
         root = str(args.disassembler.resolve())
         environment |= {"MOSAIC_GPU_DUMP_SASS": "1", "CUDA_ROOT": root, "MOSAIC_GPU_CUDA_ROOT": root}
-    run = subprocess.run([sys.executable, hopper_target.__file__, *cases], env=environment, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, hopper_target.__file__, *cases], env=environment, capture_output=True, text=True, check=True
+    )
     kernels, steps = {}, {}
     for result in map(json.loads, run.stdout.splitlines()):
         for report in result["kernels"]:

@@ -1,5 +1,6 @@
-"""Does a run survive being killed? Training (tiny, CPU) is killed at random moments, half of them while a checkpoint is being written, with
-SIGKILL or SIGTERM, and started again each time, until it is complete; then it is compared with a run that was left alone.
+"""Does a run survive being killed? Training (tiny, CPU) is killed at random moments, half of them while a checkpoint is
+being written, with SIGKILL or SIGTERM, and started again each time, until it is complete; then it is compared with a
+run that was left alone.
 
     python benchmarks/kill_test.py --kills 20
 
@@ -30,15 +31,31 @@ from tokenizer.music import midi
 from tokenizer.music.composer import compose
 
 ROOT = Path(__file__).parent.parent
-CONFIG = "--model-size tiny --max-seq-len 256 --batch-size 1 --warmup-steps 10 --num-workers 1 --remat none --log-every 4"
+CONFIG = (
+    "--model-size tiny --max-seq-len 256 --batch-size 1 --warmup-steps 10 --num-workers 1 --remat none --log-every 4"
+)
 CONFIG += " --validation-batches 1 --checkpoint-every 5"
-LONGEST_WAIT_SECONDS = 15.0  # from a process' start to its kill at a random moment: import and compilation are among them
+# From a process' start to its kill at a random moment: import and compilation are among them.
+LONGEST_WAIT_SECONDS = 15.0
 TIMES = {"tokens_per_second", "mfu", "input_wait", "seconds"}
 
 
 def start(folder: Path, run: Path, steps: int) -> subprocess.Popen:
-    arguments = ["train", "--data-dir", str(folder / "songs"), "--output-dir", str(run), "--steps", str(steps), *CONFIG.split()]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+    arguments = [
+        "train",
+        "--data-dir",
+        str(folder / "songs"),
+        "--output-dir",
+        str(run),
+        "--steps",
+        str(steps),
+        *CONFIG.split(),
+    ]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+    }
     with run.with_suffix(".log").open("a") as log:
         command = [sys.executable, "-m", "jax_impl.cli", *arguments]
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -68,7 +85,11 @@ def kill(process: subprocess.Popen, run: Path, draw: random.Random, while_writin
     expected = {-signal.SIGKILL} if number == signal.SIGKILL else {-signal.SIGTERM, 128 + signal.SIGTERM}
     if status not in expected:
         raise SystemExit(f"{number.name} ended it with {status}:\n{run.with_suffix('.log').read_text()}")
-    return {"signal": number.name, "after_seconds": round(time.monotonic() - began, 2), "checkpoint_being_written": writing}
+    return {
+        "signal": number.name,
+        "after_seconds": round(time.monotonic() - began, 2),
+        "checkpoint_being_written": writing,
+    }
 
 
 def newest(run: Path) -> int:
@@ -88,7 +109,10 @@ def assert_equal(run: Path, other: Path) -> None:
         np.testing.assert_array_equal(mine, theirs)
     assert record.checksums == other_record.checksums and record.step == other_record.step  # the optimizer's too
     lines = [
-        [{name: value for name, value in line.items() if name not in TIMES} for line in metrics.read(path / metrics.FILE)]
+        [
+            {name: value for name, value in line.items() if name not in TIMES}
+            for line in metrics.read(path / metrics.FILE)
+        ]
         for path in (run, other)
     ]
     assert lines[0] == lines[1]
@@ -97,7 +121,9 @@ def assert_equal(run: Path, other: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=200, help="of a run; where it is complete before all kills, another begins")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="of a run; where it is complete before all kills, another begins"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     draw = random.Random(args.seed)

@@ -1,10 +1,11 @@
-"""How much GPU memory a training step takes: every size, every rematerialization, and what a layer costs beside v1.2.1's.
+"""How much GPU memory a training step takes: every size, every rematerialization,
+and what a layer costs beside v1.2.1's.
 
     python benchmarks/memory.py [steps] [layers] [largest_batches]
 
-Compiled for this machine's GPU, or without one for an H800, for which `./hid memory` installs the compiler; half an hour on two cores.
-Writes benchmarks/results/memory.json after every case, so that what was measured stays if it is stopped. Given some parts by name, it
-measures those anew and keeps the others.
+Compiled for this machine's GPU, or without one for an H800, for which `./hid memory` installs the compiler; half an
+hour on two cores. Writes benchmarks/results/memory.json after every case, so that what was measured stays if it is
+stopped. Given some parts by name, it measures those anew and keeps the others.
 """
 
 import functools
@@ -32,7 +33,12 @@ GOALS_GB = {("large", 4): 10, ("large", 48): 40, ("xlarge", 2): 21}  # with the 
 
 def steps(target: memory_table.Target) -> Iterator[dict]:
     """What a step of each size and rematerialization takes."""
-    cases = [(remat, *batch) for remat in reversed(REMAT_CHOICES) for batch in BATCHES if remat in ("layer", "attention") or batch[1] < 48]
+    cases = [
+        (remat, *batch)
+        for remat in reversed(REMAT_CHOICES)
+        for batch in BATCHES
+        if remat in ("layer", "attention") or batch[1] < 48
+    ]
     for remat, size, rows, length in tqdm(cases):
         start = time.perf_counter()
         taken = memory_table.measure(MODEL_SIZES[size], rows, length, remat, target)
@@ -50,7 +56,9 @@ def largest_batches(target: memory_table.Target) -> Iterator[dict]:
     """Most rows of the large model that fit, by rematerialization."""
     length = TrainConfig.max_seq_len
     for remat in tqdm(REMAT_CHOICES[::-1]):
-        measured = functools.cache(lambda rows, remat=remat: memory_table.measure(MODEL_SIZES["large"], rows, length, remat, target).total)
+        measured = functools.cache(
+            lambda rows, remat=remat: memory_table.measure(MODEL_SIZES["large"], rows, length, remat, target).total
+        )
         rows = largest_batch(measured, 4, target.budget, device.rows_at_once(length))
         case = {"model_size": "large", "remat": remat, "batch": f"{rows} x {length}"}
         yield case | ({"total_gb": round(measured(rows) / GB, 2)} if rows else {})

@@ -1,10 +1,12 @@
-"""How far the JAX and the PyTorch program are apart: largest differences by size and rule, and to what v1.2.1 itself computed.
+"""How far the JAX and the PyTorch program are apart:
+largest differences by size and rule, and to what v1.2.1 itself computed.
 
     PYTHONPATH=. python benchmarks/parity.py
 
-fp32 on the CPU. Of two packed rows of 512 tokens, with weights magnified so that mistakes show: logits, loss and gradients, JAX against
-PyTorch and each against PyTorch in fp64, as shares of the largest value (gradients: of each parameter's own). Of v1.2.1's song, where its
-outputs lie beside the project: masks, streams, logits (absolute) and gradients (relative). Writes benchmarks/results/parity.json.
+fp32 on the CPU. Of two packed rows of 512 tokens, with weights magnified so that mistakes show: logits, loss and
+gradients, JAX against PyTorch and each against PyTorch in fp64, as shares of the largest value (gradients: of each
+parameter's own). Of v1.2.1's song, where its outputs lie beside the project: masks, streams, logits (absolute) and
+gradients (relative). Writes benchmarks/results/parity.json.
 """
 
 from dataclasses import replace
@@ -42,7 +44,9 @@ def of_size(size: str, rule: str) -> dict[str, dict[str, float]]:
         if kind not in ("logits", "loss", "gradient") or not one.truth.any():
             continue
         where = ... if one.where is None else one.where
-        got, fp32, truth = (np.asarray(x, np.float64).reshape(one.truth.shape)[where] for x in (ours[name], one.fp32, one.truth))
+        got, fp32, truth = (
+            np.asarray(x, np.float64).reshape(one.truth.shape)[where] for x in (ours[name], one.fp32, one.truth)
+        )
         errors = {"jax_pytorch": got - fp32, "jax_fp64": got - truth, "pytorch_fp64": fp32 - truth}
         for pair, error in errors.items():
             value = float(np.abs(error).max() / np.abs(truth).max())
@@ -60,7 +64,11 @@ def of_golden() -> dict[str, dict[str, float]]:
     batch = stack_rows([pack_row([fields], length)])
     expected = expected_values(weights, config, batch, slots)
     keys = np.r_[0:bars, slots : slots + length]
-    theirs = {"mask of summarize": song["summarize_mask"], "mask of update": song["updating_mask"], "logits": song["logits"]}
+    theirs = {
+        "mask of summarize": song["summarize_mask"],
+        "mask of update": song["updating_mask"],
+        "logits": song["logits"],
+    }
     for stream, first, rest in (("summary", "sum_x0", "sum_x_layers"), ("regular", "x0", "x_layers")):
         theirs[f"embedding of {stream}"] = song[first]
         theirs |= {f"stream of {stream} after layer {layer}": value for layer, value in enumerate(song[rest], start=1)}
@@ -81,7 +89,9 @@ def of_golden() -> dict[str, dict[str, float]]:
                 got = got[0][: len(value)]
             error = float(np.abs(got.astype(np.float64) - value).max())
             kind = name.split()[0]
-            largest[kind] = max(largest.get(kind, 0.0), error / float(np.abs(value).max()) if kind == "gradient" else error)
+            largest[kind] = max(
+                largest.get(kind, 0.0), error / float(np.abs(value).max()) if kind == "gradient" else error
+            )
         found[program] = {kind: float(f"{value:.2g}") for kind, value in largest.items()}
     return found
 

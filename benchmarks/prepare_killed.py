@@ -31,7 +31,12 @@ def main() -> None:
         prepare([arguments.songs], whole, PrepareConfig(workers=2, songs_per_shard=8))
         made, expected = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (killed_out, whole))
         left = sorted(path.name for path in Path(temporary).iterdir())
-    results = {"killed": killed, "files": len(expected), "bytes": sum(map(len, expected.values())), "identical": made == expected}
+    results = {
+        "killed": killed,
+        "files": len(expected),
+        "bytes": sum(map(len, expected.values())),
+        "identical": made == expected,
+    }
     write_report("prepare_killed", results | {"nothing_left_behind": left == ["killed", "whole"]})
     if made != expected:
         sys.exit("the datasets differ")

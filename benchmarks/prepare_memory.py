@@ -2,9 +2,9 @@
 
     python benchmarks/prepare_memory.py --songs ../shared/data/midi
 
-Prepares 2000 different files of the songs (each with a track of one more note) with two workers, and watches the memory that no file
-stands behind: of the process itself, and of its largest worker. Then many files of one note each, which tell what a file costs whatever
-it holds. Writes benchmarks/results/prepare_memory.json.
+Prepares 2000 different files of the songs (each with a track of one more note) with two workers, and watches the memory
+that no file stands behind: of the process itself, and of its largest worker. Then many files of one note each, which
+tell what a file costs whatever it holds. Writes benchmarks/results/prepare_memory.json.
 """
 
 import argparse
@@ -69,7 +69,12 @@ def watch(files: Iterator[bytes], temporary: Path) -> dict:
         time.sleep(0.02)
     seconds = time.perf_counter() - start
     songs = sum(split["songs"] for split in read_manifest(out)["splits"].values())
-    return {"songs": songs, "seconds": round(seconds, 1), "process_MB": round(most / 1e3, 1), "worker_MB": round(most_of_worker / 1e3, 1)}
+    return {
+        "songs": songs,
+        "seconds": round(seconds, 1),
+        "process_MB": round(most / 1e3, 1),
+        "worker_MB": round(most_of_worker / 1e3, 1),
+    }
 
 
 def main() -> None:
@@ -87,7 +92,9 @@ def main() -> None:
     (_, few), (_, many) = list(results.items())[1:]
     megabytes_a_file = (many["process_MB"] - few["process_MB"]) / (MANY - FEW)
     results["process, bytes a file"] = round(megabytes_a_file * 1e6)
-    results["process_MB of 450000 files, if it grows on like that"] = round(many["process_MB"] + megabytes_a_file * (450_000 - MANY))
+    results["process_MB of 450000 files, if it grows on like that"] = round(
+        many["process_MB"] + megabytes_a_file * (450_000 - MANY)
+    )
     write_report("prepare_memory", results)
 
 

@@ -2,9 +2,8 @@
 
     python benchmarks/readers.py --songs ../shared/data/midi
 
-Notes (program, onset, duration, pitch, velocity) of every song, of files that are odd in one way each, and of songs broken by seeds
-(benchmarks/hostile.py), by our reader and by symusic.
-Writes benchmarks/results/readers.json.
+Notes (program, onset, duration, pitch, velocity) of every song, of files that are odd in one way each, and of songs
+broken by seeds (benchmarks/hostile.py), by our reader and by symusic. Writes benchmarks/results/readers.json.
 """
 
 import argparse
@@ -59,19 +58,32 @@ def theirs(path: Path) -> Counter | str:
         tracks = symusic.Score(str(path)).tracks
     except Exception:  # symusic has no error type of its own
         return "refused"
-    return Counter((DRUMS if t.is_drum else t.program, n.time, n.duration, n.pitch, n.velocity) for t in tracks for n in t.notes)
+    return Counter(
+        (DRUMS if t.is_drum else t.program, n.time, n.duration, n.pitch, n.velocity) for t in tracks for n in t.notes
+    )
 
 
 def verdict(ours: Counter | str, theirs: Counter | str) -> str:
     """How the answers to one file compare; the first that holds."""
     if "refused" in (ours, theirs):
-        return "both refuse it" if ours == theirs else "only we read it" if theirs == "refused" else "only symusic reads it"
+        return (
+            "both refuse it"
+            if ours == theirs
+            else "only we read it"
+            if theirs == "refused"
+            else "only symusic reads it"
+        )
     if ours == theirs:
         return "both hear the same"
 
     def without(column: int) -> bool:
         return (
-            len({frozenset(Counter(note[:column] + note[column + 1 :] for note in heard.elements()).items()) for heard in (ours, theirs)})
+            len(
+                {
+                    frozenset(Counter(note[:column] + note[column + 1 :] for note in heard.elements()).items())
+                    for heard in (ours, theirs)
+                }
+            )
             == 1
         )
 
@@ -79,7 +91,8 @@ def verdict(ours: Counter | str, theirs: Counter | str) -> str:
         return "symusic hears other programs"
     if without(2):
         return "symusic hears other durations"
-    return f"symusic hears {'fewer' if theirs.total() < ours.total() else 'more' if theirs.total() > ours.total() else 'other'} notes"
+    more = theirs.total() - ours.total()
+    return f"symusic hears {'fewer' if more < 0 else 'more' if more > 0 else 'other'} notes"
 
 
 def compare_broken(paths: list[Path], count: int, folder: Path) -> dict[str, int]:
@@ -107,11 +120,20 @@ def main() -> None:
         path, odd = Path(folder) / "odd.mid", {}
         for name, content in ODD.items():
             path.write_bytes(content)
-            odd[name] = "same" if ours(path) == theirs(path) else f"symusic {_words(theirs(path))}, ours {_words(ours(path))}"
+            odd[name] = (
+                "same" if ours(path) == theirs(path) else f"symusic {_words(theirs(path))}, ours {_words(ours(path))}"
+            )
         broken = compare_broken(paths, arguments.broken, Path(folder))
-    results = {"songs": len(paths), "songs_read_alike": sum(ours(path) == theirs(path) for path in paths), "odd_files": odd}
+    results = {
+        "songs": len(paths),
+        "songs_read_alike": sum(ours(path) == theirs(path) for path in paths),
+        "odd_files": odd,
+    }
     results |= {"broken_files": arguments.broken, "answers_to_broken_files": broken}
-    write_report("readers", results | {"milliseconds_per_file": {name: round(1e3 * s / len(paths), 2) for name, s in seconds.items()}})
+    write_report(
+        "readers",
+        results | {"milliseconds_per_file": {name: round(1e3 * s / len(paths), 2) for name, s in seconds.items()}},
+    )
 
 
 def _words(heard: Counter | str) -> str:

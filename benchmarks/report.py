@@ -1,4 +1,6 @@
-"""One way to write a result: figures with the device, versions, date and command that made them, as JSON beside the scripts."""
+"""One way to write a result: figures with the device, versions, date and command that made them,
+as JSON beside the scripts.
+"""
 
 import datetime
 import importlib.metadata
@@ -17,17 +19,24 @@ def processor() -> str:
 
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
     return f"{model}, {os.cpu_count()} cores"
 
 
 def versions() -> dict[str, str]:
-    installed = {distribution.metadata["Name"].lower(): distribution.version for distribution in importlib.metadata.distributions()}
+    installed = {
+        distribution.metadata["Name"].lower(): distribution.version
+        for distribution in importlib.metadata.distributions()
+    }
     return {"python": platform.python_version(), **{name: installed[name] for name in PACKAGES if name in installed}}
 
 
 def write_report(name: str, results: dict, device: str | None = None, show: bool = True) -> Path:
-    """benchmarks/results/NAME.json; also printed, unless show says no. device: what ran it, by default this machine's CPU."""
+    """benchmarks/results/NAME.json; also printed, unless show says no. device: what ran it, by default this machine's
+    CPU.
+    """
     report = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),

@@ -2,9 +2,10 @@
 
     python benchmarks/sampling.py --model-size small --prompts 768 3072 --batches 1 64
 
-The given song is one track of the built-in composer, cropped to about so many tokens; random weights go on with it, moved so that a bar
-holds about as many tokens as in music (14), for every full bar costs a summary. Each figure is the median of --strides strides of 32 tokens
-after one to warm up; compiling is not counted. Writes benchmarks/results/sampling.json.
+The given song is one track of the built-in composer, cropped to about so many tokens; random weights go on with it,
+moved so that a bar holds about as many tokens as in music (14), for every full bar costs a summary. Each figure is the
+median of --strides strides of 32 tokens after one to warm up; compiling is not counted. Writes
+benchmarks/results/sampling.json.
 """
 
 import argparse
@@ -45,13 +46,20 @@ def given(tokens: int) -> Score:
         notes = track.notes.copy()
         notes["onset_ticks"] += length * len(copies)
         copies.append(notes)
-        song = Score(score.ticks_per_beat, (Track(track.program, np.concatenate(copies)),), score.tempos[:1], score.signatures[:1])
+        song = Score(
+            score.ticks_per_beat,
+            (Track(track.program, np.concatenate(copies)),),
+            score.tempos[:1],
+            score.signatures[:1],
+        )
         if len(encode(song)) >= tokens + 64:
             return song
 
 
 def random_model(size: str) -> MuseFormer:
-    """Random weights to which the end of a bar is unlikely: the last norm's bias points away from what embeddings of ends now share."""
+    """Random weights to which the end of a bar is unlikely: the last norm's bias points away from what embeddings of
+    ends now share.
+    """
     model = MuseFormer(MODEL_SIZES[size], nnx.Rngs(0))
     direction = jnp.full(model.config.width, model.config.width**-0.5)
     table = model.tokens.embedding[...]
@@ -116,7 +124,12 @@ def main() -> None:
     compute, found = device.sampling_compute(), []
     for run in wanted:  # each is written as it is measured
         found.append(measure(model, *run))
-        results = {"model_size": args.model_size, "compute": vars(compute), "load_average": os.getloadavg()[0], "runs": found}
+        results = {
+            "model_size": args.model_size,
+            "compute": vars(compute),
+            "load_average": os.getloadavg()[0],
+            "runs": found,
+        }
         write_report("sampling", results, device=device.describe(compute) if jax.default_backend() != "cpu" else None)
 
 

@@ -2,8 +2,9 @@
 
     python benchmarks/tokenizing.py --songs ../shared/data/midi
 
-Milliseconds a file of each stage of prepare, tokens per note, bytes per token on disk, and how many files come back exactly (through their
-tokens, and through a MIDI file written and read again). Writes benchmarks/results/tokenizing.json.
+Milliseconds a file of each stage of prepare, tokens per note, bytes per token on disk, and how many files come back
+exactly (through their tokens, and through a MIDI file written and read again). Writes
+benchmarks/results/tokenizing.json.
 """
 
 import argparse
@@ -54,7 +55,9 @@ def main() -> None:
             "exact": sum(result.exact for result in checks),
             "notes": sum(result.notes for result in checks),
             "tokens": sum(result.tokens for result in checks),
-            "tokens_per_note": round(sum(result.tokens for result in checks) / sum(result.notes for result in checks), 3),
+            "tokens_per_note": round(
+                sum(result.tokens for result in checks) / sum(result.notes for result in checks), 3
+            ),
             "bytes_per_token": round(sum(shard["bytes"] for shard in shards) / tokens, 2),
             "milliseconds_per_file": {name: round(1e3 * value / len(files), 2) for name, value in seconds.items()},
         },

@@ -1,16 +1,19 @@
-"""How fast one optimizer step is: ours for every size, and the same model in PyTorch, on packed rows of songs, dropout on.
+"""How fast one optimizer step is: ours for every size, and the same model in PyTorch, on packed rows of songs,
+dropout on.
 
     python benchmarks/train_step.py --songs ../shared/data/midi
 
-One run of at most --minutes: on a GPU ours at 8192 tokens, torch_ref with compiled layers and FlexAttention (bf16, and with attention in
-fp32 as v1.2.1 ran it); without a GPU small at 1 x 1024 tokens, torch_ref in fp32 with dense masks, and the report says so. Every case runs
-in a process of its own, so that each has the memory for itself, and benchmarks/results/train_step.json is written after each.
-With --rows FILE the rows are taken from there; --prepare makes it and stops, for a machine that has no MIDI library.
+One run of at most --minutes: on a GPU ours at 8192 tokens, torch_ref with compiled layers and FlexAttention (bf16, and
+with attention in fp32 as v1.2.1 ran it); without a GPU small at 1 x 1024 tokens, torch_ref in fp32 with dense masks,
+and the report says so. Every case runs in a process of its own, so that each has the memory for itself, and
+benchmarks/results/train_step.json is written after each. With --rows FILE the rows are taken from there; --prepare
+makes it and stops, for a machine that has no MIDI library.
 
     MFU = needed FLOPs per token x real tokens per second / the card's dense bf16 peak
 
-Needed FLOPs are jax_impl.model.flops.per_token: 6 per weight and token, 12 D per layer and pair of query and key that the mask shows; neither
-padding nor masked pairs nor what rematerialization repeats. Shares are of the time of a step's operations, from a profile.
+Needed FLOPs are jax_impl.model.flops.per_token: 6 per weight and token, 12 D per layer and pair of query and key that
+the mask shows; neither padding nor masked pairs nor what rematerialization repeats. Shares are of the time of a step's
+operations, from a profile.
 """
 
 import argparse
@@ -44,7 +47,8 @@ GPU_CASES = (
     ("ours", "large", 48, 8192),
 )
 CPU_CASES = (("ours", "small", 1, 1024), ("torch fp32", "small", 1, 1024))
-SCOPES = {"attention": "/attention/", "mask building": "masks", "optimizer": "optimizer"}  # by the names that operations carry
+# Parts of a step by the names that operations carry.
+SCOPES = {"attention": "/attention/", "mask building": "masks", "optimizer": "optimizer"}
 
 
 def batch_of(file: Path, rows: int, length: int) -> Batch:
@@ -107,12 +111,16 @@ def ours(size: str, rows: int, length: int, file: Path, songs: Path | None, step
 
 
 def profile(step, state, batches) -> tuple:
-    """The next state, and shares of the operations' time by SCOPES, from a profile of one step; loops count by what is in them."""
+    """The next state, and shares of the operations' time by SCOPES, from a profile of one step; loops count by what is
+    in them.
+    """
     import jax
     from jax.profiler import ProfileData
 
     # an operation's line of the program: its name, what it does, and the scopes it comes from
-    program = re.findall(r"^\s*(?:ROOT )?%?([\w.-]+) = .*?([\w-]+)\(.*?op_name=\"([^\"]*)\"", step.as_text(), re.MULTILINE)
+    program = re.findall(
+        r"^\s*(?:ROOT )?%?([\w.-]+) = .*?([\w-]+)\(.*?op_name=\"([^\"]*)\"", step.as_text(), re.MULTILINE
+    )
     scope_of = {name: scope for name, operation, scope in program if operation not in ("while", "call", "conditional")}
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
@@ -120,7 +128,13 @@ def profile(step, state, batches) -> tuple:
             measured.loss.block_until_ready()
         (path,) = Path(folder).rglob("*.xplane.pb")
         planes = list(ProfileData.from_file(str(path)).planes)
-        lines = [line for plane in planes if plane.name.startswith("/device:") for line in plane.lines if "Stream" in line.name]
+        lines = [
+            line
+            for plane in planes
+            if plane.name.startswith("/device:")
+            for line in plane.lines
+            if "Stream" in line.name
+        ]
         spent = dict.fromkeys([*SCOPES, "all"], 0.0)
         for line in lines or [line for plane in planes for line in plane.lines]:
             for event in line.events:
@@ -144,7 +158,9 @@ def input_wait(step, state, config: TrainConfig, songs: Path | None, steps: int)
     with tempfile.TemporaryDirectory() as folder:
         prepare([songs], Path(folder) / "songs", PrepareConfig())
         bars = MODEL_SIZES[config.model_size].max_bars
-        rows_config = DataConfig(config.max_seq_len, config.row_spans, config.batch_size, bars, config.seed, num_workers=2)
+        rows_config = DataConfig(
+            config.max_seq_len, config.row_spans, config.batch_size, bars, config.seed, num_workers=2
+        )
         with loader.loader(Dataset(Path(folder) / "songs"), rows_config, "train") as rows:
             next(rows)  # the workers have started
             began, waited = time.perf_counter(), 0.0
@@ -161,7 +177,9 @@ def input_wait(step, state, config: TrainConfig, songs: Path | None, steps: int)
 
 
 def torch_ref(kind: str, size: str, rows: int, length: int, file: Path, steps: int) -> dict:
-    """torch_ref's step. "bf16": autocast; "fp32 attention": autocast, but q, k and v of the attention in fp32; "fp32": all of it."""
+    """torch_ref's step. "bf16": autocast; "fp32 attention": autocast, but q, k and v of the attention in fp32; "fp32":
+    all of it.
+    """
     import torch
 
     from torch_ref import model as torch_model
@@ -171,8 +189,14 @@ def torch_ref(kind: str, size: str, rows: int, length: int, file: Path, steps: i
     gpu = torch.cuda.is_available()
     if kind == "fp32 attention":
         flex = torch_model.compiled_flex_attention
-        torch_model.compiled_flex_attention = lambda q, k, v, block_mask: flex(q.float(), k.float(), v.float(), block_mask=block_mask).to(q)
-    where, batch, spans = "cuda" if gpu else "cpu", batch_of(file, rows, length), TrainConfig(Path(), Path(), max_seq_len=length).row_spans
+
+        def in_fp32(q, k, v, block_mask):
+            return flex(q.float(), k.float(), v.float(), block_mask=block_mask).to(q)
+
+        torch_model.compiled_flex_attention = in_fp32
+    where = "cuda" if gpu else "cpu"
+    batch = batch_of(file, rows, length)
+    spans = TrainConfig(Path(), Path(), max_seq_len=length).row_spans
     model = torch_model.MuseFormer(MODEL_SIZES[size], "flex_compiled" if gpu else "dense", checkpointing=gpu).to(where)
     if gpu:
         for layer in model.layers:
@@ -203,25 +227,42 @@ def torch_ref(kind: str, size: str, rows: int, length: int, file: Path, steps: i
 
 def run_case(case: tuple, args: argparse.Namespace, seconds: float) -> dict:
     """In a process of its own; what went wrong instead of figures."""
-    command = [sys.executable, __file__, "--case", json.dumps(case), "--rows", str(args.rows), "--steps", str(args.steps)]
+    command = [
+        sys.executable,
+        __file__,
+        "--case",
+        json.dumps(case),
+        "--rows",
+        str(args.rows),
+        "--steps",
+        str(args.steps),
+    ]
     command += ["--songs", str(args.songs)] if args.songs else []
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=max(seconds, 1))
     except subprocess.TimeoutExpired:
         return {"failed": f"took over {seconds:.0f} s"}
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": done.stderr.strip().splitlines()[-1][-300:]}
+    return (
+        json.loads(done.stdout.splitlines()[-1])
+        if done.returncode == 0
+        else {"failed": done.stderr.strip().splitlines()[-1][-300:]}
+    )
 
 
 def compare(cases: list[dict]) -> dict:
     """How many times faster than each program in PyTorch, where both have figures."""
     speed = {(case["program"], case["model_size"], case["batch"]): case.get("tokens_per_second") for case in cases}
     pairs = {key: speed.get(("ours", *key[1:])) for key in speed if key[0] != "ours"}
-    return {f"{key[0]}, {key[1]} {key[2]}": round(own / speed[key], 2) for key, own in pairs.items() if own and speed[key]}
+    return {
+        f"{key[0]}, {key[1]} {key[2]}": round(own / speed[key], 2) for key, own in pairs.items() if own and speed[key]
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=Path, help="folder of MIDI files (none: the built-in composer's songs, and no input wait)")
+    parser.add_argument(
+        "--songs", type=Path, help="folder of MIDI files (none: the built-in composer's songs, and no input wait)"
+    )
     parser.add_argument("--rows", type=Path, help="file of packed rows; made where it does not exist")
     parser.add_argument("--prepare", action="store_true", help="make the rows of all lengths and stop")
     parser.add_argument("--steps", type=int, default=12)
@@ -231,14 +272,20 @@ def main() -> None:
     if args.case:
         program, *shape = args.case
         own = program == "ours"
-        figures = ours(*shape, args.rows, args.songs, args.steps) if own else torch_ref(program[6:], *shape, args.rows, args.steps)
+        figures = (
+            ours(*shape, args.rows, args.songs, args.steps)
+            if own
+            else torch_ref(program[6:], *shape, args.rows, args.steps)
+        )
         print(json.dumps(figures))
         return
     began, gpu = time.monotonic(), has_gpu()
     cases = GPU_CASES if gpu else CPU_CASES
     with tempfile.TemporaryDirectory() as folder:
         args.rows = args.rows or Path(folder) / "rows.npz"
-        attention_rows.load(args.rows, args.songs, sorted({8192, 1024} if args.prepare else {case[-1] for case in cases}), DISTINCT)
+        attention_rows.load(
+            args.rows, args.songs, sorted({8192, 1024} if args.prepare else {case[-1] for case in cases}), DISTINCT
+        )
         if args.prepare:
             return
         results: dict = {"note": "timed on a GPU" if gpu else "not run on a GPU: small on the CPU", "cases": []}
@@ -248,7 +295,9 @@ def main() -> None:
             figures = run_case(case, args, left) if left > 0 else {"failed": "no time was left"}
             results["cases"].append({"program": program, "model_size": size, "batch": f"{rows} x {length}"} | figures)
             results["times faster than"] = compare(results["cases"])
-            where = next((found["device"] for found in results["cases"] if "device" in found), None) if gpu else processor()
+            where = (
+                next((found["device"] for found in results["cases"] if "device" in found), None) if gpu else processor()
+            )
             write_report("train_step", results, device=where, show=number == len(cases) - 1)
 
 

@@ -1,4 +1,6 @@
-"""The processes of a training run on several hosts; the field names are flags of `hid-museformer train` and the comments are their help."""
+"""The processes of a training run on several hosts;
+the field names are flags of `hid-museformer train` and the comments are their help.
+"""
 
 from dataclasses import dataclass
 
@@ -9,8 +11,8 @@ from configs.errors import InputError
 class ClusterConfig:
     """Which processes train together. Raises InputError naming the flag that makes no sense."""
 
-    distributed: bool = False  # many processes train one model: start the same command on each host; SLURM, Open MPI and the like are asked
-    coordinator: str | None = None  # HOST:PORT at which process 0 can be reached, where nothing can be asked; then the next two too
+    distributed: bool = False  # many processes train one model: this command on each host; SLURM and the like are asked
+    coordinator: str | None = None  # HOST:PORT of process 0, where nothing can be asked; then the next two too
     num_processes: int | None = None  # processes of the run
     process_id: int | None = None  # number of this one, from 0
 
@@ -19,7 +21,9 @@ class ClusterConfig:
         if any(given) and not self.distributed:
             raise InputError("--coordinator, --num-processes and --process-id are for --distributed; give that too")
         if any(given) and not all(given):
-            raise InputError("--coordinator, --num-processes and --process-id go together: give all three, or none under SLURM")
+            raise InputError(
+                "--coordinator, --num-processes and --process-id go together: give all three, or none under SLURM"
+            )
         if not all(given):
             return
         host, _, port = self.coordinator.rpartition(":")

@@ -5,13 +5,16 @@ from typing import Literal
 
 from configs.errors import InputError
 
-EXECUTION = ("workers", "engine", "shard")  # fields of PrepareConfig that say how the work is done, not what the dataset holds
+# Fields of PrepareConfig that say how the work is done, not what the dataset holds.
+EXECUTION = ("workers", "engine", "shard")
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """How a dataset is made. Raises InputError naming the flag that makes no sense. Limits are off by default; v1.2.1's were bars 16 to
-    10000, notes 32 to 100000, at least 8 pitches, 10 to 1800 seconds, and at most 0.15 of the notes across a bar line."""
+    """How a dataset is made. Raises InputError naming the flag that makes no sense. Limits are off by default; v1.2.1's
+    were bars 16 to 10000, notes 32 to 100000, at least 8 pitches, 10 to 1800 seconds, and at most 0.15 of the notes
+    across a bar line.
+    """
 
     validation_fraction: float = 0.05  # of the songs, chosen by their content; one at least
     songs_per_shard: int = 1024  # songs of one Arrow file
@@ -25,7 +28,7 @@ class PrepareConfig:
     min_seconds: float = 0  # shorter songs are left out
     max_seconds: float | None = None  # longer songs are left out
     max_crossing: float | None = None  # songs of which a larger share of notes sounds across a bar line are left out
-    shard: str = "1/1"  # I/N: only this part of the files, chosen by their content, for N machines; join their datasets with `merge`
+    shard: str = "1/1"  # I/N: only this part of the files, chosen by content, for N machines; then `merge` the datasets
     engine: Literal["local", "ray"] = "local"  # processes of this machine, or a Ray cluster that sees the same folders
 
     def __post_init__(self) -> None:
@@ -66,7 +69,8 @@ class DataConfig:
     seed: of the shuffle, the crop windows and the augmentation.
     num_workers: loader processes; 0 loads in the training process.
     augment: how training songs are varied (None: not).
-    part, parts: of the training rows of each batch, this process loads the equal part number `part` of `parts`, B / parts rows.
+    part, parts: of the training rows of each batch, this process loads the equal part number `part` of `parts`, B /
+    parts rows.
     """
 
     max_seq_len: int

@@ -8,9 +8,11 @@ HEAD_DIM = 64  # the attention kernels are written for this head width
 
 @dataclass(frozen=True)
 class MaskRule:
-    """Which keys a query sees (design: RR, SS, SR, RS), as parameters; the predicate itself lives in each implementation.
+    """Which keys a query sees (design: RR, SS, SR, RS), as parameters; the predicate itself lives in each
+    implementation.
 
-    scope: "span" pools one summary per bar of one track (causal); "bar" one per bar number over all tracks, as v1.2.1 (not causal).
+    scope: "span" pools one summary per bar of one track (causal); "bar" one per bar number over all tracks, as v1.2.1
+    (not causal).
     typed: also require that the kinds of the two tokens (position, pitch, duration, velocity) may see each other.
     near_bars: another instrument's bar b is seen in full while 0 <= bar_q - b <= near_bars.
     far_offsets: and also where bar_q - b is one of these.
@@ -22,11 +24,12 @@ class MaskRule:
     far_offsets: tuple[int, ...] = (4,)
 
 
-# What the forward pass keeps for the backward pass, from most to least: everything; what matrix products and attention return; of each
-# layer its input and its attention's outputs; of each layer its input. The rest is computed again.
+# What the forward pass keeps for the backward pass, from most to least: everything; what matrix products and attention
+# return; of each layer its input and its attention's outputs; of each layer its input. The rest is computed again.
 Remat = Literal["none", "products", "attention", "layer"]
 REMAT_CHOICES = get_args(Remat)
-AUTO_REMAT = REMAT_CHOICES[1:]  # "none" repeats no more products than "products", but writes and reads more than twice as much: slower
+# "none" repeats no more products than "products", but writes and reads more than twice as much: slower
+AUTO_REMAT = REMAT_CHOICES[1:]
 
 MASK_RULES = {"span": MaskRule(scope="span", typed=False), "v121": MaskRule(scope="bar", typed=True)}
 
@@ -60,11 +63,12 @@ class ModelConfig:
 class ComputeConfig:
     """How the network is computed on this machine: changes speed and memory, not the model. Static under jit.
 
-    attention: "reference" (dense, the definition), "xla" (blockwise over queries, any device) or "pallas" (our kernels, Hopper GPUs).
+    attention: "reference" (dense, the definition), "xla" (blockwise over queries, any device) or "pallas" (our kernels,
+    Hopper GPUs).
     precision: of the matrix products; parameters, softmax, logits and loss stay fp32.
     remat: what the forward pass keeps of a layer for the backward pass; the rest is computed again, see REMAT_CHOICES.
-    layer_rows: most rows of the batch that a layer works on at once, in equal groups one after another; 0: all. What a layer needs beside
-        what it keeps grows with it.
+    layer_rows: most rows of the batch that a layer works on at once, in equal groups one after another; 0: all. What a
+        layer needs beside what it keeps grows with it.
     """
 
     attention: Literal["reference", "xla", "pallas"]
@@ -73,7 +77,8 @@ class ComputeConfig:
     layer_rows: int = 0
 
 
-LAYER_TOKENS = 32768  # that a layer works on at once, per device: more makes no product faster and takes memory (0.1 MB a token for large)
+# What a layer works on at once, per device: more makes no product faster and takes memory (0.1 MB a token for large)
+LAYER_TOKENS = 32768
 
 # `tiny` is for tests, the demo and laptops.
 MODEL_SIZES = {

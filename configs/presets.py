@@ -1,4 +1,6 @@
-"""Runs by name, as Python: train(presets.headline(data_dir, output_dir)). Each says on what machine it runs and what to expect."""
+"""Runs by name, as Python: train(presets.headline(data_dir, output_dir)).
+Each says on what machine it runs and what to expect.
+"""
 
 from pathlib import Path
 
@@ -30,11 +32,19 @@ def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
 
 def laptop(data_dir: Path, output_dir: Path) -> TrainConfig:
     """A first model of one's own songs without a GPU: small, overnight for a few hundred songs."""
-    return TrainConfig(data_dir, output_dir, model_size="small", max_seq_len=1024, batch_size=4, warmup_steps=100, num_workers=1)
+    return TrainConfig(
+        data_dir, output_dir, model_size="small", max_seq_len=1024, batch_size=4, warmup_steps=100, num_workers=1
+    )
 
 
 def headline(data_dir: Path, output_dir: Path) -> TrainConfig:
     """The run that v1.2.1 was known for: large at 8192 tokens, 48 rows a step, on one 80 GB GPU."""
     return TrainConfig(
-        data_dir, output_dir, model_size="large", max_seq_len=8192, batch_size=4, gradient_accumulation_steps=12, warmup_steps=1000
+        data_dir,
+        output_dir,
+        model_size="large",
+        max_seq_len=8192,
+        batch_size=4,
+        gradient_accumulation_steps=12,
+        warmup_steps=1000,
     )

@@ -10,7 +10,8 @@ from configs.model import ModelSize, Remat
 Precision = Literal["auto", "fp32", "bf16"]
 AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
-SPANS_PER_TOKEN = 3 / 16  # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
+# max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
+SPANS_PER_TOKEN = 3 / 16
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class TrainConfig:
     clip_norm: float = 1.0  # largest global norm of the gradient
     dropout: float = 0.1  # on the input and on both branches of each layer
     seed: int = 0  # of the weights, the dropout, the order of songs, their crops and their augmentation
-    augment: bool = False  # vary the key (-5 to +6 semitones), the loudness and the tempo of each training song, anew each epoch
+    augment: bool = False  # vary key (-5 to +6 semitones), loudness and tempo of each training song, anew each epoch
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
     attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
-    remat: Literal["auto"] | Remat = "auto"  # computed again: nothing; norms and the like; also products; all (auto: fastest that fits)
-    fsdp_devices: int = 1  # devices that share the parameters and the optimizer state, each holding a part (1: each holds all)
-    data_devices: int = 0  # groups of so many devices (0: as many as there are); the rows of a batch are split over all devices
+    remat: Literal["auto"] | Remat = "auto"  # computed again: nothing; norms etc.; also products; all (auto: fastest)
+    fsdp_devices: int = 1  # devices that share parameters and optimizer state, a part on each (1: all on each)
+    data_devices: int = 0  # groups of so many devices (0: all there are); a batch's rows are split over all devices
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps
     validate_every: int = 200  # optimizer steps; also before each regular checkpoint and at the end
@@ -50,14 +51,24 @@ class TrainConfig:
     checkpoint_every: int = 200  # optimizer steps
     resume_from: int | None = None  # go back to this checkpoint; later ones are deleted (none: go on from the newest)
     keep_last: int = 2  # checkpoints kept besides the best one
-    tracker: Literal["none", "tensorboard", "wandb"] = "none"  # send metrics there too: pip install hid-museformer[tensorboard] or [wandb]
+    tracker: Literal["none", "tensorboard", "wandb"] = "none"  # metrics there too: pip install hid-museformer[wandb]
 
     def __post_init__(self) -> None:
-        at_least = {"max_seq_len": 64, "max_spans": 0, "num_workers": 0, "warmup_steps": 0, "seed": 0, "weight_decay": 0, "data_devices": 0}
+        at_least = {
+            "max_seq_len": 64,
+            "max_spans": 0,
+            "num_workers": 0,
+            "warmup_steps": 0,
+            "seed": 0,
+            "weight_decay": 0,
+            "data_devices": 0,
+        }
         at_least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epochs", "steps", "log_every"), 1)
         at_least |= dict.fromkeys(("validate_every", "validation_batches", "checkpoint_every", "keep_last"), 1)
         at_least |= dict.fromkeys(("fsdp_devices", "resume_from"), 1)
-        rules = {name: (lambda value, least=least: value >= least, f"at least {least}") for name, least in at_least.items()}
+        rules = {
+            name: (lambda value, least=least: value >= least, f"at least {least}") for name, least in at_least.items()
+        }
         rules |= dict.fromkeys(("learning_rate", "clip_norm"), (lambda value: value > 0, "above 0"))
         rules |= dict.fromkeys(("beta1", "beta2", "dropout"), (lambda value: 0 <= value < 1, "at least 0 and below 1"))
         rules["final_learning_rate"] = (lambda value: 0 <= value <= 1, "from 0 to 1, a share of the peak")

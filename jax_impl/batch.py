@@ -1,4 +1,6 @@
-"""The batch: what one training or sampling step reads. Made here and nowhere else; target shift and loss weights are decided here."""
+"""The batch: what one training or sampling step reads.
+Made here and nowhere else; target shift and loss weights are decided here.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +12,8 @@ from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields
 
 
 class Batch(NamedTuple):
-    """Packed rows, [B, T] each (a single row is the same without B). See tokenizer.tokens.fields for what the fields mean.
+    """Packed rows, [B, T] each (a single row is the same without B). See tokenizer.tokens.fields for what the fields
+    mean.
 
     Two songs in a row of 8 tokens, then padding:
 
@@ -38,8 +41,20 @@ def pack_row(songs: Sequence[TokenFields], max_seq_len: int) -> Batch:
     total = sum(len(song) for song in songs)
     if total > max_seq_len:
         raise ValueError(f"{total} tokens do not fit a row of {max_seq_len}")
-    fill = {"bar": OUTSIDE, "instrument": NO_INSTRUMENT, "kind": OUTSIDE, "onset": OUTSIDE, "span": OUTSIDE, "tokens": vocab.PAD}
-    row = Batch(*(np.full(max_seq_len, fill.get(name, 0), np.float32 if name == "weights" else np.int32) for name in Batch._fields))
+    fill = {
+        "bar": OUTSIDE,
+        "instrument": NO_INSTRUMENT,
+        "kind": OUTSIDE,
+        "onset": OUTSIDE,
+        "span": OUTSIDE,
+        "tokens": vocab.PAD,
+    }
+    row = Batch(
+        *(
+            np.full(max_seq_len, fill.get(name, 0), np.float32 if name == "weights" else np.int32)
+            for name in Batch._fields
+        )
+    )
     start = spans = 0
     for number, song in enumerate(songs, start=1):
         end = start + len(song)

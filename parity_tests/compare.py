@@ -1,8 +1,9 @@
 """The same weights and rows through both implementations, and how far each is from the truth, PyTorch in fp64.
 
-An fp32 program is right when its error against fp64 is that of fp32 rounding. How much that is, the other program says: the budget of a
-stream, the logits, the loss or a gradient is a small multiple of PyTorch's own largest error on things of that kind. A wrong epsilon,
-projection or rotation is ten to a million times over it. `hid-museformer parity` prints the table.
+An fp32 program is right when its error against fp64 is that of fp32 rounding. How much that is, the other program says:
+the budget of a stream, the logits, the loss or a gradient is a small multiple of PyTorch's own largest error on things
+of that kind. A wrong epsilon, projection or rotation is ten to a million times over it. `hid-museformer parity` prints
+the table.
 """
 
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ from torch_ref import masks as torch_masks
 from torch_ref import train
 from torch_ref.rows import Rows, Summaries
 
-BUDGET = 3.0  # times PyTorch's largest error; of 16 comparisons of sound programs (tiny and small), rounding alone reached 1.7
+# Times PyTorch's largest error; of 16 comparisons of sound programs (tiny and small), rounding alone reached 1.7
+BUDGET = 3.0
 FULL_FP32 = "highest"  # what a GPU multiplies in by default is less
 CALLS = ("summarize", "update")
 FLOOR = 5e-7  # a few fp32 roundings, where PyTorch happens to be nearly exact (the loss is one number)
@@ -33,7 +35,8 @@ FLOOR = 5e-7  # a few fp32 roundings, where PyTorch happens to be nearly exact (
 
 @dataclass(frozen=True)
 class Line:
-    """One thing compared. jax, torch: largest error against fp64, relative to the largest value (of masks: share of bits that differ).
+    """One thing compared. jax, torch: largest error against fp64, relative to the largest value (of masks: share of
+    bits that differ).
     budget: what the JAX error may be."""
 
     name: str
@@ -52,16 +55,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Expected:
-    """What PyTorch says of one thing: in fp64 (of masks: bits) and in fp32. where: what of it counts (padding does not)."""
+    """What PyTorch says of one thing: in fp64 (of masks: bits) and in fp32. where: what of it counts (padding does
+    not).
+    """
 
     truth: np.ndarray
     fp32: np.ndarray
     where: np.ndarray | None
 
 
-def compare(weights: dict[str, np.ndarray], config: ModelConfig, batch: Batch, slots: int, attention: str) -> list[Line]:
-    """Masks, streams after every layer, logits, loss, and every gradient by v1.2.1's name, in the order in which they are computed: the
-    first line that does not hold is where the two part. weights: under v1.2.1's names. slots: summaries of a row, a multiple of 64."""
+def compare(
+    weights: dict[str, np.ndarray], config: ModelConfig, batch: Batch, slots: int, attention: str
+) -> list[Line]:
+    """Masks, streams after every layer, logits, loss, and every gradient by v1.2.1's name, in the order in which they
+    are computed: the first line that does not hold is where the two part. weights: under v1.2.1's names. slots:
+    summaries of a row, a multiple of 64.
+    """
     expected = expected_values(weights, config, batch, slots)
     values = jax_values(weights, config, batch, slots, attention)
     return judge({name: values[name] for name in expected}, expected)
@@ -71,7 +80,9 @@ def judge(values: dict[str, np.ndarray], expected: dict[str, Expected]) -> list[
     """A line for each value."""
     lines = [_line(name, value, expected[name]) for name, value in values.items()]
     largest = {kind: max(line.torch for line in lines if line.kind == kind) for kind in {line.kind for line in lines}}
-    return [replace(line, budget=max(BUDGET * largest[line.kind], 0.0 if line.kind == "mask" else FLOOR)) for line in lines]
+    return [
+        replace(line, budget=max(BUDGET * largest[line.kind], 0.0 if line.kind == "mask" else FLOOR)) for line in lines
+    ]
 
 
 def table(lines: list[Line]) -> str:
@@ -82,13 +93,22 @@ def table(lines: list[Line]) -> str:
         worst = max(of_kind, key=lambda line: line.jax)
         for line in [line for line in of_kind if not line.holds] or [worst]:
             more = f" ({len(of_kind)} in all)" if line is worst and len(of_kind) > 1 else ""
-            rows.append(f"{' ' if line.holds else '!'} {line.name + more:52} {line.jax:9.1e} {line.torch:9.1e} {line.budget:9.1e}")
+            rows.append(
+                f"{' ' if line.holds else '!'} {line.name + more:52} {line.jax:9.1e} {line.torch:9.1e} "
+                f"{line.budget:9.1e}"
+            )
     failed = [line for line in lines if not line.holds]
-    rows.append(f"{len(lines)} compared, all agree" if not failed else f"{len(failed)} of {len(lines)} differ, first: {failed[0].name}")
+    rows.append(
+        f"{len(lines)} compared, all agree"
+        if not failed
+        else f"{len(failed)} of {len(lines)} differ, first: {failed[0].name}"
+    )
     return "\n".join(rows)
 
 
-def mask_pairs(batch: Batch, rows: Rows, config: ModelConfig, slots: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def mask_pairs(
+    batch: Batch, rows: Rows, config: ModelConfig, slots: int
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(call, JAX mask, PyTorch mask), bool [B, queries, slots + T]."""
     yield from zip(CALLS, jax_mask_bits(batch, config, slots), torch_mask_bits(rows, config, slots), strict=True)
 
@@ -103,13 +123,20 @@ def jax_mask_bits(batch: Batch, config: ModelConfig, slots: int) -> Iterator[np.
 def torch_mask_bits(rows: Rows, config: ModelConfig, slots: int) -> Iterator[np.ndarray]:
     summaries, (size, length) = Summaries.of(rows, config.mask_rule, slots), rows.tokens.shape
     yield torch_masks.dense(torch_masks.summarize_mod(rows, summaries), size, slots, slots + length)[:, 0].numpy()
-    yield torch_masks.dense(torch_masks.update_mod(rows, summaries, config.mask_rule), size, length, slots + length)[:, 0].numpy()
+    yield torch_masks.dense(torch_masks.update_mod(rows, summaries, config.mask_rule), size, length, slots + length)[
+        :, 0
+    ].numpy()
 
 
-def expected_values(weights: dict[str, np.ndarray], config: ModelConfig, batch: Batch, slots: int) -> dict[str, Expected]:
+def expected_values(
+    weights: dict[str, np.ndarray], config: ModelConfig, batch: Batch, slots: int
+) -> dict[str, Expected]:
     """All that is compared, by name and in the order in which it is computed."""
     config, rows = replace(config, dropout=0.0), Rows.of(batch._asdict())
-    out = {f"mask of {call}": Expected(bits, bits, None) for call, bits in zip(CALLS, torch_mask_bits(rows, config, slots), strict=True)}
+    out = {
+        f"mask of {call}": Expected(bits, bits, None)
+        for call, bits in zip(CALLS, torch_mask_bits(rows, config, slots), strict=True)
+    }
     models = torch_model(weights, config).double(), torch_model(weights, config)
     outputs = [model(rows, slots, keep_streams=True) for model in models]
     real = batch.document > 0
@@ -129,12 +156,15 @@ def expected_values(weights: dict[str, np.ndarray], config: ModelConfig, batch: 
         losses[-1].backward()
     add("loss", losses, None)
     for name, _ in models[0].named_parameters():
-        parameters = [model.get_parameter(name) for model in models]  # the last layer's summaries end there: no gradient is 0
+        # The last layer's summaries lead nowhere: no gradient means 0.
+        parameters = [model.get_parameter(name) for model in models]
         add(f"gradient of {name}", [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters], None)
     return out
 
 
-def jax_values(weights: dict[str, np.ndarray], config: ModelConfig, batch: Batch, slots: int, attention: str) -> dict[str, jax.Array]:
+def jax_values(
+    weights: dict[str, np.ndarray], config: ModelConfig, batch: Batch, slots: int, attention: str
+) -> dict[str, jax.Array]:
     """The same from the JAX program, in fp32."""
     graph, parameters = nnx.split(jax_model(weights, replace(config, dropout=0.0)))
     compute = ComputeConfig(attention=attention, precision="fp32", remat="layer")
@@ -149,7 +179,9 @@ def jax_values(weights: dict[str, np.ndarray], config: ModelConfig, batch: Batch
     return forward_values(weights, config, batch, slots, attention) | {"loss": value} | gradients
 
 
-def forward_values(weights: dict[str, np.ndarray], config: ModelConfig, batch: Batch, slots: int, attention: str) -> dict[str, jax.Array]:
+def forward_values(
+    weights: dict[str, np.ndarray], config: ModelConfig, batch: Batch, slots: int, attention: str
+) -> dict[str, jax.Array]:
     """Those up to the logits."""
     out = {f"mask of {call}": bits for call, bits in zip(CALLS, jax_mask_bits(batch, config, slots), strict=True)}
     model = jax_model(weights, replace(config, dropout=0.0))

@@ -10,8 +10,9 @@ torch.set_num_threads(2)
 
 @pytest.fixture(scope="session")
 def songs():
-    """The first bars of three songs of several tracks, 300 to 700 tokens each: real ones where HID_SONGS (or ../shared/data/midi) has
-    them, else the built-in composer's."""
+    """The first bars of three songs of several tracks, 300 to 700 tokens each: real ones where HID_SONGS (or
+    ../shared/data/midi) has them, else the built-in composer's.
+    """
     from tokenizer.music import midi
     from tokenizer.music.composer import compose
     from tokenizer.tokens.crop import crop

@@ -1,4 +1,6 @@
-"""Checkpoints both ways: v1.2.1's PyTorch files and this program's run folders. Behind `import-torch` and `export-torch`."""
+"""Checkpoints both ways: v1.2.1's PyTorch files and this program's run folders.
+Behind `import-torch` and `export-torch`.
+"""
 
 import os
 import shutil
@@ -21,8 +23,9 @@ RULE = "mask_rule"  # in the args of files that export_torch writes
 
 
 def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
-    """Writes a run folder, at step 0, that `generate`, `parity` and `train --init-from` take. Raises InputError and then
-    writes nothing."""
+    """Writes a run folder, at step 0, that `generate`, `parity` and `train --init-from` take. Raises InputError and
+    then writes nothing.
+    """
     run = Path(run)
     if run.exists():
         raise InputError(f"{run}: exists already; name a new folder")
@@ -34,7 +37,9 @@ def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
         raise WeightsError(f"{path}: {error}") from error
     settings = TrainConfig(data_dir=Path(path).absolute(), output_dir=run)
     parameters = jax.tree.map(jnp.asarray, parameters)
-    state = TrainState(parameters, optimizer(settings, lambda step: settings.learning_rate).init(parameters), jnp.zeros((), jnp.int32))
+    state = TrainState(
+        parameters, optimizer(settings, lambda step: settings.learning_rate).init(parameters), jnp.zeros((), jnp.int32)
+    )
     record = Record(
         step=0,
         model=plain(config),
@@ -61,7 +66,9 @@ def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
 
 
 def _sizes(config: ModelConfig) -> dict[tuple[str, ...], int]:
-    """A model's sizes by what a file's args may call them; v1.2.1's name first. The shapes say all of them too, and must agree."""
+    """A model's sizes by what a file's args may call them; v1.2.1's name first. The shapes say all of them too, and
+    must agree.
+    """
     return {
         ("num_heads", "n_heads", "nhead", "heads"): config.heads,
         ("embed_dim", "d_model", "width"): config.width,
@@ -76,7 +83,11 @@ def _check_args(args: dict, config: ModelConfig, rule: str) -> None:
     for names, size in _sizes(config).items():
         for name in names:
             if name in args and args[name] != size:
-                wide = f"; that makes heads {config.width / args[name]:g} wide, this program's are {HEAD_DIM}" if "heads" in names else ""
+                wide = (
+                    f"; that makes heads {config.width / args[name]:g} wide, this program's are {HEAD_DIM}"
+                    if "heads" in names
+                    else ""
+                )
                 raise WeightsError(f"its args say {name} {args[name]}, its weights {size}{wide}")
     if args.get(RULE, rule) != rule:
         raise WeightsError(f"its model was trained under the rule {args[RULE]}; give --mask-rule {args[RULE]}")
@@ -87,7 +98,10 @@ def export_torch(run: Path, path: Path) -> ModelConfig:
     model, _ = load_model(run, "best")
     weights = to_v121(nnx.to_pure_dict(nnx.state(model)))
     config = model.config
-    args = {names[0]: size for names, size in _sizes(config).items()} | {"vocab_size": vocab.SIZE, "dropout": config.dropout}
+    args = {names[0]: size for names, size in _sizes(config).items()} | {
+        "vocab_size": vocab.SIZE,
+        "dropout": config.dropout,
+    }
     torch_file.write(weights, args | {RULE: rule_name(config.mask_rule)}, path)
     return config
 

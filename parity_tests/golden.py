@@ -1,4 +1,6 @@
-"""What v1.2.1 itself computed for one song: weights, inputs, masks, streams, logits, gradients. Lies beside the project, not in it."""
+"""What v1.2.1 itself computed for one song: weights, inputs, masks, streams, logits, gradients.
+Lies beside the project, not in it.
+"""
 
 import numpy as np
 
@@ -15,7 +17,9 @@ def load(name: str) -> dict[str, np.ndarray]:
 
 
 def fields(arrays: dict[str, np.ndarray]) -> TokenFields:
-    """v1.2.1's own fields: it leaves silent bars out of its tokens but counts them, so ours cannot be computed from the ids."""
+    """v1.2.1's own fields: it leaves silent bars out of its tokens but counts them, so ours cannot be computed from the
+    ids.
+    """
     return TokenFields(
         ids=arrays["token_ids"],
         bar=arrays["chord_ids"],

@@ -13,7 +13,9 @@ from torch_ref.model import MuseFormer as TorchModel
 
 
 def magnified(config: ModelConfig, seed: int = 0, scale: float = 4.0) -> dict[str, np.ndarray]:
-    """Weights under v1.2.1's names, large enough that a wrong epsilon, projection or rotation shows; norms and biases are not neutral."""
+    """Weights under v1.2.1's names, large enough that a wrong epsilon, projection or rotation shows; norms and biases
+    are not neutral.
+    """
     torch.manual_seed(seed)
     model = TorchModel(config, attention="dense", checkpointing=False)
     with torch.no_grad():
@@ -27,7 +29,9 @@ def magnified(config: ModelConfig, seed: int = 0, scale: float = 4.0) -> dict[st
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
-def torch_model(weights: dict[str, np.ndarray], config: ModelConfig, attention: str = "dense", checkpointing: bool = False) -> TorchModel:
+def torch_model(
+    weights: dict[str, np.ndarray], config: ModelConfig, attention: str = "dense", checkpointing: bool = False
+) -> TorchModel:
     model = TorchModel(config, attention=attention, checkpointing=checkpointing)
     model.load_state_dict({name: torch.as_tensor(np.asarray(value)) for name, value in weights.items()}, strict=True)
     return model.eval()

@@ -26,13 +26,20 @@ from torch_ref.rows import Rows
 
 LENGTH, SLOTS = 512, 128  # tokens and summaries of the two rows that are compared
 COLORS = ("#ffffff", "#c0392b", "#e59866", "#3a6ea5", "#9db8d9", "#000000")
-MEANING = ("SS: earlier summaries", "SR: the bar that is pooled", "RS: summaries of the past", "RR: tokens", "they differ")
+MEANING = (
+    "SS: earlier summaries",
+    "SR: the bar that is pooled",
+    "RS: summaries of the past",
+    "RR: tokens",
+    "they differ",
+)
 
 
 def parity(checkpoint: Path | None, size: ModelSize | None, plot: Path | None) -> bool:
     """Prints a table per model and says whether all of it holds. Raises InputError.
 
-    checkpoint: a run's folder, whose best checkpoint is compared. size: weights drawn so that mistakes show, under every rule.
+    checkpoint: a run's folder, whose best checkpoint is compared. size: weights drawn so that mistakes show, under
+    every rule.
     plot: a PNG file for the masks of the first row.
     """
     if (checkpoint is None) == (size is None):
@@ -64,7 +71,9 @@ def models(checkpoint: Path | None, size: ModelSize | None) -> Iterator[tuple[st
 
 def rows() -> Batch:
     """Two rows of composed songs, packed and padded: one of two songs, one of one."""
-    short, shorter, long = (opening(seed, tokens) for seed, tokens in ((1, LENGTH * 2 // 5), (2, LENGTH * 2 // 5), (3, LENGTH)))
+    short, shorter, long = (
+        opening(seed, tokens) for seed, tokens in ((1, LENGTH * 2 // 5), (2, LENGTH * 2 // 5), (3, LENGTH))
+    )
     return stack_rows([pack_row([short, shorter], LENGTH), pack_row([long], LENGTH)])
 
 

@@ -1,4 +1,6 @@
-"""Weights travel both ways, and files that are not what they should be are refused in one line, with nothing written."""
+"""Weights travel both ways, and files that are not what they should be are refused in one line,
+with nothing written.
+"""
 
 import argparse
 import pickle
@@ -26,12 +28,18 @@ def weights():
 
 
 def saved(path: Path, weights, **changes) -> Path:
-    content = {"model_state_dict": {name: torch.tensor(value) for name, value in weights.items()}, "args": {"num_heads": 1}, "epoch": 3}
+    content = {
+        "model_state_dict": {name: torch.tensor(value) for name, value in weights.items()},
+        "args": {"num_heads": 1},
+        "epoch": 3,
+    }
     torch.save(content | changes, path)
     return path
 
 
-@pytest.mark.parametrize("args", [{"num_heads": 1}, argparse.Namespace(num_heads=1, lr=1e-4)], ids=["dict", "namespace"])
+@pytest.mark.parametrize(
+    "args", [{"num_heads": 1}, argparse.Namespace(num_heads=1, lr=1e-4)], ids=["dict", "namespace"]
+)
 def test_a_checkpoint_of_v121_becomes_a_run_with_the_same_weights(weights, tmp_path, args):
     config = import_torch(saved(tmp_path / "best.pt", weights, args=args), tmp_path / "run", "v121")
     assert (config.layers, config.width, config.ffn, config.max_bars) == (2, 64, 96, 16)
@@ -71,14 +79,20 @@ class Command:
         (lambda path, w: path.write_bytes(pickle.dumps(Command())), "refused"),
         (lambda path, w: saved(path, w, extra=Command()), "refused"),
         (lambda path, w: torch.save({"weights": 1}, path), "model_state_dict"),
-        (lambda path, w: saved(path, {k: v for k, v in w.items() if k != "output_norm.bias"}), r"output_norm\.bias is missing"),
+        (
+            lambda path, w: saved(path, {k: v for k, v in w.items() if k != "output_norm.bias"}),
+            r"output_norm\.bias is missing",
+        ),
         (lambda path, w: saved(path, w | {"extra.weight": np.zeros(2)}), r"extra\.weight"),
         (lambda path, w: saved(path, w, args={"num_heads": 4}), "num_heads 4.*1; that makes heads 16 wide"),
         (lambda path, w: saved(path, w, args={"embed_dim": 128}), "embed_dim 128, its weights 64"),
         (lambda path, w: saved(path, w, args={"mask_rule": "span"}), "give --mask-rule span"),
         (lambda path, w: saved(path, w, args=[1]), "args are a list"),
         (lambda path, w: torch.save({"model_state_dict": [1]}, path), "model_state_dict"),
-        (lambda path, w: saved(path, w | {"token_embedding.weight": np.zeros((511, 64))}), "has 511 tokens, the vocabulary of v1.2.1"),
+        (
+            lambda path, w: saved(path, w | {"token_embedding.weight": np.zeros((511, 64))}),
+            "has 511 tokens, the vocabulary of v1.2.1",
+        ),
         (lambda path, w: saved(path, w | {"output_norm.bias": np.zeros(3)}), r"output_norm\.bias: shape"),
     ],
     ids=[
@@ -116,7 +130,9 @@ def test_half_precision_weights_become_single_precision(weights, tmp_path):
     np.testing.assert_array_equal(ours["output_norm.weight"], half["output_norm.weight"].float())
 
 
-def test_an_imported_model_generates_is_compared_and_goes_back_by_the_command_line(weights, tmp_path, monkeypatch, capsys):
+def test_an_imported_model_generates_is_compared_and_goes_back_by_the_command_line(
+    weights, tmp_path, monkeypatch, capsys
+):
     def run(*words: object) -> int:
         monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, words)])
         with pytest.raises(SystemExit) as exit_:

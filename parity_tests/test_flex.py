@@ -1,4 +1,6 @@
-"""FlexAttention and the dense path of torch_ref are one model: eager and compiled, checkpointed or not, fp32 and bf16."""
+"""FlexAttention and the dense path of torch_ref are one model:
+eager and compiled, checkpointed or not, fp32 and bf16.
+"""
 
 import shutil
 from dataclasses import replace
@@ -15,7 +17,9 @@ from torch_ref.rows import Rows, Summaries
 
 SLOTS = 64
 CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0)
-COMPILER = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="compiling for a CPU needs a C++ compiler")
+COMPILER = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="compiling for a CPU needs a C++ compiler"
+)
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
 
@@ -29,7 +33,9 @@ def relative_error(got: torch.Tensor, truth: torch.Tensor) -> float:
     return float((got.detach().cpu().double() - truth).abs().max() / truth.abs().max())
 
 
-@pytest.mark.parametrize(("attention", "rule"), [("flex", "span"), ("flex", "v121"), pytest.param("flex_compiled", "v121", marks=COMPILER)])
+@pytest.mark.parametrize(
+    ("attention", "rule"), [("flex", "span"), ("flex", "v121"), pytest.param("flex_compiled", "v121", marks=COMPILER)]
+)
 def test_flexattention_gives_the_logits_of_the_dense_path(batch, attention, rule):
     """Forward only: it has no backward pass on a CPU."""
     config = replace(CONFIG, mask_rule=MASK_RULES[rule])

@@ -60,8 +60,12 @@ def test_streams_and_logits_are_v121s(song, batch, weights, impl):
     for layer in range(config.layers + 1):
         summary = song["sum_x0"] if layer == 0 else song["sum_x_layers"][layer - 1]
         regular = song["x0"] if layer == 0 else song["x_layers"][layer - 1]
-        np.testing.assert_allclose(streams.summary[layer, 0, :bars], summary, atol=1e-4, err_msg=f"summary stream after layer {layer}")
-        np.testing.assert_allclose(streams.regular[layer, 0, :length], regular, atol=1e-4, err_msg=f"regular stream after layer {layer}")
+        np.testing.assert_allclose(
+            streams.summary[layer, 0, :bars], summary, atol=1e-4, err_msg=f"summary stream after layer {layer}"
+        )
+        np.testing.assert_allclose(
+            streams.regular[layer, 0, :length], regular, atol=1e-4, err_msg=f"regular stream after layer {layer}"
+        )
     logits = jax.jit(lambda b: model(b, max_spans=bars, compute=compute, dropout_key=None))(batch)[0, :length]
     np.testing.assert_allclose(logits, song["logits"], atol=1e-4)
 
@@ -103,7 +107,12 @@ def test_weights_come_back_under_their_own_names(weights):
         (lambda w: w.pop("layers.1.reg_ffn_up.weight"), r"layers\.1\.reg_ffn_up\.weight is missing"),
         (lambda w: w.update({"adapter.weight": np.zeros(3)}), "adapter.weight"),
         (lambda w: w.update({"lm_head.weight": w["lm_head.weight"] + 1}), "not tied"),
-        (lambda w: w.update({"token_embedding.weight": np.zeros((500, 128)), "lm_head.weight": np.zeros((500, 128))}), "token_embedding"),
+        (
+            lambda w: w.update(
+                {"token_embedding.weight": np.zeros((500, 128)), "lm_head.weight": np.zeros((500, 128))}
+            ),
+            "token_embedding",
+        ),
         (lambda w: w.update({"layers.0.attention.rope.inv_freq": np.zeros(16)}), "32 wide"),
         (lambda w: w.update({"layers.7.reg_ffn_up.weight": np.zeros(3)}), r"layers \[0, 1, 7\]"),
     ],

@@ -1,4 +1,6 @@
-"""Rule v121 in torch_ref is v1.2.1: masks bit for bit, streams, logits and gradients within rounding, dense and through FlexAttention."""
+"""Rule v121 in torch_ref is v1.2.1: masks bit for bit, streams, logits and gradients within rounding,
+dense and through FlexAttention.
+"""
 
 from dataclasses import replace
 
@@ -51,8 +53,12 @@ def test_streams_and_logits_are_v121s(song, rows, config_and_weights, attention)
     for layer in range(config.layers + 1):
         regular = song["x0"] if layer == 0 else song["x_layers"][layer - 1]
         summary = song["sum_x0"] if layer == 0 else song["sum_x_layers"][layer - 1]
-        np.testing.assert_allclose(output.regular[layer][0], regular, atol=1e-4, err_msg=f"regular stream after layer {layer}")
-        np.testing.assert_allclose(output.summary[layer][0], summary, atol=1e-4, err_msg=f"summary stream after layer {layer}")
+        np.testing.assert_allclose(
+            output.regular[layer][0], regular, atol=1e-4, err_msg=f"regular stream after layer {layer}"
+        )
+        np.testing.assert_allclose(
+            output.summary[layer][0], summary, atol=1e-4, err_msg=f"summary stream after layer {layer}"
+        )
     np.testing.assert_allclose(output.logits[0], song["logits"], atol=1e-4)
 
 

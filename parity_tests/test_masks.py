@@ -43,7 +43,8 @@ def of_torch(batch: Batch, rule: MaskRule) -> tuple[np.ndarray, np.ndarray]:
     size, length = batch.tokens.shape
     mods = torch_masks.summarize_mod(rows, summaries), torch_masks.update_mod(rows, summaries, rule)
     return tuple(
-        torch_masks.dense(mod, size, queries, SLOTS + length)[:, 0].numpy() for mod, queries in zip(mods, (SLOTS, length), strict=True)
+        torch_masks.dense(mod, size, queries, SLOTS + length)[:, 0].numpy()
+        for mod, queries in zip(mods, (SLOTS, length), strict=True)
     )
 
 
@@ -56,7 +57,9 @@ def of_oracle(batch: Batch, rule: MaskRule) -> tuple[np.ndarray, np.ndarray]:
 def assert_same(got: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarray], name: str) -> None:
     for call, mask, expected in zip(("summarize", "update"), got, wanted, strict=True):
         different = np.argwhere(mask != expected)
-        assert not len(different), f"{name} {call}: row, query, key {different[0].tolist()} and {len(different) - 1} more"
+        assert not len(different), (
+            f"{name} {call}: row, query, key {different[0].tolist()} and {len(different) - 1} more"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +78,9 @@ def test_all_three_agree_on_packed_and_padded_rows(packed, rule):
 
 
 def layouts(length: int) -> Iterator[list[TokenFields]]:
-    """The songs of every row of `length` tokens, padding included, each token of which opens a song, a bar of a track, the next bar of it,
-    or continues a bar, or stands outside bars: as a grammar would write them, and stranger."""
+    """The songs of every row of `length` tokens, padding included, each token of which opens a song, a bar of a track,
+    the next bar of it, or continues a bar, or stands outside bars: as a grammar would write them, and stranger.
+    """
     for steps in itertools.product(("song", "track", "bar", "inside", "outside"), repeat=length - 1):
         songs: list[list[tuple[int, int, int]]] = []
         bar = span = OUTSIDE
@@ -97,7 +101,9 @@ def layouts(length: int) -> Iterator[list[TokenFields]]:
 
 def as_fields(tokens: list[tuple[int, int, int]]) -> TokenFields:
     bar, instrument, span = np.array(tokens, np.int32).T
-    return TokenFields(np.zeros_like(bar), bar, instrument, np.full_like(bar, OUTSIDE), np.full_like(bar, OUTSIDE), span)
+    return TokenFields(
+        np.zeros_like(bar), bar, instrument, np.full_like(bar, OUTSIDE), np.full_like(bar, OUTSIDE), span
+    )
 
 
 @pytest.mark.parametrize("rule", MASK_RULES.values(), ids=MASK_RULES)
@@ -199,24 +205,48 @@ MUTATIONS = {
     "rr without itself": ("rr", lambda q, k, rule: RR(q, k, rule) & (q.position != k.position)),
     "rr one ahead": ("rr", lambda q, k, rule: RR(q._replace(position=q.position + 1), k, rule)),
     "no global key": ("reachable", lambda q, k, rule: REACHABLE(q, k, rule) & (k.bar != -1) & (k.instrument != 129)),
-    "global by bar alone": ("reachable", lambda q, k, rule: REACHABLE(q, k, rule) & ((k.bar == -1) | (k.instrument != 129))),
-    "global by instrument alone": ("reachable", lambda q, k, rule: REACHABLE(q, k._replace(bar=k.bar + 100 * (k.bar == -1)), rule)),
+    "global by bar alone": (
+        "reachable",
+        lambda q, k, rule: REACHABLE(q, k, rule) & ((k.bar == -1) | (k.instrument != 129)),
+    ),
+    "global by instrument alone": (
+        "reachable",
+        lambda q, k, rule: REACHABLE(q, k._replace(bar=k.bar + 100 * (k.bar == -1)), rule),
+    ),
     "own instrument unseen": ("reachable", lambda q, k, rule: REACHABLE(q, k, rule) & (other(q, k) | (k.bar == -1))),
-    "others unseen": ("reachable", lambda q, k, rule: REACHABLE(q, k, rule) & (~other(q, k) | (k.bar == -1) | (k.instrument == 129))),
+    "others unseen": (
+        "reachable",
+        lambda q, k, rule: REACHABLE(q, k, rule) & (~other(q, k) | (k.bar == -1) | (k.instrument == 129)),
+    ),
     "129 is an instrument": ("reachable", lambda q, k, rule: REACHABLE(q, k, rule) | (q.instrument == 129)),
     "near one wider": ("reachable", lambda q, k, rule: REACHABLE(q, k, replace(rule, near_bars=3))),
     "near one narrower": ("reachable", lambda q, k, rule: REACHABLE(q, k, replace(rule, near_bars=1))),
-    "near without its own bar": ("reachable", lambda q, k, rule: REACHABLE(q, k, rule) & ~((q.bar == k.bar) & other(q, k))),
-    "near one ahead": ("reachable", lambda q, k, rule: REACHABLE(q, k, rule) | (q.bar - k.bar == -1) & (q.instrument < 129)),
+    "near without its own bar": (
+        "reachable",
+        lambda q, k, rule: REACHABLE(q, k, rule) & ~((q.bar == k.bar) & other(q, k)),
+    ),
+    "near one ahead": (
+        "reachable",
+        lambda q, k, rule: REACHABLE(q, k, rule) | (q.bar - k.bar == -1) & (q.instrument < 129),
+    ),
     "far one later": ("reachable", lambda q, k, rule: REACHABLE(q, k, replace(rule, far_offsets=(5,)))),
     "no far": ("reachable", lambda q, k, rule: REACHABLE(q, k, replace(rule, far_offsets=()))),
-    "typed without same onset": ("typed", lambda q, k: TYPED(q, k) & ((q.kind < 2) & (k.kind < 2) | (q.kind == -1) | (k.kind == -1))),
-    "typed with onsets outside": ("typed", lambda q, k: TYPED(q, k) & ((q.onset != -1) & (k.onset != -1) | (q.kind == -1))),
+    "typed without same onset": (
+        "typed",
+        lambda q, k: TYPED(q, k) & ((q.kind < 2) & (k.kind < 2) | (q.kind == -1) | (k.kind == -1)),
+    ),
+    "typed with onsets outside": (
+        "typed",
+        lambda q, k: TYPED(q, k) & ((q.onset != -1) & (k.onset != -1) | (q.kind == -1)),
+    ),
     "notes see velocities": ("typed", lambda q, k: TYPED(q, k) | (q.kind <= 1) & (k.kind == 3)),
     "velocities see notes": ("typed", lambda q, k: TYPED(q, k) | (q.kind == 3) & (k.kind <= 1)),
     "lengths see lengths": ("typed", lambda q, k: TYPED(q, k) | (q.kind == 2) & (k.kind == 2)),
     "velocities see none": ("typed", lambda q, k: TYPED(q, k) & ~((q.kind == 3) & (k.kind == 3) & ~same_onset(q, k))),
-    "pitches see no positions": ("typed", lambda q, k: TYPED(q, k) & ~((q.kind == 1) & (k.kind == 0) & ~same_onset(q, k))),
+    "pitches see no positions": (
+        "typed",
+        lambda q, k: TYPED(q, k) & ~((q.kind == 1) & (k.kind == 0) & ~same_onset(q, k)),
+    ),
     "pools are one off": ("summaries", moved("pooled_by", 1)),
     "visible is one off": ("summaries", moved("visible", 1)),
     "documents of summaries are one off": ("summaries", moved("document", 1)),

@@ -1,4 +1,6 @@
-"""The parts of the model one by one, then the whole, in JAX and PyTorch: within what fp32 rounding explains, and no more."""
+"""The parts of the model one by one, then the whole, in JAX and PyTorch:
+within what fp32 rounding explains, and no more.
+"""
 
 from dataclasses import replace
 
@@ -40,7 +42,7 @@ def batch() -> Batch:
 
 def close(ours, theirs: torch.Tensor, truth: torch.Tensor) -> None:
     """ours is no further from the truth than twice what theirs is."""
-    error = lambda x: float(np.abs(np.asarray(x, np.float64) - truth.detach().numpy()).max())  # noqa: E731
+    error = lambda x: float(np.abs(np.asarray(x, np.float64) - truth.detach().numpy()).max())
     assert error(ours) <= max(2 * error(theirs.detach().numpy()), 1e-6 * float(truth.abs().max()))
 
 
@@ -76,7 +78,10 @@ def test_each_phase_alone_attends_the_same(batch, rule, phase):
         mask[:, :, :SLOTS] &= phase[1] == "S"
     assert ours.any()
     random = np.random.default_rng(0)
-    q, k, v = (random.normal(size=(2, 2, length, 64)).astype(np.float32) for length in (ours.shape[1], ours.shape[2], ours.shape[2]))
+    q, k, v = (
+        random.normal(size=(2, 2, length, 64)).astype(np.float32)
+        for length in (ours.shape[1], ours.shape[2], ours.shape[2])
+    )
     got = attention(jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), pack_dense(ours), impl="xla")
     tensors = [torch.tensor(x) for x in (q, k, v)]
     mask = torch.tensor(theirs)[:, None]
@@ -93,7 +98,7 @@ def test_the_feed_forward_is_the_same(stream):
 
     def theirs(model, x):
         layer, prefix = model.layers[0], {"summary": "sum", "regular": "reg"}[stream]
-        part = lambda name: getattr(layer, f"{prefix}_ffn_{name}")  # noqa: E731
+        part = lambda name: getattr(layer, f"{prefix}_ffn_{name}")
         normed = part("norm")(x)
         return part("down")(torch.nn.functional.silu(part("gate")(normed)) * part("up")(normed))
 
@@ -118,7 +123,12 @@ def test_masks_streams_logits_loss_and_gradients_agree(batch, size, rule):
 
 
 SMALL = replace(CONFIG, layers=1, width=64, ffn=64)
-SPLIT, ROTATE, ATTENTION, SUMMARIES = jax_module.split_heads, jax_module.rotate, jax_module.attention, jax_masks.summaries
+SPLIT, ROTATE, ATTENTION, SUMMARIES = (
+    jax_module.split_heads,
+    jax_module.rotate,
+    jax_module.attention,
+    jax_masks.summaries,
+)
 
 
 def interleaved(x, rotation):
@@ -134,7 +144,9 @@ def order(*places):
 
 def data(name, change):
     """One array of what the summaries are made of."""
-    return lambda m: m.setattr(jax_masks, "summaries", lambda *a: (d := SUMMARIES(*a))._replace(**{name: change(getattr(d, name))}))
+    return lambda m: m.setattr(
+        jax_masks, "summaries", lambda *a: (d := SUMMARIES(*a))._replace(**{name: change(getattr(d, name))})
+    )
 
 
 FAULTS = {
@@ -142,10 +154,14 @@ FAULTS = {
     "rotation base": lambda m: m.setattr(jax_module, "ROPE_BASE", 10001.0),
     "rotation of neighbours": lambda m: m.setattr(jax_module, "rotate", interleaved),
     "rotation the other way": lambda m: m.setattr(jax_module, "rotate", lambda x, r: ROTATE(x, (r[0], -r[1]))),
-    "scale of the scores": lambda m: m.setattr(jax_module, "attention", lambda q, *a, **k: ATTENTION(q * 1.001, *a, **k)),
+    "scale of the scores": lambda m: m.setattr(
+        jax_module, "attention", lambda q, *a, **k: ATTENTION(q * 1.001, *a, **k)
+    ),
     "q and k swapped": lambda m: m.setattr(jax_module, "split_heads", order(1, 0, 2)),
     "k and v swapped": lambda m: m.setattr(jax_module, "split_heads", order(0, 2, 1)),
-    "k2 and v2 swapped": lambda m: m.setattr(jax_module, "split_heads", lambda x, parts: SPLIT(x, parts)[:: -1 if parts == 2 else 1]),
+    "k2 and v2 swapped": lambda m: m.setattr(
+        jax_module, "split_heads", lambda x, parts: SPLIT(x, parts)[:: -1 if parts == 2 else 1]
+    ),
     "another activation": lambda m: m.setattr(jax_module.jax.nn, "silu", jax.nn.gelu),
     "summaries one place on": data("position", lambda x: x + 1),
     "summaries one place on as keys of tokens": data("key_position", lambda x: x + 1),
@@ -183,7 +199,9 @@ def test_every_planted_fault_is_found(batch, sound, monkeypatch, fault):
 
 def test_a_stream_that_passes_no_gradient_is_found(batch, monkeypatch):
     """Right in every value, wrong in what it learns: the summaries as keys and values of the tokens."""
-    monkeypatch.setattr(jax_module, "split_heads", lambda x, parts: SPLIT(jax.lax.stop_gradient(x) if parts == 2 else x, parts))
+    monkeypatch.setattr(
+        jax_module, "split_heads", lambda x, parts: SPLIT(jax.lax.stop_gradient(x) if parts == 2 else x, parts)
+    )
     failed = [line for line in compare(magnified(SMALL), SMALL, batch, SLOTS, "xla") if not line.holds]
     assert {line.kind for line in failed} == {"gradient"}
     assert "gradient of layers.0.attention.sum_k2_proj.weight" in {line.name for line in failed}
@@ -201,15 +219,19 @@ def test_the_learning_rate_is_the_same_at_every_step():
 
 @pytest.mark.parametrize("rule", MASK_RULES)
 def test_twenty_optimizer_steps_stay_together(rule):
-    """Two micro batches with unlike numbers of targets a step, warm-up, cosine, decay and clipping: losses, gradient norms and every
-    parameter's whole update stay as close to fp64 as PyTorch's in fp32 do."""
+    """Two micro batches with unlike numbers of targets a step, warm-up, cosine, decay and clipping: losses, gradient
+    norms and every parameter's whole update stay as close to fp64 as PyTorch's in fp32 do.
+    """
     config = replace(CONFIG, width=64, mask_rule=MASK_RULES[rule])
     weights = magnified(config, scale=1.5)
     settings = TrainConfig(None, None, learning_rate=1e-3, warmup_steps=4, clip_norm=4.5)
-    steps = [[batch_of([[random_song(3 * i), random_song(3 * i + 1)]], 320), batch_of([[random_song(3 * i + 2)]], 320)] for i in range(4)]
+    steps = [
+        [batch_of([[random_song(3 * i), random_song(3 * i + 1)]], 320), batch_of([[random_song(3 * i + 2)]], 320)]
+        for i in range(4)
+    ]
 
     graph, _ = abstract_model(config)
-    rate = lambda step: learning_rate(step, settings, 20)  # noqa: E731
+    rate = lambda step: learning_rate(step, settings, 20)
     tx = optimizer(settings, rate)
     parameters = jax.tree.map(jnp.asarray, from_v121(weights, config.mask_rule)[1])
     state = TrainState(parameters, tx.init(parameters), jnp.zeros((), jnp.int32))
@@ -220,13 +242,16 @@ def test_twenty_optimizer_steps_stay_together(rule):
         ours.append((float(measured.loss), float(measured.gradient_norm)))
     updates = {name: value - weights[name] for name, value in to_v121(state.parameters).items() if name in weights}
 
-    truth, fp32 = (trained(torch_model(weights, config).to(dtype), settings, steps) for dtype in (torch.float64, torch.float32))
-    error = lambda x, y: float(np.abs(x - y).max() / np.abs(y).max())  # noqa: E731
+    truth, fp32 = (
+        trained(torch_model(weights, config).to(dtype), settings, steps) for dtype in (torch.float64, torch.float32)
+    )
+    error = lambda x, y: float(np.abs(x - y).max() / np.abs(y).max())
     losses, norms = np.array(truth[0]).T
     assert losses[-1] < 0.9 * losses[0] and norms.max() > settings.clip_norm > norms.min()
     for got, rounded, exact in zip(np.array(ours).T, np.array(fp32[0]).T, (losses, norms), strict=True):
         assert error(got, exact) <= BUDGET * error(rounded, exact)
-    # What nothing depends on, the last layer's way out of the summaries, PyTorch's AdamW leaves alone, while in optax it decays.
+    # What nothing depends on, the last layer's way out of the summaries, PyTorch's AdamW leaves alone, while in optax
+    # it decays.
     learned = {name: update for name, update in truth[1].items() if update.any()}
     assert len(truth[1]) - len(learned) == 7
     worst = max(error(fp32[1][name], update) for name, update in learned.items())
@@ -238,11 +263,15 @@ def trained(model, settings: TrainConfig, steps: list) -> tuple[list, dict[str, 
     """((loss, gradient norm) of 20 steps, update of every parameter by name)."""
     model.train()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    adamw = torch_train.optimizer(model, settings.learning_rate, (settings.beta1, settings.beta2), settings.weight_decay)
+    adamw = torch_train.optimizer(
+        model, settings.learning_rate, (settings.beta1, settings.beta2), settings.weight_decay
+    )
     curve = []
     for number in range(20):
         rows = [Rows.of(micro._asdict()) for micro in steps[number % 4]]
-        rate = torch_train.learning_rate(number, settings.learning_rate, settings.warmup_steps, 20, settings.final_learning_rate)
+        rate = torch_train.learning_rate(
+            number, settings.learning_rate, settings.warmup_steps, 20, settings.final_learning_rate
+        )
         curve.append(torch_train.step(model, adamw, rows, SLOTS, rate, settings.clip_norm))
     return curve, {name: (parameter.detach() - before[name]).numpy() for name, parameter in model.named_parameters()}
 
@@ -271,13 +300,15 @@ def test_in_bf16_jax_is_as_near_to_the_truth_as_pytorch(batch, rule):
     config = replace(MODEL_SIZES["tiny"], mask_rule=MASK_RULES[rule], max_bars=32, dropout=0.0)
     weights, rows, real = magnified(config), Rows.of(batch._asdict()), batch.document > 0
     compute = ComputeConfig(attention="xla", precision="bf16", remat="none")
-    ours = jax.jit(lambda rows: jax_model(weights, config)(rows, max_spans=SLOTS, compute=compute, dropout_key=None))(batch)
+    ours = jax.jit(lambda rows: jax_model(weights, config)(rows, max_spans=SLOTS, compute=compute, dropout_key=None))(
+        batch
+    )
     with torch.no_grad():
         truth = torch_model(weights, config).double()(rows, SLOTS).logits.numpy()
         with torch.autocast("cpu", torch.bfloat16):
             theirs = torch_model(weights, config)(rows, SLOTS).logits.numpy()
     assert ours.dtype == theirs.dtype == np.float32
-    error = lambda x: float(np.sqrt(((np.asarray(x, np.float64) - truth)[real] ** 2).mean()))  # noqa: E731
+    error = lambda x: float(np.sqrt(((np.asarray(x, np.float64) - truth)[real] ** 2).mean()))
     assert error(theirs) < error(ours) <= 2 * error(theirs)  # its residual streams are bf16 too, PyTorch's are fp32
 
 

@@ -1,4 +1,6 @@
-"""Data of v1.2.1 becomes a dataset of this program with every note at its place, and what is no such data is refused in one line."""
+"""Data of v1.2.1 becomes a dataset of this program with every note at its place,
+and what is no such data is refused in one line.
+"""
 
 import json
 import pickle
@@ -45,7 +47,7 @@ def heard(files) -> list[v121_encoder.Heard]:
 
 
 def encoded(heard: v121_encoder.Heard) -> dict[str, list[int]]:
-    label = lambda bar: v121_encoder.TOKENS[6 + bar % 217]  # noqa: E731
+    label = lambda bar: v121_encoder.TOKENS[6 + bar % 217]
     return v121_encoder.encode(heard.bpms, heard.meters, v121_encoder.grid_notes(heard), label)
 
 
@@ -60,7 +62,10 @@ def expected(heard: v121_encoder.Heard) -> Score:
     bins = [min(range(32), key=lambda i: abs(v121_encoder.BPM[i] - bpm)) for bpm in heard.bpms[:1]] or [19]
     tracks = []
     for program, notes in v121_encoder.grid_notes(heard):
-        rows = [((bar * 16 + at) * position, length * position, pitch, 4 * bin_ + 2) for bar, at, pitch, length, bin_ in notes]
+        rows = [
+            ((bar * 16 + at) * position, length * position, pitch, 4 * bin_ + 2)
+            for bar, at, pitch, length, bin_ in notes
+        ]
         tracks.append(Track(program, np.array(rows, NOTE)))
     tempo = Tempo(0, round(60e6 / v121_encoder.BPM[bins[0]]))
     return Score(480, tuple(tracks), (tempo,), (Signature(0, numerator, denominator),))
@@ -71,12 +76,23 @@ def expected(heard: v121_encoder.Heard) -> Score:
 
 @pytest.mark.skipif(not golden.GOLDEN.exists(), reason="v1.2.1's outputs lie beside the project")
 def test_the_encoder_of_these_tests_writes_what_v121_wrote():
-    assert json.loads((golden.GOLDEN / "vocab_facts.json").read_text())["vocab"] == v121_encoder.TOKENS == list(vocab.NAMES)
+    assert (
+        json.loads((golden.GOLDEN / "vocab_facts.json").read_text())["vocab"]
+        == v121_encoder.TOKENS
+        == list(vocab.NAMES)
+    )
     song = golden.load(golden.SONG)
     ids, bars = song["token_ids"], song["chord_ids"]
     score = v121.rebuild(ids, bars)
-    rows = [(t.program, [(o // 1920, o % 1920 // 120, p, d // 120, v >> 2) for o, d, p, v in t.notes.tolist()]) for t in score.tracks]
-    labels = {bar: v121_encoder.TOKENS[token] for token, bar in zip(ids.tolist(), bars.tolist(), strict=True) if 6 <= token <= 222}
+    rows = [
+        (t.program, [(o // 1920, o % 1920 // 120, p, d // 120, v >> 2) for o, d, p, v in t.notes.tolist()])
+        for t in score.tracks
+    ]
+    labels = {
+        bar: v121_encoder.TOKENS[token]
+        for token, bar in zip(ids.tolist(), bars.tolist(), strict=True)
+        if 6 <= token <= 222
+    }
     again = v121_encoder.encode([97 if ids[1] == v121_encoder.ID["BPM_15"] else 86], ["4/4"], rows, labels.__getitem__)
     for name in v121_encoder.FIELDS:
         np.testing.assert_array_equal(again[name], song[name], err_msg=name)
@@ -93,7 +109,10 @@ def test_silent_bars_that_v121_left_out_are_there_again():
     assert song["token_ids"].count(v121_encoder.ID["N"]) == 3
     row = v121.import_song(v121.V121Song.of("song", *arrays(song)), ONE).result
     assert row.bar_spans.tolist() == [2, 2, 2, 2, 1, 1]  # drums have bars 0 to 5, bass 0 to 3
-    assert [track.notes["onset_ticks"].tolist() for track in decode(row.ids).tracks] == [[0, 5 * 1920], [3 * 1920 + 960]]
+    assert [track.notes["onset_ticks"].tolist() for track in decode(row.ids).tracks] == [
+        [0, 5 * 1920],
+        [3 * 1920 + 960],
+    ]
 
 
 # ---------------------------------------------------------------- files
@@ -106,7 +125,13 @@ def write_shards(folder: Path, songs: list[dict], shards: int = 2, **meta) -> Pa
     for number, name in enumerate(names):
         of_shard = [{field: torch.tensor(row) for field, row in song.items()} for song in songs[number::shards]]
         torch.save([song | {"length": len(song["token_ids"])} for song in of_shard], folder / name)
-    facts = {"total_samples": len(songs), "total_shards": shards, "vocab_size": 643, "max_seq_len": 24576, "shards": names}
+    facts = {
+        "total_samples": len(songs),
+        "total_shards": shards,
+        "vocab_size": 643,
+        "max_seq_len": 24576,
+        "shards": names,
+    }
     (folder / "meta.json").write_text(json.dumps(facts | meta))
     return folder
 
@@ -118,10 +143,14 @@ def write_arrow(folder: Path, songs: list[dict]) -> Path:
     schema = pa.schema([*((name, pa.list_(pa.int64())) for name in columns), ("length", pa.int64())])
     names = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
     for number, name in enumerate(names):
-        rows = [{field: song[field] for field in columns} | {"length": len(song["token_ids"])} for song in songs[number::2]]
+        rows = [
+            {field: song[field] for field in columns} | {"length": len(song["token_ids"])} for song in songs[number::2]
+        ]
         with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             writer.write_table(pa.Table.from_pylist(rows, schema), max_chunksize=3)
-    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names], "_format_columns": None}))
+    (folder / "state.json").write_text(
+        json.dumps({"_data_files": [{"filename": name} for name in names], "_format_columns": None})
+    )
     (folder / "dataset_info.json").write_text("{}")
     return folder
 
@@ -147,10 +176,15 @@ def test_a_dataset_of_v121_becomes_one_of_this_program(heard, tmp_path, monkeypa
     said, record = capsys.readouterr().out, json.loads((tmp_path / "songs" / v121.IMPORT).read_text())
     assert record["notes"] == sum(len(notes) for one in some for _, notes in one.tracks)
     assert record["tempo_changes"] == sum(len({*map(bpm_bin, one.bpms)}) > 1 for one in some)
-    assert record["merged_notes"] == record["notes"] - sum(len(track.notes) for score in scores for track in score.tracks)
+    assert record["merged_notes"] == record["notes"] - sum(
+        len(track.notes) for score in scores for track in score.tracks
+    )
     assert f"{record['notes']:,} notes in {len(some)} songs" in said
     if record["tempo_changes"]:
-        assert f"{record['tempo_changes']} songs name more than one tempo, but v1.2.1 did not keep where it changes" in said
+        assert (
+            f"{record['tempo_changes']} songs name more than one tempo, but v1.2.1 did not keep where it changes"
+            in said
+        )
 
 
 def bpm_bin(bpm: int) -> int:
@@ -170,7 +204,10 @@ def test_a_song_that_makes_no_sense_is_left_out_with_its_reason(heard, tmp_path)
     data = write_arrow(tmp_path / "v121", [good, bad, v121_encoder.encode([120], ["4/4"], [], str)])
     v121.import_songs(v121.arrow_batches(data), data, tmp_path / "songs", ONE)
     reasons = [entry["reason"] for entry in read_rejected(tmp_path / "songs")]
-    assert sorted(reasons) == sorted(["no notes", *[reason for reason in reasons if "in bar -1" in reason]]) and len(reasons) == 2
+    assert (
+        sorted(reasons) == sorted(["no notes", *[reason for reason in reasons if "in bar -1" in reason]])
+        and len(reasons) == 2
+    )
 
 
 # ---------------------------------------------------------------- what is refused
@@ -199,24 +236,44 @@ def without(song: dict, name: str) -> dict:
     ("change", "message"),
     [
         (lambda d: (d / "meta.json").unlink(), r"meta.json: cannot be read"),
-        (lambda d: (d / "meta.json").write_text('{"vocab_size": 511}'), r"meta.json: tokens of another vocabulary \(511 tokens"),
+        (
+            lambda d: (d / "meta.json").write_text('{"vocab_size": 511}'),
+            r"meta.json: tokens of another vocabulary \(511 tokens",
+        ),
         (lambda d: (d / "shard_0001.pt").unlink(), r"shard_0001.pt is missing"),
         (lambda d: (d / "meta.json").write_text('{"total_samples": 9}'), r"promises 9 songs, the shards hold 2"),
         (lambda d: [path.unlink() for path in d.glob("*.pt")], r"no data of v1.2.1 here"),
-        (lambda d: (d / "shard_0000.pt").write_bytes((d / "shard_0000.pt").read_bytes()[:900]), r"shard_0000.pt: not a readable"),
+        (
+            lambda d: (d / "shard_0000.pt").write_bytes((d / "shard_0000.pt").read_bytes()[:900]),
+            r"shard_0000.pt: not a readable",
+        ),
         (lambda d: (d / "shard_0000.pt").write_bytes(pickle.dumps(Command())), r"shard_0000.pt: refused"),
         (first_shard(lambda songs: [*songs, Command()]), r"shard_0000.pt: refused.*print"),
         (first_shard(lambda songs: songs[0]), r"holds a dict, not a list of songs"),
         (first_shard(lambda songs: [7]), r"song 0 is a int"),
         (first_shard(lambda songs: [without(songs[0], "chord_ids")]), r"song 0 has no chord_ids"),
         (first_shard(lambda songs: [songs[0] | {"chord_ids": [1, 2]}]), r"shard_0000.pt#0: chord_ids is a list"),
-        (first_shard(lambda songs: [songs[0] | {"token_ids": songs[0]["token_ids"][:5]}]), r"5 token_ids but \d+ chord_ids"),
-        (first_shard(lambda songs: [songs[0] | {"token_ids": songs[0]["token_ids"] * 2}]), r"shard_0000.pt#0: token \d+; the vocabulary"),
-        (first_shard(lambda songs: [songs[0] | {"token_ids": songs[0]["token_ids"][None]}]), r"not a row of whole numbers"),
-        (first_shard(lambda songs: [songs[0] | {"token_ids": songs[0]["token_ids"].float()}]), r"not a row of whole numbers"),
+        (
+            first_shard(lambda songs: [songs[0] | {"token_ids": songs[0]["token_ids"][:5]}]),
+            r"5 token_ids but \d+ chord_ids",
+        ),
+        (
+            first_shard(lambda songs: [songs[0] | {"token_ids": songs[0]["token_ids"] * 2}]),
+            r"shard_0000.pt#0: token \d+; the vocabulary",
+        ),
+        (
+            first_shard(lambda songs: [songs[0] | {"token_ids": songs[0]["token_ids"][None]}]),
+            r"not a row of whole numbers",
+        ),
+        (
+            first_shard(lambda songs: [songs[0] | {"token_ids": songs[0]["token_ids"].float()}]),
+            r"not a row of whole numbers",
+        ),
     ],
 )
-def test_other_shards_are_refused_in_one_line_and_nothing_is_written(heard, tmp_path, monkeypatch, capsys, change, message):
+def test_other_shards_are_refused_in_one_line_and_nothing_is_written(
+    heard, tmp_path, monkeypatch, capsys, change, message
+):
     data = write_shards(tmp_path / "v121", [encoded(one) for one in heard[:2]])
     change(data)
     refused(monkeypatch, capsys, data, tmp_path / "songs", message)
@@ -227,13 +284,18 @@ def test_other_shards_are_refused_in_one_line_and_nothing_is_written(heard, tmp_
     [
         (lambda d: (d / "state.json").write_text("{"), r"state.json: cannot be read"),
         (lambda d: (d / "data-00001-of-00002.arrow").unlink(), r"data-00001-of-00002.arrow: cannot be read"),
-        (lambda d: (d / "data-00000-of-00002.arrow").write_bytes(b"ARROW1"), r"data-00000-of-00002.arrow: cannot be read"),
+        (
+            lambda d: (d / "data-00000-of-00002.arrow").write_bytes(b"ARROW1"),
+            r"data-00000-of-00002.arrow: cannot be read",
+        ),
         (lambda d: write_columns(d, {"token_ids": [[1, 2]]}), r"no column chord_ids; there are token_ids"),
         (lambda d: write_columns(d, {"token_ids": [["a"]], "chord_ids": [[1]]}), r"not a row of whole numbers"),
         (lambda d: write_columns(d, {"token_ids": [None], "chord_ids": [[1]]}), r"not a row of whole numbers"),
     ],
 )
-def test_other_arrow_folders_are_refused_in_one_line_and_nothing_is_written(heard, tmp_path, monkeypatch, capsys, change, message):
+def test_other_arrow_folders_are_refused_in_one_line_and_nothing_is_written(
+    heard, tmp_path, monkeypatch, capsys, change, message
+):
     data = write_arrow(tmp_path / "v121", [encoded(one) for one in heard[:2]])
     change(data)
     refused(monkeypatch, capsys, data, tmp_path / "songs", message)
@@ -241,7 +303,10 @@ def test_other_arrow_folders_are_refused_in_one_line_and_nothing_is_written(hear
 
 def write_columns(folder: Path, columns: dict) -> None:
     table = pa.table(columns)
-    with pa.OSFile(str(folder / "data-00000-of-00002.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+    with (
+        pa.OSFile(str(folder / "data-00000-of-00002.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, table.schema) as writer,
+    ):
         writer.write_table(table)
 
 

@@ -1,5 +1,6 @@
-"""v1.2.1's tokenizer, as far as its data can be told apart by: MIDI notes to token_ids and the fields beside them, in plain loops from
-golden/vocab_facts.json. It shares nothing with the tokenizer package, so that what comes back from its data is not compared with itself.
+"""v1.2.1's tokenizer, as far as its data can be told apart by: MIDI notes to token_ids and the fields beside them, in
+plain loops from golden/vocab_facts.json. It shares nothing with the tokenizer package, so that what comes back from its
+data is not compared with itself.
 
 Chord labels, which music21 finds there, are given by the caller; no note depends on them.
 """
@@ -29,7 +30,9 @@ PRIORITY = {DRUMS: -1} | {program: place for place, program in enumerate(GROUPS)
 
 @dataclass(frozen=True)
 class Heard:
-    """bpms: rounded; meters: as text; both in order. tracks: (program, [(tick, duration, pitch, velocity)]), in v1.2.1's order."""
+    """bpms: rounded; meters: as text; both in order. tracks: (program, [(tick, duration, pitch, velocity)]), in
+    v1.2.1's order.
+    """
 
     ticks_per_beat: int
     bpms: list[int]
@@ -67,7 +70,9 @@ def hear(path: Path) -> Heard:
             tracks.append((program, sorted(notes[channel], key=lambda note: note[0])))
     tracks.sort(key=lambda track: PRIORITY[track[0]])
     bpms = [int(f"{bpm:.0f}") for _, bpm in sorted(tempos, key=lambda tempo: tempo[0])]
-    return Heard(midi.ticks_per_beat, bpms, [f"{n}/{d}" for _, n, d in sorted(meters, key=lambda meter: meter[0])], tracks)
+    return Heard(
+        midi.ticks_per_beat, bpms, [f"{n}/{d}" for _, n, d in sorted(meters, key=lambda meter: meter[0])], tracks
+    )
 
 
 def grid_notes(heard: Heard) -> list[tuple[int, list[tuple[int, int, int, int, int]]]]:

@@ -1,6 +1,7 @@
 """A model, dataset and run small enough to train in a test.
 
-As a program it trains them, slowly enough to be killed on the way: python tests/runs.py DATA_DIR OUTPUT_DIR --pause 0.3"""
+As a program it trains them, slowly enough to be killed on the way: python tests/runs.py DATA_DIR OUTPUT_DIR --pause 0.3
+"""
 
 import argparse
 import json
@@ -37,7 +38,15 @@ def write_dataset(folder: Path, songs: int = 40, bars: int = 3) -> Path:
 
 def config(data_dir: Path, output_dir: Path, **changes) -> TrainConfig:
     """Eight steps of two micro batches, checkpoints after the fourth and the last."""
-    values = dict(max_seq_len=256, max_spans=64, batch_size=1, gradient_accumulation_steps=2, steps=8, warmup_steps=2, learning_rate=3e-3)
+    values = dict(
+        max_seq_len=256,
+        max_spans=64,
+        batch_size=1,
+        gradient_accumulation_steps=2,
+        steps=8,
+        warmup_steps=2,
+        learning_rate=3e-3,
+    )
     values |= dict(num_workers=0, log_every=3, validate_every=2, checkpoint_every=4)
     return TrainConfig(data_dir, output_dir, **values | changes)
 
@@ -53,7 +62,9 @@ def use_compilation_cache(folder: Path) -> None:
 def start(
     data_dir: Path, output_dir: Path, *arguments: str, devices: int = 1, log: Path | None = None, flags: str = ""
 ) -> subprocess.Popen:
-    """This file as a program in another process with so many simulated devices and flags of XLA; it writes to OUTPUT_DIR.log or log."""
+    """This file as a program in another process with so many simulated devices and flags of XLA; it writes to
+    OUTPUT_DIR.log or log.
+    """
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     flags += f" --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
@@ -75,7 +86,9 @@ def main() -> None:
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("output_dir", type=Path)
     parser.add_argument("--changes", type=json.loads, default={}, help="of the usual config, as JSON")
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds of each step, so that it can be killed on the way")
+    parser.add_argument(
+        "--pause", type=float, default=0.0, help="seconds of each step, so that it can be killed on the way"
+    )
     parser.add_argument("--cluster", type=json.loads, default={}, help="ClusterConfig as JSON")
     args = parser.parse_args()
     handle = Progress.step

@@ -1,4 +1,5 @@
-"""Who may import whom. A room imports only from rooms on floors below its own, and the files of a room import no circle.
+"""Who may import whom. A room imports only from rooms on floors below its own,
+and the files of a room import no circle.
 
 configs know nothing, the tokenizer no network, the two implementations not each other, and attention no music.
 """
@@ -13,7 +14,8 @@ import pytest
 
 from tests import ROOT
 
-# Ground floor first. A floor is a room (a folder) or a file; __init__ is the face of the package, light because no dataset is below it.
+# Ground floor first. A floor is a room (a folder) or a file; __init__ is the face of the package, light because no
+# dataset is below it.
 FLOORS = {
     "tokenizer": ("vocabulary", "music", "grid", "tokens", "__init__", "dataset"),
     "jax_impl": ("__init__", "batch", "attention", "loading", "device", "model", "training", "sampling", "cli"),
@@ -31,7 +33,9 @@ HEAVY = {"jax", "torch", "pyarrow", "matplotlib", "ray"}
 
 
 def imports(path: Path, root: Path = ROOT) -> set[str]:
-    """Dotted names of the modules that a file imports, inside functions too; `from a import b` is a.b where that is a module."""
+    """Dotted names of the modules that a file imports, inside functions too; `from a import b` is a.b where that is a
+    module.
+    """
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -51,7 +55,7 @@ def files_of(package: str, root: Path = ROOT) -> list[Path]:
 
 def room_of(module: str) -> str:
     """The room of a package that a module such as jax_impl.model.masks lies in; of the package itself, its face."""
-    return (module.split(".") + ["__init__"])[1]
+    return module.split(".")[1] if "." in module else "__init__"
 
 
 def climbing(package: str, floors: tuple[str, ...], root: Path = ROOT) -> list[str]:

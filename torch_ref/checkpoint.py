@@ -20,18 +20,25 @@ class TorchFileError(InputError):
 
 
 def load(path: Path) -> object:
-    """What is in a file that torch.save wrote, if it is made of tensors and plain values alone. Raises TorchFileError."""
+    """What is in a file that torch.save wrote, if it is made of tensors and plain values alone.
+    Raises TorchFileError.
+    """
     path = Path(path)
     if not path.is_file():
         raise TorchFileError(f"{path}: no such file")
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):  # Namespace: flags, plain values
+        with (
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals([argparse.Namespace]),
+        ):  # Namespace: flags, plain values
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         what = f"it wants {wanted[1]}" if wanted else "it is no file of tensors and plain values"
-        raise TorchFileError(f"{path}: refused, since opening it could run code from the file: {what}; save the tensors alone") from error
+        raise TorchFileError(
+            f"{path}: refused, since opening it could run code from the file: {what}; save the tensors alone"
+        ) from error
     except Exception as error:  # damage shows in many ways
         reason = next(iter(str(error).strip().splitlines()), "empty or truncated")[:200]
         raise TorchFileError(f"{path}: not a readable PyTorch file ({type(error).__name__}: {reason})") from error
@@ -60,7 +67,10 @@ def write(weights: dict[str, np.ndarray], args: dict, path: Path) -> None:
     """The same kind of file, whole or not at all. Raises TorchFileError where it cannot be written."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    content = {"model_state_dict": {name: torch.tensor(np.asarray(value)) for name, value in weights.items()}, "args": args}
+    content = {
+        "model_state_dict": {name: torch.tensor(np.asarray(value)) for name, value in weights.items()},
+        "args": args,
+    }
     try:
         torch.save(content, temporary)
         os.replace(temporary, path)

@@ -1,7 +1,8 @@
-"""The attention rule as FlexAttention mask_mods: functions of (b, h, q, k) that say whether query q of row b sees key k.
+"""The attention rule as FlexAttention mask_mods:
+functions of (b, h, q, k) that say whether query q of row b sees key k.
 
-Keys of both calls are the summaries followed by the tokens, [S; R]. Queries of `summarize` are the summaries (SS, SR), of
-`update` the tokens (RS, RR).
+Keys of both calls are the summaries followed by the tokens, [S; R]. Queries of `summarize` are the summaries (SS, SR),
+of `update` the tokens (RS, RR).
 """
 
 from collections.abc import Callable
@@ -74,10 +75,12 @@ def _any_of(distance: Tensor, offsets: tuple[int, ...]) -> Tensor:
 
 
 def typed(q_kind: Tensor, k_kind: Tensor, q_onset: Tensor, k_onset: Tensor) -> Tensor:
-    """Within an onset everything; else positions and pitches see positions and pitches, velocities see velocities, durations nothing.
-    Tokens without a kind or an onset see and are seen by all."""
+    """Within an onset everything; else positions and pitches see positions and pitches, velocities see velocities,
+    durations nothing. Tokens without a kind or an onset see and are seen by all.
+    """
     same_onset = (q_onset == k_onset) & (q_onset >= 0)
-    q_note, k_note = (q_kind == KIND_POSITION) | (q_kind == KIND_PITCH), (k_kind == KIND_POSITION) | (k_kind == KIND_PITCH)
+    q_note = (q_kind == KIND_POSITION) | (q_kind == KIND_PITCH)
+    k_note = (k_kind == KIND_POSITION) | (k_kind == KIND_PITCH)
     table = (q_note & k_note) | ((q_kind == KIND_VELOCITY) & (k_kind == KIND_VELOCITY))
     free = (q_kind == OUTSIDE) | (k_kind == OUTSIDE) | (q_onset == OUTSIDE) | (k_onset == OUTSIDE)
     return same_onset | table | free
@@ -96,6 +99,8 @@ def blocks(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: torch
     return create_block_mask(mask_mod, B=batch, H=None, Q_LEN=queries, KV_LEN=keys, device=device)
 
 
-def compiled_blocks(mask_mod: MaskMod, batch: int, queries: int, keys: int, device: torch.device | str = "cpu") -> BlockMask:
+def compiled_blocks(
+    mask_mod: MaskMod, batch: int, queries: int, keys: int, device: torch.device | str = "cpu"
+) -> BlockMask:
     """The same without writing the mask out on the way: at 8192 tokens that would be gigabytes."""
     return compiled_create_block_mask(mask_mod, B=batch, H=None, Q_LEN=queries, KV_LEN=keys, device=device)

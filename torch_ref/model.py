@@ -24,7 +24,8 @@ compiled_flex_attention = torch.compile(flex_attention, dynamic=False)
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | BlockMask, implementation: Implementation) -> Tensor:
     """softmax(q k^T / sqrt(H)) v over visible keys, [B, N, T, H]; a query that sees nothing gives zeros.
 
-    "dense" takes a bool mask and has gradients everywhere; "flex" (eager; forward only on a CPU) and "flex_compiled" take a BlockMask.
+    "dense" takes a bool mask and has gradients everywhere; "flex" (eager; forward only on a CPU) and "flex_compiled"
+    take a BlockMask.
     """
     if implementation == "flex":
         return flex_attention(q, k, v, block_mask=mask)
@@ -43,7 +44,9 @@ def _at_least_fp32(x: Tensor) -> Tensor:
 
 
 class Rotary(nn.Module):
-    """Rotary positions (Su et al., RoFormer), half-split: element i turns with element i + H/2. In fp32, whatever x is."""
+    """Rotary positions (Su et al., RoFormer), half-split: element i turns with element i + H/2.
+    In fp32, whatever x is.
+    """
 
     def __init__(self):
         super().__init__()
@@ -59,7 +62,9 @@ class Rotary(nn.Module):
 
 
 class Attention(nn.Module):
-    """Summarize (SS and SR), then update (RS and RR) with second keys and values made of what the summaries gathered."""
+    """Summarize (SS and SR), then update (RS and RR) with second keys and values made of what the
+    summaries gathered.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -75,7 +80,9 @@ class Attention(nn.Module):
         self.sum_v2_proj = nn.Linear(width, width)
         self.rope = Rotary()
 
-    def forward(self, s: Tensor, r: Tensor, summaries: Summaries, summarize_mask, update_mask, implementation) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, s: Tensor, r: Tensor, summaries: Summaries, summarize_mask, update_mask, implementation
+    ) -> tuple[Tensor, Tensor]:
         """s: [B, M, D] and r: [B, T, D], both normed; what comes back is added to the streams."""
         k_r = self.rope(split_heads(self.reg_k_proj(r)), summaries.token_position)
         v_r = split_heads(self.reg_v_proj(r))
@@ -84,7 +91,9 @@ class Attention(nn.Module):
         q_s = self.rope(split_heads(self.sum_q_proj(s)), summaries.position)
         k_s = self.rope(split_heads(self.sum_k_proj(s)), summaries.position)
         v_s = split_heads(self.sum_v_proj(s))
-        gathered = attend(q_s, torch.cat([k_s, k_r], dim=2), torch.cat([v_s, v_r], dim=2), summarize_mask, implementation)
+        gathered = attend(
+            q_s, torch.cat([k_s, k_r], dim=2), torch.cat([v_s, v_r], dim=2), summarize_mask, implementation
+        )
         gathered = merge_heads(gathered)
 
         # update: Q = R over [S; R]
@@ -119,8 +128,12 @@ class Layer(nn.Module):
         self.sum_ffn_up, self.reg_ffn_up = nn.Linear(width, ffn, bias=False), nn.Linear(width, ffn, bias=False)
         self.sum_ffn_down, self.reg_ffn_down = nn.Linear(ffn, width, bias=False), nn.Linear(ffn, width, bias=False)
 
-    def forward(self, s: Tensor, r: Tensor, summaries: Summaries, summarize_mask, update_mask, implementation) -> tuple[Tensor, Tensor]:
-        a_s, a_r = self.attention(self.sum_attn_norm(s), self.reg_attn_norm(r), summaries, summarize_mask, update_mask, implementation)
+    def forward(
+        self, s: Tensor, r: Tensor, summaries: Summaries, summarize_mask, update_mask, implementation
+    ) -> tuple[Tensor, Tensor]:
+        a_s, a_r = self.attention(
+            self.sum_attn_norm(s), self.reg_attn_norm(r), summaries, summarize_mask, update_mask, implementation
+        )
         s, r = s + self.dropout(a_s), r + self.dropout(a_r)
         return s + self.dropout(self.sum_ffn(s)), r + self.dropout(self.reg_ffn(r))
 
@@ -153,7 +166,8 @@ class Output:
 class MuseFormer(nn.Module):
     """attention: see attend. checkpointing: keep only each layer's input for the backward pass.
 
-    Parameters are fp32. For bf16 matrix products call it under torch.autocast: softmax, residual streams, norms and logits stay fp32.
+    Parameters are fp32. For bf16 matrix products call it under torch.autocast: softmax, residual streams, norms and
+    logits stay fp32.
     """
 
     def __init__(self, config: ModelConfig, attention: Implementation, checkpointing: bool):
@@ -199,7 +213,9 @@ class MuseFormer(nn.Module):
         """By bar, and by instrument where the summary has one."""
         has_instrument = summaries.instrument_row >= 0
         instrument = self.instrument_embedding(torch.where(has_instrument, summaries.instrument_row, NO_INSTRUMENT))
-        return self.summary_embedding.embedding(summaries.bar_row) + torch.where(has_instrument[..., None], instrument, 0.0)
+        return self.summary_embedding.embedding(summaries.bar_row) + torch.where(
+            has_instrument[..., None], instrument, 0.0
+        )
 
 
 def _initialize(module: nn.Module) -> None:

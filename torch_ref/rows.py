@@ -14,8 +14,10 @@ from tokenizer.tokens.fields import OUTSIDE
 class Rows:
     """Fields of B rows of T tokens, each int64[B, T]. document 0 is padding; the others count songs of a row from 1.
 
-    bar: -1 outside bars. instrument: 0-127 programs, 128 drums, 129 none. kind: position 0, pitch 1, duration 2, velocity 3, else -1.
-    onset: -1 outside; span: number of the bar of one track, over the whole row, -1 outside. position: from the document's first token.
+    bar: -1 outside bars. instrument: 0-127 programs, 128 drums, 129 none. kind: position 0, pitch 1, duration 2,
+    velocity 3, else -1.
+    onset: -1 outside; span: number of the bar of one track, over the whole row, -1 outside. position: from the
+    document's first token.
     """
 
     tokens: Tensor
@@ -35,7 +37,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class Summaries:
-    """M summaries of each row, [B, M], and how tokens relate to them, [B, T]. The two scopes of a rule differ in nothing but this.
+    """M summaries of each row, [B, M], and how tokens relate to them, [B, T]. The two scopes of a rule differ in
+    nothing but this.
 
     document: 0 where a row has fewer than M. bar_row, instrument_row: what the summary's embedding is looked up by
     (instrument_row -1: not by one). position: for rotations in SS and SR; position_in_rs: as a key of RS.
@@ -74,7 +77,7 @@ def _of_spans(row: Rows, slots: int) -> dict[str, Tensor]:
         0, member[inside], inside, "amax"
     )  # index of the span's last token
     used = last >= 0
-    of_last = lambda field: torch.where(used, field[last], 0)  # noqa: E731
+    of_last = lambda field: torch.where(used, field[last], 0)
     ends = torch.zeros_like(member)
     ends[last[used]] = 1
     ended_before = torch.cumsum(ends, 0) - ends  # spans whose last token comes before this one
@@ -91,7 +94,9 @@ def _of_spans(row: Rows, slots: int) -> dict[str, Tensor]:
 
 
 def _of_bars(row: Rows, slots: int) -> dict[str, Tensor]:
-    """One summary for every bar number of a document, pooling all tracks (and, in bar 0, what stands outside bars): as v1.2.1."""
+    """One summary for every bar number of a document, pooling all tracks (and, in bar 0, what stands outside bars): as
+    v1.2.1.
+    """
     document, bar_row = (torch.zeros(slots, dtype=torch.long, device=row.bar.device) for _ in range(2))
     member, token_position = torch.full_like(row.bar, OUTSIDE), torch.zeros_like(row.bar)
     first = 0

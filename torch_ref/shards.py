@@ -1,5 +1,7 @@
-"""v1.2.1's datasets as its preprocessing wrote them: shard_0000.pt, shard_0001.pt, ... (lists of songs, a dict of tensors each) and
-meta.json, which says how many songs of which vocabulary there are. Reading them runs no code from them."""
+"""v1.2.1's datasets as its preprocessing wrote them: shard_0000.pt, shard_0001.pt, ... (lists of songs, a dict of
+tensors each) and meta.json, which says how many songs of which vocabulary there are. Reading them runs no code from
+them.
+"""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +31,10 @@ def shard_batches(folder: Path) -> Iterator[list[V121Song]]:
         songs += len(shard)
         yield shard
     if songs != meta.get("total_samples", songs):
-        raise V121Error(f"{folder}: its meta.json promises {meta['total_samples']} songs, the shards hold {songs}; copy the missing ones")
+        raise V121Error(
+            f"{folder}: its meta.json promises {meta['total_samples']} songs, the shards hold {songs}; copy "
+            "the missing ones"
+        )
 
 
 def _meta(folder: Path, paths: list[Path]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""A training step: next-token loss inside each document, AdamW with decay on matrices, clipped gradients, warm-up and cosine."""
+"""A training step: next-token loss inside each document, AdamW with decay on matrices, clipped gradients,
+warm-up and cosine.
+"""
 
 import math
 
@@ -23,7 +25,9 @@ def loss(logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
 
 
 def learning_rate(step: int, peak: float, warmup_steps: int, total_steps: int, final: float) -> float:
-    """Of step `step`, counted from 0: linear up to the peak at step warmup_steps - 1, then half a cosine down to final * peak."""
+    """Of step `step`, counted from 0: linear up to the peak at step warmup_steps - 1, then half a cosine down to final
+    * peak.
+    """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     progress = (step + 1 - warmup_steps) / (total_steps - warmup_steps)

@@ -2,11 +2,11 @@
 
     attention(q, k, v, mask, impl="xla")
 
-knows nothing of music: the mask is bits (block_mask.py draws them). Implementations do not import each other, and an unknown one is an
-error, never a fallback.
+knows nothing of music: the mask is bits (block_mask.py draws them). Implementations do not import each other, and an
+unknown one is an error, never a fallback.
 
     reference   dense, the definition            xla   blockwise over queries, any device
-    pallas      Hopper GPUs: pallas.py (padding, derivative, devices), pallas_forward.py, pallas_backward.py, hopper.py (what they share)
+    pallas      Hopper GPUs: pallas.py (padding, derivative, devices), pallas_forward.py, pallas_backward.py, hopper.py
 """
 
 import jax
@@ -20,7 +20,8 @@ __all__ = ["IMPLEMENTATIONS", "KEPT", "BlockMask", "attention", "pack", "pack_de
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, impl: str) -> jax.Array:
-    """softmax(q k^T / sqrt(H)) v over the keys that the mask shows, the same for all heads; a query that sees nothing gives zeros.
+    """softmax(q k^T / sqrt(H)) v over the keys that the mask shows, the same for all heads; a query that sees nothing
+    gives zeros.
 
     q: [B, N, Tq, H]; k, v: [B, N, Tk, H], fp32 or bf16; softmax and sums in fp32. Returns [B, N, Tq, H] in q's dtype.
     Raises ValueError for an implementation that does not exist.

@@ -6,11 +6,11 @@
               ├────────┼────────┼────────┤         tiles[b, i, j, w, r], bit c: query 64 i + r sees key 64 j + 32 w + c
      64..127  │ full   │ empty  │ empty  │
               └────────┴────────┴────────┘
-    key_blocks[b, 0] = [0, 1, 2]  key_counts[b, 0] = [1, 2]: of 128 queries, block 0 is full, 1 is seen in part, 2 not at all
+    key_blocks[b, 0] = [0, 1, 2]  key_counts[b, 0] = [1, 2]: of 128 queries, block 0 full, 1 in part, 2 not at all
 
-The lists pair two rows of tiles, as the kernels do: two warpgroups of 64 queries each share every block of keys that is loaded, so a block
-is listed if either needs it, and full if it is full for both.
-Each list is a permutation of all blocks (full, then partial, then the rest), so it holds any mask, and what follows its count is empty.
+The lists pair two rows of tiles, as the kernels do: two warpgroups of 64 queries each share every block of keys that is
+loaded, so a block is listed if either needs it, and full if it is full for both. Each list is a permutation of all
+blocks (full, then partial, then the rest), so it holds any mask, and what follows its count is empty.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,10 +27,12 @@ LIST_ALIGNMENT = 32  # lists are copied 128 bytes at a time
 
 
 class BlockMask(NamedTuple):
-    """Who sees whom, for P = ceil(Tq / 128) and R = ceil(Tk / 128) pairs of tiles; the bits past the last query or key are 0.
+    """Who sees whom, for P = ceil(Tq / 128) and R = ceil(Tk / 128) pairs of tiles; the bits past the last query or key
+    are 0.
 
     tiles: uint32[B, 2 P, 2 R, 2, 64].
-    key_blocks: int32[B, P, >= 2 R], blocks of 64 keys per 128 queries; key_counts: int32[B, P, 2], how many are full, how many not empty.
+    key_blocks: int32[B, P, >= 2 R], blocks of 64 keys per 128 queries; key_counts: int32[B, P, 2], how many are full,
+    how many not empty.
     query_blocks: int32[B, R, >= 2 P] and query_counts: int32[B, R, 2], the same for 128 keys: blocks of 64 queries.
     """
 
@@ -42,10 +44,12 @@ class BlockMask(NamedTuple):
 
 
 def pack(queries: Any, groups: Sequence[tuple[Callable[[Any, Any], jax.Array], Any]]) -> BlockMask:
-    """Evaluate predicates straight into bits: the compiler fuses them with the packing, no [B, Tq, Tk] boolean exists in memory.
+    """Evaluate predicates straight into bits: the compiler fuses them with the packing, no [B, Tq, Tk] boolean exists
+    in memory.
 
-    queries: a pytree of fields [B, Tq]. groups: (predicate, fields [B, K_g]) of keys laid one after another; every K_g but the last is a
-    multiple of 64. predicate(queries, keys) broadcasts the two. Padding is all 0 on both sides: it must see nothing and be seen by nothing.
+    queries: a pytree of fields [B, Tq]. groups: (predicate, fields [B, K_g]) of keys laid one after another; every K_g
+    but the last is a multiple of 64. predicate(queries, keys) broadcasts the two. Padding is all 0 on both sides: it
+    must see nothing and be seen by nothing.
     """
     queries = jax.tree.map(_in_query_tiles, queries)
     tiles = []
@@ -93,7 +97,7 @@ def _with_lists(tiles: jax.Array) -> BlockMask:
     tiles = _pad(_pad(tiles, 1, 2), 2, 2)
     some = jnp.any(tiles != 0, axis=(3, 4))
     full = jnp.all(~tiles == 0, axis=(3, 4))
-    pairs = lambda x: (x[:, 0::2], x[:, 1::2])  # noqa: E731
+    pairs = lambda x: (x[:, 0::2], x[:, 1::2])
     keys = _lists(jnp.logical_or(*pairs(some)), jnp.logical_and(*pairs(full)))
     some, full = some.swapaxes(1, 2), full.swapaxes(1, 2)
     queries = _lists(jnp.logical_or(*pairs(some)), jnp.logical_and(*pairs(full)))

@@ -1,4 +1,5 @@
-"""What the three Hopper kernels share (Pallas, Mosaic GPU): shape of a program, tiles in shared memory, the mask applied to scores.
+"""What the three Hopper kernels share (Pallas, Mosaic GPU):
+shape of a program, tiles in shared memory, the mask applied to scores.
 
 A program is one thread block of three warpgroups, all its work on one head of one row of the batch:
 
@@ -6,12 +7,14 @@ A program is one thread block of three warpgroups, all its work on one head of o
     warpgroup 1   64 rows ─┘ so every block is loaded once for 128 rows
     warpgroup 2   reads the list and starts the copies (TMA) into a ring of `stages` slots of shared memory
 
-`ready` barriers say that a slot is loaded, `consumed` barriers that both compute warpgroups are done with it. Blocks that are full for all
-128 rows come first in the lists; the loop over them knows no mask, and only the second loop loads tiles.
-Why 128 rows share one list though the mask is known by 64: each block of 64 keys brings 16 KB for 1 MFLOP per 64 rows. With a list for
-every 64 rows the tensor cores, at half their rate, would ask the L2 cache for about 5 TB/s, which is all it can give.
+`ready` barriers say that a slot is loaded, `consumed` barriers that both compute warpgroups are done with it. Blocks
+that are full for all 128 rows come first in the lists; the loop over them knows no mask, and only the second loop loads
+tiles. Why 128 rows share one list though the mask is known by 64: each block of 64 keys brings 16 KB for 1 MFLOP per 64
+rows. With a list for every 64 rows the tensor cores, at half their rate, would ask the L2 cache for about 5 TB/s, which
+is all it can give.
 
-fp32 inputs are split in two bf16 halves, x = high + low; a product is high·high + high·low + low·high: 16 bits of mantissa from bf16 units.
+fp32 inputs are split in two bf16 halves, x = high + low; a product is high·high + high·low + low·high: 16 bits of
+mantissa from bf16 units.
 """
 
 import functools
@@ -33,7 +36,8 @@ COMPUTE_WARPGROUPS = 2
 COMPUTE_REGISTERS, COPY_REGISTERS = 232, 40  # 2 x 232 + 40 = 504 of the 512 that three warpgroups may hold per lane
 LARGEST_COPY = 256  # elements along an axis that one TMA copy can take
 WGMMA = plgpu.Layout.WGMMA
-PRODUCTS = {1: [(0, 0)], 2: [(0, 0), (0, 1), (1, 0)]}  # pairs of halves that are multiplied; low·low is below fp32's rounding
+# Pairs of halves that are multiplied; low·low is below fp32's rounding
+PRODUCTS = {1: [(0, 0)], 2: [(0, 0), (0, 1), (1, 0)]}
 
 
 def halves(x: jax.Array) -> jax.Array:
@@ -45,7 +49,9 @@ def halves(x: jax.Array) -> jax.Array:
 
 
 def matrix(*shape: int, dtype: Any = jnp.bfloat16) -> plgpu.SMEM:
-    """Shared memory [..., rows, 64] in the layout that TMA writes and wgmma reads without bank conflicts: 128-byte swizzle."""
+    """Shared memory [..., rows, 64] in the layout that TMA writes and wgmma reads without bank conflicts: 128-byte
+    swizzle.
+    """
     width = 128 // jnp.dtype(dtype).itemsize
     return plgpu.SMEM(shape, dtype, transforms=(plgpu.TilingTransform((8, width)), plgpu.SwizzleTransform(128)))
 
@@ -76,7 +82,9 @@ class Compiled:
 
     @staticmethod
     def product_transposed(a: Any, b: Any, issued: Callable[[], None] = lambda: None) -> jax.Array:
-        """fp32[64, N] a @ b^T of shared a [halves, 64, H] and b [halves, N, H]. issued() runs while the tensor cores work."""
+        """fp32[64, N] a @ b^T of shared a [halves, 64, H] and b [halves, N, H]. issued() runs while the tensor cores
+        work.
+        """
 
         def multiply(accumulator):
             for i, j in PRODUCTS[a.shape[0]]:
@@ -99,8 +107,9 @@ class Compiled:
 
 
 class Interpreted:
-    """The same on JAX's GPU interpreter, which knows no register layouts, transposed operands or run_state. Its race detector tells loads
-    from what tensor cores read (from JAX 0.11 on), hence the fences behind loads that stand for the latter.
+    """The same on JAX's GPU interpreter, which knows no register layouts, transposed operands or run_state. Its race
+    detector tells loads from what tensor cores read (from JAX 0.11 on), hence the fences behind loads that stand for
+    the latter.
     """
 
     zeros = staticmethod(lambda *shape: jnp.zeros(shape, jnp.float32))
@@ -142,7 +151,9 @@ def per_column(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
 
 def hide(ops: Any, scores: jax.Array, tiles: Any) -> jax.Array:
-    """Scores fp32[64 queries, 64 n keys], -inf where the n tiles uint32[n, 2, 64] (shared) say so. Shifts and words become constants."""
+    """Scores fp32[64 queries, 64 n keys], -inf where the n tiles uint32[n, 2, 64] (shared) say so. Shifts and words
+    become constants.
+    """
     column = ops.iota(scores.shape, 1)
     words = [ops.load_per_row(tiles.at[tile, word]) for tile in range(tiles.shape[0]) for word in range(TILE // WORD)]
     chosen = per_row(words[0], scores.shape)
@@ -152,7 +163,9 @@ def hide(ops: Any, scores: jax.Array, tiles: Any) -> jax.Array:
 
 
 def hide_transposed(ops: Any, scores: jax.Array, tile: Any) -> jax.Array:
-    """The same for scores fp32[64 keys, 64 queries], from the same tile uint32[2, 64]: its words lie along the columns."""
+    """The same for scores fp32[64 keys, 64 queries], from the same tile uint32[2, 64]:
+    its words lie along the columns.
+    """
     row = ops.iota(scores.shape, 0)
     first, second = (per_column(ops.load_per_column(tile.at[word]), scores.shape) for word in range(TILE // WORD))
     return _where_bit(jnp.where(row >= WORD, second, first), row, scores)
@@ -164,8 +177,9 @@ def _where_bit(words: jax.Array, position: jax.Array, scores: jax.Array) -> jax.
 
 
 def give_back(consumed: Any, *, loaded: bool) -> None:
-    """Lets the copy warpgroup fill a slot again. loaded: registers were loaded from it, not only tensor cores read it: what loads read and
-    what copies write must be ordered by a fence, which the tensor cores, reading as copies write, do not need (PTX: proxies).
+    """Lets the copy warpgroup fill a slot again. loaded: registers were loaded from it, not only tensor cores read it:
+    what loads read and what copies write must be ordered by a fence, which the tensor cores, reading as copies write,
+    do not need (PTX: proxies).
     """
     if loaded:
         plgpu.commit_smem()
@@ -188,9 +202,11 @@ def list_copies(capacity: int) -> int:
     return pl.cdiv(capacity, LARGEST_COPY)
 
 
-def copy_ahead(steps: jax.Array, stages: int, copy: Callable[[jax.Array, jax.Array, bool], None], consumed: Sequence[Any]) -> None:
-    """The copy warpgroup's loop: copy(step, slot, reused) for all steps, the first `stages` of them into slots that were never used.
-    At the end it waits until everything is consumed, so that every barrier is back where it was.
+def copy_ahead(
+    steps: jax.Array, stages: int, copy: Callable[[jax.Array, jax.Array, bool], None], consumed: Sequence[Any]
+) -> None:
+    """The copy warpgroup's loop: copy(step, slot, reused) for all steps, the first `stages` of them into slots that
+    were never used. At the end it waits until everything is consumed, so that every barrier is back where it was.
     """
     for step in range(stages):
         pl.when(step < steps)(lambda step=step: copy(jnp.int32(step), jnp.int32(step), False))
@@ -241,15 +257,20 @@ def launch(
 ) -> Sequence[jax.Array]:
     """A program for every list of lists int32[B, P, capacity], of every head: arrays[0] is [..., B, N, T, H].
 
-    Two warpgroups run compute(program, *arrays, *outputs, **scratch); the third runs copy_step(program, index, slot, reused, *arrays,
-    **scratch) for every step, which waits for the barriers named by consumed if the slot is reused, and finds the list as list_shared.
-    The last grid axis runs fastest: programs of one head run side by side and find its keys and values in the L2 cache.
+    Two warpgroups run compute(program, *arrays, *outputs, **scratch); the third runs copy_step(program, index, slot,
+    reused, *arrays, **scratch) for every step, which waits for the barriers named by consumed if the slot is reused,
+    and finds the list as list_shared. The last grid axis runs fastest: programs of one head run side by side and find
+    its keys and values in the L2 cache.
     """
     batch, heads = arrays[0].shape[-4:-2]
     capacity = lists.shape[2]
 
     def body(*refs, **shared):
-        inputs, (lists_gmem, counts_gmem), results = refs[: len(arrays)], refs[len(arrays) : len(arrays) + 2], refs[len(arrays) + 2 :]
+        inputs, (lists_gmem, counts_gmem), results = (
+            refs[: len(arrays)],
+            refs[len(arrays) : len(arrays) + 2],
+            refs[len(arrays) + 2 :],
+        )
         row, head, block = (lax.axis_index(axis) for axis in ("batch", "head", "block"))
         full_steps = lax.div(counts_gmem[row, block, 0], jnp.int32(blocks_per_step))
         steps = lax.div(counts_gmem[row, block, 1] + (blocks_per_step - 1), jnp.int32(blocks_per_step))
@@ -264,14 +285,16 @@ def launch(
         def _():
             plgpu.set_max_registers(COPY_REGISTERS, action="decrease")
             copy_list(lists_gmem.at[row, block], shared["list_shared"], shared["list_ready"])
-            copy = lambda index, slot, reused: copy_step(program, index, slot, reused, *inputs, **shared)  # noqa: E731
+            copy = lambda index, slot, reused: copy_step(program, index, slot, reused, *inputs, **shared)
             copy_ahead(steps, stages, copy, [shared[barrier] for barrier in consumed])
 
     kernel = plgpu.kernel(
         body,
         out_type=list(outputs),
         scratch_types=scratch
-        | dict(list_shared=plgpu.SMEM((capacity,), jnp.int32), list_ready=plgpu.Barrier(num_arrivals=list_copies(capacity))),
+        | dict(
+            list_shared=plgpu.SMEM((capacity,), jnp.int32), list_ready=plgpu.Barrier(num_arrivals=list_copies(capacity))
+        ),
         grid=(batch, heads, lists.shape[1]),
         grid_names=("batch", "head", "block"),
         num_threads=COMPUTE_WARPGROUPS + 1,

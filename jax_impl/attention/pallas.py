@@ -1,6 +1,8 @@
-"""Attention on Hopper GPUs (compute capability 9.0) with our own kernels: only the blocks that the mask shows are computed.
+"""Attention on Hopper GPUs (compute capability 9.0) with our own kernels:
+only the blocks that the mask shows are computed.
 
-Padding to blocks, several devices and the derivative are here; pallas_forward and pallas_backward hold the kernels, hopper what they share.
+Padding to blocks, several devices and the derivative are here; pallas_forward and pallas_backward hold the kernels,
+hopper what they share.
 """
 
 import functools
@@ -17,11 +19,11 @@ from jax_impl.attention.pallas_forward import forward
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interpret: Any = None) -> jax.Array:
-    """See jax_impl.attention.attention. Head width 64; q, k, v all bf16 or all fp32 (products then have 16 bits of mantissa).
+    """See jax_impl.attention.attention. Head width 64; q, k, v all bf16 or all fp32 (products then have 16 bits of
+    mantissa).
 
-    Under jax.set_mesh the batch is split over all axes of the mesh. interpret: None compiles for the GPU; parameters of JAX's GPU
-    interpreter run the kernels on a CPU, slowly.
-    Raises ValueError for another head width or dtype.
+    Under jax.set_mesh the batch is split over all axes of the mesh. interpret: None compiles for the GPU; parameters of
+    JAX's GPU interpreter run the kernels on a CPU, slowly. Raises ValueError for another head width or dtype.
     """
     if q.shape[-1] != HEAD_DIM:
         raise ValueError(f"the Hopper kernels are written for a head width of {HEAD_DIM}, not {q.shape[-1]}")
@@ -37,7 +39,9 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, inte
 
 
 def _padded(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interpret: Any) -> jax.Array:
-    pad = lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % PAIR), (0, 0)))  # noqa: E731 - the mask is padded already
+    def pad(x):  # as the mask is already
+        return jnp.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % PAIR), (0, 0)))
+
     return _attention(pad(q), pad(k), pad(v), mask, interpret)[:, :, : q.shape[2]]
 
 

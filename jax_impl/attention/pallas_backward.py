@@ -5,8 +5,8 @@ Nothing is added up in global memory, so a run is like the next one to the bit.
     p = exp2(scores - lse)    dp = do v^T    ds = p (dp - delta), delta = sum(o do)
     dq = ds k / 8             dk = ds^T q / 8             dv = p^T do
 
-dk and dv compute the transposed scores k q^T, so that p^T and ds^T come out of the registers as they are needed, and read the same tiles of
-the mask along the other axis.
+dk and dv compute the transposed scores k q^T, so that p^T and ds^T come out of the registers as they are needed, and
+read the same tiles of the mask along the other axis.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,24 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from jax_impl.attention import hopper
 from jax_impl.attention.block_mask import PAIR, TILE, BlockMask
-from jax_impl.attention.hopper import COMPUTE_WARPGROUPS, HEAD_DIM, SCALE_LOG2, matrix, per_column, per_row, slot_of, walk
+from jax_impl.attention.hopper import (
+    COMPUTE_WARPGROUPS,
+    HEAD_DIM,
+    SCALE_LOG2,
+    matrix,
+    per_column,
+    per_row,
+    slot_of,
+    walk,
+)
 
 SCALE = HEAD_DIM**-0.5
 
 
 @dataclass(frozen=True)
 class BackwardParameters:
-    """A step is one listed block of 64: with 128 the scores, dp and the two sums of dk and dv no longer fit the registers (they spill).
+    """A step is one listed block of 64: with 128 the scores, dp and the two sums of dk and dv no longer fit the
+    registers (they spill).
     stages: steps whose two blocks are in shared memory at once.
     """
 
@@ -79,7 +89,9 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
         plgpu.copy_smem_to_gmem(shared["dq_shared"].at[warpgroup], dq_gmem.at[row, head, queries])
         plgpu.wait_smem_to_gmem(0)
 
-    def copy_step(program, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, **shared):
+    def copy_step(
+        program, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, **shared
+    ):
         row, head, key_block = program.row, program.head, shared["list_shared"][index]
         keys, ready = pl.ds(key_block * TILE, TILE), shared["ready"].at[slot]
         if reused:
@@ -162,14 +174,18 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
         plgpu.copy_smem_to_gmem(shared["dv_shared"].at[warpgroup], dv_gmem.at[row, head, keys])
         plgpu.wait_smem_to_gmem(0)
 
-    def copy_step(program, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, **shared):
+    def copy_step(
+        program, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, **shared
+    ):
         row, head, query_block = program.row, program.head, shared["list_shared"][index]
         queries, ready = pl.ds(query_block * TILE, TILE), shared["ready"].at[slot]
         if reused:
             plgpu.barrier_wait(shared["consumed"].at[slot])
         for half in range(count):
             plgpu.copy_gmem_to_smem(q_gmem.at[half, row, head, queries], shared["q_shared"].at[slot, half], ready)
-            plgpu.copy_gmem_to_smem(d_out_gmem.at[half, row, head, queries], shared["d_out_shared"].at[slot, half], ready)
+            plgpu.copy_gmem_to_smem(
+                d_out_gmem.at[half, row, head, queries], shared["d_out_shared"].at[slot, half], ready
+            )
         plgpu.copy_gmem_to_smem(lse_gmem.at[row, head, queries], shared["lse_shared"].at[slot], ready)
         plgpu.copy_gmem_to_smem(delta_gmem.at[row, head, queries], shared["delta_shared"].at[slot], ready)
 

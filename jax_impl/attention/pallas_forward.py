@@ -28,15 +28,19 @@ class ForwardParameters:
     stages: int
 
 
-# 128 keys a step halve the softmax's bookkeeping (maximum, rescaling) per key, and 64 x 128 scores still fit the registers; four stages
-# (172 of 227 KB in all) keep the copies further ahead than L2 takes to answer, about one step.
+# 128 keys a step halve the softmax's bookkeeping (maximum, rescaling) per key, and 64 x 128 scores still fit the
+# registers; four stages (172 of 227 KB in all) keep the copies further ahead than L2 takes to answer, about one step.
 BF16 = ForwardParameters(blocks_per_step=2, stages=4)
-# Two halves of everything: twice the shared memory, and the halves of the weights take the registers of the second block.
+# Two halves of everything: twice the shared memory, and the halves of the weights take the registers of the second
+# block.
 FP32 = ForwardParameters(blocks_per_step=1, stages=2)
 
 
-def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interpret: Any) -> tuple[jax.Array, jax.Array]:
-    """out [B, N, Tq, 64] in q's dtype, and fp32[B, N, Tq] log2 of the sum of exponentials, 0 where a query sees nothing.
+def forward(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interpret: Any
+) -> tuple[jax.Array, jax.Array]:
+    """out [B, N, Tq, 64] in q's dtype, and fp32[B, N, Tq] log2 of the sum of exponentials, 0 where a query sees
+    nothing.
 
     Tq and Tk are multiples of 128, as in the mask. interpret: None on a GPU, else parameters of JAX's GPU interpreter.
     """
@@ -73,7 +77,8 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
             weights = jnp.exp2(scores * SCALE_LOG2 - per_row(new_maximum, scores.shape))
             out *= per_row(decay, out.shape)
             total = total * decay + weights.sum(axis=1)
-            out, total, new_maximum, weights = lax.optimization_barrier((out, total, new_maximum, weights))  # softmax ends here
+            # The softmax ends here.
+            out, total, new_maximum, weights = lax.optimization_barrier((out, total, new_maximum, weights))
             plgpu.barrier_arrive(shared["turn"])
             plgpu.barrier_wait(shared["v_ready"].at[slot])
             plgpu.barrier_wait(shared["turn"])
@@ -81,9 +86,12 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
             hopper.give_back(shared["v_consumed"].at[slot], loaded=False)
             return out, new_maximum, total
 
-        # One warpgroup multiplies while the other does its softmax: warpgroup 1 starts half a step late and 0 waits for it at the end.
+        # One warpgroup multiplies while the other does its softmax: warpgroup 1 starts half a step late and 0 waits for
+        # it at the end.
         pl.when(warpgroup == 1)(take_turns)
-        out, maximum, total = walk(step, program, (ops.zeros(TILE, HEAD_DIM), ops.full_rows(LOWEST), ops.full_rows(0.0)))
+        out, maximum, total = walk(
+            step, program, (ops.zeros(TILE, HEAD_DIM), ops.full_rows(LOWEST), ops.full_rows(0.0))
+        )
         pl.when(warpgroup == 0)(take_turns)
 
         sees = total > 0
@@ -115,7 +123,9 @@ def forward(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interp
             for part, key_block in enumerate(listed):
                 for group in range(COMPUTE_WARPGROUPS):
                     tile = tiles.at[program.row, program.block * COMPUTE_WARPGROUPS + group, key_block]
-                    plgpu.copy_gmem_to_smem(tile, shared["tiles_shared"].at[slot, group, part], shared["tiles_ready"].at[slot])
+                    plgpu.copy_gmem_to_smem(
+                        tile, shared["tiles_shared"].at[slot, group, part], shared["tiles_ready"].at[slot]
+                    )
 
         if reused:
             plgpu.barrier_wait(shared["v_consumed"].at[slot])

@@ -1,4 +1,6 @@
-"""Attention written out: the definition that the other implementations are tested against. Memory grows with Tq x Tk."""
+"""Attention written out: the definition that the other implementations are tested against.
+Memory grows with Tq x Tk.
+"""
 
 import jax
 import jax.numpy as jnp

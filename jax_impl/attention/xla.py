@@ -1,9 +1,11 @@
-"""Attention in plain XLA, for any device: blocks of queries against chunks of keys, and only the chunks that the mask shows.
+"""Attention in plain XLA, for any device: blocks of queries against those chunks of keys that the mask shows.
 
-          keys   0..255   256..511   512..767          of queries 256..511 the chunks 0 and 1 are visited, one after another;
-queries 0..255     some      empty      empty          sums grow by the online softmax (Milakov & Gimelshein 2018), so that no
-      256..511     some       some      empty          more than one block of scores exists. Backward does the same, as in
-                                                       FlashAttention (Dao et al. 2022), from the output and the log of the sums.
+          keys   0..255   256..511   512..767     of queries 256..511 the chunks 0 and 1 are visited, in turn
+queries 0..255     some      empty      empty
+      256..511     some       some      empty
+
+Sums grow by the online softmax (Milakov & Gimelshein 2018), so that no more than one block of scores exists. Backward
+does the same, as in FlashAttention (Dao et al. 2022), from the output and the log of the sums.
 """
 
 import functools
@@ -14,7 +16,8 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jax_impl.attention.block_mask import KEPT, TILE, BlockMask, unpack_tiles
 
-MOST_PARTS = 16  # blocks, and chunks, up from the mask's tiles; longer rows have larger ones, since each visit costs some microseconds
+# Blocks, and chunks, up from the mask's tiles; longer rows have larger ones, since each visit costs some microseconds
+MOST_PARTS = 16
 MOST_TILES = 4  # rows of them in a block all the same, so that its scores stay linear in the keys
 MASKED = -1e30  # finite, so that a row that sees nothing stays free of NaN
 LOWEST = MASKED / 2  # no maximum is below: exp(MASKED - maximum) is 0 also where nothing is visible
@@ -23,7 +26,7 @@ LOWEST = MASKED / 2  # no maximum is below: exp(MASKED - maximum) is 0 also wher
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
     """See jax_impl.attention.attention."""
     rows, columns = mask.tiles.shape[1:3]
-    pad = lambda x, tiles: jnp.pad(x, ((0, 0), (0, 0), (0, tiles * TILE - x.shape[2]), (0, 0)))  # noqa: E731
+    pad = lambda x, tiles: jnp.pad(x, ((0, 0), (0, 0), (0, tiles * TILE - x.shape[2]), (0, 0)))
     sizes = (_block_tiles(rows) * TILE, _chunk_tiles(columns) * TILE)
     return _attention(pad(q, rows), pad(k, columns), pad(v, columns), mask.tiles, *sizes)[:, :, : q.shape[2]]
 
@@ -40,9 +43,13 @@ def _chunk_tiles(columns: int) -> int:
 
 
 def _visits(tiles: jax.Array, block: int, chunk: int) -> tuple[jax.Array, jax.Array]:
-    """For each block of queries the chunks to visit first, in order, int32[blocks, chunks], and how many those are, int32[blocks]."""
+    """For each block of queries the chunks to visit first, in order, int32[blocks, chunks], and how many those are,
+    int32[blocks].
+    """
     batch, rows, columns = tiles.shape[:3]
-    some = jnp.any(tiles != 0, axis=(3, 4)).reshape(batch, rows * TILE // block, block // TILE, columns * TILE // chunk, chunk // TILE)
+    some = jnp.any(tiles != 0, axis=(3, 4)).reshape(
+        batch, rows * TILE // block, block // TILE, columns * TILE // chunk, chunk // TILE
+    )
     some = some.any(axis=(0, 2, 4))
     return jnp.argsort(~some, axis=1, stable=True).astype(jnp.int32), some.sum(axis=1, dtype=jnp.int32)
 
@@ -52,7 +59,9 @@ def _part(x: jax.Array, number: jax.Array, size: int) -> jax.Array:
 
 
 def _scores(q: jax.Array, k: jax.Array, tiles: jax.Array, block: jax.Array, chunk: jax.Array) -> jax.Array:
-    """float32[B, N, T, S] of block number `block` of the queries, scaled before, and chunk number `chunk` of the keys."""
+    """float32[B, N, T, S] of block number `block` of the queries, scaled before, and chunk number
+    `chunk` of the keys.
+    """
     scores = jnp.einsum("BNTH,BNSH->BNTS", q, k, preferred_element_type=jnp.float32)
     tiles = jax.lax.dynamic_slice_in_dim(tiles, block * (q.shape[2] // TILE), q.shape[2] // TILE, axis=1)
     tiles = jax.lax.dynamic_slice_in_dim(tiles, chunk * (k.shape[2] // TILE), k.shape[2] // TILE, axis=2)
@@ -112,7 +121,10 @@ def _backward_rule(block, chunk, kept, d_out):
             weights = jnp.exp(_scores(q, k_part, tiles, here, at) - lse[..., None])
             d_scores = weights * (product("BNTH,BNSH->BNTS", d_out, v_part) - delta[..., None])
             weights, d_scores = weights.astype(q.dtype), d_scores.astype(q.dtype)
-            d_k_part, d_v_part = product("BNHT,BNTS->BNHS", q_columns, d_scores), product("BNHT,BNTS->BNHS", d_out_columns, weights)
+            d_k_part, d_v_part = (
+                product("BNHT,BNTS->BNHS", q_columns, d_scores),
+                product("BNHT,BNTS->BNHS", d_out_columns, weights),
+            )
             return d_q + product("BNTS,BNSH->BNTH", d_scores, k_part), _add(d_k, d_k_part, at), _add(d_v, d_v_part, at)
 
         d_q, *carry = jax.lax.fori_loop(0, count, visit, (jnp.zeros(q.shape, jnp.float32), *carry))

@@ -1,4 +1,6 @@
-"""The whole chain in minutes: MIDI files to a dataset, a trained checkpoint, and a new song, with the pictures that show it."""
+"""The whole chain in minutes: MIDI files to a dataset, a trained checkpoint, and a new song,
+with the pictures that show it.
+"""
 
 import json
 import os
@@ -22,14 +24,18 @@ DATASET, CHECKPOINT, SUMMARY = "dataset", "checkpoint", "summary.json"
 
 
 def demo(midi_dir: Path | None, out: Path) -> int:
-    """Makes the folder `out`: midi (composed songs, if none are given), dataset, checkpoint (the run), song.mid, pianoroll.png, loss.png
-    and summary.json. Started again after an interruption it goes on. Returns the exit status. Raises InputError."""
+    """Makes the folder `out`: midi (composed songs, if none are given), dataset, checkpoint (the run), song.mid,
+    pianoroll.png, loss.png and summary.json. Started again after an interruption it goes on. Returns the exit status.
+    Raises InputError.
+    """
     began = time.monotonic()
     if midi_dir is None:
         midi_dir = out / "midi"
         _compose(midi_dir, presets.DEMO_SONGS)
     config = presets.demo(out / DATASET, out / CHECKPOINT)
-    if (config.data_dir / MANIFEST).exists():  # of an earlier demo; training refuses to go on if the songs are others now
+    if (
+        config.data_dir / MANIFEST
+    ).exists():  # of an earlier demo; training refuses to go on if the songs are others now
         shutil.rmtree(config.data_dir)
     prepare([midi_dir], config.data_dir, PrepareConfig())
     result = train.train(config, train.model_config(config))
@@ -58,8 +64,10 @@ def demo(midi_dir: Path | None, out: Path) -> int:
     _write(out / SUMMARY, json.dumps(summary, indent=1) + "\n")
     print(
         f"\nvalidation loss {best['loss']:.3f} nats per token; guessing by frequency (unigram) {best['unigram']:.3f}, "
-        f"guessing blindly (uniform) {best['uniform']:.3f}\n{out}: song.mid ({len(song.ids)} tokens), pianoroll.png, loss.png, {SUMMARY} "
-        f"after {summary['seconds']:.0f} s\nanother song: hid-museformer generate {config.output_dir} -o another.mid --seed 1"
+        f"guessing blindly (uniform) {best['uniform']:.3f}\n{out}: song.mid ({len(song.ids)} tokens), "
+        f"pianoroll.png, loss.png, {SUMMARY} "
+        f"after {summary['seconds']:.0f} s\nanother song: hid-museformer generate {config.output_dir} -o "
+        "another.mid --seed 1"
     )
     return 0
 

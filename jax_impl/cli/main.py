@@ -1,4 +1,6 @@
-"""The command line. Nothing heavy is imported before the verb that needs it: --help, prepare, check and decode never load jax."""
+"""The command line. Nothing heavy is imported before the verb that needs it:
+--help, prepare, check and decode never load jax.
+"""
 
 import errno
 import os
@@ -47,7 +49,10 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"error: {error.filename or 'writing'}: {error.strerror}; make room and give the same command again", file=sys.stderr)
+        print(
+            f"error: {error.filename or 'writing'}: {error.strerror}; make room and give the same command again",
+            file=sys.stderr,
+        )
         status = 2
     except KeyboardInterrupt:
         status = 130

@@ -1,4 +1,5 @@
-"""`hid-museformer memory`: what the training step takes of a GPU, by model, batch and rematerialization; no GPU is needed.
+"""`hid-museformer memory`: what the training step takes of a GPU, by model, batch and rematerialization;
+no GPU is needed.
 
 rematerialization   memory   computed again   largest batch
 none                60.8 GB             0 %        4 x 8192
@@ -45,7 +46,9 @@ def find_target() -> Target:
     """This machine's GPU; without one an H800, for which gpu_target.add_plugin must have been called."""
     if device.on_gpu():
         return Target(jax.devices()[0], device.best_attention(), device.memory_limit(), {})
-    return Target(gpu_target.devices(1)[0], "pallas", int(device.GPU_SHARE * gpu_target.H800_BYTES), gpu_target.NO_TIMING)
+    return Target(
+        gpu_target.devices(1)[0], "pallas", int(device.GPU_SHARE * gpu_target.H800_BYTES), gpu_target.NO_TIMING
+    )
 
 
 def lower_step(model: ModelConfig, rows: int, length: int, remat: str, target: Target) -> jax.stages.Lowered:
@@ -55,8 +58,12 @@ def lower_step(model: ModelConfig, rows: int, length: int, remat: str, target: T
     rate = functools.partial(learning_rate, config=config, total_steps=config.warmup_steps + 1)
     tx, place = optimizer(config, rate), jax.sharding.SingleDeviceSharding(target.device)
     state = jax.eval_shape(functools.partial(initial_state, model, tx, config.seed))
-    inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), (state, abstract_batches(config)))
-    settings = dict(graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute)
+    inputs = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), (state, abstract_batches(config))
+    )
+    settings = dict(
+        graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute
+    )
     return jax.jit(functools.partial(train_step, **settings), donate_argnames="state").lower(*inputs)
 
 
@@ -84,7 +91,10 @@ def show(size: str, rows: int, length: int) -> None:
     """Prints what each rematerialization takes at this batch, and the largest batch that fits."""
     model, target = MODEL_SIZES[size], find_target()
     TrainConfig(Path(), Path(), batch_size=rows, max_seq_len=length)  # raises InputError where they make no sense
-    print(f"{size}, {rows} x {length} tokens, bf16, attention {target.attention}; {target.describe()}: {target.budget / GB:.1f} GB for JAX")
+    print(
+        f"{size}, {rows} x {length} tokens, bf16, attention {target.attention}; {target.describe()}: "
+        f"{target.budget / GB:.1f} GB for JAX"
+    )
     print("remat       memory: state and batch  temporaries   computed again   largest batch that fits")
     with tqdm(unit=" programs compiled", leave=False) as bar:
         for remat in REMAT_CHOICES:
@@ -96,17 +106,24 @@ def show(size: str, rows: int, length: int) -> None:
                 return measure(model, rows, length, remat, target)
 
             asked = measured(rows)
-            most = memory.largest_batch(lambda rows: measured(rows).total, rows, target.budget, device.rows_at_once(length))
+            most = memory.largest_batch(
+                lambda rows: measured(rows).total, rows, target.budget, device.rows_at_once(length)
+            )
             fits = f"{most} x {length} ({measured(most).total / GB:.1f} GB)" if most else "none"
             bar.write(
-                f"{remat:10} {asked.total / GB:4.1f} GB: {asked.arguments / GB:15.1f}  {asked.temporaries / GB:11.1f}   "
+                f"{remat:10} {asked.total / GB:4.1f} GB: {asked.arguments / GB:15.1f}  "
+                f"{asked.temporaries / GB:11.1f}   "
                 f"{repeated(model, length, remat):12.0%}   {fits}"
             )
-    print("computed again: of the forward pass, estimated; largest batch: in steps of the rows that a layer works on at once")
+    print(
+        "computed again: of the forward pass, estimated; largest batch: in steps of the rows that a layer "
+        "works on at once"
+    )
 
 
 def layer_costs(target: Target) -> Iterator[dict]:
-    """v1.2.1's table: without and with rematerialization, MB by number of layers, and what a layer keeps for the backward pass.
+    """v1.2.1's table: without and with rematerialization, MB by number of layers, and what a layer keeps for the
+    backward pass.
 
     That is the growth of the temporaries less the layer's gradient; its parameters and moments are none of them.
     """
@@ -122,7 +139,9 @@ def layer_costs(target: Target) -> Iterator[dict]:
             grown = (temporaries[-1] - temporaries[0]) / (depths[-1] - depths[0])
             yield {
                 "remat": remat,
-                "temporaries_mb": {layers: round(taken / MB, 1) for layers, taken in zip(depths, temporaries, strict=True)},
+                "temporaries_mb": {
+                    layers: round(taken / MB, 1) for layers, taken in zip(depths, temporaries, strict=True)
+                },
                 "gradient_per_layer_mb": round(layer_gradient(base) / MB, 2),
                 "kept_per_layer_mb": round((grown - layer_gradient(base)) / MB, 2),
                 "v121_kept_per_layer_mb": before,
@@ -134,7 +153,11 @@ def show_layers() -> None:
     target = find_target()
     rows, length, width, depths = V121_TABLE
     print(f"{rows} x {length} tokens, width {width}, bf16, attention {target.attention}; {target.describe()}; MB")
-    print("remat      temporaries of " + "".join(f"{layers:>9} layers" for layers in depths) + "   kept per layer   v1.2.1's")
+    print(
+        "remat      temporaries of "
+        + "".join(f"{layers:>9} layers" for layers in depths)
+        + "   kept per layer   v1.2.1's"
+    )
     for cost in layer_costs(target):
         taken = "".join(f"{megabytes:16.0f}" for megabytes in cost["temporaries_mb"].values())
         print(f"{cost['remat']:26}{taken}   {cost['kept_per_layer_mb']:14.1f}   {cost['v121_kept_per_layer_mb']:8}")

@@ -24,12 +24,13 @@ def generate(
     """Let a trained model write songs, go on with one, or play along with one.
 
     Examples: generate run -o new.mid --instruments drums,bass,piano --bars 16 --chords "C Am F G7";
-    generate run -o longer.mid --continue a.mid --keep-bars 8; generate run -o band.mid --accompany a.mid --add drums,bass;
-    generate run --out many --num-samples 1000
+    generate run -o longer.mid --continue a.mid --keep-bars 8; generate run -o band.mid --accompany a.mid --add
+    drums,bass; generate run --out many --num-samples 1000
 
     Args:
         run: the --output-dir of a training run; everything else the model needs is in its checkpoint.
-        out: the MIDI file, of several the second is NAME-2.mid and so on; or a folder, where the same command goes on after a stop.
+        out: the MIDI file, of several the second is NAME-2.mid and so on; or a folder, where the same command goes on
+            after a stop.
         continue_: a MIDI file to go on with, after --keep-bars of it.
         accompany: a MIDI file to play along with, on the instruments of --add.
         again: the JSON of a sample, to make it once more.
@@ -41,7 +42,9 @@ def generate(
     from jax_impl.sampling import compose
 
     if continue_ and (accompany or constraints.add):
-        raise InputError("--continue goes on with a song, --accompany and --add play along with one: give one of the two")
+        raise InputError(
+            "--continue goes on with a song, --accompany and --add play along with one: give one of the two"
+        )
     if accompany and not constraints.add:
         raise InputError("--accompany needs --add: the instruments that are to play along, such as --add drums,bass")
     given = continue_ or accompany

@@ -1,6 +1,7 @@
 """Verbs for those who come from v1.2.1: its checkpoints, data and text, and the comparison with the PyTorch reference.
 
-What needs PyTorch lies in parity_tests and torch_ref, of which nothing in jax_impl knows; a verb finds it by name when it is called.
+What needs PyTorch lies in parity_tests and torch_ref, of which nothing in jax_impl knows; a verb finds it by name when
+it is called.
 """
 
 import importlib
@@ -19,7 +20,8 @@ Run = Annotated[Path, arg(metavar="RUN")]
 
 
 def parity(checkpoint: Path | None = None, size: ModelSize | None = None, plot: Path | None = None) -> int:
-    """Does the JAX program compute what the PyTorch one does? A table of the largest differences; exit status 1 if one is too large.
+    """Does the JAX program compute what the PyTorch one does? A table of the largest differences; exit status 1 if one
+    is too large.
 
     Args:
         checkpoint: a run, of which the best checkpoint is compared.
@@ -43,7 +45,10 @@ def import_torch(file: Positional[File], run: Positional[Run], mask_rule: Litera
     shape = f"{config.layers} layers x {config.width}, {config.heads} heads, FFN {config.ffn}, {config.max_bars} bars"
     print(f"{run}: {shape}, rule {mask_rule}")
     if mask_rule == "v121":
-        print(f"its rule lets a bar see tracks that are written later; to go on under the causal one: train --init-from {run}")
+        print(
+            "its rule lets a bar see tracks that are written later; to go on under the causal one: train "
+            f"--init-from {run}"
+        )
     return 0
 
 
@@ -64,7 +69,8 @@ def import_shards(
     out: Positional[Annotated[Path, arg(metavar="OUT")]],
     config: Annotated[PrepareConfig, arg(name="")],
 ) -> int:
-    """Turn data that v1.2.1 prepared into a dataset of this program: every note, with the silent bars that v1.2.1 left out.
+    """Turn data that v1.2.1 prepared into a dataset of this program: every note, with the silent bars that v1.2.1 left
+    out.
 
     Args:
         data: folder with shard_*.pt and meta.json, or a Hugging Face dataset (save_to_disk).

@@ -9,7 +9,8 @@ from jax.experimental import multihost_utils
 from configs import ComputeConfig, InputError, TrainConfig
 from configs.model import AUTO_REMAT, LAYER_TOKENS
 
-# Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for these alone.
+# Dense bf16 peak, FLOP/s, by what JAX calls the device (vendors' data sheets, without sparsity). MFU is reported for
+# these alone.
 BF16_PEAKS = {
     "NVIDIA H100 80GB HBM3": 989.4e12,
     "NVIDIA H100 PCIe": 756e12,
@@ -24,10 +25,12 @@ BF16_PEAKS = {
 
 HOPPER = "9.0"
 
-# Of a GPU's memory, what JAX takes (its own default is 0.75); the rest is for CUDA and its libraries. Of an 80 GB card 79.8 GB.
+# Of a GPU's memory, what JAX takes (its own default is 0.75); the rest is for CUDA and its libraries. Of an 80 GB card
+# 79.8 GB.
 GPU_SHARE = 0.94
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # read when JAX looks for devices
-CPU_SHARE = 0.5  # of a machine's memory, what a step may take where there is no GPU; the rest is for the loader, Python and others
+# Of a machine's memory, what a step may take where there is no GPU; the rest is for the loader, Python and others
+CPU_SHARE = 0.5
 
 
 def on_gpu() -> bool:
@@ -40,7 +43,8 @@ def on_hopper() -> bool:
 
 
 def compute_config(config: TrainConfig) -> ComputeConfig:
-    """How to compute a training run here, "auto" resolved: of remat to the fastest, since what fits is known once the step is compiled.
+    """How to compute a training run here, "auto" resolved: of remat to the fastest, since what fits is known once the
+    step is compiled.
 
     Raises InputError where the choice cannot work.
     """
@@ -92,4 +96,5 @@ def peak_flops(compute: ComputeConfig, devices: int) -> float | None:
 def describe(compute: ComputeConfig) -> str:
     """One line for the log."""
     device = jax.devices()[0]
-    return f"{device.device_kind} ({device.platform}), precision {compute.precision}, attention {compute.attention}, remat {compute.remat}"
+    chosen = f"precision {compute.precision}, attention {compute.attention}, remat {compute.remat}"
+    return f"{device.device_kind} ({device.platform}), {chosen}"

@@ -1,7 +1,7 @@
 """A GPU to compile for that need not be there: XLA's CUDA plugin takes a description of the device instead.
 
-`./hid memory` and `./hid test` install the plugin beside the packages, not among them: JAX would complain at every start that it finds no
-driver.
+`./hid memory` and `./hid test` install the plugin beside the packages, not among them: JAX would complain at every
+start that it finds no driver.
 """
 
 import importlib.metadata
@@ -32,7 +32,8 @@ dnn_version_info {{ major: 9  minor: 10 }}
 runtime_version {{ major: 12  minor: 9  patch: 0 }}
 device_description_str: "NVIDIA H800"
 """
-NO_TIMING = {"xla_gpu_autotune_level": "0"}  # for the compiler: a device that is not there cannot time kernels to choose among them
+# Option of the compiler: a device that is not there cannot time kernels to choose among them.
+NO_TIMING = {"xla_gpu_autotune_level": "0"}
 PLUGINS = ("xla_cuda12", "xla_cuda13")  # in the namespace package jax_plugins
 BESIDE = Path(sys.prefix) / "hopper-target"
 
@@ -44,11 +45,15 @@ def installed() -> bool:
 
 def has_gpu() -> bool:
     """Is there a GPU that its driver answers for? Asked without JAX, which is not imported yet."""
-    return shutil.which("nvidia-smi") is not None and subprocess.run(["nvidia-smi"], capture_output=True).returncode == 0
+    return (
+        shutil.which("nvidia-smi") is not None and subprocess.run(["nvidia-smi"], capture_output=True).returncode == 0
+    )
 
 
 def add_plugin() -> None:
-    """Lets JAX find the plugin, and imports it, which must not be done before. Raises InputError where the plugin is missing."""
+    """Lets JAX find the plugin, and imports it, which must not be done before. Raises InputError where the plugin is
+    missing.
+    """
     if not installed():
         raise InputError(
             "to compile for a GPU XLA's CUDA plugin is needed (180 MB, no GPU): `./hid memory` installs it, or "
@@ -57,7 +62,8 @@ def add_plugin() -> None:
     if not _among_packages():
         sys.path.append(str(BESIDE))
     if not has_gpu():
-        os.environ |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}  # else the plugin looks for a driver, and says so
+        # Without these the plugin looks for a driver, and says so
+        os.environ |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}
     with _native_messages_dropped():
         import jax
         import jax.experimental.pallas.mosaic_gpu

@@ -33,7 +33,8 @@ def of(compiled: jax.stages.Compiled) -> Memory:
 def fastest_that_fits(
     compile_: Callable[[ComputeConfig], jax.stages.Compiled], compute: ComputeConfig, limit: int
 ) -> tuple[jax.stages.Compiled, ComputeConfig]:
-    """The program with the rematerialization that repeats least of those whose program fits into `limit` bytes, and its settings.
+    """The program with the rematerialization that repeats least of those whose program fits into `limit` bytes, and its
+    settings.
 
     compile_ is tried with one after another, those of AUTO_REMAT. Raises InputError where not even the leanest fits.
     """
@@ -44,15 +45,18 @@ def fastest_that_fits(
         if needed <= limit:
             return compiled, chosen
     raise InputError(
-        f"a step takes {needed / GB:.1f} GB of each device even with --remat {remat}, and {limit / GB:.1f} GB are for it: take a smaller "
-        f"--batch-size (with more --gradient-accumulation-steps), --fsdp-devices, or --remat {remat} to try all the same"
+        f"a step takes {needed / GB:.1f} GB of each device even with --remat {remat}, and {limit / GB:.1f} "
+        "GB are for it: take a smaller "
+        f"--batch-size (with more --gradient-accumulation-steps), --fsdp-devices, or --remat {remat} to try "
+        "all the same"
     )
 
 
 def largest_batch(measure: Callable[[int], int], rows: int, budget: int, group: int) -> int:
     """Most rows that fit, 0 if not even one does. measure(rows): bytes, nearly affine in rows, so few are asked for.
 
-    group: rows that a layer works on at once; above it only its multiples count, since others are worked on in smaller groups.
+    group: rows that a layer works on at once; above it only its multiples count, since others are worked on in smaller
+    groups.
     """
     known = {rows: measure(rows)}
     while True:
@@ -67,7 +71,9 @@ def largest_batch(measure: Callable[[int], int], rows: int, budget: int, group: 
 
 
 def _crossing(known: dict[int, int], budget: int) -> float:
-    """Rows at which the line through the two points nearest the budget meets it; of a single point, the line from the origin."""
+    """Rows at which the line through the two points nearest the budget meets it; of a single point, the line from the
+    origin.
+    """
     (rows, needed), *others = sorted(known.items(), key=lambda point: abs(point[1] - budget))
     other_rows, other_needed = others[0] if others else (0, 0)
     return rows + (budget - needed) * (rows - other_rows) / (needed - other_needed)

@@ -1,4 +1,5 @@
-"""Where arrays live when there are several devices: the mesh, and how parameters, optimizer state and batches are split over it.
+"""Where arrays live when there are several devices:
+the mesh, and how parameters, optimizer state and batches are split over it.
 
 Two hosts of four devices, --fsdp-devices 4:
 
@@ -6,7 +7,8 @@ Two hosts of four devices, --fsdp-devices 4:
       data │   0 1 2 3    host 0        a parameter [D, F]: columns split over fsdp, the same in both rows of the mesh
            ▼   4 5 6 7    host 1        a batch [B, T]: rows split over all eight, in this order
 
-Every number is the one that a single device has, but for the order in which sums are taken. One device is a mesh of one.
+Every number is the one that a single device has, but for the order in which sums are taken. One device is a mesh of
+one.
 """
 
 from collections import deque
@@ -26,12 +28,16 @@ LOST_SECONDS = 30  # after which a process that says nothing is given up, and th
 
 
 def join(cluster: ClusterConfig) -> None:
-    """Makes this process one of a run's; before any other use of JAX. Raises InputError where the others cannot be found."""
+    """Makes this process one of a run's; before any other use of JAX. Raises InputError where the others cannot be
+    found.
+    """
     if not cluster.distributed:
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, which training handles itself
     try:
-        jax.distributed.initialize(cluster.coordinator, cluster.num_processes, cluster.process_id, heartbeat_timeout_seconds=LOST_SECONDS)
+        jax.distributed.initialize(
+            cluster.coordinator, cluster.num_processes, cluster.process_id, heartbeat_timeout_seconds=LOST_SECONDS
+        )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
@@ -46,23 +52,30 @@ def is_leader() -> bool:
 
 
 def make_mesh(config: TrainConfig) -> Mesh:
-    """Mesh [data, fsdp] over the devices of all processes, those of one host side by side. Raises InputError where they do not suffice."""
+    """Mesh [data, fsdp] over the devices of all processes, those of one host side by side. Raises InputError where they
+    do not suffice.
+    """
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     data = config.data_devices or len(devices) // config.fsdp_devices
     flags = f"--data-devices {config.data_devices} and --fsdp-devices {config.fsdp_devices}"
     size = data * config.fsdp_devices
     if not 0 < size <= len(devices) or (size < len(devices) and (jax.process_count() > 1 or not config.data_devices)):
-        raise InputError(f"{flags} do not fit the {len(devices)} devices there are: their product is the number of devices in use")
+        raise InputError(
+            f"{flags} do not fit the {len(devices)} devices there are: their product is the number of devices in use"
+        )
     if config.batch_size % size:
         raise InputError(
             f"--batch-size {config.batch_size} must be a multiple of {size}: its rows are split over {size} devices; "
             f"take {-(-config.batch_size // size) * size}, or fewer devices with --data-devices"
         )
-    return Mesh(np.array(devices[:size]).reshape(data, config.fsdp_devices), (DATA, FSDP), (AxisType.Auto, AxisType.Auto))
+    return Mesh(
+        np.array(devices[:size]).reshape(data, config.fsdp_devices), (DATA, FSDP), (AxisType.Auto, AxisType.Auto)
+    )
 
 
 def partition(shape: tuple[int, ...], fsdp_devices: int) -> P:
-    """How an array of this shape is split over fsdp: along its largest axis that divides, the last of equals; whole where none does.
+    """How an array of this shape is split over fsdp: along its largest axis that divides, the last of equals; whole
+    where none does.
 
     (16, 768, 2304) over 8 -> (None, None, "fsdp")      (643, 768) -> (None, "fsdp")      () -> ()
     """
@@ -80,7 +93,9 @@ def state_layout(abstract: Any, mesh: Mesh) -> Any:
 
 def laid_out(abstract: Any, layout: Any) -> Any:
     """Shapes and dtypes with their places: what programs are compiled for and checkpoints are restored to."""
-    return jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, layout)
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, layout
+    )
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
@@ -106,8 +121,8 @@ def from_all_rows(batch: Batch, place: NamedSharding) -> Batch:
 def whole(parameters: Any) -> Any:
     """Inside a model: parameters gathered from the devices that share them, for the products that follow.
 
-    Said of each layer inside the scan, so that only one layer is whole at a time. Without it the compiler splits products and activations
-    too, which sends far more. Nothing happens without a mesh.
+    Said of each layer inside the scan, so that only one layer is whole at a time. Without it the compiler splits
+    products and activations too, which sends far more. Nothing happens without a mesh.
     """
     mesh = jax.sharding.get_abstract_mesh()
     return parameters if mesh.empty else jax.lax.with_sharding_constraint(parameters, P())
@@ -116,8 +131,8 @@ def whole(parameters: Any) -> Any:
 class Agreement:
     """What signal stops the run, the same for all processes at the same step, however differently in time they got it.
 
-    One process knows at once. Of several, each sends its own with every step, and hears `lag` steps later what any of them had: by then the
-    device is done with that step, so nothing waits.
+    One process knows at once. Of several, each sends its own with every step, and hears `lag` steps later what any of
+    them had: by then the device is done with that step, so nothing waits.
     """
 
     def __init__(self, mesh: Mesh, lag: int):
@@ -130,6 +145,8 @@ class Agreement:
         """Once a step. own: the signal that this process got, or None."""
         if jax.process_count() == 1:
             return own
-        votes = jax.make_array_from_callback((self._size,), self._place, lambda index: np.full(self._size, own or 0, np.int32)[index])
+        votes = jax.make_array_from_callback(
+            (self._size,), self._place, lambda index: np.full(self._size, own or 0, np.int32)[index]
+        )
         self._votes.append(self._largest(votes))
         return int(self._votes.popleft()) or None if len(self._votes) > self._lag else None

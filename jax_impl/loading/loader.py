@@ -1,4 +1,6 @@
-"""The loader: batches of packed rows, in an order that is a pure function of (dataset, config), from any position on."""
+"""The loader: batches of packed rows, in an order that is a pure function of (dataset, config),
+from any position on.
+"""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -19,14 +21,16 @@ PREFETCH_BATCHES = 4  # per worker
 
 
 class BatchSource:
-    """Random access to the batches of a split. Training: epoch after epoch without end, an epoch's last rows share a batch with the next
-    epoch's first. Validation: epoch 0 once, not augmented, the last batch filled up with empty rows. Each host takes its
-    rows of every global batch, so that together they take each row once."""
+    """Random access to the batches of a split. Training: epoch after epoch without end, an epoch's last rows share a
+    batch with the next epoch's first. Validation: epoch 0 once, not augmented, the last batch filled up with empty
+    rows. Each host takes its rows of every global batch, so that together they take each row once.
+    """
 
     def __init__(self, dataset: Dataset, config: DataConfig, split: Split, planned: dict[int, Rows] | None = None):
         self.dataset, self.config, self.split = dataset, config, split
         augment = config.augment if split == "train" else None
-        self.plan = plan_of(dataset[split], replace(config, augment=augment, part=0, parts=1))  # of which this process takes its part
+        # The plan of all rows; this process takes its part of them.
+        self.plan = plan_of(dataset[split], replace(config, augment=augment, part=0, parts=1))
         self.plan.planned |= planned or {}
         self._first_rows = [0]  # number of the first row of each epoch
 
@@ -56,8 +60,8 @@ class BatchSource:
 
 
 class Loader:
-    """Iterator of Batch [B, T] of numpy arrays, or this process's rows of them. Its position is the number of batches taken, whatever the
-    number of workers and processes.
+    """Iterator of Batch [B, T] of numpy arrays, or this process's rows of them. Its position is the number of batches
+    taken, whatever the number of workers and processes.
 
     close() ends its workers; a `with` block does.
     """
@@ -107,7 +111,9 @@ class Loader:
 
 
 def loader(dataset: Dataset, config: DataConfig, split: Split) -> Loader:
-    """Batches of a split: endless for training, one pass for validation. Raises InputError where a row holds no bar of any song."""
+    """Batches of a split: endless for training, one pass for validation. Raises InputError where a row holds no bar of
+    any song.
+    """
     source = BatchSource(dataset, config, split)
     source[0]  # what cannot work fails here and not in a worker
     return Loader(source)

@@ -1,15 +1,17 @@
 """Which songs, and which windows of the cut ones, share a row.
 
-Songs go whole into the open row that they fill best. A song that fits none is cut and waits; when enough wait, the fullest open row is
-closed: it is filled up with windows of waiting songs, the one first that uses up the row's tokens and its summaries together. A cut song's
-windows follow one another and hold each of its bars once. When all that is left fits the open rows, no new ones are opened.
+Songs go whole into the open row that they fill best. A song that fits none is cut and waits; when enough wait, the
+fullest open row is closed: it is filled up with windows of waiting songs, the one first that uses up the row's tokens
+and its summaries together. A cut song's windows follow one another and hold each of its bars once. When all that is
+left fits the open rows, no new ones are opened.
 
     row 1   [ song 5 whole            ][ song 2 bars 0-31  ]
     row 2   [ song 7 whole ][ song 1 whole ][ 2: bars 32-39]
     row 3   [ song 2 bars 40-90                            ]
 
-An epoch has hundreds of thousands of songs, and each worker packs all of them. So they are packed in sections that know nothing of each
-other, side by side: step i of the loop is about the i-th song of every section, in arrays [sections, ...].
+An epoch has hundreds of thousands of songs, and each worker packs all of them. So they are packed in sections that know
+nothing of each other, side by side: step i of the loop is about the i-th song of every section, in arrays [sections,
+...].
 """
 
 import numpy as np
@@ -26,18 +28,22 @@ WAITING = 16  # cut songs in line to choose from; twice as many, and rows are ma
 NONE = -1
 
 # A song, or n_bars of it from first_bar on (n_bars WHOLE: all of it), and an upper bound of its size.
-PIECE = np.dtype([("song", np.int32), ("first_bar", np.int32), ("n_bars", np.int32), ("tokens", np.int32), ("spans", np.int32)])
+PIECE = np.dtype(
+    [("song", np.int32), ("first_bar", np.int32), ("n_bars", np.int32), ("tokens", np.int32), ("spans", np.int32)]
+)
 
 
 class Packer:
-    """Packs songs int64[sections, S] (NONE where a section has fewer) in this order; pack() gives the pieces, row by row.
+    """Packs songs int64[sections, S] (NONE where a section has fewer) in this order; pack() gives the pieces, row by
+    row.
 
-    first_share: float64[sections, S]; the first window of a song that is too long for a row ends at this share of what a row holds, so that
-    the cuts of a long song move with the epoch.
+    first_share: float64[sections, S]; the first window of a song that is too long for a row ends at this share of what
+    a row holds, so that the cuts of a long song move with the epoch.
 
-    Of open rows, [sections, OPEN_ROWS]: row, its number in its section (NONE where no row is open), and what room it has left.
-    Of cut songs, [sections, 2 WAITING + 1]: waits, whether there is one; start, bar and stop, its first bar, the next to take and one past
-    its last, as places in the bars of all songs; first_bars, how long its next window is to be (0: as long as fits).
+    Of open rows, [sections, OPEN_ROWS]: row, its number in its section (NONE where no row is open), and what room it
+    has left. Of cut songs, [sections, 2 WAITING + 1]: waits, whether there is one; start, bar and stop, its first bar,
+    the next to take and one past its last, as places in the bars of all songs; first_bars, how long its next window is
+    to be (0: as long as fits).
     """
 
     def __init__(self, songs: Songs, config: DataConfig, order: np.ndarray, first_share: np.ndarray):
@@ -46,21 +52,34 @@ class Packer:
         given = order != NONE
         index = order[given]
         size = {name: np.zeros(order.shape, np.int64) for name in ("tokens", "spans", "bars", "overhead")}
-        size["tokens"][given], size["spans"][given], size["bars"][given] = songs.tokens[index], songs.spans[index], songs.bars[index]
+        size["tokens"][given], size["spans"][given], size["bars"][given] = (
+            songs.tokens[index],
+            songs.spans[index],
+            songs.bars[index],
+        )
         size["overhead"][given] = TOKENS_OUTSIDE + TOKENS_PER_TRACK * songs.tracks[index]
         self.size = size
-        self.fits = given & (size["tokens"] <= config.max_seq_len) & (size["spans"] <= config.max_spans) & (size["bars"] <= config.max_bars)
+        self.fits = (
+            given
+            & (size["tokens"] <= config.max_seq_len)
+            & (size["spans"] <= config.max_spans)
+            & (size["bars"] <= config.max_bars)
+        )
         self.stops = np.cumsum(size["bars"].ravel()).reshape(order.shape)
         self.tokens_before, self.spans_before = map(_sums_before, songs.bar_sizes(index))
 
         rows = (self.n_sections, OPEN_ROWS)
         self.n_rows = np.zeros(self.n_sections, np.int64)
-        self.row, self.tokens_left, self.spans_left = np.full(rows, NONE), np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        self.row = np.full(rows, NONE)
+        self.tokens_left, self.spans_left = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
         self.tokens_to_place, self.spans_to_place = size["tokens"].sum(axis=1), size["spans"].sum(axis=1)
         cuts = (self.n_sections, 2 * WAITING + 1)
         self.waits = np.zeros(cuts, bool)
-        self.song, self.start, self.bar, self.stop, self.overhead, self.first_bars = (np.zeros(cuts, np.int64) for _ in range(6))
-        self.least_tokens, self.least_spans = np.zeros(cuts, np.int64), np.zeros(cuts, np.int64)  # of the shortest window for a gap
+        self.song, self.start, self.bar, self.stop, self.overhead, self.first_bars = (
+            np.zeros(cuts, np.int64) for _ in range(6)
+        )
+        # Of the shortest window for a gap:
+        self.least_tokens, self.least_spans = np.zeros(cuts, np.int64), np.zeros(cuts, np.int64)
         self.density = np.zeros(cuts)  # tokens per span of what is left of it
         self.placed: list[tuple[np.ndarray, ...]] = []  # int64[n] each: section, row, and the columns of PIECE
 
@@ -115,13 +134,17 @@ class Packer:
     def _open(self, sections: np.ndarray, slots: np.ndarray) -> None:
         self.row[sections, slots] = self.n_rows[sections]
         self.n_rows[sections] += 1
-        self.tokens_left[sections, slots], self.spans_left[sections, slots] = self.config.max_seq_len, self.config.max_spans
+        self.tokens_left[sections, slots] = self.config.max_seq_len
+        self.spans_left[sections, slots] = self.config.max_spans
 
     def _put(self, sections: np.ndarray, slot: np.ndarray, number: int) -> None:
         """Whole songs into open rows; slot: int64[all sections]."""
-        slots, tokens, spans = slot[sections], self.size["tokens"][sections, number], self.size["spans"][sections, number]
+        slots = slot[sections]
+        tokens, spans = self.size["tokens"][sections, number], self.size["spans"][sections, number]
         zero = np.zeros_like(sections)
-        self.placed.append((sections, self.row[sections, slots], self.order[sections, number], zero, zero + WHOLE, tokens, spans))
+        self.placed.append(
+            (sections, self.row[sections, slots], self.order[sections, number], zero, zero + WHOLE, tokens, spans)
+        )
         self.tokens_left[sections, slots] -= tokens
         self.spans_left[sections, slots] -= spans
         self.tokens_to_place[sections] -= tokens
@@ -131,7 +154,9 @@ class Packer:
 
     def _close(self, sections: np.ndarray) -> np.ndarray:
         """The fullest open row of each is filled up and free again; returns its slot."""
-        slots = np.where(self.row[sections] != NONE, self.tokens_left[sections], self.config.max_seq_len + 1).argmin(axis=1)
+        slots = np.where(self.row[sections] != NONE, self.tokens_left[sections], self.config.max_seq_len + 1).argmin(
+            axis=1
+        )
         at = (sections, slots)
         self._fill(sections, self.row[at], self.tokens_left[at], self.spans_left[at], is_empty=False)
         self.row[at], self.tokens_left[at], self.spans_left[at] = NONE, 0, 0
@@ -143,14 +168,26 @@ class Packer:
         alone = sections[~close]
         rows = self.n_rows[alone]
         self.n_rows[alone] += 1
-        self._fill(alone, rows, np.full(len(alone), self.config.max_seq_len), np.full(len(alone), self.config.max_spans), is_empty=True)
+        self._fill(
+            alone,
+            rows,
+            np.full(len(alone), self.config.max_seq_len),
+            np.full(len(alone), self.config.max_spans),
+            is_empty=True,
+        )
 
-    def _fill(self, sections: np.ndarray, rows: np.ndarray, tokens: np.ndarray, spans: np.ndarray, is_empty: bool) -> None:
-        """Windows of waiting songs into rows with so much room left, as many as fit; those of an empty row may be of any length."""
+    def _fill(
+        self, sections: np.ndarray, rows: np.ndarray, tokens: np.ndarray, spans: np.ndarray, is_empty: bool
+    ) -> None:
+        """Windows of waiting songs into rows with so much room left, as many as fit; those of an empty row may be of
+        any length.
+        """
         while True:
             suits = self.waits[sections]
             if not is_empty:
-                suits &= (self.least_tokens[sections] <= tokens[:, None]) & (self.least_spans[sections] <= spans[:, None])
+                suits &= (self.least_tokens[sections] <= tokens[:, None]) & (
+                    self.least_spans[sections] <= spans[:, None]
+                )
             one = suits.any(axis=1).nonzero()[0]
             if not one.size:
                 return
@@ -161,8 +198,9 @@ class Packer:
             tokens, spans, is_empty = tokens - piece[3], spans - piece[4], False
 
     def mismatch(self, sections: np.ndarray, density: np.ndarray) -> np.ndarray:
-        """float64[n, cuts]: how badly the rest of each cut song suits a gap of so many tokens per span: least for the sparsest that leaves
-        no tokens unused."""
+        """float64[n, cuts]: how badly the rest of each cut song suits a gap of so many tokens per span: least for the
+        sparsest that leaves no tokens unused.
+        """
         of_song, of_gap = self.density[sections], density[:, None]
         return np.where(of_song >= of_gap, of_song - of_gap, 1e6 - of_song)
 
@@ -177,9 +215,14 @@ class Packer:
         self.overhead[at] = self.size["overhead"][sections, number]
         self._aim(*at)
         longest = (
-            self._end(*at, np.full(len(sections), self.config.max_seq_len), np.full(len(sections), self.config.max_spans)) - self.bar[at]
+            self._end(
+                *at, np.full(len(sections), self.config.max_seq_len), np.full(len(sections), self.config.max_spans)
+            )
+            - self.bar[at]
         )
-        self.first_bars[at] = np.where(self.fits[sections, number], 0, np.rint(self.first_share[sections, number] * longest))
+        self.first_bars[at] = np.where(
+            self.fits[sections, number], 0, np.rint(self.first_share[sections, number] * longest)
+        )
 
     def _end(self, sections: np.ndarray, slots: np.ndarray, tokens: np.ndarray, spans: np.ndarray) -> np.ndarray:
         """One past the last bar that fits so much room."""
@@ -197,7 +240,9 @@ class Packer:
         """The last place up to which the sizes from each bar on fit the room."""
         return sums.searchsorted((sums[bar] + room).astype(sums.dtype), side="right") - 1
 
-    def _take(self, sections: np.ndarray, slots: np.ndarray, tokens: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _take(
+        self, sections: np.ndarray, slots: np.ndarray, tokens: np.ndarray, spans: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
         """The next window of each of these songs, as long as fits: the columns of PIECE."""
         at = (sections, slots)
         bar, stop, first, end = self.bar[at], self.stop[at], self.first_bars[at], self._end(*at, tokens, spans)
@@ -212,7 +257,9 @@ class Packer:
         return self.song[at], bar - self.start[at], end - bar, size[0] + self.overhead[at], size[1]
 
     def _aim(self, sections: np.ndarray, slots: np.ndarray) -> None:
-        """Past bars that fit no row even by themselves, to the end of the line where none is left; and what the next window takes."""
+        """Past bars that fit no row even by themselves, to the end of the line where none is left; and what the next
+        window takes.
+        """
         at = (sections, slots)
         bar, stop, room = self.bar[at], self.stop[at], self.config.max_seq_len - self.overhead[at]
         while True:

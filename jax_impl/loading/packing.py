@@ -1,7 +1,8 @@
-"""What a training epoch is made of: which songs, which windows of the cut ones, in which rows. A pure function, no tokens touched.
+"""What a training epoch is made of: which songs, which windows of the cut ones, in which rows.
+A pure function, no tokens touched.
 
-Every bar of every song is in every epoch once (as often as its dataset's weight says), and where songs are cut differs by epoch. See
-jax_impl/loading/packer.py for how.
+Every bar of every song is in every epoch once (as often as its dataset's weight says), and where songs are cut differs
+by epoch. See jax_impl/loading/packer.py for how.
 """
 
 from collections.abc import Iterator
@@ -42,7 +43,9 @@ class Plan:
         weight = self.songs.weight
         times = np.floor(weight).astype(np.int64) + (random.random(len(weight)) < weight % 1)
         order = random.permutation(np.repeat(np.arange(len(weight)), times))
-        rows = Rows.joined([Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))])
+        rows = Rows.joined(
+            [Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))]
+        )
         if not len(rows):
             limits = f"--max-seq-len {self.config.max_seq_len} and {self.config.max_spans} bar summaries (--max-spans)"
             raise InputError(f"a row of {limits} holds no bar of any song; take more")
@@ -51,7 +54,9 @@ class Plan:
     def _sections(self, order: np.ndarray, first_share: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What a Packer takes: [sections, songs] each, until all songs are taken."""
         length, max_spans = self.config.max_seq_len, self.config.max_spans
-        rows = int(np.maximum(self.songs.tokens[order] * max_spans, self.songs.spans[order] * length).sum()) // (length * max_spans)
+        rows = int(np.maximum(self.songs.tokens[order] * max_spans, self.songs.spans[order] * length).sum()) // (
+            length * max_spans
+        )
         count = max(min(rows // SECTION_ROWS, len(order) // SECTION_SONGS), 1)
         size = -(-len(order) // count)
         missing = count * size - len(order)

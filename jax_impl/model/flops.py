@@ -14,10 +14,11 @@ from tokenizer import vocabulary as vocab
 
 
 def repeated(model: ModelConfig, remat: str, summaries: float, pairs: float) -> float:
-    """What rematerialization does again of a layer, as a share of the FLOPs of a forward pass (which are a third of a step's).
+    """What rematerialization does again of a layer, as a share of the FLOPs of a forward pass (which are a third of a
+    step's).
 
-    summaries, pairs: of a token, in the mean. Its backward pass needs all of a layer but what the down projection returns. Norms,
-    rotations, dropout and the like are no FLOPs here, though they take time.
+    summaries, pairs: of a token, in the mean. Its backward pass needs all of a layer but what the down projection
+    returns. Norms, rotations, dropout and the like are no FLOPs here, though they take time.
     """
     down = (1 + summaries) * model.width * model.ffn
     products = _matrices(model, 1, summaries)
@@ -35,9 +36,10 @@ def _matrices(model: ModelConfig, tokens: float, summaries: float) -> float:
 def per_token(model: ModelConfig, batches: Sequence[Batch], max_spans: int) -> float:
     """FLOPs of training per real token, as these batches have them on average.
 
-    A multiply-add is 2 FLOPs, the backward pass costs twice the forward pass: 6 per weight and token for matrices, and for attention
-    3 passes x 2 products x 2 = 12 D per layer and visible (query, key) pair. Counted are real tokens and summaries in use, and the pairs
-    that the rule shows, not the padding, nor masked pairs, nor what rematerialization repeats:
+    A multiply-add is 2 FLOPs, the backward pass costs twice the forward pass: 6 per weight and token for matrices, and
+    for attention 3 passes x 2 products x 2 = 12 D per layer and visible (query, key) pair. Counted are real tokens and
+    summaries in use, and the pairs that the rule shows, not the padding, nor masked pairs, nor what rematerialization
+    repeats:
 
         FLOPs = 6 (L (n_R P_R + n_S P_S) + n_R D V) + 12 L D pairs
         P_R = 4 D^2 + 3 D F (q k v o, SwiGLU);  P_S = P_R + 2 D^2 (k2, v2)
@@ -46,7 +48,9 @@ def per_token(model: ModelConfig, batches: Sequence[Batch], max_spans: int) -> f
     @jax.jit
     def count(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
         data = masks.summaries(batch, model.mask_rule, max_spans)
-        pairs = sum(visible_pairs(rule(batch, data, model.mask_rule)) for rule in (masks.summarize_mask, masks.update_mask))
+        pairs = sum(
+            visible_pairs(rule(batch, data, model.mask_rule)) for rule in (masks.summarize_mask, masks.update_mask)
+        )
         return jnp.sum(batch.document > 0), jnp.sum(data.document > 0), pairs
 
     tokens, summaries, pairs = np.sum([[float(value) for value in count(batch)] for batch in batches], axis=0)

@@ -1,11 +1,13 @@
 """The attention rule: which keys a query sees. Four phases over two streams, the summaries S and the regular tokens R.
 
-    SS  a summary sees earlier summaries          SR  a summary sees the tokens it pools
-    RS  a token sees the summaries of the past    RR  a token sees tokens: its own instrument, and near bars of the others
+    SS  a summary sees earlier summaries
+    SR  a summary sees the tokens it pools
+    RS  a token sees the summaries of the past
+    RR  a token sees tokens: its own instrument, and near bars of the others
 
-`summaries` computes the data on which the two scopes ("span", "bar": see configs.MaskRule) differ; the clauses below know
-nothing of scopes.
-`summarize_mask` and `update_mask` evaluate them once per step into the bits that every head of every layer uses.
+`summaries` computes the data on which the two scopes ("span", "bar": see configs.MaskRule) differ; the clauses below
+know nothing of scopes. `summarize_mask` and `update_mask` evaluate them once per step into the bits that every head of
+every layer uses.
 """
 
 import functools
@@ -24,7 +26,8 @@ NO_TABLE_ROW = -1  # a summary without an instrument embedding
 
 
 class Summaries(NamedTuple):
-    """What pools what, what is visible when, and where everything stands. M slots, T tokens; one summary per bar span ("span").
+    """What pools what, what is visible when, and where everything stands. M slots, T tokens; one summary per bar span
+    ("span").
 
     tokens      BOS BPM TS #D SEP | C T P | G T P | #P0 SEP | C T P | EOS
     pooled_by    -1  -1 -1 -1  -1 | 0 0 0 | 1 1 1 |  -1  -1 | 2 2 2 |  -1
@@ -42,7 +45,9 @@ class Summaries(NamedTuple):
 
 
 def summaries(batch: Batch, rule: MaskRule, max_spans: int) -> Summaries:
-    """Summaries of each row. max_spans: most summaries any row needs (the packing of rows keeps to it); M is the next multiple of 64."""
+    """Summaries of each row. max_spans: most summaries any row needs (the packing of rows keeps to it); M is the next
+    multiple of 64.
+    """
     slots = -(-max_spans // SLOTS) * SLOTS
     per_row = _span_summaries if rule.scope == "span" else _bar_summaries
     return jax.vmap(lambda row: per_row(row, slots))(batch)
@@ -52,7 +57,10 @@ def _span_summaries(row: Batch, slots: int) -> Summaries:
     """One row, scope "span": summary i pools span i and stands at its last token."""
     pooled_by = jnp.where(row.document > 0, row.span, OUTSIDE)
     opened = jax.lax.cummax(pooled_by) + 1
-    gather = lambda field: _maximum(field, pooled_by, slots)  # noqa: E731 - constant within a span, but for position: its last
+
+    def gather(field):  # constant within a span, but for position: its last
+        return _maximum(field, pooled_by, slots)
+
     position = gather(row.position)
     return Summaries(
         pooled_by=pooled_by,
@@ -67,7 +75,9 @@ def _span_summaries(row: Batch, slots: int) -> Summaries:
 
 
 def _bar_summaries(row: Batch, slots: int) -> Summaries:
-    """One row, scope "bar": the summaries of a document are its bar numbers, tokens outside bars count to bar 0, as in v1.2.1."""
+    """One row, scope "bar": the summaries of a document are its bar numbers, tokens outside bars count to bar 0, as in
+    v1.2.1.
+    """
     bar = jnp.maximum(row.bar, 0)
     num_bars = _maximum(bar + 1, row.document - 1, slots)  # of each document
     first = jnp.cumsum(num_bars) - num_bars  # slot of each document's bar 0
@@ -89,7 +99,9 @@ def _bar_summaries(row: Batch, slots: int) -> Summaries:
 
 
 def _maximum(field: jax.Array, index: jax.Array, slots: int) -> jax.Array:
-    """int32[slots]: per slot the largest field of the tokens with that index, 0 where there is none; negative indices count nowhere."""
+    """int32[slots]: per slot the largest field of the tokens with that index, 0 where there is none; negative indices
+    count nowhere.
+    """
     return jnp.zeros(slots, jnp.int32).at[jnp.where(index < 0, slots, index)].max(field, mode="drop")
 
 
@@ -149,9 +161,11 @@ def reachable(query: Tokens, key: Tokens, rule: MaskRule) -> jax.Array:
 
 
 def typed(query: Tokens, key: Tokens) -> jax.Array:
-    """By kind: position and pitch tokens see position and pitch, velocity sees velocity; all else only within one onset."""
+    """By kind: position and pitch tokens see position and pitch, velocity sees velocity; all else only within one
+    onset.
+    """
     same_onset = (query.onset == key.onset) & (query.onset >= 0)
-    is_note = lambda kind: (kind == KIND_POSITION) | (kind == KIND_PITCH)  # noqa: E731
+    is_note = lambda kind: (kind == KIND_POSITION) | (kind == KIND_PITCH)
     table = is_note(query.kind) & is_note(key.kind) | (query.kind == KIND_VELOCITY) & (key.kind == KIND_VELOCITY)
     untyped = (query.kind == OUTSIDE) | (key.kind == OUTSIDE) | (query.onset == OUTSIDE) | (key.onset == OUTSIDE)
     return same_onset | table | untyped
@@ -178,7 +192,16 @@ def update_mask(batch: Batch, data: Summaries, rule: MaskRule) -> BlockMask:
 
 
 def all_tokens(batch: Batch, data: Summaries) -> Tokens:
-    fields = (batch.document, batch.position, batch.bar, batch.instrument, batch.kind, batch.onset, data.pooled_by, data.visible)
+    fields = (
+        batch.document,
+        batch.position,
+        batch.bar,
+        batch.instrument,
+        batch.kind,
+        batch.onset,
+        data.pooled_by,
+        data.visible,
+    )
     return Tokens(*map(jnp.asarray, fields))
 
 

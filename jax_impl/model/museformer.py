@@ -1,6 +1,7 @@
 """The network: two streams, regular tokens R and bar summaries S, through layers of summarize, update and feed-forward.
 
-Einsum letters: B batch, T query position, S key position, N heads, H head width, D model width, M summaries, L layers, V vocabulary.
+Einsum letters: B batch, T query position, S key position, N heads, H head width, D model width, M summaries, L layers,
+V vocabulary.
 
     tokens ─ embed ─ R ──┬───────────► R + attend(R over [S'; R]) ─► + ffn ─► ... ─► norm ─ logits
                          │                     ▲ k2, v2
@@ -41,7 +42,9 @@ DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16}
 
 @jax.custom_vjp
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x [..., K] times kernel [K, N]. Its own gradient, because JAX's gives the kernel's transposed, which takes a CPU twice as long."""
+    """x [..., K] times kernel [K, N]. Its own gradient, because JAX's gives the kernel's transposed, which takes a CPU
+    twice as long.
+    """
     return x @ kernel
 
 
@@ -55,19 +58,23 @@ matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _matmul_backwa
 
 
 def linear(inputs: int, outputs: int, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.Linear:
-    product = lambda x, kernel, *_, **__: checkpoint_name(matmul(x, kernel), PRODUCT)  # noqa: E731
+    product = lambda x, kernel, *_, **__: checkpoint_name(matmul(x, kernel), PRODUCT)
     return nnx.Linear(inputs, outputs, use_bias=use_bias, kernel_init=INIT, dot_general=product, rngs=rngs)
 
 
 class Streams(NamedTuple):
-    """The two residual streams: summary [B, M, D] and regular [B, T, D]; of all layers, after each, with a leading L."""
+    """The two residual streams: summary [B, M, D] and regular [B, T, D];
+    of all layers, after each, with a leading L.
+    """
 
     summary: jax.Array
     regular: jax.Array
 
 
 class Keys(NamedTuple):
-    """Keys (rotated) and values of a layer, [B, N, length, H] each; of all layers with a leading L. What a sampler keeps."""
+    """Keys (rotated) and values of a layer, [B, N, length, H] each; of all layers with a leading L. What a sampler
+    keeps.
+    """
 
     k: jax.Array  # regular tokens, T
     v: jax.Array
@@ -92,7 +99,7 @@ class Stream(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         width, ffn = config.width, config.ffn
-        norm = lambda: nnx.LayerNorm(width, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)  # noqa: E731
+        norm = lambda: nnx.LayerNorm(width, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
         self.attention_norm, self.ffn_norm = norm(), norm()
         self.qkv = linear(width, 3 * width, rngs)  # columns: q, k, v; each head by head
         self.out = linear(width, width, rngs)
@@ -138,7 +145,9 @@ class Layer(nnx.Module):
 
 
 class MuseFormer(nnx.Module):
-    """Parameters are fp32; those of the layers are stacked on a leading axis L and scanned: compile time does not grow with depth."""
+    """Parameters are fp32; those of the layers are stacked on a leading axis L and scanned: compile time does not grow
+    with depth.
+    """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.config = config
@@ -148,7 +157,9 @@ class MuseFormer(nnx.Module):
         self.layers = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: Layer(config, rngs)))(rngs)
         self.norm = nnx.LayerNorm(config.width, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
 
-    def __call__(self, batch: Batch, *, max_spans: int, compute: ComputeConfig, dropout_key: jax.Array | None) -> jax.Array:
+    def __call__(
+        self, batch: Batch, *, max_spans: int, compute: ComputeConfig, dropout_key: jax.Array | None
+    ) -> jax.Array:
         """Logits float32[B, T, 643] of the next token.
 
         max_spans: most summaries any row needs. dropout_key: None for no dropout.
@@ -164,7 +175,9 @@ class MuseFormer(nnx.Module):
             return jnp.einsum("BTD,VD->BTV", normed, table, preferred_element_type=jnp.float32)
 
     def layer_streams(self, batch: Batch, *, max_spans: int, compute: ComputeConfig) -> Streams:
-        """Both streams after the embedding and after each layer, [L + 1, B, length, D], without dropout: for tests and pictures."""
+        """Both streams after the embedding and after each layer, [L + 1, B, length, D], without dropout: for tests and
+        pictures.
+        """
         last, kept = self._run(batch, max_spans, compute, None, keep=lambda streams, keys: streams)
         return jax.tree.map(lambda inputs, last: jnp.concatenate([inputs, last[None]]), kept, last)
 
@@ -172,8 +185,12 @@ class MuseFormer(nnx.Module):
         """What all layers hold of a batch, [L, B, N, length, H] each: for sampling on from there."""
         return self._run(batch, max_spans, compute, None, keep=lambda streams, keys: keys)[1]
 
-    def _run(self, batch, max_spans, compute, dropout_key, *, keep: Callable[[Streams, Keys], Any]) -> tuple[Streams, Any]:
-        """The streams after the last layer, and of each layer, stacked, what keep(streams that entered it, its keys) returns."""
+    def _run(
+        self, batch, max_spans, compute, dropout_key, *, keep: Callable[[Streams, Keys], Any]
+    ) -> tuple[Streams, Any]:
+        """The streams after the last layer, and of each layer, stacked, what keep(streams that entered it, its keys)
+        returns.
+        """
         dtype, rule = DTYPES[compute.precision], self.config.mask_rule
         with jax.named_scope("masks"):
             data = masks.summaries(batch, rule, max_spans)
@@ -189,13 +206,17 @@ class MuseFormer(nnx.Module):
             streams = self._embed(batch, data, dtype, (None, None) if keys is None else keys[-2:])
         graph, layers = nnx.split(self.layers)
 
-        def rows_through_layer(layer: Any, streams: Streams, context: Context, key: jax.Array | None) -> tuple[Streams, Any]:
+        def rows_through_layer(
+            layer: Any, streams: Streams, context: Context, key: jax.Array | None
+        ) -> tuple[Streams, Any]:
             layer = whole(jax.tree.map(lambda parameter: parameter.astype(dtype), layer))
             after, layer_keys = nnx.merge(graph, layer)(streams, context, compute.attention, key)
             return after, keep(streams, layer_keys)
 
         if compute.remat != "none":  # a scan already keeps the two computations apart
-            rows_through_layer = jax.checkpoint(rows_through_layer, prevent_cse=False, policy=REMAT_POLICIES[compute.remat])
+            rows_through_layer = jax.checkpoint(
+                rows_through_layer, prevent_cse=False, policy=REMAT_POLICIES[compute.remat]
+            )
         groups = count_groups(len(batch.tokens), compute.layer_rows)
         context = split_rows(context, groups)
 
@@ -220,7 +241,9 @@ class MuseFormer(nnx.Module):
     def embed_summaries(self, bar: jax.Array, instrument: jax.Array) -> jax.Array:
         """float32[..., D] that a summary begins with; instrument NO_TABLE_ROW adds none."""
         has_instrument = (instrument != masks.NO_TABLE_ROW)[..., None]
-        return whole(self.bars.embedding[...])[bar] + jnp.where(has_instrument, whole(self.instruments.embedding[...])[instrument], 0)
+        return whole(self.bars.embedding[...])[bar] + jnp.where(
+            has_instrument, whole(self.instruments.embedding[...])[instrument], 0
+        )
 
 
 def count_groups(rows: int, most: int) -> int:
@@ -237,7 +260,9 @@ def map_groups(function: Callable, inputs: tuple, groups: int) -> Any:
 
 
 def split_rows(tree: Any, groups: int) -> Any:
-    """[B, ...] to [groups, B / groups, ...]. Group g holds rows g, g + groups, ...: of each device's rows where they are spread."""
+    """[B, ...] to [groups, B / groups, ...]. Group g holds rows g, g + groups, ...: of each device's rows where they
+    are spread.
+    """
     return jax.tree.map(lambda x: x.reshape(-1, groups, *x.shape[1:]).swapaxes(0, 1), tree)
 
 
@@ -289,7 +314,8 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def abstract_model(config: ModelConfig) -> tuple[nnx.GraphDef, Any]:
-    """(graph, parameters): the model without memory; nnx.merge(graph, parameters) is a MuseFormer once they are filled in.
+    """(graph, parameters): the model without memory; nnx.merge(graph, parameters) is a MuseFormer once they are filled
+    in.
 
     parameters: nested dicts of jax.ShapeDtypeStruct.
     """

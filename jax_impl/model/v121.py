@@ -1,6 +1,7 @@
 """Weights under v1.2.1's parameter names, both ways. One table says which of ours is made of which of theirs.
 
-v1.2.1 keeps a matrix per projection, [out, in], and a set per layer; ours are fused side by side, [in, out], and stacked over layers.
+v1.2.1 keeps a matrix per projection, [out, in], and a set per layer; ours are fused side by side, [in, out], and
+stacked over layers.
 """
 
 import re
@@ -43,13 +44,20 @@ class WeightsError(InputError):
 
 
 def from_v121(weights: dict[str, np.ndarray], rule: MaskRule) -> tuple[ModelConfig, dict]:
-    """(config, parameters as nested dicts of fp32 arrays) of a state dict. Every one of its entries is used. Raises WeightsError."""
+    """(config, parameters as nested dicts of fp32 arrays) of a state dict. Every one of its entries is used. Raises
+    WeightsError.
+    """
     left = dict(weights)
     config = _config(left, rule)
     parameters: dict = {}
     for path, names in TABLE.items():
         if path[0] == "layers":
-            value = np.stack([_join([_take(left, f"layers.{layer}.{name}") for name in names], path) for layer in range(config.layers)])
+            value = np.stack(
+                [
+                    _join([_take(left, f"layers.{layer}.{name}") for name in names], path)
+                    for layer in range(config.layers)
+                ]
+            )
         else:
             value = _join([_take(left, name) for name in names], path)
         node = parameters
@@ -58,7 +66,9 @@ def from_v121(weights: dict[str, np.ndarray], rule: MaskRule) -> tuple[ModelConf
         node[path[-1]] = value
     for name, twin in TIED.items():
         if name in left and not np.array_equal(left.pop(name), weights[twin]):
-            raise WeightsError(f"{name} differs from {twin}: a model whose output is not tied to its token table cannot be imported")
+            raise WeightsError(
+                f"{name} differs from {twin}: a model whose output is not tied to its token table cannot be imported"
+            )
     unknown = sorted(name for name in left if not CONSTANT.fullmatch(name))
     if unknown:
         raise WeightsError(f"{len(unknown)} weights have no place in this model: {', '.join(unknown[:5])}")
@@ -110,9 +120,14 @@ def _config(weights: dict[str, np.ndarray], rule: MaskRule) -> ModelConfig:
             raise WeightsError(f"the weight {name} is missing or no matrix")
     if weights["token_embedding.weight"].shape[0] != vocab.SIZE:
         tokens = weights["token_embedding.weight"].shape[0]
-        raise WeightsError(f"token_embedding.weight has {tokens} tokens, the vocabulary of v1.2.1 and of this program {vocab.SIZE}")
+        raise WeightsError(
+            f"token_embedding.weight has {tokens} tokens, the vocabulary of v1.2.1 and of this program {vocab.SIZE}"
+        )
     if weights["token_embedding.weight"].shape[1] % HEAD_DIM:
-        raise WeightsError(f"the width {weights['token_embedding.weight'].shape[1]} is no multiple of this program's head width {HEAD_DIM}")
+        raise WeightsError(
+            f"the width {weights['token_embedding.weight'].shape[1]} is no multiple of this program's head "
+            f"width {HEAD_DIM}"
+        )
     inv_freq = weights.get("layers.0.attention.rope.inv_freq")
     if inv_freq is not None and 2 * len(inv_freq) != HEAD_DIM:
         raise WeightsError(f"heads are {2 * len(inv_freq)} wide; this program's are {HEAD_DIM}")
@@ -134,4 +149,6 @@ def _check_shapes(parameters: dict, config: ModelConfig) -> None:
             value = value[key.key]
         if value.shape != expected.shape:
             theirs = TABLE[tuple(key.key for key in path)]
-            raise WeightsError(f"{' + '.join(theirs)}: shape {value.shape} where a model of this size has {expected.shape}")
+            raise WeightsError(
+                f"{' + '.join(theirs)}: shape {value.shape} where a model of this size has {expected.shape}"
+            )

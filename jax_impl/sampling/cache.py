@@ -1,17 +1,20 @@
-"""The cache of a sampler: what the layers hold of the tokens so far, and one more token at the cost of its own path alone.
+"""The cache of a sampler: what the layers hold of the tokens so far,
+and one more token at the cost of its own path alone.
 
-Under a rule of scope "span" nothing depends on a later token and no position ever moves: keys and values are computed once. Of each layer:
+Under a rule of scope "span" nothing depends on a later token and no position ever moves: keys and values are computed
+once. Of each layer:
 
     k, v                    of every regular token                     one slot a step, the same slot in all rows
     summary_k, summary_v    of every closed span, for SS               slot i holds span i
     k2, v2                  of every closed span, for RS               slot i holds span i
 
-A span closes when the next chord, track or special token arrives. Before that token is computed, the span's summary runs through all
-layers, over its own tokens and the summaries before it. Rows close at different times: the summaries of the rows that close are computed
-together, a few rows at once, until none is left.
+A span closes when the next chord, track or special token arrives. Before that token is computed, the span's summary
+runs through all layers, over its own tokens and the summaries before it. Rows close at different times: the summaries
+of the rows that close are computed together, a few rows at once, until none is left.
 
-Rows that begin with prompts of different lengths are aligned to the right (see right_aligned), so that all of them write the same slot;
-slots are not positions. A model of scope "bar" cannot be cached: a bar's summary changes with tokens written long after it was read.
+Rows that begin with prompts of different lengths are aligned to the right (see right_aligned), so that all of them
+write the same slot; slots are not positions. A model of scope "bar" cannot be cached: a bar's summary changes with
+tokens written long after it was read.
 """
 
 from collections.abc import Sequence
@@ -45,7 +48,9 @@ class Cache(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """A model's parameters as the step reads them: layers apart (a stack of them would be copied slice by slice) and in compute dtype."""
+    """A model's parameters as the step reads them: layers apart (a stack of them would be copied slice by slice) and in
+    compute dtype.
+    """
 
     model: Any  # of the whole model, fp32; the step uses its tables and last norm
     layers: tuple[Any, ...]
@@ -53,7 +58,7 @@ class Weights(NamedTuple):
 
 def weights(model: MuseFormer, compute: ComputeConfig) -> Weights:
     stacked = nnx.state(model.layers)
-    cast = lambda layer: jax.tree.map(lambda parameter: parameter[layer].astype(DTYPES[compute.precision]), stacked)  # noqa: E731
+    cast = lambda layer: jax.tree.map(lambda parameter: parameter[layer].astype(DTYPES[compute.precision]), stacked)
     return Weights(nnx.state(model), tuple(cast(layer) for layer in range(model.config.layers)))
 
 
@@ -67,11 +72,13 @@ def graphs(model: MuseFormer) -> tuple[nnx.GraphDef, nnx.GraphDef]:
 
 def empty(config: ModelConfig, compute: ComputeConfig, rows: int, slots: int, summary_slots: int) -> Cache:
     """No token yet, in any row."""
-    make = lambda length: jnp.zeros((rows * config.heads, length, HEAD_DIM), DTYPES[compute.precision])  # noqa: E731
-    keys = lambda: Keys(*(make(slots) for _ in range(2)), *(make(summary_slots) for _ in range(4)))  # noqa: E731
+    make = lambda length: jnp.zeros((rows * config.heads, length, HEAD_DIM), DTYPES[compute.precision])
+    keys = lambda: Keys(*(make(slots) for _ in range(2)), *(make(summary_slots) for _ in range(4)))
     tokens = masks.Tokens(*(jnp.zeros((rows, slots), jnp.int32) for _ in masks.Tokens._fields))
     state = jax.tree.map(lambda value: jnp.full(rows, value, jnp.int32), fields.START)
-    return Cache(tuple(keys() for _ in range(config.layers)), tokens, state, jnp.zeros(rows, jnp.int32), jnp.zeros((), jnp.int32))
+    return Cache(
+        tuple(keys() for _ in range(config.layers)), tokens, state, jnp.zeros(rows, jnp.int32), jnp.zeros((), jnp.int32)
+    )
 
 
 def right_aligned(prompts: Sequence[TokenFields], length: int) -> tuple[Batch, FieldState]:
@@ -87,7 +94,9 @@ def right_aligned(prompts: Sequence[TokenFields], length: int) -> tuple[Batch, F
     return stack_rows(rows), FieldState(*(np.array(values, np.int32) for values in zip(*states, strict=True)))
 
 
-def prefill(model: MuseFormer, batch: Batch, state: FieldState, compute: ComputeConfig, slots: int, summary_slots: int) -> Cache:
+def prefill(
+    model: MuseFormer, batch: Batch, state: FieldState, compute: ComputeConfig, slots: int, summary_slots: int
+) -> Cache:
     """The cache after right-aligned rows [B, P], P <= slots, from one parallel pass."""
     keys = model.keys(batch, max_spans=summary_slots, compute=compute)
     data = masks.summaries(batch, model.config.mask_rule, summary_slots)
@@ -99,7 +108,9 @@ def prefill(model: MuseFormer, batch: Batch, state: FieldState, compute: Compute
 
 
 def flat(x: jax.Array) -> jax.Array:
-    """[B, N, length, H] to [B * N, length, H]: with an axis of one row the compiler would compute each update twice and copy the cache."""
+    """[B, N, length, H] to [B * N, length, H]: with an axis of one row the compiler would compute each update twice and
+    copy the cache.
+    """
     return x.reshape(-1, *x.shape[2:])
 
 
@@ -110,7 +121,7 @@ def grow(cache: Cache, slots: int, summary_slots: int) -> Cache:
 
 
 def _grow_keys(keys: Keys, slots: int, summary_slots: int) -> Keys:
-    pad = lambda x, length: jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))  # noqa: E731
+    pad = lambda x, length: jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))
     return Keys(pad(keys.k, slots), pad(keys.v, slots), *(pad(x[:, :summary_slots], summary_slots) for x in keys[2:]))
 
 
@@ -123,11 +134,15 @@ def repeat(cache: Cache, rows: int) -> Cache:
     return jax.tree.map(lambda x: jnp.tile(x, (rows, *[1] * (x.ndim - 1))) if x.ndim else x, cache)
 
 
-# ---------------------------------------------------------------- one more token: close(closing(token)), then append(token)
+# ---------------------------------------------------------------- one more token: close(closing(token)), then
+# append(token)
 
 
-def append(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.Array, alive: jax.Array) -> tuple[Cache, jax.Array]:
-    """One more token int32[B] in each row where alive bool[B]; logits float32[B, 643] of the one after it. The slot must exist.
+def append(
+    model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.Array, alive: jax.Array
+) -> tuple[Cache, jax.Array]:
+    """One more token int32[B] in each row where alive bool[B]; logits float32[B, 643] of the one after it. The slot
+    must exist.
 
     Spans that the token closes must have their summaries: see `closing` and `close`.
     """
@@ -142,7 +157,7 @@ def append(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.
         pooled_by=state.span,
         visible=state.spans - (state.span >= 0),
     )
-    write = lambda slots, value: jax.lax.dynamic_update_slice(slots, value[:, None], (0, cache.slot))  # noqa: E731
+    write = lambda slots, value: jax.lax.dynamic_update_slice(slots, value[:, None], (0, cache.slot))
     tokens = jax.tree.map(write, cache.tokens, query)
     query = jax.tree.map(lambda x: x[:, None], query)
     sees_token = masks.rr(query, tokens, model.config.mask_rule)
@@ -154,7 +169,7 @@ def append(model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.
     keys = []
     for layer, held in zip(layers, cache.keys, strict=True):
         q, k, v = layer.regular.project(r)
-        put = lambda slots, value: jax.lax.dynamic_update_slice(slots, flat(value), (0, cache.slot, 0))  # noqa: E731
+        put = lambda slots, value: jax.lax.dynamic_update_slice(slots, flat(value), (0, cache.slot, 0))
         held = held._replace(k=put(held.k, rotate(k, turn)), v=put(held.v, v))
         q = rotate(q, turn)
         seen = _see(q, _nothing(q), held.k2, held.v2, sees_summary)
@@ -181,7 +196,8 @@ def closing(cache: Cache, token: jax.Array, alive: jax.Array) -> jax.Array:
 def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, rows: jax.Array) -> Cache:
     """Computes the summaries of the spans that end here in the rows bool[B], as `closing` says.
 
-    A loop that runs only where a row closes: it carries the summaries' keys, so that they are written in place, and reads the others.
+    A loop that runs only where a row closes: it carries the summaries' keys, so that they are written in place, and
+    reads the others.
     """
     together = -(-len(rows) // CLOSING_SHARE)
 
@@ -192,22 +208,27 @@ def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, rows: jax.Ar
 
     own = tuple(held[2:] for held in cache.keys)  # the tokens' keys are only read
     own, _ = jax.lax.while_loop(lambda carry: carry[1].any(), some, (own, rows))
-    return cache._replace(keys=tuple(Keys(held.k, held.v, *summary) for held, summary in zip(cache.keys, own, strict=True)))
+    return cache._replace(
+        keys=tuple(Keys(held.k, held.v, *summary) for held, summary in zip(cache.keys, own, strict=True))
+    )
 
 
 def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: jax.Array) -> tuple:
-    """The layers' (summary_k, summary_v, k2, v2) with the current spans of some rows int32[K] written, where valid bool[K]."""
-    pick = lambda x: x[rows]  # noqa: E731
+    """The layers' (summary_k, summary_v, k2, v2) with the current spans of some rows int32[K] written, where valid
+    bool[K].
+    """
+    pick = lambda x: x[rows]
     state = jax.tree.map(pick, cache.fields)
     heads, slots = len(own[0][0]) // len(cache.length), own[0][0].shape[1]
     lines = (rows[:, None] * heads + jnp.arange(heads)).reshape(-1)  # of the rows' heads in the keys
     index = jnp.repeat(jnp.where(valid, state.span, slots), heads)  # dropped where not valid
-    write = lambda held, value: held.at[lines, index].set(flat(value)[:, 0], mode="drop")  # noqa: E731
+    write = lambda held, value: held.at[lines, index].set(flat(value)[:, 0], mode="drop")
     one = jnp.ones_like(rows)[:, None]  # the document
     query = masks.Slots(one, state.span[:, None])
     sees_summary = masks.ss(query, masks.Slots(one, jnp.arange(slots)[None]))
     sees_token = masks.sr(query, jax.tree.map(pick, cache.tokens))
-    reach = jnp.max(jnp.where(valid, cache.slot - jnp.argmax(sees_token, axis=1), 0))  # a span's tokens are the last ones of its row
+    # A span's tokens are the last ones of its row
+    reach = jnp.max(jnp.where(valid, cache.slot - jnp.argmax(sees_token, axis=1), 0))
 
     def pool(q: jax.Array, held: Keys, summary_k: jax.Array, summary_v: jax.Array) -> jax.Array:
         def earlier(block: jax.Array, seen: Seen) -> Seen:
@@ -233,7 +254,8 @@ def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: 
     return tuple(written)
 
 
-# ---------------------------------------------------------------- attention of one query a row, q [B, N, 1, H], over groups of keys
+# ---------------------------------------------------------------- attention of one query a row, q [B, N, 1, H], over
+# groups of keys
 
 
 class Seen(NamedTuple):

@@ -24,7 +24,9 @@ STREAM_STRIDE = 8  # tokens between two looks for a finished bar
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar that has just been finished: of which track of the song, which bar of it (both from 0), and the whole song so far."""
+    """A bar that has just been finished: of which track of the song, which bar of it (both from 0), and the whole song
+    so far.
+    """
 
     track: int
     program: int
@@ -35,24 +37,40 @@ class Bar:
 
 
 def generate(
-    run: Path, out: Path, config: SampleConfig, wanted: Constraints, given: Path | None, checkpoint: str, picture: bool, wav: bool
+    run: Path,
+    out: Path,
+    config: SampleConfig,
+    wanted: Constraints,
+    given: Path | None,
+    checkpoint: str,
+    picture: bool,
+    wav: bool,
 ) -> int:
-    """Writes config.num_samples songs. out: a .mid file, of several the second is NAME-2.mid and so on; else a folder of 0000.mid ...
-    Songs that an earlier call wrote there are not made again. Returns the exit status. Raises InputError."""
+    """Writes config.num_samples songs. out: a .mid file, of several the second is NAME-2.mid and so on; else a folder
+    of 0000.mid ... Songs that an earlier call wrote there are not made again. Returns the exit status. Raises
+    InputError.
+    """
     soundfont = outputs.find_soundfont() if wav else None
     paths = _paths(out, config.num_samples)  # what cannot be written is said before any work
     prompt = None if given is None else encode(midi.read(given)).ids
     sampler, origin = _sampler(run, checkpoint, config, wanted, prompt)
     restart = out.suffix != ".mid"  # a file that is named is written anew
     missing = {number for number, path in enumerate(paths) if not restart or not outputs.is_written(path, origin)}
-    todo = [group for group in sampler.groups() if missing.intersection(group)]  # what a group makes depends on it as a whole
+    # What a group makes depends on it as a whole
+    todo = [group for group in sampler.groups() if missing.intersection(group)]
     left = len(missing)
     if restart and left < len(paths):
         print(f"{out}: {len(paths) - left} of {len(paths)} songs are there already")
     errors = tokens = 0
-    with tqdm(total=left * config.max_length if left == 1 else left, unit="token" if left == 1 else "song", disable=None) as bar:
+    with tqdm(
+        total=left * config.max_length if left == 1 else left, unit="token" if left == 1 else "song", disable=None
+    ) as bar:
         for group in todo:
-            advance = (lambda length: bar.update(length - bar.n)) if left == 1 else (lambda length: bar.set_postfix(tokens=length))
+            advance = (
+                (lambda length: bar.update(length - bar.n))
+                if left == 1
+                else (lambda length: bar.set_postfix(tokens=length))
+            )
             for sample in sampler.group(group, advance):
                 if sample.number not in missing:
                     continue
@@ -62,7 +80,9 @@ def generate(
                     bar.update(1)
                 if not restart:
                     ending = "" if sample.finished else ", cut at --max-length"
-                    bar.write(f"{paths[sample.number]}: {len(sample.ids)} tokens{ending} (checkpoint of step {origin.step})")
+                    bar.write(
+                        f"{paths[sample.number]}: {len(sample.ids)} tokens{ending} (checkpoint of step {origin.step})"
+                    )
     if not config.grammar:
         print(f"{errors} of {tokens} tokens were against the grammar ({errors / max(tokens, 1):.2%})")
     return 0
@@ -80,7 +100,9 @@ def again(run: Path, out: Path, path: Path, picture: bool, wav: bool) -> int:
     (group,) = (group for group in sampler.groups() if number in group)
     sample = sampler.group(group)[number - group.start]
     if not np.array_equal(sample.ids, tokens):
-        raise InputError(f"{path}: became another song here; it was made with {origin.versions}, this is {now.versions}")
+        raise InputError(
+            f"{path}: became another song here; it was made with {origin.versions}, this is {now.versions}"
+        )
     outputs.write(sample, origin, out, picture, soundfont)
     print(f"{out}: the same {len(tokens)} tokens again")
     return 0
@@ -90,7 +112,10 @@ def print_stream(run: Path, config: SampleConfig, wanted: Constraints, given: Pa
     """A line for every bar of one song as it is finished."""
     prompt = None if given is None else encode(midi.read(given)).ids
     for bar in _bars(_sampler(run, checkpoint, config, wanted, prompt)[0]):
-        print(f"track {bar.track + 1} {instruments.name(bar.program)}, bar {bar.bar + 1}: {bar.chord}, {bar.notes} notes", flush=True)
+        print(
+            f"track {bar.track + 1} {instruments.name(bar.program)}, bar {bar.bar + 1}: {bar.chord}, {bar.notes} notes",
+            flush=True,
+        )
     return 0
 
 
@@ -132,14 +157,17 @@ def finished_bars(sample: Sample) -> Iterator[Bar]:
             bar, begun = bar + 1, index
 
 
-def _sampler(run: Path, checkpoint: str, config: SampleConfig, wanted: Constraints, prompt: np.ndarray | None) -> tuple[Sampler, Origin]:
+def _sampler(
+    run: Path, checkpoint: str, config: SampleConfig, wanted: Constraints, prompt: np.ndarray | None
+) -> tuple[Sampler, Origin]:
     model, record = load_model(run, int(checkpoint) if checkpoint.isdigit() else checkpoint)
     sampler = Sampler(model, config, device.sampling_compute(), prompt, wanted)
     if sampler.notice:
         print(f"notice: {sampler.notice}")
     if not sampler.cached:
         print(
-            "notice: this model's rule is v121: a bar's summary pools tracks that are written later, and positions shift with the number "
+            "notice: this model's rule is v121: a bar's summary pools tracks that are written later, and "
+            "positions shift with the number "
             "of bars, so nothing can be cached and every token costs a whole forward pass"
         )
     return sampler, Origin.of(run, record, config, wanted, prompt)

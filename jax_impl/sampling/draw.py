@@ -1,4 +1,6 @@
-"""One token out of logits: how likely a bar is over, temperature, what is kept of the likeliest, the penalty on what a track repeats."""
+"""One token out of logits: how likely a bar is over, temperature, what is kept of the likeliest,
+the penalty on what a track repeats.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,9 @@ FORGET = 0.5  # of what the bars before count for, at each bar line
 
 
 def draw(key: jax.Array, logits: jax.Array, config: SampleConfig) -> jax.Array:
-    """One token from logits float32[V], -inf where not allowed. The likeliest token always stays; temperature 0 takes it."""
+    """One token from logits float32[V], -inf where not allowed. The likeliest token always stays; temperature 0 takes
+    it.
+    """
     if config.temperature == 0:
         return jnp.argmax(logits).astype(jnp.int32)
     logits = logits / config.temperature
@@ -30,15 +34,17 @@ def draw(key: jax.Array, logits: jax.Array, config: SampleConfig) -> jax.Array:
 
 
 def bar_is_over(logits: jax.Array, allowed: jax.Array) -> jax.Array:
-    """Logits [B, V] in which how likely a bar is to end does not depend on how few of the tokens that end it are allowed bool[B, V].
+    """Logits [B, V] in which how likely a bar is to end does not depend on how few of the tokens that end it are
+    allowed bool[B, V].
 
-    A chord ends a bar; a track or EOS ends the track with it. The allowed ones of each group share the probability of their group, or of
-    both where none of the other is allowed. Else a model that is unsure of chords would end every later track after a bar, for only the
-    first track's chord may come there, and would fill the last bar of a song with notes, for no chord may come there.
+    A chord ends a bar; a track or EOS ends the track with it. The allowed ones of each group share the probability of
+    their group, or of both where none of the other is allowed. Else a model that is unsure of chords would end every
+    later track after a bar, for only the first track's chord may come there, and would fill the last bar of a song with
+    notes, for no chord may come there.
     """
     goes_on, ends = allowed & IS_CHORD, allowed & IS_END
-    none = lambda mask: ~mask.any(axis=1, keepdims=True)  # noqa: E731
-    mass = lambda mask: jax.nn.logsumexp(jnp.where(mask, logits, -jnp.inf), axis=1, keepdims=True)  # noqa: E731
+    none = lambda mask: ~mask.any(axis=1, keepdims=True)
+    mass = lambda mask: jax.nn.logsumexp(jnp.where(mask, logits, -jnp.inf), axis=1, keepdims=True)
     to_chords = mass(IS_CHORD | (IS_END & none(ends))) - mass(goes_on)
     to_ends = mass(IS_END | (IS_CHORD & none(goes_on))) - mass(ends)
     return jnp.where(goes_on, logits + to_chords, jnp.where(ends, logits + to_ends, logits))
@@ -50,7 +56,9 @@ def penalized(logits: jax.Array, heard: jax.Array, penalty: float) -> jax.Array:
 
 
 def hear(heard: jax.Array, token: jax.Array) -> jax.Array:
-    """float32[B, V]: how often each note token was written in the track, older bars counting less, after one more token int32[B]."""
+    """float32[B, V]: how often each note token was written in the track, older bars counting less, after one more token
+    int32[B].
+    """
     kind = jnp.asarray(CLASS)[token]
     heard = heard * jnp.where(kind == CHORD, FORGET, jnp.where(kind == TRACK, 0, 1))[:, None]
     return heard + (jnp.arange(vocab.SIZE) == token[:, None]) * jnp.asarray(REPEATABLE)

@@ -1,4 +1,6 @@
-"""What a sample leaves: MIDI, a picture, sound, and the JSON from which it can be made again bit for bit on the same machine."""
+"""What a sample leaves: MIDI, a picture, sound,
+and the JSON from which it can be made again bit for bit on the same machine.
+"""
 
 import dataclasses
 import json
@@ -17,14 +19,20 @@ from tokenizer import vocabulary as vocab
 from tokenizer.music import midi
 from tokenizer.tokens import grammar
 
-SOUNDFONTS = ("/usr/share/sounds/sf2", "/usr/share/soundfonts", "/usr/local/share/soundfonts", "/opt/homebrew/share/soundfonts")
+SOUNDFONTS = (
+    "/usr/share/sounds/sf2",
+    "/usr/share/soundfonts",
+    "/usr/local/share/soundfonts",
+    "/opt/homebrew/share/soundfonts",
+)
 SAMPLE_RATE = 44100
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """How samples were made, as plain JSON values: run, step and checksum of the checkpoint, sampler, constraints, tokens of the given
-    song before any change (None: none), and the libraries' versions."""
+    """How samples were made, as plain JSON values: run, step and checksum of the checkpoint, sampler, constraints,
+    tokens of the given song before any change (None: none), and the libraries' versions.
+    """
 
     run: str
     step: int
@@ -35,7 +43,9 @@ class Origin:
     versions: dict
 
     @classmethod
-    def of(cls, run: Path, record: Record, sampler: SampleConfig, wanted: Constraints, prompt: np.ndarray | None) -> "Origin":
+    def of(
+        cls, run: Path, record: Record, sampler: SampleConfig, wanted: Constraints, prompt: np.ndarray | None
+    ) -> "Origin":
         given = None if prompt is None else prompt.tolist()
         checksum = record.checksums.get("parameters", 0)
         return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), given, versions())
@@ -50,7 +60,12 @@ def write(sample: Sample, origin: Origin, path: Path, picture: bool, soundfont: 
     if soundfont:
         _play(path, path.with_suffix(".wav"), soundfont)
     values = dataclasses.asdict(origin)
-    values |= {"number": sample.number, "finished": sample.finished, "errors": sample.errors, "tokens": sample.ids.tolist()}
+    values |= {
+        "number": sample.number,
+        "finished": sample.finished,
+        "errors": sample.errors,
+        "tokens": sample.ids.tolist(),
+    }
     temporary = path.with_suffix(".json.tmp")
     temporary.write_text(json.dumps(values) + "\n")
     os.replace(temporary, path.with_suffix(".json"))
@@ -83,20 +98,31 @@ def is_written(path: Path, origin: Origin) -> bool:
         return False
     there = read(path.with_suffix(".json"))[0]
     ignored = dict(num_samples=0)  # the same songs, more of them
-    if dataclasses.replace(there, sampler=there.sampler | ignored) != dataclasses.replace(origin, sampler=origin.sampler | ignored):
-        raise InputError(f"{path.parent}: holds samples made with other settings or another checkpoint; give another --out")
+    if dataclasses.replace(there, sampler=there.sampler | ignored) != dataclasses.replace(
+        origin, sampler=origin.sampler | ignored
+    ):
+        raise InputError(
+            f"{path.parent}: holds samples made with other settings or another checkpoint; give another --out"
+        )
     return True
 
 
 def find_soundfont() -> Path:
     """A SoundFont to play with. Raises InputError that says how to get one and FluidSynth."""
     folders = [Path(folder) for folder in SOUNDFONTS]
-    found = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir()) if file.suffix in (".sf2", ".sf3")]
+    found = [
+        file
+        for folder in folders
+        if folder.is_dir()
+        for file in sorted(folder.iterdir())
+        if file.suffix in (".sf2", ".sf3")
+    ]
     if "SOUNDFONT" in os.environ:
         found = [Path(os.environ["SOUNDFONT"])]
     if not shutil.which("fluidsynth") or not found or not found[0].exists():
         raise InputError(
-            "--wav needs FluidSynth and a SoundFont (apt install fluidsynth fluid-soundfont-gm, or brew install fluid-synth); "
+            "--wav needs FluidSynth and a SoundFont (apt install fluidsynth fluid-soundfont-gm, or brew "
+            "install fluid-synth); "
             "set SOUNDFONT to a .sf2 or .sf3 file that lies elsewhere"
         )
     return found[0]

@@ -24,13 +24,17 @@ INCHES_PER_BAR, SMALLEST, LARGEST = 0.42, 9.0, 26.0
 
 
 def piano_roll(score: Score, path: str | os.PathLike, title: str = "", chords: Sequence[str] | None = None) -> None:
-    """Draws the score, snapped, as a PNG file. Darker is louder. chords: names for the bars, by default those that are heard."""
+    """Draws the score, snapped, as a PNG file. Darker is louder. chords: names for the bars, by default those that are
+    heard.
+    """
     song = quantize(score)
     score, lines = song.to_score(), song.bars.start_ticks
     width = float(np.clip(INCHES_PER_BAR * len(song.bars), SMALLEST, LARGEST))
     has_drums = any(track.program == DRUMS for track in score.tracks)
     ratios = {"height_ratios": (4, 1)} if has_drums else {}
-    figure, axes = plt.subplots(1 + has_drums, 1, figsize=(width, 6.5 if has_drums else 5), sharex=True, gridspec_kw=ratios, squeeze=False)
+    figure, axes = plt.subplots(
+        1 + has_drums, 1, figsize=(width, 6.5 if has_drums else 5), sharex=True, gridspec_kw=ratios, squeeze=False
+    )
     axes = axes[:, 0]
     colors = plt.get_cmap("tab10" if len(score.tracks) <= 10 else "tab20")
     legend = {}
@@ -75,10 +79,20 @@ def _chord_names(axis, names: Sequence[str], lines: np.ndarray) -> None:
     every = -(-len(names) // MOST_LABELS)
     for bar in range(0, len(names), every):
         middle = (lines[bar] + lines[bar + 1]) / 2
-        axis.text(middle, 1.01, names[bar], transform=axis.get_xaxis_transform(), ha="center", fontsize=6, rotation=45 if every > 1 else 0)
+        axis.text(
+            middle,
+            1.01,
+            names[bar],
+            transform=axis.get_xaxis_transform(),
+            ha="center",
+            fontsize=6,
+            rotation=45 if every > 1 else 0,
+        )
 
 
 def _describe(score: Score) -> str:
     notes = sum(len(track.notes) for track in score.tracks)
     signature, tempo = score.signatures[0], score.tempos[0]
-    return f"{len(score.tracks)} tracks, {notes} notes, {signature.numerator}/{signature.denominator}, {tempo.bpm:.0f} BPM"
+    return (
+        f"{len(score.tracks)} tracks, {notes} notes, {signature.numerator}/{signature.denominator}, {tempo.bpm:.0f} BPM"
+    )

@@ -2,9 +2,10 @@
 
     generate(run, prompt=score, constraints=Constraints(add="bass"), sampler=SampleConfig(seed=1))   ->  [Score, ...]
 
-One loop for everything (jax.lax.while_loop, no host in it): a token goes through the model (jax_impl.sampling.cache), the plan (tokenizer.tokens.plan) says
-what may come or must come next, one is drawn. Programs have static sizes: where a song outgrows one, the next, twice as large, goes on. The
-loop comes back to the host every few tokens, to tell how far it is.
+One loop for everything (jax.lax.while_loop, no host in it): a token goes through the model (jax_impl.sampling.cache),
+the plan (tokenizer.tokens.plan) says what may come or must come next, one is drawn. Programs have static sizes: where a
+song outgrows one, the next, twice as large, goes on. The loop comes back to the host every few tokens, to tell how far
+it is.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -74,25 +75,37 @@ def generate(
     sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> list[Score]:
-    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany. Raises InputError."""
+    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany.
+    Raises InputError.
+    """
     model, _ = load_model(run, checkpoint)
     writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
     return [sample.score() for sample in writer.samples()]
 
 
 class Sampler:
-    """Songs of one model under one plan. Song i depends on (model, settings, seed, i) and, in its last bits, on the songs beside it: they
-    are sampled in groups of config.batch, and a group is always the same."""
+    """Songs of one model under one plan. Song i depends on (model, settings, seed, i) and, in its last bits, on the
+    songs beside it: they are sampled in groups of config.batch, and a group is always the same.
+    """
 
     def __init__(
-        self, model: MuseFormer, config: SampleConfig, compute: ComputeConfig, prompt: Score | np.ndarray | None, wanted: Constraints
+        self,
+        model: MuseFormer,
+        config: SampleConfig,
+        compute: ComputeConfig,
+        prompt: Score | np.ndarray | None,
+        wanted: Constraints,
     ):
         if not config.grammar and (prompt is not None or wanted != Constraints()):
-            raise InputError("--no-grammar cannot be combined with a given song or with what it must be: those hold by the grammar")
+            raise InputError(
+                "--no-grammar cannot be combined with a given song or with what it must be: those hold by the grammar"
+            )
         self.model, self.config, self.compute = model, config, compute
         self.cached = model.config.mask_rule.scope == "span"
         most_spans = summary_slots(config.max_length) - 1
-        self.plan, self.notice = planning.make_plan(prompt, wanted, config.max_length, most_spans, model.config.max_bars)
+        self.plan, self.notice = planning.make_plan(
+            prompt, wanted, config.max_length, most_spans, model.config.max_bars
+        )
         self._graphs, self._weights = cache.graphs(model), cache.weights(model, compute)
         self._device_plan = jax.tree.map(jnp.asarray, self.plan)
         self._go_on = jax.jit(self._turns, donate_argnums=1)
@@ -138,7 +151,7 @@ class Sampler:
         """The state before the first free place."""
         given = planning.prefix(self.plan)
         state = grammar.begin(1, self.model.config.max_bars, jnp)
-        push = lambda state, token: (grammar.push(state, token[None], jnp), None)  # noqa: E731
+        push = lambda state, token: (grammar.push(state, token[None], jnp), None)
         state = jax.jit(lambda state, ids: jax.lax.scan(push, state, ids)[0])(state, given)
         state = jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), state)
         filled, spans = self._filled(given), int(fields.compute(given).span.max()) + 1
@@ -168,7 +181,7 @@ class Sampler:
     def _append_all(self, weights, past: uncached.Songs, ids: jax.Array) -> uncached.Songs:
         """The given tokens written down; their logits are not wanted."""
         for_row = jnp.ones(len(past.length), jnp.int32)
-        step = lambda past, token: (self._append(weights, past, for_row * token, for_row > 0)[0], None)  # noqa: E731
+        step = lambda past, token: (self._append(weights, past, for_row * token, for_row > 0)[0], None)
         return jax.lax.scan(step, past, ids)[0]
 
     def _merge(self, weights: cache.Weights) -> tuple[MuseFormer, list]:
@@ -184,12 +197,13 @@ class Sampler:
     def _turns(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array, turns: int) -> Loop:
         """At most so many tokens more, as long as a song goes on and there is room.
 
-        Two loops: the inner one writes tokens until a bar is full in some row, whose summary the outer one then computes.
+        Two loops: the inner one writes tokens until a bar is full in some row, whose summary the outer one then
+        computes.
         """
         slots, summaries = self._slots(state), summary_slots(self._slots(state))
-        goes_on = lambda turn, state: (  # noqa: E731
-            (turn < turns) & ~state.done.all() & (state.past.slot < slots) & (self._spans(state) < summaries)
-        )
+
+        def goes_on(turn, state):
+            return (turn < turns) & ~state.done.all() & (state.past.slot < slots) & (self._spans(state) < summaries)
 
         def write(carry: tuple) -> tuple:
             turn, state, _ = carry
@@ -199,7 +213,7 @@ class Sampler:
 
         def write_and_close(carry: tuple) -> tuple:
             none = jnp.zeros_like(carry[1].done)
-            until_full = lambda carry: goes_on(*carry[:2]) & ~carry[2].any()  # noqa: E731
+            until_full = lambda carry: goes_on(*carry[:2]) & ~carry[2].any()
             turn, state, closes = jax.lax.while_loop(until_full, write, (*carry, none))
             if self.cached:
                 state = state._replace(past=cache.close(*self._merge(weights), state.past, closes))
@@ -213,7 +227,10 @@ class Sampler:
         with jax.named_scope("choose"):
             token, errors = self._choose(state, plan, keys, past, logits)
             token = jnp.where(alive, token, vocab.PAD)
-        keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(alive.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)  # noqa: E731
+
+        def keep(new, old):
+            return jax.tree.map(lambda n, o: jnp.where(alive.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)
+
         length = jnp.minimum(past.length, state.tokens.shape[1] - 1)  # of ended rows, which write what is there
         written = jnp.where(alive, token, state.tokens[jnp.arange(len(token)), length])
         return Loop(
@@ -239,7 +256,9 @@ class Sampler:
             room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)
             allowed = ~jnp.asarray(planning.NEVER) & (room[:, None] | (jnp.asarray(grammar.CLASS) != grammar.CHORD))
         logits = jnp.where(allowed, penalized(logits, state.heard, self.config.repetition_penalty), -jnp.inf)
-        drawn = jax.vmap(lambda key, at, row: draw(jax.random.fold_in(key, at), row, self.config))(keys, past.length, logits)
+        drawn = jax.vmap(lambda key, at, row: draw(jax.random.fold_in(key, at), row, self.config))(
+            keys, past.length, logits
+        )
         token = jnp.where(forced >= 0, forced, drawn)
         return token, (forced < 0) & ~grammar.allowed(state.grammar, jnp)[rows, token]
 

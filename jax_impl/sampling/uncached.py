@@ -1,7 +1,8 @@
-"""Sampling without a cache, for models whose past changes: a full forward pass at every token. Same interface as jax_impl.sampling.cache.
+"""Sampling without a cache, for models whose past changes: a full forward pass at every token.
+Same interface as jax_impl.sampling.cache.
 
-Under a rule of scope "bar" the summary of a bar pools tracks that are written long after earlier tokens read it, and the positions of all
-tokens shift with the number of bars: nothing that was computed stays true.
+Under a rule of scope "bar" the summary of a bar pools tracks that are written long after earlier tokens read it, and
+the positions of all tokens shift with the number of bars: nothing that was computed stays true.
 """
 
 from typing import NamedTuple
@@ -37,10 +38,12 @@ def grow(songs: Songs, slots: int) -> Songs:
 
 
 def append(model: MuseFormer, songs: Songs, token: jax.Array, alive: jax.Array, max_spans: int, compute: ComputeConfig):
-    """(songs, logits float32[B, 643]) after one more token int32[B] in each row where alive bool[B]. The slot must exist."""
+    """(songs, logits float32[B, 643]) after one more token int32[B] in each row where alive bool[B]. The slot must
+    exist.
+    """
     state = songs.fields.push(token, jnp)
     row, place = jnp.arange(len(token)), jnp.where(alive, songs.length, songs.batch.tokens.shape[1])
-    put = lambda name, value: getattr(songs.batch, name).at[row, place].set(value, mode="drop")  # noqa: E731
+    put = lambda name, value: getattr(songs.batch, name).at[row, place].set(value, mode="drop")
     batch = songs.batch._replace(
         **{name: put(name, getattr(state, name)) for name in ("bar", "instrument", "kind", "onset", "span")},
         tokens=put("tokens", token),
@@ -49,5 +52,6 @@ def append(model: MuseFormer, songs: Songs, token: jax.Array, alive: jax.Array, 
     )
     logits = model(batch, max_spans=max_spans, compute=compute, dropout_key=None)
     state = jax.tree.map(lambda new, old: jnp.where(alive, new, old), state, songs.fields)
-    at = jnp.minimum(songs.length, logits.shape[1] - 1)  # of a row that ended at its last slot, whose logits nobody reads
+    # A row that ended at its last slot has none to come; its logits nobody reads.
+    at = jnp.minimum(songs.length, logits.shape[1] - 1)
     return Songs(batch, state, songs.length + alive, songs.slot + 1), logits[row, at]

@@ -5,8 +5,9 @@
                          run          JSON: Record below
                          metrics      JSON: the validation loss, where one was measured at this step
 
-There are no random keys to keep: those of a step are functions of (seed, step). Writing is asynchronous, and a checkpoint appears whole or
-not at all. orbax does not see flipped bits in array data, so each record carries checksums and restoring compares them.
+There are no random keys to keep: those of a step are functions of (seed, step). Writing is asynchronous, and a
+checkpoint appears whole or not at all. orbax does not see flipped bits in array data, so each record carries checksums
+and restoring compares them.
 """
 
 import dataclasses
@@ -28,7 +29,8 @@ from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training.step import TrainState
 from tokenizer import vocabulary as vocab
 
-absl.logging.set_verbosity(absl.logging.ERROR)  # orbax warns of read-only folders and checkpoints without metrics, which are meant here
+# Orbax warns of read-only folders and checkpoints without metrics, which are meant here
+absl.logging.set_verbosity(absl.logging.ERROR)
 
 FOLDER = "checkpoints"
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -36,7 +38,9 @@ COMPARE = {"best_fn": lambda metrics: metrics["validation_loss"], "best_mode": "
 
 
 class CheckpointError(InputError):
-    """A checkpoint that is not there, is damaged, or belongs to something else; the message names it and says what to do."""
+    """A checkpoint that is not there, is damaged, or belongs to something else; the message names it and says what to
+    do.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +84,9 @@ def checksum(tree: Any) -> jax.Array:
 
 
 class Checkpoints:
-    """The checkpoints of one run. With keep_last it writes: the best and the last so many are kept; with None it only reads."""
+    """The checkpoints of one run. With keep_last it writes: the best and the last so many are kept; with None it only
+    reads.
+    """
 
     def __init__(self, run_dir: Path, keep_last: int | None):
         self.folder = Path(run_dir).absolute() / FOLDER
@@ -89,9 +95,13 @@ class Checkpoints:
                 raise CheckpointError(f"{run_dir}: no checkpoints here; give the --output-dir of a training run")
             options = managers.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False, **COMPARE)
         else:
-            best = managers.BestN(get_metric_fn=COMPARE["best_fn"], reverse=True, n=1, keep_checkpoints_without_metrics=False)
+            best = managers.BestN(
+                get_metric_fn=COMPARE["best_fn"], reverse=True, n=1, keep_checkpoints_without_metrics=False
+            )
             policy = managers.AnyPreservationPolicy([managers.LatestN(keep_last), best])
-            options = managers.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True, **COMPARE)
+            options = managers.CheckpointManagerOptions(
+                preservation_policy=policy, cleanup_tmp_directories=True, **COMPARE
+            )
         try:
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         except OSError as error:
@@ -108,14 +118,20 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def choose(self, step: int | Literal["best", "latest"]) -> int:
-        """A step that there is. "best" has the lowest validation loss; where none was validated yet, it is the latest."""
+        """A step that there is. "best" has the lowest validation loss;
+        where none was validated yet, it is the latest.
+        """
         there = self._manager.all_steps()
         if not there:
-            raise CheckpointError(f"{self.folder}: no checkpoint yet; train longer, or with a smaller --checkpoint-every")
+            raise CheckpointError(
+                f"{self.folder}: no checkpoint yet; train longer, or with a smaller --checkpoint-every"
+            )
         best = self._manager.best_step()
         chosen = {"latest": there[-1], "best": there[-1] if best is None else best}.get(step, step)
         if chosen not in there:
-            raise CheckpointError(f"{self.folder}: no checkpoint of step {chosen}; there are {', '.join(map(str, there))}")
+            raise CheckpointError(
+                f"{self.folder}: no checkpoint of step {chosen}; there are {', '.join(map(str, there))}"
+            )
         return chosen
 
     def save(self, state: TrainState, record: Record, validation_loss: float | None) -> None:
@@ -149,7 +165,8 @@ class Checkpoints:
             record = Record(**values)
         if record.vocabulary != vocab.FINGERPRINT:
             raise CheckpointError(
-                f"{self.folder / str(step)}: trained with vocabulary {record.vocabulary}, this program has {vocab.FINGERPRINT}; "
+                f"{self.folder / str(step)}: trained with vocabulary {record.vocabulary}, this program has "
+                f"{vocab.FINGERPRINT}; "
                 "use the version of the program that trained it"
             )
         return record
@@ -157,7 +174,9 @@ class Checkpoints:
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """The state of a step; abstract: its shapes, dtypes and shardings."""
         arrays = self._arrays(step, {"parameters": abstract.parameters, "optimizer": abstract.optimizer})
-        return TrainState(arrays["parameters"], arrays["optimizer"], jax.device_put(np.int32(step), abstract.step.sharding))
+        return TrainState(
+            arrays["parameters"], arrays["optimizer"], jax.device_put(np.int32(step), abstract.step.sharding)
+        )
 
     def parameters(self, step: int, abstract: Any) -> Any:
         return self._arrays(step, {"parameters": abstract})["parameters"]
@@ -174,11 +193,14 @@ class Checkpoints:
 
     def _reading(self, step: int) -> "_Translate":
         others = ", ".join(str(there) for there in self._manager.all_steps() if there != step) or "none"
-        advice = f"use another with `train --resume-from STEP` or `generate --checkpoint STEP` (there: {others}), or bring a copy back"
+        flags = "`train --resume-from STEP` or `generate --checkpoint STEP`"
+        advice = f"use another with {flags} (there: {others}), or bring a copy back"
         return _Translate(f"{self.folder / str(step)}: damaged; {advice}")
 
     def _writing(self, step: int | None) -> "_Translate":
-        return _Translate(f"{self.folder}: the checkpoint of step {step} could not be written; the one before it is intact")
+        return _Translate(
+            f"{self.folder}: the checkpoint of step {step} could not be written; the one before it is intact"
+        )
 
 
 class _Translate:

@@ -1,12 +1,13 @@
 """Metrics of a run: one JSON object a line in metrics.jsonl, and optionally a tracker.
 
-    {"kind": "train", "step": 20, "loss": 3.1, "learning_rate": 3e-05, "gradient_norm": 0.9, "tokens_per_second": 2100.0, "mfu": null,
+    {"kind": "train", "step": 20, "loss": 3.1, "learning_rate": 3e-05, "gradient_norm": 0.9, "tokens_per_second":
+    2100.0, "mfu": null,
      "input_wait": 0.01, "seconds": 12.3}
     {"kind": "validation", "step": 200, "loss": 2.2, "uniform": 6.466, "unigram": 4.4}
 
-Losses are nats per token; training values are means over the steps since the line before. mfu is null where the device's peak is unknown,
-input_wait is the share of the time spent waiting for data, seconds the time since the program began.
-After a restart the lines past the restored step are dropped: the file is that of one run.
+Losses are nats per token; training values are means over the steps since the line before. mfu is null where the
+device's peak is unknown, input_wait is the share of the time spent waiting for data, seconds the time since the program
+began. After a restart the lines past the restored step are dropped: the file is that of one run.
 """
 
 import hashlib
@@ -98,4 +99,6 @@ def tracker(config: TrainConfig) -> NoTracker | TensorBoard | WeightsAndBiases:
     try:
         return TRACKERS[config.tracker](config)
     except ImportError as error:
-        raise InputError(f"--tracker {config.tracker}: {error}; pip install 'hid-museformer[{config.tracker}]'") from error
+        raise InputError(
+            f"--tracker {config.tracker}: {error}; pip install 'hid-museformer[{config.tracker}]'"
+        ) from error

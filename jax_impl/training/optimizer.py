@@ -9,13 +9,15 @@ import optax
 
 from configs import TrainConfig
 
-DECAYED = {"kernel": True, "embedding": True, "bias": False, "scale": False}  # by name: stacked biases have rank 2 but are no matrices
+# Weight decay, by name: stacked biases have rank 2 but are no matrices
+DECAYED = {"kernel": True, "embedding": True, "bias": False, "scale": False}
 
 
 def learning_rate(step: jax.Array, config: TrainConfig, total_steps: int) -> jax.Array:
     """float32[]: rate of optimizer step `step`, counted from 0.
 
-    Grows linearly to the peak, which step warmup_steps - 1 has; then half a cosine, to final_learning_rate times the peak at total_steps.
+    Grows linearly to the peak, which step warmup_steps - 1 has; then half a cosine, to final_learning_rate times the
+    peak at total_steps.
     """
     step = jnp.asarray(step, jnp.float32)
     warmup = (step + 1) / max(config.warmup_steps, 1)
@@ -26,7 +28,9 @@ def learning_rate(step: jax.Array, config: TrainConfig, total_steps: int) -> jax
 
 
 def optimizer(config: TrainConfig, rate: Callable[[jax.Array], jax.Array]) -> optax.GradientTransformation:
-    """Clip, then AdamW (Loshchilov & Hutter 2019) with rate(step); its moments are fp32 and shaped like the parameters."""
+    """Clip, then AdamW (Loshchilov & Hutter 2019) with rate(step);
+    its moments are fp32 and shaped like the parameters.
+    """
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(

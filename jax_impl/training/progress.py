@@ -20,7 +20,8 @@ class Diverged(InputError):
 class Progress:
     """Collects the steps' numbers between two lines of metrics.jsonl.
 
-    carried: what a checkpoint kept of the steps since the last line, so that the lines after a restart equal an uninterrupted run's.
+    carried: what a checkpoint kept of the steps since the last line, so that the lines after a restart equal an
+    uninterrupted run's.
     needed_flops: per token; peak_flops: of all devices together, None where unknown.
     metrics: None in a process that only looks whether the numbers are numbers: of several, one writes and shows them.
     """
@@ -40,7 +41,9 @@ class Progress:
         self._began = self._line_began = time.monotonic()
         self._tokens = 0
         self._waited = 0.0
-        self._bar = tqdm(total=steps[-1], initial=steps[0] - 1, unit="step", dynamic_ncols=True, disable=None if metrics else True)
+        self._bar = tqdm(
+            total=steps[-1], initial=steps[0] - 1, unit="step", dynamic_ncols=True, disable=None if metrics else True
+        )
         self._last_step = steps[-1]
 
     def carried(self) -> dict:
@@ -65,7 +68,8 @@ class Progress:
         loss, norm = float(measured.loss), float(measured.gradient_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(
-                f"training failed at step {step}: loss {loss}, gradient norm {norm}. Checkpoints from before it are intact. "
+                f"training failed at step {step}: loss {loss}, gradient norm {norm}. Checkpoints from "
+                "before it are intact. "
                 "Try a new --output-dir with a lower --learning-rate, a longer --warmup-steps or --precision fp32"
             )
         self._losses.append(loss)

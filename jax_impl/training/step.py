@@ -39,7 +39,9 @@ def initial_state(config: ModelConfig, tx: optax.GradientTransformation, seed: i
 def abstract_batches(config: TrainConfig) -> Batch:
     """Shapes of what one step reads."""
     shape = (config.gradient_accumulation_steps, config.batch_size, config.max_seq_len)
-    return Batch(*(jax.ShapeDtypeStruct(shape, jnp.float32 if name == "weights" else jnp.int32) for name in Batch._fields))
+    return Batch(
+        *(jax.ShapeDtypeStruct(shape, jnp.float32 if name == "weights" else jnp.int32) for name in Batch._fields)
+    )
 
 
 def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
@@ -58,10 +60,11 @@ def train_step(
     max_spans: int,
     compute: ComputeConfig,
 ) -> tuple[TrainState, Measured]:
-    """One update from A micro batches [A, B, T], equal to the update from all their rows at once but for rounding (and dropout's draws).
+    """One update from A micro batches [A, B, T], equal to the update from all their rows at once but for rounding (and
+    dropout's draws).
 
-    The loss is the mean over the real targets of all rows, so each micro batch counts by its targets. Dropout is a function of
-    (seed, step, micro batch).
+    The loss is the mean over the real targets of all rows, so each micro batch counts by its targets. Dropout is a
+    function of (seed, step, micro batch).
     """
     total = jnp.sum(batches.weights)
     key = jax.random.fold_in(jax.random.key(seed), state.step)

@@ -1,7 +1,8 @@
 """Training, in the order in which it happens; `train` reads from top to bottom.
 
-Starting again with the same output_dir goes on from the last checkpoint, and every number after is the one that an uninterrupted run has:
-the random keys of a step are functions of (seed, step), and the checkpoint holds everything else.
+Starting again with the same output_dir goes on from the last checkpoint, and every number after is the one that an
+uninterrupted run has: the random keys of a step are functions of (seed, step), and the checkpoint holds everything
+else.
 """
 
 import dataclasses
@@ -23,7 +24,16 @@ import numpy as np
 import optax
 from flax import nnx
 
-from configs import MASK_RULES, MODEL_SIZES, AugmentConfig, ComputeConfig, DataConfig, InputError, ModelConfig, TrainConfig
+from configs import (
+    MASK_RULES,
+    MODEL_SIZES,
+    AugmentConfig,
+    ComputeConfig,
+    DataConfig,
+    InputError,
+    ModelConfig,
+    TrainConfig,
+)
 from jax_impl.batch import Batch
 from jax_impl.device import device, memory, sharding
 from jax_impl.loading import loader
@@ -38,7 +48,8 @@ from jax_impl.training.step import Measured, TrainState, abstract_batches, initi
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
 
-RUN_AHEAD = 2  # steps given to the device before the metrics of the one before are waited for: it never idles, and NaN shows soon
+# Steps given to the device before the metrics of the one before are waited for: it never idles, and NaN shows soon
+RUN_AHEAD = 2
 PICTURE_FILE = "loss.png"
 UNIFORM_LOSS = math.log(vocab.SIZE)
 
@@ -71,8 +82,9 @@ def model_config(config: TrainConfig) -> ModelConfig:
 def train(config: TrainConfig, model: ModelConfig) -> Result:
     """Trains, or goes on training, the run in config.output_dir.
 
-    On several hosts each process calls it (after sharding.join) with the same config; output_dir is one folder that all of them see.
-    Raises InputError before any work where dataset, flags and checkpoint do not fit each other, and Diverged where training fails.
+    On several hosts each process calls it (after sharding.join) with the same config; output_dir is one folder that all
+    of them see. Raises InputError before any work where dataset, flags and checkpoint do not fit each other, and
+    Diverged where training fails.
     """
     # ------------------------------------------------------------ what can be wrong is found first
     dataset = Dataset(config.data_dir)
@@ -96,7 +108,10 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         if record:
             check_agreement(record, config, model, total_steps, dataset)
         if first_step == total_steps:
-            say(f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose another --output-dir")
+            say(
+                f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose "
+                "another --output-dir"
+            )
             return Result(first_step, total_steps, signal=None)
 
         # ------------------------------------------------------------ data, model, optimizer
@@ -129,7 +144,9 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         on_all = sharding.everywhere(mesh)
 
         def compile_step(compute: ComputeConfig) -> jax.stages.Compiled:
-            settings = dict(graph=graph, tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute)
+            settings = dict(
+                graph=graph, tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute
+            )
             places = dict(in_shardings=(layout, batches_place), out_shardings=(layout, on_all))
             step_fn = jax.jit(functools.partial(train_step, **settings), donate_argnames="state", **places)
             return step_fn.lower(abstract_state, abstract_batches(config)).compile()
@@ -148,8 +165,14 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         peak = device.peak_flops(compute, mesh.size)
         needed_flops = flops.per_token(model, validation[:4], config.row_spans)
         millions = sum(leaf.size for leaf in jax.tree.leaves(abstract)) / 1e6
-        say(f"device: {mesh.size} x {device.describe(compute)}; mesh {' x '.join(f'{name} {size}' for name, size in mesh.shape.items())}")
-        say(f"model: {millions:.1f} M parameters; steps {first_step + 1} to {total_steps}, {needed_flops / 1e6:.0f} MFLOPs per token")
+        say(
+            f"device: {mesh.size} x {device.describe(compute)}; mesh "
+            f"{' x '.join(f'{name} {size}' for name, size in mesh.shape.items())}"
+        )
+        say(
+            f"model: {millions:.1f} M parameters; steps {first_step + 1} to {total_steps}, "
+            f"{needed_flops / 1e6:.0f} MFLOPs per token"
+        )
 
         carried = record.window if record else {}
         steps = range(first_step + 1, total_steps + 1)
@@ -196,7 +219,10 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         checkpoints.finish()
 
         if stopping:
-            say(f"stopped by {signal.Signals(stopping).name} after step {step}, saved; the same command goes on from here")
+            say(
+                f"stopped by {signal.Signals(stopping).name} after step {step}, saved; the same command "
+                "goes on from here"
+            )
         return Result(step, total_steps, stopping)
 
 
@@ -215,7 +241,8 @@ def count_steps(config: TrainConfig, dataset: Dataset, data_config: DataConfig) 
     steps = config.steps or config.epochs * rows // (config.batch_size * config.gradient_accumulation_steps)
     if steps < 1:
         raise InputError(
-            f"--epochs {config.epochs} of {rows} rows do not fill one step of {config.gradient_accumulation_steps} x {config.batch_size} "
+            f"--epochs {config.epochs} of {rows} rows do not fill one step of "
+            f"{config.gradient_accumulation_steps} x {config.batch_size} "
             "rows; take a smaller --batch-size, more --epochs, or --steps"
         )
     if config.warmup_steps >= steps:
@@ -233,12 +260,16 @@ def make_writable(folder: Path) -> None:
         raise InputError(f"--output-dir {folder}: cannot be written ({error.strerror})") from error
 
 
-def check_agreement(record: Record, config: TrainConfig, model: ModelConfig, total_steps: int, dataset: Dataset) -> None:
+def check_agreement(
+    record: Record, config: TrainConfig, model: ModelConfig, total_steps: int, dataset: Dataset
+) -> None:
     """Raises CheckpointError naming what differs between the run that wrote the checkpoint and this one."""
     then = record.train | record.model | {"total steps": record.total_steps, "dataset": record.dataset}
     now = plain(config) | plain(model) | {"total steps": total_steps, "dataset": dataset.fingerprint}
     different = [
-        f"{name} {then.get(name)} there, {now[name]} here" for name in now if name not in MAY_CHANGE and then.get(name) != now[name]
+        f"{name} {then.get(name)} there, {now[name]} here"
+        for name in now
+        if name not in MAY_CHANGE and then.get(name) != now[name]
     ]
     if different:
         raise CheckpointError(
@@ -248,8 +279,9 @@ def check_agreement(record: Record, config: TrainConfig, model: ModelConfig, tot
 
 
 def state_from(run: Path, model: ModelConfig, tx: optax.GradientTransformation) -> TrainState:
-    """The state before the first step with the weights of another run's best checkpoint; every parameter has the same shape under all mask
-    rules. Raises CheckpointError where the shapes differ."""
+    """The state before the first step with the weights of another run's best checkpoint; every parameter has the same
+    shape under all mask rules. Raises CheckpointError where the shapes differ.
+    """
     loaded, record = load_model(run, "best")
     if dataclasses.replace(loaded.config, mask_rule=model.mask_rule, dropout=model.dropout) != model:
         raise CheckpointError(f"{run}: a model of another shape ({record.model}); it can start none of {plain(model)}")
@@ -272,7 +304,9 @@ def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataC
 
 
 def unigram_loss(counts: np.ndarray, batches: Sequence[Batch]) -> float:
-    """Nats per token of the validation targets if tokens are guessed by frequency. counts: int64[643], to each of which one is added."""
+    """Nats per token of the validation targets if tokens are guessed by frequency. counts: int64[643], to each of which
+    one is added.
+    """
     share = (counts + 1) / (counts + 1).sum()
     losses = [-np.log(share[batch.targets]) * batch.weights for batch in batches]
     return float(sum(loss.sum() for loss in losses) / sum(batch.weights.sum() for batch in batches))

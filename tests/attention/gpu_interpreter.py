@@ -1,4 +1,6 @@
-"""Runs the Hopper kernels on a CPU: JAX's GPU interpreter, with its race detector, which every call here asserts to be silent."""
+"""Runs the Hopper kernels on a CPU: JAX's GPU interpreter, with its race detector,
+which every call here asserts to be silent.
+"""
 
 import jax
 import jax.numpy as jnp

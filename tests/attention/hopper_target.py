@@ -1,7 +1,7 @@
 """Compiles for an H800 on a machine without a GPU (jax_impl/device/gpu_target.py).
 
-As a program (a compiler that is told to write its reports must be told before JAX starts) it prints one line of JSON per case, by default
-of all that the tests look at:
+As a program (a compiler that is told to write its reports must be told before JAX starts) it prints one line of JSON
+per case, by default of all that the tests look at:
 
     python -m tests.attention.hopper_target ["tiny float32" ...]
 """
@@ -43,8 +43,8 @@ def compile_kernels(shape: tuple[int, int, int, int], dtype: str) -> dict:
 
     rows, heads, num_queries, num_keys = shape
     sharding = jax.sharding.SingleDeviceSharding(gpu_target.devices(1)[0])
-    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)  # noqa: E731
-    array = lambda length: place(jax.ShapeDtypeStruct((rows, heads, length, 64), jnp.dtype(dtype)))  # noqa: E731
+    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    array = lambda length: place(jax.ShapeDtypeStruct((rows, heads, length, 64), jnp.dtype(dtype)))
     mask = jax.tree.map(place, jax.eval_shape(pack_dense, jax.ShapeDtypeStruct((rows, num_queries, num_keys), bool)))
     run = functools.partial(attention, impl="pallas")
 
@@ -63,12 +63,16 @@ def compile_kernels(shape: tuple[int, int, int, int], dtype: str) -> dict:
 
 
 def count_instructions(text: str) -> list[dict[str, int]]:
-    """Of a disassembly, by operation, one step of each loop that has products: over full blocks, then over those seen in part."""
+    """Of a disassembly, by operation, one step of each loop that has products: over full blocks, then over those seen
+    in part.
+    """
     operations, labels, loops = [], {}, []
     for line in text.splitlines():
         if label := re.match(r"\s*(\.L_x_\d+):", line):
             labels[label.group(1)] = len(operations)
-        elif instruction := re.search(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)[^`]*(?:`\((\.L_x_\d+)\))?", line):
+        elif instruction := re.search(
+            r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)[^`]*(?:`\((\.L_x_\d+)\))?", line
+        ):
             operations.append(instruction.group(1))
             target = labels.get(instruction.group(2), len(operations))
             if "HGMMA" in operations[target:]:  # a jump back: to before what is between
@@ -86,7 +90,7 @@ def read_reports(folder: Path) -> list[dict]:
         sass = path.with_suffix(".sass_ctrl")
         log_text = log.read_text(errors="replace") if log.exists() else ""
         compiler = re.search(r"release [\d.]+, V([\d.]+)", log_text)
-        numbers = lambda pattern, text=text: [int(number) for number in re.findall(pattern, text)]  # noqa: E731
+        numbers = lambda pattern, text=text: [int(number) for number in re.findall(pattern, text)]
         reports.append(
             {
                 "kernel": re.sub(r"_\d+$", "", path.stem),
@@ -105,7 +109,9 @@ def read_reports(folder: Path) -> list[dict]:
 
 
 def compile_masks(length: int = 24576, rows: int = 2) -> dict:
-    """Bytes of building both masks of rows of so many tokens; booleans for every pair of the update mask would be so many."""
+    """Bytes of building both masks of rows of so many tokens; booleans for every pair of the update mask would be so
+    many.
+    """
     import jax
 
     from configs import MASK_RULES
@@ -144,12 +150,17 @@ def compile_on_two_devices() -> str:
 
     mesh = jax.sharding.Mesh(np.array(gpu_target.devices(2)), ("data",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)  # noqa: E731
+    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
     mask = jax.tree.map(place, jax.eval_shape(pack_dense, jax.ShapeDtypeStruct((2, 256, 256), bool)))
     x = place(jax.ShapeDtypeStruct((2, 2, 256, 64), jnp.bfloat16))
-    loss = lambda q, k, v, mask: attention(q, k, v, mask, impl="pallas").astype(jnp.float32).sum()  # noqa: E731
+    loss = lambda q, k, v, mask: attention(q, k, v, mask, impl="pallas").astype(jnp.float32).sum()
     with jax.set_mesh(mesh):
-        return jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(x, x, x, mask).compile(compiler_options=gpu_target.NO_TIMING).as_text()
+        return (
+            jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+            .lower(x, x, x, mask)
+            .compile(compiler_options=gpu_target.NO_TIMING)
+            .as_text()
+        )
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""Every implementation of attention computes what `reference` defines: outputs, gradients, rows that see nothing, odd lengths.
+"""Every implementation of attention computes what `reference` defines:
+outputs, gradients, rows that see nothing, odd lengths.
 
 The Hopper kernels run in JAX's GPU interpreter, so their cases are small.
 """
@@ -14,10 +15,14 @@ from jax_impl.attention import IMPLEMENTATIONS, attention, pack_dense
 from tests.attention import gpu_interpreter
 
 OTHERS = sorted(set(IMPLEMENTATIONS) - {"reference"})
-ATTENTION = {impl: functools.partial(attention, impl=impl) for impl in IMPLEMENTATIONS} | {"pallas": gpu_interpreter.attention}
+ATTENTION = {impl: functools.partial(attention, impl=impl) for impl in IMPLEMENTATIONS} | {
+    "pallas": gpu_interpreter.attention
+}
 LENGTHS = [(1, 1), (64, 96), (257, 130), (600, 700)]
 INTERPRETED_LENGTHS = [(1, 1), (130, 250)]
-FORWARD_CASES = [(impl, *lengths) for impl in IMPLEMENTATIONS for lengths in (INTERPRETED_LENGTHS if impl == "pallas" else LENGTHS)]
+FORWARD_CASES = [
+    (impl, *lengths) for impl in IMPLEMENTATIONS for lengths in (INTERPRETED_LENGTHS if impl == "pallas" else LENGTHS)
+]
 # Twice what was measured. fp32 products of the Hopper kernels have 16 bits of mantissa, those of a CPU 24.
 FORWARD_TOLERANCE = {"reference": 1.3e-6, "xla": 1.3e-6, "pallas": 1.1e-5}
 GRADIENT_TOLERANCE = {"xla": 1.5e-6, "pallas": 2e-5}
@@ -27,7 +32,8 @@ def random_case(num_queries: int, num_keys: int, seed: int = 0, heads: int = 3):
     """q, k, v, an output weighting and a random mask with a row that sees nothing."""
     random = np.random.default_rng(seed)
     q, k, v, weights = (
-        jnp.asarray(random.normal(size=(2, heads, length, 64)), jnp.float32) for length in (num_queries, num_keys, num_keys, num_queries)
+        jnp.asarray(random.normal(size=(2, heads, length, 64)), jnp.float32)
+        for length in (num_queries, num_keys, num_keys, num_queries)
     )
     visible = random.random((2, num_queries, num_keys)) < 0.3
     visible[:, num_queries // 2] = False
@@ -61,7 +67,9 @@ def test_attention_is_the_masked_softmax_for_any_lengths(impl, num_queries, num_
 @pytest.mark.timeout(180)
 def test_gradients_agree_with_the_reference_by_name(impl, num_queries):
     case = [x[:1] for x in random_case(num_queries, 120, heads=2)]
-    for name, got, want in zip("qkv", out_and_gradients(impl, *case)[1:], out_and_gradients("reference", *case)[1:], strict=True):
+    for name, got, want in zip(
+        "qkv", out_and_gradients(impl, *case)[1:], out_and_gradients("reference", *case)[1:], strict=True
+    ):
         np.testing.assert_allclose(got, want, atol=GRADIENT_TOLERANCE[impl], err_msg=f"d{name}")
 
 
@@ -86,7 +94,7 @@ def test_bf16_stays_within_twice_the_error_of_the_bf16_reference(impl):
     q, k, v, _, visible = random_case(128, 256, heads=1)
     q, k, v = (x.astype(jnp.bfloat16) for x in (q, k, v))
     want, mask = in_fp64(q, k, v, visible), pack_dense(visible)
-    error = lambda out: np.abs(np.asarray(out, np.float64) - want).max()  # noqa: E731
+    error = lambda out: np.abs(np.asarray(out, np.float64) - want).max()
     out = ATTENTION[impl](q, k, v, mask)
     assert error(out) <= 2 * error(ATTENTION["reference"](q, k, v, mask))
     assert out.dtype == jnp.bfloat16

@@ -75,7 +75,10 @@ def test_lists_are_as_drawn():
     visible[0, 10, 70] = True
     mask = pack_dense(visible)
     assert mask.key_blocks[0, 0, :4].tolist() == [0, 1, 2, 3] and mask.key_counts[0].tolist() == [[1, 2]]
-    assert mask.query_blocks[0, :, :2].tolist() == [[0, 1], [0, 1]] and mask.query_counts[0].tolist() == [[0, 2], [0, 0]]
+    assert mask.query_blocks[0, :, :2].tolist() == [[0, 1], [0, 1]] and mask.query_counts[0].tolist() == [
+        [0, 2],
+        [0, 0],
+    ]
 
 
 def test_pack_evaluates_its_predicates_and_pads_with_zeros():
@@ -91,7 +94,7 @@ def test_pack_evaluates_its_predicates_and_pads_with_zeros():
 
 
 def test_a_group_that_ends_inside_a_tile_is_refused():
-    predicate = lambda query, key: query == key  # noqa: E731
+    predicate = lambda query, key: query == key
     with pytest.raises(ValueError, match="65 keys"):
         pack(jnp.ones((1, 3)), [(predicate, jnp.ones((1, 65))), (predicate, jnp.ones((1, 64)))])
 
@@ -99,7 +102,9 @@ def test_a_group_that_ends_inside_a_tile_is_refused():
 @pytest.mark.parametrize("rule", MASK_RULES.values(), ids=MASK_RULES)
 def test_building_the_masks_of_24576_tokens_holds_no_dense_mask(rule):
     length, max_spans = 24576, 24576 // 8
-    shapes = (jax.ShapeDtypeStruct((2, length), jnp.float32 if name == "weights" else jnp.int32) for name in Batch._fields)
+    shapes = (
+        jax.ShapeDtypeStruct((2, length), jnp.float32 if name == "weights" else jnp.int32) for name in Batch._fields
+    )
 
     def build(batch):
         data = masks.summaries(batch, rule, max_spans)

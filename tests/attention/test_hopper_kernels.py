@@ -1,4 +1,6 @@
-"""The Hopper kernels in JAX's GPU interpreter, where test_attention.py does not reach: masks of real songs, slots that are used again."""
+"""The Hopper kernels in JAX's GPU interpreter, where test_attention.py does not reach:
+masks of real songs, slots that are used again.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +22,15 @@ def assert_agrees(mask, num_queries: int, num_keys: int, heads: int = 1) -> None
     q, k, v, weights = (jnp.asarray(random.normal(size=shape), jnp.bfloat16) for shape in shapes)
 
     def reference(dtype):
-        run = lambda *qkv: attention(*qkv, mask, impl="reference")  # noqa: E731
+        run = lambda *qkv: attention(*qkv, mask, impl="reference")
         out, derivative = jax.vjp(run, *(x.astype(dtype) for x in (q, k, v)))
         return out, *derivative(weights.astype(dtype))
 
     ours = gpu_interpreter.attention_and_gradients(q, k, v, mask, weights.astype(jnp.float32))
-    for name, got, rounded, exact in zip(("out", "dq", "dk", "dv"), ours, reference(jnp.bfloat16), reference(jnp.float32), strict=True):
-        error = lambda x: np.abs(np.asarray(x, np.float32) - exact).max()  # noqa: B023, E731
+    for name, got, rounded, exact in zip(
+        ("out", "dq", "dk", "dv"), ours, reference(jnp.bfloat16), reference(jnp.float32), strict=True
+    ):
+        error = lambda x: np.abs(np.asarray(x, np.float32) - exact).max()  # noqa: B023
         assert np.isfinite(error(got)) and error(got) <= 2 * error(rounded), name
 
 
@@ -44,7 +48,9 @@ def test_masks_of_a_real_song_give_what_the_reference_gives(songs, rule, call):
 
 @pytest.mark.timeout(240)
 def test_slots_are_used_again_in_both_loops():
-    """11 full and 6 partial blocks of keys: more steps than slots in each loop, and a step that is half beyond the list."""
+    """11 full and 6 partial blocks of keys: more steps than slots in each loop, and a step that is half beyond the
+    list.
+    """
     visible = np.zeros((1, 128, 64 * 18), bool)
     visible[:, :, : 64 * 11] = True
     visible[:, :, 64 * 11 : 64 * 17] = np.random.default_rng(1).random((1, 128, 64 * 6)) < 0.2

@@ -1,4 +1,6 @@
-"""The race detector, silent in all other tests, would notice: a slot that is read or given back too early is reported as a race."""
+"""The race detector, silent in all other tests, would notice:
+a slot that is read or given back too early is reported as a race.
+"""
 
 import dataclasses
 
@@ -82,6 +84,9 @@ def test_a_slot_that_is_given_back_before_it_is_read_is_a_race(monkeypatch, kern
     watch(monkeypatch, shared)
     monkeypatch.setattr(plgpu, "barrier_wait", wait_and_give_back)
     monkeypatch.setattr(
-        hopper, "give_back", lambda barrier, *, loaded: barrier.ref is shared[given_back] or give_back(barrier, loaded=loaded)
+        hopper,
+        "give_back",
+        lambda barrier, *, loaded: barrier.ref is shared[given_back] or give_back(barrier, loaded=loaded),
     )
-    assert races_in(kernel, density=1.0)  # in part, the tiles would be a phase ahead of their wait: an error and no race
+    # In part, the tiles would be a phase ahead of their wait: an error and no race
+    assert races_in(kernel, density=1.0)

@@ -1,4 +1,6 @@
-"""The kernels and the training step, compiled for an H800 that is not there: no spilled registers, no hidden memory, our kernels inside."""
+"""The kernels and the training step, compiled for an H800 that is not there:
+no spilled registers, no hidden memory, our kernels inside.
+"""
 
 import json
 import re
@@ -39,12 +41,15 @@ def test_no_kernel_spills_registers(compiled, case):
         assert report["spill_lines"] == 1  # the report says something
         assert report["spill_bytes"] == 0 and report["warnings"] == []
         (registers,) = report["registers_at_entry"]
-        assert registers * THREADS <= REGISTERS_OF_A_PROCESSOR  # set_max_registers moves them from the copy warpgroup to the others
+        # set_max_registers moves them from the copy warpgroup to the others
+        assert registers * THREADS <= REGISTERS_OF_A_PROCESSOR
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_program_has_a_processor_to_itself_and_fits_its_shared_memory(compiled, case):
-    """Two compute warpgroups that take turns at the tensor cores are what hides latency, not a second program: registers allow one."""
+    """Two compute warpgroups that take turns at the tensor cores are what hides latency, not a second program:
+    registers allow one.
+    """
     for report in compiled[case]["kernels"]:
         (shared_bytes,), (registers,) = report["shared_bytes"], report["registers_at_entry"]
         assert 0 < shared_bytes <= SHARED_BYTES_OF_A_BLOCK
@@ -77,7 +82,9 @@ def test_building_the_masks_of_24576_tokens_holds_no_boolean_for_every_pair(comp
 
 
 def test_the_training_step_is_lowered_to_our_kernels(compiled):
-    """Both attention calls of a layer; the layers are a loop, so each kernel stands there once per call, forward also rematerialized."""
+    """Both attention calls of a layer; the layers are a loop, so each kernel stands there once per call, forward also
+    rematerialized.
+    """
     lines = [line for line in compiled["train step"]["text"].splitlines() if "custom_call @mosaic_gpu" in line]
     calls = [kernel for line in lines for kernel in KERNELS if kernel in line]
     assert len(calls) == len(lines)

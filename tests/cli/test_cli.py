@@ -26,8 +26,28 @@ from tokenizer.music import midi
 from tokenizer.music.composer import compose
 from tokenizer.tokens.decode import decode
 
-VERBS = ("demo", "prepare", "check", "decode", "train", "generate", "parity", "import-torch", "export-torch", "import-shards", "text")
-V121_FLAGS = ("model-size", "batch-size", "max-seq-len", "gradient-accumulation-steps", "num-workers", "epochs", "learning-rate")
+VERBS = (
+    "demo",
+    "prepare",
+    "check",
+    "decode",
+    "train",
+    "generate",
+    "parity",
+    "import-torch",
+    "export-torch",
+    "import-shards",
+    "text",
+)
+V121_FLAGS = (
+    "model-size",
+    "batch-size",
+    "max-seq-len",
+    "gradient-accumulation-steps",
+    "num-workers",
+    "epochs",
+    "learning-rate",
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +83,12 @@ def test_help_teaches_the_verbs_and_the_flags(run):
 
 
 def test_light_verbs_do_not_load_jax(midi_dir, tmp_path):
-    verbs = [["--help"], ["train", "--help"], ["check", midi_dir / "0.mid"], ["prepare", midi_dir, tmp_path / "songs", "--workers", 1]]
+    verbs = [
+        ["--help"],
+        ["train", "--help"],
+        ["check", midi_dir / "0.mid"],
+        ["prepare", midi_dir, tmp_path / "songs", "--workers", 1],
+    ]
     verbs.append(["decode", tmp_path / "songs", "--index", 0, "-o", tmp_path / "x.mid"])
     verbs.append(["text", tmp_path / "x.mid", "-o", tmp_path / "x.txt"])
     program = f"""
@@ -142,7 +167,9 @@ def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
     record = Record(5, plain(model), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions(), {})
     with Checkpoints(tmp_path / "run", keep_last=1) as checkpoints:
         checkpoints.save(TrainState(parameters, {"count": jnp.zeros(())}, 5), record, 1.0)
-    status, out, _ = run("generate", tmp_path / "run", "-o", tmp_path / "x.mid", "--max-length", 48, "--num-samples", 2, "--seed", 1)
+    status, out, _ = run(
+        "generate", tmp_path / "run", "-o", tmp_path / "x.mid", "--max-length", 48, "--num-samples", 2, "--seed", 1
+    )
     assert status == 0 and "step 5" in out
     assert midi.read(tmp_path / "x.mid") is not None and midi.read(tmp_path / "x-2.mid") is not None
 
@@ -151,7 +178,10 @@ def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
     ("arguments", "message"),
     [
         (["train", "--data-dir", "/nowhere", "--output-dir", "run"], "/nowhere: no such dataset"),
-        (["train", "--data-dir", "a", "--output-dir", "run", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (
+            ["train", "--data-dir", "a", "--output-dir", "run", "--batch-size", "0"],
+            "--batch-size must be at least 1, got 0",
+        ),
         (["generate", "/nowhere", "-o", "x.mid"], "/nowhere: no checkpoints here"),
         (["generate", "run", "-o", "x.mid", "--top-p", "2"], "--top-p must be above 0 and at most 1"),
         (["generate", "/nowhere"], "--out is missing"),
@@ -182,11 +212,20 @@ def test_an_index_that_is_not_there_names_those_that_are(run, tmp_path):
 def test_sigterm_ends_training_with_a_checkpoint_and_status_143(tmp_path):
     songs, output = write_dataset(tmp_path / "songs"), tmp_path / "run"
     flags = dict(
-        data_dir=songs, output_dir=output, model_size="tiny", max_seq_len=64, max_spans=32, batch_size=1, num_workers=1, log_every=1
+        data_dir=songs,
+        output_dir=output,
+        model_size="tiny",
+        max_seq_len=64,
+        max_spans=32,
+        batch_size=1,
+        num_workers=1,
+        log_every=1,
     )
     flags |= dict(steps=100_000, validate_every=100_000, checkpoint_every=100_000, validation_batches=1)
     words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    process = subprocess.Popen([sys.executable, "-m", "jax_impl.cli", "train", *words], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jax_impl.cli", "train", *words], stdout=subprocess.PIPE, text=True
+    )
     until = time.monotonic() + 120
     while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").read_text():
         assert process.poll() is None and time.monotonic() < until

@@ -1,4 +1,6 @@
-"""Memory: what rematerialization keeps and repeats, which is chosen, the largest batch, and what `memory` says where it cannot work."""
+"""Memory: what rematerialization keeps and repeats, which is chosen, the largest batch,
+and what `memory` says where it cannot work.
+"""
 
 import dataclasses
 import sys
@@ -32,7 +34,9 @@ def loss_of(model: ModelConfig, batch, remat: str, attention: str):
     compute = ComputeConfig(attention=attention, precision="fp32", remat=remat)
 
     def loss(parameters, key):
-        return cross_entropy(nnx.merge(graph, parameters)(batch, max_spans=SPANS, compute=compute, dropout_key=key), batch)
+        return cross_entropy(
+            nnx.merge(graph, parameters)(batch, max_spans=SPANS, compute=compute, dropout_key=key), batch
+        )
 
     return loss, (parameters, jax.eval_shape(lambda: jax.random.key(0)))
 
@@ -66,20 +70,25 @@ def test_the_estimate_of_what_is_repeated_is_what_xla_counts(batch):
     """Of the dense definition, where all pairs count."""
 
     def count(remat: str) -> float:
-        loss, arguments = loss_of(dataclasses.replace(MODEL, layers=2), batch, remat, "reference")  # XLA counts a loop's body once
+        # XLA counts a loop's body once
+        loss, arguments = loss_of(dataclasses.replace(MODEL, layers=2), batch, remat, "reference")
         return jax.jit(jax.grad(loss)).lower(*arguments).compile().cost_analysis()["flops"]
 
     summaries = SPANS / LENGTH
     pairs = (1 + summaries) * (LENGTH + SPANS)
     forward = 2 * 2 * LENGTH * (flops._matrices(MODEL, 1, summaries) + 2 * MODEL.width * pairs + MODEL.width * 643)
-    assert (count("layer") - count("none")) / forward == pytest.approx(flops.repeated(MODEL, "layer", summaries, pairs), rel=0.05)
+    assert (count("layer") - count("none")) / forward == pytest.approx(
+        flops.repeated(MODEL, "layer", summaries, pairs), rel=0.05
+    )
 
 
 # ---------------------------------------------------------------- what is chosen
 
 
 def fake_program(total: int):
-    analysis = SimpleNamespace(argument_size_in_bytes=3, output_size_in_bytes=3, alias_size_in_bytes=3, temp_size_in_bytes=total - 3)
+    analysis = SimpleNamespace(
+        argument_size_in_bytes=3, output_size_in_bytes=3, alias_size_in_bytes=3, temp_size_in_bytes=total - 3
+    )
     return SimpleNamespace(memory_analysis=lambda: analysis)
 
 

@@ -1,4 +1,6 @@
-"""Many devices and many processes: the same run as on one device, whatever the layout, and also after one of them was killed."""
+"""Many devices and many processes: the same run as on one device, whatever the layout,
+and also after one of them was killed.
+"""
 
 import functools
 import json
@@ -24,7 +26,8 @@ from tests.runs import MODEL, config, start, use_compilation_cache, wait_for, wr
 from tokenizer import vocabulary as vocab
 
 ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "log_every": 1, "remat": "none"}
-BUDGET = 1e-6  # relative difference to the trace of one device; measured: 2.3e-7 of losses, 1.2e-7 of gradient norms (order of sums)
+# Relative difference to the trace of one device; measured: 2.3e-7 of losses, 1.2e-7 of gradient norms (order of sums)
+BUDGET = 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,12 @@ def one_device(dataset, tmp_path_factory) -> Path:
 def eight_devices(dataset, tmp_path_factory) -> Path:
     """Parameters over four of them, twice."""
     folder = tmp_path_factory.mktemp("eight")
-    return run(dataset, folder / "run", fsdp_devices=4, flags=f"--xla_dump_to={folder}/program --xla_dump_hlo_module_re=.*train_step.*")
+    return run(
+        dataset,
+        folder / "run",
+        fsdp_devices=4,
+        flags=f"--xla_dump_to={folder}/program --xla_dump_hlo_module_re=.*train_step.*",
+    )
 
 
 # ---------------------------------------------------------------- the layout
@@ -102,9 +110,18 @@ def test_rows_that_do_not_divide_are_said_by_flag(dataset, tmp_path):
     [
         ({"process_id": 0}, "are for --distributed"),
         ({"distributed": True, "coordinator": "localhost:1"}, "give all three"),
-        ({"distributed": True, "coordinator": "here", "num_processes": 2, "process_id": 0}, "must be HOST:PORT, got here"),
-        ({"distributed": True, "coordinator": "here:1", "num_processes": 0, "process_id": 0}, "--num-processes must be at least 1"),
-        ({"distributed": True, "coordinator": "here:1", "num_processes": 2, "process_id": 2}, "--process-id must be from 0 to 1, got 2"),
+        (
+            {"distributed": True, "coordinator": "here", "num_processes": 2, "process_id": 0},
+            "must be HOST:PORT, got here",
+        ),
+        (
+            {"distributed": True, "coordinator": "here:1", "num_processes": 0, "process_id": 0},
+            "--num-processes must be at least 1",
+        ),
+        (
+            {"distributed": True, "coordinator": "here:1", "num_processes": 2, "process_id": 2},
+            "--process-id must be from 0 to 1, got 2",
+        ),
     ],
 )
 def test_nonsense_of_a_cluster_is_refused_by_flag(cluster, message):
@@ -126,12 +143,15 @@ def test_weights_are_gathered_layer_by_layer_and_activations_are_never_sent(eigh
     gathered = [tuple(map(int, shape.split(","))) for shape in re.findall(r"= f32\[([\d,]+)\]\S* all-gather\(", text)]
     widest = MODEL.width * max(3 * MODEL.width, 2 * MODEL.ffn)  # of the weights of one layer
     assert {np.prod(shape) for shape in gathered if len(shape) > 1} >= {MODEL.width**2, widest}
-    assert max(map(np.prod, gathered)) == vocab.SIZE * MODEL.width  # the table; all layers at once would be no more here than
+    # The largest is the table of tokens; all layers at once would be no more here than
+    assert max(map(np.prod, gathered)) == vocab.SIZE * MODEL.width
     assert not [shape for shape in gathered if len(shape) == 3 and shape[0] == MODEL.layers]  # this
 
 
 @pytest.mark.parametrize(("devices", "changes"), [(1, {}), (2, {"fsdp_devices": 2})])
-def test_a_checkpoint_of_eight_devices_goes_on_with_fewer(dataset, one_device, eight_devices, tmp_path, devices, changes):
+def test_a_checkpoint_of_eight_devices_goes_on_with_fewer(
+    dataset, one_device, eight_devices, tmp_path, devices, changes
+):
     again = shutil.copytree(eight_devices, tmp_path / "run")
     run(dataset, again, devices, resume_from=4, **changes)
     assert_close_traces(again, one_device)
@@ -154,7 +174,9 @@ def start_two(dataset: Path, output_dir: Path, *arguments: str, **changes) -> li
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
-    clusters = [{"distributed": True, "coordinator": address, "num_processes": 2, "process_id": number} for number in range(2)]
+    clusters = [
+        {"distributed": True, "coordinator": address, "num_processes": 2, "process_id": number} for number in range(2)
+    ]
     logs = [output_dir.with_suffix(".log"), output_dir.with_name("run-1.log")]
     arguments += ("--changes", json.dumps(ROWS | {"fsdp_devices": 2} | changes))
     return [

@@ -83,7 +83,9 @@ def packed(sizes: Sizes, config: DataConfig, first_share: float = 1) -> list[lis
 
 
 def test_rows_by_hand():
-    """Songs of 58, 58 and 18 tokens in rows of 70: the last one fits what the others leave, 4 of its 10 bars each; two are left."""
+    """Songs of 58, 58 and 18 tokens in rows of 70: the last one fits what the others leave, 4 of its 10 bars each; two
+    are left.
+    """
     config = replace(CONFIG, max_seq_len=70, max_spans=70)
     assert packed(Sizes([5, 5, 10], [10, 10, 1], [1, 1, 1]), config) == [
         [(0, 0, WHOLE, 58, 5), (2, 0, 4, 12, 4)],
@@ -149,7 +151,9 @@ def test_every_bar_of_every_song_is_in_every_epoch_once(dataset, length):
         seen = [np.zeros(bars, int) for bars in songs.bars]
         for piece in plan.rows(epoch).pieces:
             whole = piece["n_bars"] == WHOLE
-            seen[piece["song"]][slice(None) if whole else slice(piece["first_bar"], piece["first_bar"] + piece["n_bars"])] += 1
+            seen[piece["song"]][
+                slice(None) if whole else slice(piece["first_bar"], piece["first_bar"] + piece["n_bars"])
+            ] += 1
         assert all((bars == 1).all() for bars in seen)
 
 
@@ -157,7 +161,11 @@ def test_rows_are_full():
     """97 % of 8192 tokens are real, on songs of the lengths and densities of real ones."""
     random = np.random.default_rng(0)
     bars = random.integers(40, 300, 1000)
-    sizes = Sizes(bars.tolist(), (6000 * random.lognormal(0, 0.3, 1000) / bars).astype(int).tolist(), random.integers(2, 5, 1000).tolist())
+    sizes = Sizes(
+        bars.tolist(),
+        (6000 * random.lognormal(0, 0.3, 1000) / bars).astype(int).tolist(),
+        random.integers(2, 5, 1000).tolist(),
+    )
     plan = Plan(sizes, replace(CONFIG, max_seq_len=8192, max_spans=1536))
     pieces = plan.rows(0).pieces
     assert pieces["tokens"].sum() / (8192 * len(plan.rows(0))) > 0.97
@@ -179,7 +187,9 @@ def test_epochs_differ_in_order_and_windows_but_not_in_themselves(dataset):
     longest = int(dataset["train"].tokens.argmax())
     windows = {piece["first_bar"] for epoch in range(8) for piece in one.rows(epoch).pieces if piece["song"] == longest}
     assert len(windows) > 12
-    assert not np.array_equal(one.rows(0).pieces[:9], Plan(dataset["train"], replace(config, seed=1)).rows(0).pieces[:9])
+    assert not np.array_equal(
+        one.rows(0).pieces[:9], Plan(dataset["train"], replace(config, seed=1)).rows(0).pieces[:9]
+    )
 
 
 def test_a_row_too_short_for_any_bar_is_refused_before_work_starts(dataset):
@@ -193,7 +203,9 @@ def test_a_weight_says_how_often_an_epoch_has_a_song(dataset):
     plan = Plan(sizes, replace(CONFIG, max_seq_len=2000))
     counts = np.bincount(plan.rows(0).pieces["song"], minlength=400)
     assert (counts[:200] == 2).all() and set(counts[200:]) == {0, 1} and 70 < counts[200:].sum() < 130
-    assert not np.array_equal(counts, np.bincount(plan.rows(1).pieces["song"], minlength=400)), "another half in the next epoch"
+    assert not np.array_equal(counts, np.bincount(plan.rows(1).pieces["song"], minlength=400)), (
+        "another half in the next epoch"
+    )
 
 
 # ---------------------------------------------------------------- augmentation
@@ -204,7 +216,9 @@ def test_augmentation_is_a_function_of_seed_epoch_and_song(dataset):
     one, other, plain = Plan(dataset["train"], config), Plan(dataset["train"], config), Plan(dataset["train"], CONFIG)
     assert same(one.row(1, 2), other.row(1, 2)) and not same(one.row(1, 2), plain.row(1, 2))
     assert np.array_equal(one.row(1, 2).document, plain.row(1, 2).document), "rows stay as they were planned"
-    assert same(loader.BatchSource(dataset, config, "validation")[0], loader.BatchSource(dataset, CONFIG, "validation")[0])
+    assert same(
+        loader.BatchSource(dataset, config, "validation")[0], loader.BatchSource(dataset, CONFIG, "validation")[0]
+    )
 
 
 # ---------------------------------------------------------------- the loader
@@ -248,7 +262,10 @@ def test_the_parts_of_several_processes_make_the_batches_of_one(dataset, parts):
     batches_in_two_epochs = 2 * loader.rows_per_epoch(dataset, config, "train") // 6 + 1
     with ExitStack() as opened:
         whole = opened.enter_context(loader.loader(dataset, config, "train"))
-        loaders = [opened.enter_context(loader.loader(dataset, replace(config, part=i, parts=parts), "train")) for i in range(parts)]
+        loaders = [
+            opened.enter_context(loader.loader(dataset, replace(config, part=i, parts=parts), "train"))
+            for i in range(parts)
+        ]
         for _ in range(batches_in_two_epochs):
             joined = [np.concatenate(fields) for fields in zip(*map(next, loaders), strict=True)]
             assert same(joined, next(whole))

@@ -27,7 +27,8 @@ def dense(batch, rule: MaskRule, max_spans: int = 64):
 
 def test_span_summaries_are_as_drawn():
     _, _, data = dense(batch_of([[song(TWO_TRACKS)]], 18), SPAN)
-    assert data.pooled_by[0].tolist() == [-1] * 5 + [0] * 3 + [1] * 3 + [-1, -1] + [2] * 3 + [-1, -1]  # the last is padding
+    # Behind them is padding
+    assert data.pooled_by[0].tolist() == [-1] * 5 + [0] * 3 + [1] * 3 + [-1, -1] + [2] * 3 + [-1, -1]
     assert data.visible[0, :17].tolist() == [0] * 5 + [0] * 3 + [1] * 3 + [2, 2] + [2] * 3 + [3]
     assert data.document[0, :4].tolist() == [1, 1, 1, 0]
     assert data.bar[0, :3].tolist() == [0, 1, 0]
@@ -50,7 +51,7 @@ def test_bar_summaries_are_those_of_v121():
 def test_the_phases_are_as_drawn_under_the_span_rule():
     """Rows of the picture are queries; # is seen. S: 3 spans; R: BOS #D SEP C T0 P36 | #P0 SEP C T0 P60."""
     summarize, update, _ = dense(batch_of([[song("BOS #D SEP Cmaj T0 P36 Gmaj #P0 SEP Cmaj T0 EOS")]], 12), SPAN)
-    picture = lambda mask, keys: ["".join(".#"[int(x)] for x in row) for row in mask[:, keys]]  # noqa: E731
+    picture = lambda mask, keys: ["".join(".#"[int(x)] for x in row) for row in mask[:, keys]]
     slots, tokens = slice(0, 3), slice(64, 76)
     assert picture(summarize[0, :4], slots) == ["#..", "##.", "###", "..."]
     assert picture(summarize[0, :4], tokens) == ["...###......", "......#.....", ".........##.", "............"]
@@ -86,7 +87,10 @@ def test_another_instrument_is_seen_in_near_bars_and_at_the_far_offset(bars_back
 def test_the_typed_rule_hides_durations_and_velocities_of_other_onsets():
     row = batch_of([[song("BOS #D SEP Cmaj T0 P36 L2 V3 T4 P38 L1 V9 EOS")]], 13)
     _, update, _ = dense(row, V121)
-    seen = {name: "".join(".#"[int(x)] for x in update[0, query, 64:]) for query, name in ((9, "P38"), (10, "L1"), (11, "V9"))}
+    seen = {
+        name: "".join(".#"[int(x)] for x in update[0, query, 64:])
+        for query, name in ((9, "P38"), (10, "L1"), (11, "V9"))
+    }
     assert seen["P38"] == "######..##..."
     assert seen["L1"] == "####....###.."
     assert seen["V9"] == "####...#####."

@@ -47,7 +47,9 @@ def run(model: MuseFormer, batch: Batch, compute: ComputeConfig = REFERENCE) -> 
 
 
 def influence_on_the_past(model: MuseFormer) -> list[str]:
-    """Changes one token at a time to a random one; names what moved before it, in logits or in any layer's streams, bit for bit."""
+    """Changes one token at a time to a random one; names what moved before it, in logits or in any layer's streams, bit
+    for bit.
+    """
     song = random_song(0, bars=4)
     random = np.random.default_rng(0)
     changed_at = range(1, len(song))
@@ -83,7 +85,8 @@ def test_no_token_influences_anything_before_it():
 @pytest.mark.parametrize(
     ("clause", "fault"),
     [
-        ("rs", lambda q, k: masks._same_document(q, k) & (k.index <= q.visible)),  # sees the summary of the bar being written
+        # Tokens see the summary of the bar being written
+        ("rs", lambda q, k: masks._same_document(q, k) & (k.index <= q.visible)),
         ("ss", lambda q, k: masks._same_document(q, k)),  # summaries see later summaries
         ("rr", lambda q, k, rule: masks._same_document(q, k) & masks.reachable(q, k, rule)),  # not causal
         ("sr", lambda q, k: masks._same_document(q, k) & (k.pooled_by >= q.index)),  # a summary pools later bars
@@ -163,7 +166,7 @@ def test_sizes_have_the_parameters_that_v121_counts():
 
 def test_rotation_depends_on_the_distance_alone():
     q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 64))
-    at = lambda x, position: rotate(x, rotation(jnp.array([[position]]), jnp.float32))[0, 0, 0]  # noqa: E731
+    at = lambda x, position: rotate(x, rotation(jnp.array([[position]]), jnp.float32))[0, 0, 0]
     assert float(at(q, 9) @ at(k, 2)) == pytest.approx(float(at(q, 1009) @ at(k, 1002)), abs=1e-3)
     assert float(at(q, 9) @ at(k, 2)) != pytest.approx(float(at(q, 9) @ at(k, 5)), abs=1e-2)
     np.testing.assert_array_equal(at(q, 0), q[0, 0, 0])
@@ -171,9 +174,10 @@ def test_rotation_depends_on_the_distance_alone():
 
 @pytest.mark.parametrize("compute", [replace(XLA, remat="layer"), XLA], ids=["remat", "blockwise"])
 def test_computing_otherwise_changes_no_gradient(compute):
-    """No more than rounding does. How much that is depends on the weights, which are magnified here, and on the dropped-out units: over six
-    dropout keys blockwise and reference differ by 2e-5 to 4e-4 of a gradient's largest element, and the reference differs from itself by
-    8e-5 to 2e-3 when every weight moves to the next float. So that is the measure, not a number.
+    """No more than rounding does. How much that is depends on the weights, which are magnified here, and on the
+    dropped-out units: over six dropout keys blockwise and reference differ by 2e-5 to 4e-4 of a gradient's largest
+    element, and the reference differs from itself by 8e-5 to 2e-3 when every weight moves to the next float. So that is
+    the measure, not a number.
     """
     model, batch = model_of(), batch_of([[random_song(1), random_song(2)]], 300)
     graph, params = nnx.split(model)
@@ -183,7 +187,9 @@ def test_computing_otherwise_changes_no_gradient(compute):
         return (jax.nn.log_softmax(logits)[..., 5] * batch.weights).mean()
 
     def next_float(x):
-        return jnp.nextafter(x, jnp.where(jax.random.bernoulli(jax.random.key(x.size), shape=x.shape), jnp.inf, -jnp.inf))
+        return jnp.nextafter(
+            x, jnp.where(jax.random.bernoulli(jax.random.key(x.size), shape=x.shape), jnp.inf, -jnp.inf)
+        )
 
     def largest_difference(got):
         pairs = zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True)
@@ -223,7 +229,7 @@ def test_the_program_does_not_grow_with_depth():
     def size(layers):
         model = nnx.eval_shape(lambda: MuseFormer(replace(CONFIG, layers=layers), nnx.Rngs(0)))
         graph, params = nnx.split(model)
-        forward = lambda p: nnx.merge(graph, p)(batch, max_spans=64, compute=REFERENCE, dropout_key=None)  # noqa: E731
+        forward = lambda p: nnx.merge(graph, p)(batch, max_spans=64, compute=REFERENCE, dropout_key=None)
         return len(jax.jit(forward).lower(params).as_text().splitlines())
 
     assert size(2) == size(8)

@@ -1,4 +1,6 @@
-"""The cached step says what the full forward says, at every position, whatever closes, changes, begins or ends there."""
+"""The cached step says what the full forward says, at every position, whatever closes, changes,
+begins or ends there.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -56,14 +58,18 @@ def stepper(model, close=cache.close):
 
     def step(past: cache.Cache, token, alive):
         merged, layers = nnx.merge(graphs[0], weights.model), [nnx.merge(graphs[1], layer) for layer in weights.layers]
-        return cache.append(merged, layers, close(merged, layers, past, cache.closing(past, token, alive)), token, alive)
+        return cache.append(
+            merged, layers, close(merged, layers, past, cache.closing(past, token, alive)), token, alive
+        )
 
     return step
 
 
 def full(model, songs) -> np.ndarray:
     batch = stack_rows([pack_row([song], SLOTS) for song in songs])
-    return np.asarray(jax.jit(lambda batch: model(batch, max_spans=SUMMARIES, compute=COMPUTE, dropout_key=None))(batch))
+    return np.asarray(
+        jax.jit(lambda batch: model(batch, max_spans=SUMMARIES, compute=COMPUTE, dropout_key=None))(batch)
+    )
 
 
 def differences(step, past: cache.Cache, songs, begun, want) -> list[np.ndarray]:

@@ -62,10 +62,17 @@ def test_what_a_track_repeats_gets_unlikelier_and_is_forgotten_bar_by_bar():
 
 def test_how_likely_a_bar_is_to_end_does_not_depend_on_what_may_end_it():
     random = jax.random.normal(jax.random.key(2), (1, vocab.SIZE))
-    share = lambda logits, kinds: np.exp(logits)[0, np.isin(grammar.CLASS, kinds)].sum()  # noqa: E731
+    share = lambda logits, kinds: np.exp(logits)[0, np.isin(grammar.CLASS, kinds)].sum()
     all_over = share(random, (grammar.CHORD, grammar.TRACK, grammar.EOS))
     notes = ids("T3 P60 L4")
-    for chords, ends in (("Cmaj", ""), ("Cmaj", "EOS"), ("Cmaj G7", "#P0 #P33"), ("", "#P0"), ("", "#P0 #P33 EOS"), ("", "")):
+    for chords, ends in (
+        ("Cmaj", ""),
+        ("Cmaj", "EOS"),
+        ("Cmaj G7", "#P0 #P33"),
+        ("", "#P0"),
+        ("", "#P0 #P33 EOS"),
+        ("", ""),
+    ):
         allowed = np.zeros((1, vocab.SIZE), bool)
         allowed[0, ids(f"T3 P60 L4 {chords} {ends}")] = True
         kept = np.where(allowed, bar_is_over(random, allowed), -np.inf)

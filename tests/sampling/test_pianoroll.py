@@ -12,7 +12,12 @@ from tokenizer.music.score import DRUMS
 
 @pytest.mark.parametrize(
     "score",
-    [compose(1), score_of(), score_of((DRUMS, [(0, 120, 36, 100)])), score_of((0, [(300 * 1920, 480, 60, 80)]), (0, [(0, 480, 60, 80)]))],
+    [
+        compose(1),
+        score_of(),
+        score_of((DRUMS, [(0, 120, 36, 100)])),
+        score_of((0, [(300 * 1920, 480, 60, 80)]), (0, [(0, 480, 60, 80)])),
+    ],
     ids=["composed", "empty", "drums alone", "300 bars"],
 )
 def test_a_piano_roll_shows_something_and_leaves_nothing_else(tmp_path, score):

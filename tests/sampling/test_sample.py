@@ -1,4 +1,6 @@
-"""Sampling draws what the model says within what is asked, every song is grammatical, and what is asked holds in the MIDI file."""
+"""Sampling draws what the model says within what is asked, every song is grammatical,
+and what is asked holds in the MIDI file.
+"""
 
 import json
 import re
@@ -80,7 +82,9 @@ def test_a_hundred_songs_of_random_weights_are_all_grammatical_and_come_to_an_en
 
 
 def test_a_model_that_knows_no_chords_still_lets_later_tracks_play_on():
-    """To weights without an opinion all 643 tokens are alike: a bar, which 217 of them begin, is likelier next than one of the 130 ends."""
+    """To weights without an opinion all 643 tokens are alike: a bar, which 217 of them begin, is likelier next than one
+    of the 130 ends.
+    """
     blank = MuseFormer(CONFIG, nnx.Rngs(0))
     nnx.update(blank, jax.tree.map(jnp.zeros_like, nnx.state(blank, nnx.Param)))
     bars = []
@@ -151,7 +155,9 @@ def test_a_model_of_rule_v121_is_sampled_without_a_cache_and_says_so(tmp_path, c
 
 
 def test_uncached_songs_of_the_span_rule_are_the_cached_ones(model, given):
-    cached, uncached = (Sampler(model, SampleConfig(**HOT), COMPUTE, given, Constraints(keep_bars=1, bars=3)) for _ in range(2))
+    cached, uncached = (
+        Sampler(model, SampleConfig(**HOT), COMPUTE, given, Constraints(keep_bars=1, bars=3)) for _ in range(2)
+    )
     uncached.cached = False
     assert np.array_equal(next(cached.samples()).ids, next(uncached.samples()).ids)
 
@@ -167,7 +173,9 @@ def test_without_the_grammar_its_errors_are_counted(model):
 
 
 def heard(score, path) -> dict:
-    """What a MIDI file says, by mido alone: instruments, notes (program, tick, pitch, velocity, ticks), tempos, meters, ticks of a beat."""
+    """What a MIDI file says, by mido alone: instruments, notes (program, tick, pitch, velocity, ticks), tempos, meters,
+    ticks of a beat.
+    """
     midi.write(score, path)
     file = mido.MidiFile(path)
     found = {"instruments": set(), "notes": set(), "tempos": {}, "meters": {}, "beat": file.ticks_per_beat}
@@ -195,7 +203,9 @@ def chords(song: sample.Sample) -> list[list[str]]:
     """Names of the chord tokens of each track."""
     kind = grammar.CLASS[song.ids]
     tracks = np.cumsum(kind == grammar.TRACK)
-    return [[vocab.NAMES[t] for t in song.ids[(kind == grammar.CHORD) & (tracks == n)]] for n in range(1, tracks[-1] + 1)]
+    return [
+        [vocab.NAMES[t] for t in song.ids[(kind == grammar.CHORD) & (tracks == n)]] for n in range(1, tracks[-1] + 1)
+    ]
 
 
 def test_instruments_bars_meter_tempo_and_chords_are_as_asked(model, tmp_path):
@@ -265,11 +275,15 @@ def test_what_cannot_be_asked_is_refused_by_flag(model, given, wanted, prompt, m
 
 
 def test_an_illegal_prompt_is_refused_with_place_and_reason(model):
-    with pytest.raises(grammar.UngrammaticalTokens, match="token 6, EOS after Cmaj, bar 1 of track 1: a track has a note"):
+    with pytest.raises(
+        grammar.UngrammaticalTokens, match="token 6, EOS after Cmaj, bar 1 of track 1: a track has a note"
+    ):
         Sampler(model, SampleConfig(**HOT), COMPUTE, ids("BOS BPM_19 TS_4/4 #P0 SEP Cmaj EOS"), Constraints())
 
 
-@pytest.mark.parametrize("flag", ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_length", "num_samples", "batch"])
+@pytest.mark.parametrize(
+    "flag", ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_length", "num_samples", "batch"]
+)
 def test_settings_that_make_no_sense_are_refused_by_flag(flag):
     with pytest.raises(InputError, match=f"--{flag.replace('_', '-')}"):
         SampleConfig(**{flag: -1})
@@ -279,13 +293,24 @@ def test_settings_that_make_no_sense_are_refused_by_flag(flag):
 
 
 def write(run_dir, out, wanted=Constraints(), given=None, picture=False, **settings):  # noqa: B008
-    return compose.generate(run_dir, out, SampleConfig(**HOT | {"max_length": 60} | settings), wanted, given, "best", picture, wav=False)
+    return compose.generate(
+        run_dir, out, SampleConfig(**HOT | {"max_length": 60} | settings), wanted, given, "best", picture, wav=False
+    )
 
 
 def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_path, capsys):
     midi.write(given, tmp_path / "given.mid")
     wanted = Constraints(keep_bars=1, bars=3)
-    write(run_dir, tmp_path / "x.mid", wanted, tmp_path / "given.mid", num_samples=3, batch=2, max_length=250, picture=True)
+    write(
+        run_dir,
+        tmp_path / "x.mid",
+        wanted,
+        tmp_path / "given.mid",
+        num_samples=3,
+        batch=2,
+        max_length=250,
+        picture=True,
+    )
     assert (tmp_path / "x-3.png").stat().st_size > 5000
     compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", False, False)
     assert (tmp_path / "y.mid").read_bytes() == (tmp_path / "x-2.mid").read_bytes() != (tmp_path / "x.mid").read_bytes()
@@ -322,7 +347,16 @@ def test_the_stream_tells_every_bar_once_as_it_is_finished(run_dir):
     wanted = Constraints(instruments="bass,piano", bars=4)
     bars = list(compose.stream(run_dir, constraints=wanted, sampler=settings))
     (score,) = sample.generate(run_dir, constraints=wanted, sampler=settings)
-    assert [(bar.program, bar.bar) for bar in bars] == [(33, 0), (33, 1), (33, 2), (33, 3), (0, 0), (0, 1), (0, 2), (0, 3)]
+    assert [(bar.program, bar.bar) for bar in bars] == [
+        (33, 0),
+        (33, 1),
+        (33, 2),
+        (33, 3),
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (0, 3),
+    ]
     assert sum(bar.notes for bar in bars) == sum(len(track.notes) for track in score.tracks)
     assert bars[-1].score == score and len(bars[0].score.tracks) <= 1
 
@@ -343,4 +377,6 @@ def test_sound_is_what_fluidsynth_makes_of_the_file(model, tmp_path, monkeypatch
     monkeypatch.setenv("SOUNDFONT", str(tmp_path / "font.sf2"))
     assert outputs.find_soundfont() == tmp_path / "font.sf2"
     outputs._play(tmp_path / "x.mid", tmp_path / "x.wav", outputs.find_soundfont())
-    assert str(tmp_path / "font.sf2") in (tmp_path / "x.wav").read_text() and "x.mid" in (tmp_path / "x.wav").read_text()
+    assert (
+        str(tmp_path / "font.sf2") in (tmp_path / "x.wav").read_text() and "x.mid" in (tmp_path / "x.wav").read_text()
+    )

@@ -22,7 +22,9 @@ prepare.prepare([Path(sys.argv[1])], Path(sys.argv[2]), PrepareConfig(workers=1,
 
 def run_until_killed(midi_dir: Path, out: Path, seconds: float) -> bool:
     """Whether it was killed, so many seconds after it made its first file there."""
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(midi_dir), str(out)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(midi_dir), str(out)], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
     work = out.with_name(f"{out.name}.partial")
     before = len(list(work.rglob("*.arrow")))
     while process.poll() is None and len(list(work.rglob("*.arrow"))) == before:

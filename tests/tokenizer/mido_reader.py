@@ -8,7 +8,9 @@ from tokenizer.music.midi_events import Heard
 
 
 def listen(raw: bytes, scale: int) -> Heard:
-    """The same as midi_events.listen, for files that mido can read. Raises ValueError for unknown metas: mido loses their time."""
+    """The same as midi_events.listen, for files that mido can read. Raises ValueError for unknown metas: mido loses
+    their time.
+    """
     midi, heard, start = mido.MidiFile(file=io.BytesIO(raw)), Heard(), 0
     for index, track in enumerate(midi.tracks):
         tick = _track(heard, index, track, start, scale)

@@ -17,7 +17,9 @@ from tokenizer.tokens.encode import encode
 
 @pytest.fixture(scope="module")
 def rows():
-    return sorted((to_row(encode(compose(seed)), f"{seed}.mid") for seed in range(4)), key=lambda row: (row.family, row.hash))
+    return sorted(
+        (to_row(encode(compose(seed)), f"{seed}.mid") for seed in range(4)), key=lambda row: (row.family, row.hash)
+    )
 
 
 def write(folder, train, validation):
@@ -56,7 +58,13 @@ def test_every_kind_of_damage_is_found_and_mended_or_left_out(tmp_path, rows):
     ]
     folder = write(tmp_path / "songs", damaged, [rows[0]])
     findings = audit(folder, workers=1)
-    assert [(found.row, found.mendable) for found in findings] == [(0, False), (1, False), (2, True), (3, True), (0, True)]
+    assert [(found.row, found.mendable) for found in findings] == [
+        (0, False),
+        (1, False),
+        (2, True),
+        (3, True),
+        (0, True),
+    ]
     problems = [found.problem for found in findings]
     assert problems[0] == "token 700 does not exist" and "grammar" in problems[1]
     assert "its bar do not follow" in problems[2] and "its seconds, hash do not follow" in problems[3]

@@ -37,11 +37,15 @@ def test_a_transposed_song_is_the_encoding_of_its_transposed_notes(semitones):
     score = compose(3)
     moved, expected = shift(encode(score), semitones, 0, 0), encode(transposed(score, semitones))
     assert np.array_equal(without_chords(moved.ids), without_chords(expected.ids))
-    assert np.mean(moved.ids == expected.ids) > 0.999, "chords move with the notes (of two equal ones the first is written)"
+    assert np.mean(moved.ids == expected.ids) > 0.999, (
+        "chords move with the notes (of two equal ones the first is written)"
+    )
 
 
 def test_a_chord_by_hand():
-    ids = np.array([vocab.NAMES.index(name) for name in ("BOS", "BPM_3", "TS_4/4", "#P0", "SEP", "A#min", "T0", "P60", "N", "EOS")])
+    ids = np.array(
+        [vocab.NAMES.index(name) for name in ("BOS", "BPM_3", "TS_4/4", "#P0", "SEP", "A#min", "T0", "P60", "N", "EOS")]
+    )
     names = [vocab.NAMES[token] for token in shift(compute(ids), 3, 0, -1).ids]
     assert names == ["BOS", "BPM_2", "TS_4/4", "#P0", "SEP", "C#min", "T0", "P63", "N", "EOS"]
 
@@ -71,7 +75,11 @@ def test_a_song_without_room_moves_only_as_far_as_it_can():
     ids = np.array([*sorted(ids[:7], key=ids.index), ids[10], *ids[8:10], ids[7], vocab.EOS])
     for seed in range(50):
         moved = augment(compute(ids), AugmentConfig(), np.random.default_rng(seed)).ids
-        assert moved[ids == vocab.PITCH + 127] <= vocab.PITCH + 127 and moved[1] <= vocab.TEMPO + 31 and moved[9] <= vocab.VELOCITY + 31
+        assert (
+            moved[ids == vocab.PITCH + 127] <= vocab.PITCH + 127
+            and moved[1] <= vocab.TEMPO + 31
+            and moved[9] <= vocab.VELOCITY + 31
+        )
 
 
 def test_the_family_of_a_song_is_that_of_its_transpositions_and_its_hash_not():

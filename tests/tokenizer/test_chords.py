@@ -12,7 +12,11 @@ SAME_TONES_ELSEWHERE = {"aug", "dim7", "6", "min7", "min6", "hdim7", "sus2", "su
 
 def label(*bars: list[tuple[int, int, int]], program: int = 0) -> list[str]:
     """Names of the chords of 4/4 bars of (onset step, duration steps, pitch)."""
-    rows = [(1920 * bar + 120 * onset, 120 * duration, pitch, 80) for bar, notes in enumerate(bars) for onset, duration, pitch in notes]
+    rows = [
+        (1920 * bar + 120 * onset, 120 * duration, pitch, 80)
+        for bar, notes in enumerate(bars)
+        for onset, duration, pitch in notes
+    ]
     score = Score(480, (Track(program, np.array(rows, NOTE)),), (Tempo(0, 500_000),), (Signature(0, 4, 4),))
     return [NAMES[CHORD + chord] for chord in bar_chords(score, 1920 * np.arange(len(bars) + 1))]
 
@@ -27,7 +31,9 @@ def test_every_label_of_every_root_is_found_when_played_in_root_position(quality
     assert label(*bars) == [root + quality for root in ROOTS]
 
 
-@pytest.mark.parametrize("quality", [q for q in QUALITIES if q not in SAME_TONES_ELSEWHERE and q not in ("9", "maj9", "min9")])
+@pytest.mark.parametrize(
+    "quality", [q for q in QUALITIES if q not in SAME_TONES_ELSEWHERE and q not in ("9", "maj9", "min9")]
+)
 def test_inversions_keep_the_root(quality):
     for inversion in range(1, len(TONES[quality])):
         pitches = [60 + tone - 12 * (index >= inversion) for index, tone in enumerate(TONES[quality])]
@@ -35,7 +41,8 @@ def test_inversions_keep_the_root(quality):
 
 
 @pytest.mark.parametrize(
-    ("pitches", "name"), [((48, 52, 55, 57), "C6"), ((45, 48, 52, 55), "Amin7"), ((48, 50, 55), "Csus2"), ((43, 48, 50), "Gsus4")]
+    ("pitches", "name"),
+    [((48, 52, 55, 57), "C6"), ((45, 48, 52, 55), "Amin7"), ((48, 50, 55), "Csus2"), ((43, 48, 50), "Gsus4")],
 )
 def test_the_bass_names_chords_of_the_same_tones(pitches, name):
     assert label(held(list(pitches))) == [name]

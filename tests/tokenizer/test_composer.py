@@ -36,6 +36,10 @@ def test_songs_fit_a_laptops_context_and_survive_the_tokenizer():
 def test_sections_return_note_by_note():
     for seed in range(5):
         song = quantize(compose(seed))
-        notes = max((track.notes for track in song.tracks if track.program != DRUMS), key=lambda notes: notes["pitch"].mean())
-        bars = [tuple(map(tuple, notes[notes["bar"] == bar][["step", "pitch"]].tolist())) for bar in np.unique(notes["bar"])]
+        notes = max(
+            (track.notes for track in song.tracks if track.program != DRUMS), key=lambda notes: notes["pitch"].mean()
+        )
+        bars = [
+            tuple(map(tuple, notes[notes["bar"] == bar][["step", "pitch"]].tolist())) for bar in np.unique(notes["bar"])
+        ]
         assert len(set(bars)) <= 0.75 * len(bars)

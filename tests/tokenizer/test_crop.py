@@ -32,8 +32,14 @@ def cut(score: Score, first_bar: int, n_bars: int) -> Score:
         tracks.append(Track(track.program, notes))
     tempo = [t for t in score.tempos if t.tick <= begin][-1]
     signature = [s for s in score.signatures if s.tick <= begin][-1]
-    tempos = [Tempo(0, tempo.microseconds_per_beat), *(replace(t, tick=t.tick - begin) for t in score.tempos if t.tick > begin)]
-    signatures = [replace(signature, tick=0), *(replace(s, tick=s.tick - begin) for s in score.signatures if s.tick > begin)]
+    tempos = [
+        Tempo(0, tempo.microseconds_per_beat),
+        *(replace(t, tick=t.tick - begin) for t in score.tempos if t.tick > begin),
+    ]
+    signatures = [
+        replace(signature, tick=0),
+        *(replace(s, tick=s.tick - begin) for s in score.signatures if s.tick > begin),
+    ]
     return Score(score.ticks_per_beat, tuple(tracks), tuple(tempos), tuple(signatures))
 
 
@@ -46,7 +52,7 @@ def test_a_crop_is_the_cut_song_encoded_again(score, data):
     length = data.draw(st.integers(1, bars - first))
     cropped = crop(tokens, first, length)
     assert decode(cropped.ids) == snap(cut(snapped, first, length))
-    is_chord = lambda ids: (ids >= vocab.CHORD) & (ids < vocab.POSITION)  # noqa: E731
+    is_chord = lambda ids: (ids >= vocab.CHORD) & (ids < vocab.POSITION)
     again = encode(decode(cropped.ids))
     assert np.array_equal(np.where(is_chord(cropped.ids), 0, cropped.ids), np.where(is_chord(again.ids), 0, again.ids))
 

@@ -1,4 +1,6 @@
-"""prepare and the dataset it makes: the same for any order and number of workers, complete, and refused when damaged."""
+"""prepare and the dataset it makes: the same for any order and number of workers, complete,
+and refused when damaged.
+"""
 
 import json
 import shutil
@@ -52,7 +54,9 @@ def contents(folder):
 
 def test_every_song_comes_back_and_every_other_file_has_its_reason(folder, dataset):
     data = Dataset(dataset)
-    songs = [(data[split].source(i), data[split][i]) for split in ("train", "validation") for i in range(len(data[split]))]
+    songs = [
+        (data[split].source(i), data[split][i]) for split in ("train", "validation") for i in range(len(data[split]))
+    ]
     assert len(songs) == 8
     for source, tokens in songs:
         original = midi.read(folder.parent / source)
@@ -88,13 +92,19 @@ def test_sizes_are_those_of_the_songs(dataset):
     songs = Dataset(dataset)["train"]
     for i in range(len(songs)):
         tokens = songs[i]
-        assert (songs.tokens[i], songs.spans[i], songs.bars[i]) == (len(tokens), tokens.span.max() + 1, tokens.bar.max() + 1)
+        assert (songs.tokens[i], songs.spans[i], songs.bars[i]) == (
+            len(tokens),
+            tokens.span.max() + 1,
+            tokens.bar.max() + 1,
+        )
         bar_tokens, bar_spans = songs.bar_sizes(np.array([i]))
         assert bar_tokens.tolist() == np.bincount(tokens.bar[tokens.bar >= 0]).tolist()
         assert bar_spans.sum() == songs.spans[i]
     assert songs.token_counts()[vocab.BOS] == len(songs)
     order = np.array([5, 0, 3, 3, 2])  # of several shards
-    for sizes, parts in zip(songs.bar_sizes(order), zip(*(songs.bar_sizes(order[i : i + 1]) for i in range(5)), strict=True), strict=True):
+    for sizes, parts in zip(
+        songs.bar_sizes(order), zip(*(songs.bar_sizes(order[i : i + 1]) for i in range(5)), strict=True), strict=True
+    ):
         assert sizes.tolist() == np.concatenate(parts).tolist()
 
 
@@ -114,7 +124,10 @@ def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():
         (lambda out: edit(out, vocabulary="another"), "another vocabulary"),
         (lambda out: edit(out, format=99), "format 99"),
         (lambda out: edit(out, splits={}), "lacks 'train'"),
-        (lambda out: edit(out, splits={split: {"shards": [{"file": "x"}]} for split in SPLITS}), "lacks bytes, sha256, songs, tokens"),
+        (
+            lambda out: edit(out, splits={split: {"shards": [{"file": "x"}]} for split in SPLITS}),
+            "lacks bytes, sha256, songs, tokens",
+        ),
         (lambda out: other_columns(out / "train-00000.arrow"), "other columns"),
         (lambda out: (out / "train-00000.arrow").unlink(), "train-00000.arrow"),
         (lambda out: (out / "train-00000.arrow").write_bytes(b"short"), "5 bytes"),

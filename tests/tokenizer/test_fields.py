@@ -40,7 +40,11 @@ def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():
 
 @settings(max_examples=300)
 @given(
-    st.lists(st.integers(0, vocab.SIZE - 1) | st.sampled_from((0, 1, 2, 4, 6, 7, 223, 224, 239, 367, 368, 496, 530, 547, 611)), max_size=60)
+    st.lists(
+        st.integers(0, vocab.SIZE - 1)
+        | st.sampled_from((0, 1, 2, 4, 6, 7, 223, 224, 239, 367, 368, 496, 530, 547, 611)),
+        max_size=60,
+    )
 )
 def test_the_vectorised_form_equals_the_state_machine_on_any_ids(tokens):
     got, want = compute(np.array(tokens, np.int32)), pushed(tokens)

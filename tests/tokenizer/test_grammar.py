@@ -1,4 +1,6 @@
-"""The grammar accepts what the encoder writes, and whatever it accepts is what the encoder writes of the song that it decodes to."""
+"""The grammar accepts what the encoder writes,
+and whatever it accepts is what the encoder writes of the song that it decodes to.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,7 +71,11 @@ def test_a_walk_without_one_of_the_rules_leaves_the_grammar(rule, monkeypatch):
     """No rule is there for nothing: songs that may break it do, and are then not written so (or have no end)."""
     whole = grammar.clauses
     with monkeypatch.context() as patch:
-        patch.setattr(grammar, "clauses", lambda state, xp=np: {name: value for name, value in whole(state, xp).items() if name != rule})
+        patch.setattr(
+            grammar,
+            "clauses",
+            lambda state, xp=np: {name: value for name, value in whole(state, xp).items() if name != rule},
+        )
         try:
             walks = random_walks(150, 120)
         except AssertionError:

@@ -51,7 +51,12 @@ def test_a_note_never_closed_ends_with_its_track_and_a_stray_note_off_means_noth
 
 def test_a_program_change_inside_a_track_splits_it(tmp_path):
     path = file(
-        tmp_path, b"\x00\xc0\x05" + b"\x00\x90\x3c\x40\x10\x80\x3c\x00" + b"\x00\xc0\x07" + b"\x00\x90\x3e\x40\x10\x80\x3e\x00" + END
+        tmp_path,
+        b"\x00\xc0\x05"
+        + b"\x00\x90\x3c\x40\x10\x80\x3c\x00"
+        + b"\x00\xc0\x07"
+        + b"\x00\x90\x3e\x40\x10\x80\x3e\x00"
+        + END,
     )
     assert parts(midi.read(path)) == [(5, [(0, 16, 60, 64)]), (7, [(16, 16, 62, 64)])]
 
@@ -69,7 +74,10 @@ def test_programs_set_by_another_track_count_where_a_track_sets_none(tmp_path):
     second = b"\x00\x91\x3e\x40\x10\x81\x3e\x00" + b"\x10\x91\x3e\x40\x10\x81\x3e\x00" + END
     expected = [(42, [(0, 16, 60, 64)]), (43, [(0, 16, 62, 64)]), (44, [(32, 16, 62, 64)])]
     assert parts(midi.read(file(tmp_path, setup, first, second))) == expected
-    assert parts(midi.read(file(tmp_path, setup, b"\x00\xc0\x07" + first, second))) == [(7, expected[0][1]), *expected[1:]]
+    assert parts(midi.read(file(tmp_path, setup, b"\x00\xc0\x07" + first, second))) == [
+        (7, expected[0][1]),
+        *expected[1:],
+    ]
 
 
 def test_a_track_without_an_end_event_ends_with_its_last_event(tmp_path):
@@ -93,8 +101,8 @@ def test_smpte_time_keeps_its_seconds(tmp_path, frames, per_second):
 
 
 def test_tempo_and_signature_maps_come_whole_and_impossible_entries_are_ignored(tmp_path):
-    tempo = lambda us: b"\xff\x51\x03" + us.to_bytes(3, "big")  # noqa: E731
-    signature = lambda n, d: b"\xff\x58\x04" + bytes((n, d, 24, 8))  # noqa: E731
+    tempo = lambda us: b"\xff\x51\x03" + us.to_bytes(3, "big")
+    signature = lambda n, d: b"\xff\x58\x04" + bytes((n, d, 24, 8))
     one = b"\x00" + tempo(400_000) + b"\x40" + tempo(600_000) + b"\x10" + tempo(0) + END
     other = b"\x00" + signature(3, 2) + b"\x40" + signature(0, 2) + b"\x40" + signature(7, 3) + END
     score = midi.read(file(tmp_path, one, other))
@@ -110,7 +118,9 @@ def test_a_song_is_not_lost_for_an_odd_key_signature_or_a_riff_wrapper(tmp_path)
     expected = parts(midi.read(path))
     assert expected == [(0, [(0, 16, 60, 64)])]
     content = path.read_bytes()
-    path.write_bytes(b"RIFF" + struct.pack("<L", len(content) + 12) + b"RMIDdata" + struct.pack("<L", len(content)) + content)
+    path.write_bytes(
+        b"RIFF" + struct.pack("<L", len(content) + 12) + b"RMIDdata" + struct.pack("<L", len(content)) + content
+    )
     assert parts(midi.read(path)) == expected
 
 
@@ -131,7 +141,10 @@ def test_notes_whose_bytes_look_like_a_key_signature_are_notes(tmp_path):
         (b"MThd", "truncated"),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 99) + b"\x00\x90", "truncated"),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"Mxxx" + struct.pack(">L", 0), "truncated"),
-        (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 8) + b"\x00\x90\xff\xff" + END, "damaged"),
+        (
+            b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 8) + b"\x00\x90\xff\xff" + END,
+            "damaged",
+        ),
         (b"MThd" + struct.pack(">Lhhh", 6, 7, 0, 480), "type 7"),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 0, 0), "division 0"),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 0, -1), "division -1"),
@@ -211,7 +224,9 @@ def test_a_written_score_reads_back_the_same(tmp_path_factory, score):
 
 def many_programs() -> Score:
     """40 tracks of 40 programs and drums, all playing through one another."""
-    tracks = [(program, [(tick + program, 200, 40 + program, 80) for tick in range(0, 4000, 500)]) for program in range(40)]
+    tracks = [
+        (program, [(tick + program, 200, 40 + program, 80) for tick in range(0, 4000, 500)]) for program in range(40)
+    ]
     return score_of(*tracks, (DRUMS, [(0, 100, 36, 90)]))
 
 
@@ -233,7 +248,9 @@ def test_a_track_keeps_its_program_when_one_that_shares_its_channel_enters_late(
 @given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=4, unique=True), min_size=16, max_size=40))
 def test_a_player_hears_every_program_whoever_plays_first(tmp_path_factory, beats):
     path = tmp_path_factory.getbasetemp() / "shared.mid"
-    score = score_of(*((i % 33, [(480 * beat, 240, 40 + i, 80) for beat in sorted(played_on)]) for i, played_on in enumerate(beats)))
+    score = score_of(
+        *((i % 33, [(480 * beat, 240, 40 + i, 80) for beat in sorted(played_on)]) for i, played_on in enumerate(beats))
+    )
     midi.write(score, path)
     assert sorted(played(path)) == sounds(score)
     assert midi.read(path) == score
@@ -284,7 +301,12 @@ def test_a_place_that_cannot_hold_a_file_is_named(tmp_path):
     score = score_of((0, [(0, 480, 60, 80)]))
     (tmp_path / "plain").write_text("not a folder")
     (tmp_path / "folder.mid").mkdir()
-    for path in (tmp_path / "none" / "x.mid", tmp_path / "plain" / "x.mid", tmp_path / "folder.mid", tmp_path / f"{'x' * 300}.mid"):
+    for path in (
+        tmp_path / "none" / "x.mid",
+        tmp_path / "plain" / "x.mid",
+        tmp_path / "folder.mid",
+        tmp_path / f"{'x' * 300}.mid",
+    ):
         with pytest.raises(midi.MidiError, match=rf"{path.name}: cannot be written"):
             midi.write(score, path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.mid", "plain"]

@@ -30,7 +30,9 @@ def hostile():
 
 def heard(raw: bytes) -> midi_events.Heard:
     kind, count, _, start = midi_events.header(raw)
-    return midi_events.listen(raw, midi_events.tracks_of(raw, count, start), 1, MOST_EVENTS, one_after_another=kind == 2)
+    return midi_events.listen(
+        raw, midi_events.tracks_of(raw, count, start), 1, MOST_EVENTS, one_after_another=kind == 2
+    )
 
 
 def test_songs_are_heard_as_mido_hears_them(songs):
@@ -45,7 +47,8 @@ def test_what_mido_still_reads_of_broken_files_is_heard_as_mido_hears_it(songs, 
     for seed in range(400):
         raw = songs[seed % len(songs)].read_bytes()[:6000]
         length = int.from_bytes(raw[18:22], "big")
-        kind, broken = hostile.break_file(raw[:10] + b"\x00\x01" + raw[12 : 22 + length], seed)  # one track: small and fast
+        # Broken is a song of one track: small and fast.
+        kind, broken = hostile.break_file(raw[:10] + b"\x00\x01" + raw[12 : 22 + length], seed)
         if "header_fields" in kind or re.search(rb"[\xf0-\xf7]", broken.replace(b"\xff", b"")):
             continue
         try:
@@ -81,7 +84,7 @@ for path in sys.argv[1:]:
     for name, raw in hostile.whole_monsters().items():
         paths.append(tmp_path / f"{name}.mid")
         paths[-1].write_bytes(raw)
-    limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))  # noqa: E731
+    limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
     subprocess.run([sys.executable, "-c", program, *map(str, paths)], check=True, cwd=ROOT, preexec_fn=limit)
 
 

@@ -1,4 +1,6 @@
-"""prepare at scale: killed and gone on with, on several machines, in constant memory, with limits, and over odd folders."""
+"""prepare at scale: killed and gone on with, on several machines, in constant memory, with limits,
+and over odd folders.
+"""
 
 import os
 import shutil
@@ -89,7 +91,9 @@ def test_going_on_repeats_only_the_block_that_was_not_finished(folder, whole, tm
         with pytest.raises(KeyboardInterrupt):
             prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
     again = []
-    monkeypatch.setattr(prepare, "tokenize", lambda path, source, config: (again.append(source), tokenize(path, source, config))[1])
+    monkeypatch.setattr(
+        prepare, "tokenize", lambda path, source, config: (again.append(source), tokenize(path, source, config))[1]
+    )
     prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
     assert len(set(done) & set(again)) == 4 and len(again) == 48 - 16
     assert contents(tmp_path / "songs") == contents(whole)
@@ -124,13 +128,19 @@ def test_ctrl_c_is_for_the_one_who_waits_for_workers_not_for_them():
 
 def test_shards_of_three_machines_merge_to_the_bytes_of_one(folder, whole, tmp_path):
     for number in (1, 2, 3):
-        prepare.prepare([folder], tmp_path / str(number), PrepareConfig(workers=1, songs_per_shard=8, shard=f"{number}/3"))
+        prepare.prepare(
+            [folder], tmp_path / str(number), PrepareConfig(workers=1, songs_per_shard=8, shard=f"{number}/3")
+        )
     merge([tmp_path / name for name in "312"], tmp_path / "songs", workers=1)
     assert contents(tmp_path / "songs") == contents(whole)
     with pytest.raises(InputError, match="each of 1/3 to 3/3 once"):
         merge([tmp_path / "1", tmp_path / "3"], tmp_path / "other", workers=1)
     with pytest.raises(InputError, match="another config"):
-        merge([tmp_path / "1", prepared(folder, tmp_path / "2 again", shard="2/3", min_bars=4)], tmp_path / "other", workers=1)
+        merge(
+            [tmp_path / "1", prepared(folder, tmp_path / "2 again", shard="2/3", min_bars=4)],
+            tmp_path / "other",
+            workers=1,
+        )
     (tmp_path / "2" / "train-00000.arrow").write_bytes(b"short")
     with pytest.raises(DatasetError, match=r"2.train-00000\.arrow: 5 bytes"):
         merge([tmp_path / name for name in "123"], tmp_path / "other", workers=1)
@@ -171,7 +181,9 @@ def test_duplicates_are_dropped_and_say_of_what(folder, whole, tmp_path):
     assert set(reasons) == {"song 05.mid", "song 05 copy.mid", "z copy.mid", "empty.mid", "text.mid", "broken link.mid"}
     assert all(reasons[name].endswith("/a copy.mid") for name in ("song 05.mid", "song 05 copy.mid", "z copy.mid"))
     assert Dataset(whole).manifest["rejected"]["duplicate"] == 3
-    keyless = {Path(e["source"]).name for e in read_rejected(prepared(folder, tmp_path / "songs", duplicates="transposed"))}
+    keyless = {
+        Path(e["source"]).name for e in read_rejected(prepared(folder, tmp_path / "songs", duplicates="transposed"))
+    }
     assert keyless == {*reasons, "song 07.mid", "song 08.mid"}
 
 
@@ -187,7 +199,9 @@ def test_the_share_for_validation_counts_families():
     quarter = 1 << 62
     families = np.array([1, quarter - 1, quarter - 1, quarter + 1, 3 * quarter], np.uint64)
     assert [count_validation(families, fraction) for fraction in (0, 1e-9, 0.25, 0.26, 0.5)] == [0, 1, 3, 4, 4]
-    assert count_validation(np.array([quarter - 1, quarter - 1, 3 * quarter], np.uint64), 1e-9) == 2, "a family stays together"
+    assert count_validation(np.array([quarter - 1, quarter - 1, 3 * quarter], np.uint64), 1e-9) == 2, (
+        "a family stays together"
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,12 +216,29 @@ def test_the_share_for_validation_counts_families():
         ({"min_seconds": 9}, "few seconds: 7.8, --min-seconds 9"),
         ({"max_seconds": 7.5}, "many seconds: 7.8, --max-seconds 7.5"),
         ({"max_crossing": 0.3}, "many notes cross bars: 0.40, --max-crossing 0.3"),
-        ({"max_crossing": 0.4, "min_bars": 4, "max_bars": 4, "min_notes": 5, "max_notes": 5, "min_pitches": 4, "max_seconds": 8}, None),
+        (
+            {
+                "max_crossing": 0.4,
+                "min_bars": 4,
+                "max_bars": 4,
+                "min_notes": 5,
+                "max_notes": 5,
+                "min_pitches": 4,
+                "max_seconds": 8,
+            },
+            None,
+        ),
     ],
 )
 def test_a_song_outside_a_limit_is_left_out_with_the_limit_s_name(limit, reason):
     bar = 1920
-    notes = [(0, bar, 60, 80), (bar, bar + 480, 62, 80), (2 * bar, 480, 64, 80), (3 * bar, 9 * bar, 65, 80), (3 * bar + 480, 480, 60, 80)]
+    notes = [
+        (0, bar, 60, 80),
+        (bar, bar + 480, 62, 80),
+        (2 * bar, 480, 64, 80),
+        (3 * bar, 9 * bar, 65, 80),
+        (3 * bar + 480, 480, 60, 80),
+    ]
     assert reason_to_reject(quantize(score_of((0, notes))), PrepareConfig(**limit)) == reason
 
 

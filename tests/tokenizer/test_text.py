@@ -65,7 +65,10 @@ def song() -> Score:
 
 
 def in_hid_order(score: Score) -> Score:
-    return replace(score, tracks=tuple(sorted((t for t in score.tracks if len(t.notes)), key=lambda track: HID_RANK[track.program])))
+    return replace(
+        score,
+        tracks=tuple(sorted((t for t in score.tracks if len(t.notes)), key=lambda track: HID_RANK[track.program])),
+    )
 
 
 def test_the_text_is_the_drawing():
@@ -116,7 +119,7 @@ def has_positions(score) -> bool:
 @given(scores().filter(has_positions))
 def test_any_song_survives_the_text_to_the_tick(score):
     score = in_hid_order(score)
-    sort = lambda track: replace(track, notes=track.notes[np.argsort(track.notes["onset_ticks"], kind="stable")])  # noqa: E731
+    sort = lambda track: replace(track, notes=track.notes[np.argsort(track.notes["onset_ticks"], kind="stable")])
     score = replace(score, tracks=tuple(map(sort, score.tracks)))
     assert from_text(to_text(score, lossless=True)) == score
 

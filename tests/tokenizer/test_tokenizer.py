@@ -47,7 +47,8 @@ def test_any_score_comes_back_through_a_file(tmp_path_factory, score):
 @settings(max_examples=150)
 @given(
     st.lists(
-        st.integers(0, vocab.SIZE - 1) | st.sampled_from((vocab.SEP, 6, 7, 223, 230, 238, 299, 367, 368, 400, 500, 530, 538, 550, 611)),
+        st.integers(0, vocab.SIZE - 1)
+        | st.sampled_from((vocab.SEP, 6, 7, 223, 230, 238, 299, 367, 368, 400, 500, 530, 538, 550, 611)),
         max_size=80,
     )
 )
@@ -56,7 +57,9 @@ def test_any_ids_decode_to_a_valid_score(ids):
     assert snap(score) == score
     assert decode(encode(score).ids) == score
     for track in score.tracks:
-        assert len(track.notes) and (track.notes["duration_ticks"] > 0).all() and (track.notes["onset_ticks"] >= 0).all()
+        assert (
+            len(track.notes) and (track.notes["duration_ticks"] > 0).all() and (track.notes["onset_ticks"] >= 0).all()
+        )
 
 
 def test_real_songs_come_back_exactly(songs, tmp_path):
@@ -80,7 +83,10 @@ def test_a_song_in_full():
 
 def test_a_track_that_starts_late_has_its_silent_bars():
     score = score_of((DRUMS, [(0, 120, 36, 100)]), (0, [(7 * 1920, 480, 60, 80)]))
-    assert words(score) == "BOS BPM_19 TS_4/4 #D SEP * T0 P36 L1 V25" + " *" * 7 + " #P0 SEP" + " *" * 8 + " T0 P60 L4 V20 EOS"
+    assert (
+        words(score)
+        == "BOS BPM_19 TS_4/4 #D SEP * T0 P36 L1 V25" + " *" * 7 + " #P0 SEP" + " *" * 8 + " T0 P60 L4 V20 EOS"
+    )
 
 
 def test_tracks_stand_in_hid_order_and_equal_programs_stay_apart():
@@ -102,7 +108,10 @@ def test_signature_and_tempo_changes_stand_in_the_first_track():
         signatures=((0, 4, 4), (1920, 3, 4)),
         tempos=((0, 120), (1920 + 1440, 61)),
     )
-    assert words(score) == "BOS BPM_19 TS_4/4 #P0 SEP * T0 P60 L4 V20 * TS_3/4 * BPM_7 T0 P60 #P40 SEP * * T0 P60 L4 V20 EOS"
+    assert (
+        words(score)
+        == "BOS BPM_19 TS_4/4 #P0 SEP * T0 P60 L4 V20 * TS_3/4 * BPM_7 T0 P60 #P40 SEP * * T0 P60 L4 V20 EOS"
+    )
 
 
 def test_a_tempo_change_inside_a_bar_is_weighted_by_time():
@@ -140,12 +149,17 @@ def test_a_signature_without_a_token_becomes_bars_of_the_same_length(signature, 
 
 
 def test_a_bar_cut_short_by_a_change_becomes_a_bar_of_that_length():
-    score = score_of((0, [(0, 480, 60, 80), (1200, 480, 60, 80), (1200 + 1440, 480, 60, 80)]), signatures=((0, 4, 4), (1200, 3, 4)))
+    score = score_of(
+        (0, [(0, 480, 60, 80), (1200, 480, 60, 80), (1200 + 1440, 480, 60, 80)]), signatures=((0, 4, 4), (1200, 3, 4))
+    )
     assert words(score) == "BOS BPM_19 TS_5/8 #P0 SEP * T0 P60 L4 V20 * TS_3/4 T0 P60 * T0 P60 EOS"
 
 
 def test_a_single_eighth_joins_the_bar_before_it():
-    score = score_of((0, [(0, 480, 60, 80), (1680, 240, 62, 80), (1920, 480, 60, 80)]), signatures=((0, 7, 8), (1680, 1, 8), (1920, 4, 4)))
+    score = score_of(
+        (0, [(0, 480, 60, 80), (1680, 240, 62, 80), (1920, 480, 60, 80)]),
+        signatures=((0, 7, 8), (1680, 1, 8), (1920, 4, 4)),
+    )
     assert words(score) == "BOS BPM_19 TS_4/4 #P0 SEP * T0 P60 L4 V20 T14 P62 L2 * T0 P60 L4 EOS"
 
 
@@ -167,7 +181,9 @@ def test_the_grid_is_sixteenths_up_to_sixteen_of_them_else_eighths(signature, st
 def test_a_note_past_the_last_step_rounds_into_the_next_bar():
     assert words(score_of((0, [(1920 - 10, 480, 60, 80)]))).endswith("SEP * * T0 P60 L4 V20 EOS")
     assert words(score_of((0, [(1920 - 61, 480, 60, 80)]))).endswith("SEP * T15 P60 L4 V20 EOS")
-    assert words(score_of((0, [(1920 - 60, 480, 60, 80)]))).endswith("SEP * * T0 P60 L4 V20 EOS"), "half a step goes later"
+    assert words(score_of((0, [(1920 - 60, 480, 60, 80)]))).endswith("SEP * * T0 P60 L4 V20 EOS"), (
+        "half a step goes later"
+    )
 
 
 def test_durations_are_one_to_64_steps():
@@ -184,7 +200,8 @@ def test_equal_onsets_of_a_pitch_merge_into_the_longest_and_loudest():
 
 
 def test_a_note_that_ends_between_two_steps_of_its_bar_is_cut_to_the_last_one_before():
-    rows = [(0, 5 * 480, 60, 80), (2400 + 120, 480, 60, 80)]  # 5/4 counts eighths; the next bar's second sixteenth is between two
+    # 5/4 counts eighths; the next bar's second sixteenth is between two
+    rows = [(0, 5 * 480, 60, 80), (2400 + 120, 480, 60, 80)]
     text = words(score_of((0, rows), signatures=((0, 5, 4), (2400, 4, 4))))
     assert text.endswith("* T0 P60 L10 V20 * TS_4/4 T1 P60 L4 EOS")
 

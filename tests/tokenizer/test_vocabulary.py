@@ -16,10 +16,10 @@ FACTS = GOLDEN / "vocab_facts.json"
 @pytest.mark.parametrize(
     ("token", "name"),
     [
-        (0, "PAD"), (1, "BOS"), (2, "EOS"), (4, "SEP"), (6, "N"), (7, "Cmaj"), (24, "C5"), (25, "C#maj"), (222, "B5"), (223, "T0"),
-        (238, "T15"),
-        (239, "P0"), (366, "P127"), (367, "#D"), (368, "#P0"), (495, "#P127"), (496, "BPM_0"), (527, "BPM_31"), (528, "TS_1/4"),
-        (531, "TS_4/4"), (546, "TS_8/8"), (547, "L1"), (610, "L64"), (611, "V0"), (642, "V31"),
+        (0, "PAD"), (1, "BOS"), (2, "EOS"), (4, "SEP"), (6, "N"), (7, "Cmaj"), (24, "C5"), (25, "C#maj"), (222, "B5"),
+        (223, "T0"), (238, "T15"),
+        (239, "P0"), (366, "P127"), (367, "#D"), (368, "#P0"), (495, "#P127"), (496, "BPM_0"), (527, "BPM_31"),
+        (528, "TS_1/4"), (531, "TS_4/4"), (546, "TS_8/8"), (547, "L1"), (610, "L64"), (611, "V0"), (642, "V31"),
     ],
 )  # fmt: skip
 def test_tokens_have_their_ids(token, name):
@@ -28,7 +28,9 @@ def test_tokens_have_their_ids(token, name):
 
 
 def test_the_fingerprint_is_that_of_this_vocabulary():
-    """Datasets and checkpoints carry it: if this fails, either undo the change or accept that none of them can be read any more."""
+    """Datasets and checkpoints carry it: if this fails, either undo the change or accept that none of them can be read
+    any more.
+    """
     assert vocab.FINGERPRINT == "18cc16e3edc79cf8"
 
 
@@ -68,7 +70,16 @@ def test_everything_agrees_with_the_facts_read_from_v121():
     }
     assert vocab.velocity_bin(np.arange(128)).tolist() == facts["velocity"]["quantize_table"]
     assert [f"{n}/{d}" for n, d in vocab.SIGNATURES] == facts["time_signature"]["values"]
-    blocks = (vocab.CHORD, vocab.POSITION, vocab.PITCH, vocab.TRACK, vocab.TEMPO, vocab.SIGNATURE, vocab.DURATION, vocab.VELOCITY)
+    blocks = (
+        vocab.CHORD,
+        vocab.POSITION,
+        vocab.PITCH,
+        vocab.TRACK,
+        vocab.TEMPO,
+        vocab.SIGNATURE,
+        vocab.DURATION,
+        vocab.VELOCITY,
+    )
     spans = zip((0, *blocks), (*blocks, vocab.SIZE), strict=True)
     assert [[first, end - 1] for first, end in spans] == sorted(facts["ranges_inclusive"].values())
     tokens = [vocab.NAMES.index(name) for name in facts["instrument_priority"]["order"]]

@@ -12,7 +12,16 @@ from flax import nnx
 
 from configs import MASK_RULES, ModelConfig
 from jax_impl.model.museformer import MuseFormer
-from jax_impl.training.checkpoint import CheckpointError, Checkpoints, Record, checksum, load_model, on_default_device, plain, versions
+from jax_impl.training.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    Record,
+    checksum,
+    load_model,
+    on_default_device,
+    plain,
+    versions,
+)
 from jax_impl.training.step import TrainState
 from tokenizer import vocabulary as vocab
 
@@ -21,7 +30,9 @@ MODEL = ModelConfig(layers=1, width=64, ffn=64, mask_rule=replace(MASK_RULES["v1
 
 def state(step: int, parameters=None) -> TrainState:
     parameters = (
-        {"a": jax.random.normal(jax.random.key(step), (64, 64)), "b": {"c": jnp.arange(3) + step}} if parameters is None else parameters
+        {"a": jax.random.normal(jax.random.key(step), (64, 64)), "b": {"c": jnp.arange(3) + step}}
+        if parameters is None
+        else parameters
     )
     return TrainState(parameters, {"mu": jnp.full(5, float(step))}, jnp.asarray(step, jnp.int32))
 
@@ -124,7 +135,10 @@ def test_a_checkpoint_with_wrong_contents_is_refused_by_its_checksum(tmp_path, m
     monkeypatch.setattr("jax_impl.training.checkpoint.checksum", lambda tree: 7)
     save(tmp_path, [1.0])
     monkeypatch.undo()
-    with Checkpoints(tmp_path, keep_last=None) as checkpoints, pytest.raises(CheckpointError, match="the checksum of parameters is wrong"):
+    with (
+        Checkpoints(tmp_path, keep_last=None) as checkpoints,
+        pytest.raises(CheckpointError, match="the checksum of parameters is wrong"),
+    ):
         checkpoints.restore(1, on_default_device(state(0)))
 
 
@@ -167,5 +181,7 @@ def test_the_model_comes_back_from_the_checkpoint_alone(tmp_path):
         checkpoints.save(state(1, parameters), record(1), 1.0)
     restored, about = load_model(tmp_path, "best")
     assert (about.step, restored.config) == (1, MODEL)
-    for actual, saved in zip(jax.tree.leaves(nnx.to_pure_dict(nnx.state(restored))), jax.tree.leaves(parameters), strict=True):
+    for actual, saved in zip(
+        jax.tree.leaves(nnx.to_pure_dict(nnx.state(restored))), jax.tree.leaves(parameters), strict=True
+    ):
         np.testing.assert_array_equal(actual, saved)

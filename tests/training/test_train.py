@@ -1,4 +1,6 @@
-"""Training: what a step computes, that a run that was stopped goes on bit for bit, and that what cannot work is said before any work."""
+"""Training: what a step computes, that a run that was stopped goes on bit for bit,
+and that what cannot work is said before any work.
+"""
 
 import dataclasses
 import functools
@@ -60,7 +62,10 @@ def arrays(run: Path) -> list[np.ndarray]:
 
 
 def lines(run: Path) -> list[dict]:
-    return [{name: value for name, value in record.items() if name not in TIMES} for record in metrics.read(run / metrics.FILE)]
+    return [
+        {name: value for name, value in record.items() if name not in TIMES}
+        for record in metrics.read(run / metrics.FILE)
+    ]
 
 
 def assert_equal_runs(run: Path, other: Path) -> None:
@@ -83,7 +88,9 @@ def send_after(monkeypatch, step: int, number: int) -> None:
 
 
 @pytest.mark.parametrize(("step", "number"), [(1, signal.SIGTERM), (3, signal.SIGINT)])
-def test_a_run_that_was_stopped_by_a_signal_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path, monkeypatch, step, number):
+def test_a_run_that_was_stopped_by_a_signal_goes_on_bit_for_bit(
+    dataset, uninterrupted, tmp_path, monkeypatch, step, number
+):
     send_after(monkeypatch, step, number)
     stopped = train.train(config(dataset, tmp_path), MODEL)
     assert stopped.signal == number and step <= stopped.step < 8
@@ -119,7 +126,9 @@ def test_a_run_that_was_ended_while_it_wrote_a_checkpoint_goes_on_bit_for_bit(da
     assert_equal_runs(run, uninterrupted)
 
 
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used_only_when_asked_for(dataset, tmp_path, uninterrupted):
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used_only_when_asked_for(
+    dataset, tmp_path, uninterrupted
+):
     run = tmp_path / "run"
     train.train(config(dataset, run, checkpoint_every=2, keep_last=8), MODEL)
     shutil.rmtree(run / "checkpoints" / "8")
@@ -137,7 +146,9 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used_only_when_
     assert_equal_runs(run, uninterrupted)
 
 
-def test_a_full_disk_stops_the_run_and_the_last_good_checkpoint_goes_on_bit_for_bit(dataset, uninterrupted, tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_run_and_the_last_good_checkpoint_goes_on_bit_for_bit(
+    dataset, uninterrupted, tmp_path, monkeypatch
+):
     save, unlimited = Checkpoints.save, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def full_from_step_8(self, state, record, validation_loss):
@@ -147,7 +158,9 @@ def test_a_full_disk_stops_the_run_and_the_last_good_checkpoint_goes_on_bit_for_
 
     monkeypatch.setattr(Checkpoints, "save", full_from_step_8)
     try:
-        with pytest.raises(CheckpointError, match="the checkpoint of step 8 could not be written; the one before it is intact"):
+        with pytest.raises(
+            CheckpointError, match="the checkpoint of step 8 could not be written; the one before it is intact"
+        ):
             train.train(config(dataset, tmp_path), MODEL)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
@@ -168,9 +181,11 @@ def test_a_finished_run_says_so_and_changes_nothing(dataset, uninterrupted, caps
 def test_a_run_writes_its_metrics_and_a_picture(uninterrupted):
     records = metrics.read(uninterrupted / metrics.FILE)
     assert [(record["kind"], record["step"]) for record in records] == [
-        ("validation", 2), ("train", 3), ("validation", 4), ("train", 6), ("validation", 6), ("train", 8), ("validation", 8),
+        ("validation", 2), ("train", 3), ("validation", 4), ("train", 6), ("validation", 6), ("train", 8),
+        ("validation", 8),
     ]  # fmt: skip
-    assert all(record["mfu"] is None for record in records if record["kind"] == "train")  # the peak of a CPU is not known
+    # The peak of a CPU is not known
+    assert all(record["mfu"] is None for record in records if record["kind"] == "train")
     assert records[-1]["unigram"] < records[-1]["uniform"] == pytest.approx(np.log(643))
     assert (uninterrupted / train.PICTURE_FILE).read_bytes().startswith(b"\x89PNG")
 
@@ -179,7 +194,15 @@ def test_a_run_writes_its_metrics_and_a_picture(uninterrupted):
 
 
 def test_a_run_starts_with_the_weights_of_another_under_a_rule_of_its_own(dataset, uninterrupted, tmp_path):
-    settings = config(dataset, tmp_path / "run", init_from=uninterrupted, mask_rule="v121", steps=1, warmup_steps=0, learning_rate=1e-9)
+    settings = config(
+        dataset,
+        tmp_path / "run",
+        init_from=uninterrupted,
+        mask_rule="v121",
+        steps=1,
+        warmup_steps=0,
+        learning_rate=1e-9,
+    )
     assert train.train(settings, train.model_config(settings)).step == 1
     theirs, ours = load_model(uninterrupted, "best")[0], load_model(tmp_path / "run", "latest")[0]
     assert ours.config == dataclasses.replace(MODEL, mask_rule=MASK_RULES["v121"])
@@ -219,12 +242,16 @@ def test_gradient_accumulation_equals_the_large_batch(dataset):
     actual, measured_parts = one_step(parts)
     np.testing.assert_allclose(measured_parts.loss, measured_large.loss, rtol=1e-6)
     np.testing.assert_allclose(measured_parts.gradient_norm, measured_large.gradient_norm, rtol=1e-5)
-    # Largest difference of any array, of its largest value: twice what was measured. Adam's first step is nearly the gradient's sign, where
-    # rounding of a gradient near 0 shows most.
-    for mine, theirs, budget in ((actual.optimizer, expected.optimizer, 1.5e-6), (actual.parameters, expected.parameters, 1.3e-4)):
+    # Largest difference of any array, of its largest value: twice what was measured. Adam's first step is nearly the
+    # gradient's sign, where rounding of a gradient near 0 shows most.
+    for mine, theirs, budget in (
+        (actual.optimizer, expected.optimizer, 1.5e-6),
+        (actual.parameters, expected.parameters, 1.3e-4),
+    ):
         for x, y in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
             np.testing.assert_allclose(x, y, rtol=0, atol=budget * np.abs(y).max())
-    assert [int(x) for x in jax.tree.leaves(actual.optimizer) if x.ndim == 0] == [1, 1]  # the optimizer's counts: one update
+    # The optimizer's counters say one update.
+    assert [int(x) for x in jax.tree.leaves(actual.optimizer) if x.ndim == 0] == [1, 1]
 
 
 def test_dropout_is_a_function_of_seed_and_step_alone(dataset):
@@ -247,7 +274,8 @@ def test_decay_is_for_matrices_alone():
     _, parameters = abstract_model(MODEL)
     chosen = decayed(parameters)
     assert chosen["layers"]["regular"]["qkv"] == {"kernel": True, "bias": False}
-    assert chosen["layers"]["regular"]["attention_norm"] == {"scale": False, "bias": False}  # [L, D], stacked, are no matrices
+    # [L, D], stacked, are no matrices
+    assert chosen["layers"]["regular"]["attention_norm"] == {"scale": False, "bias": False}
     assert chosen["tokens"] == {"embedding": True}
     with pytest.raises(KeyError, match="gain"):
         decayed({"gain": jnp.ones(3)})
@@ -287,7 +315,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(dataset, tmp_
 
 
 def test_a_run_of_another_configuration_is_refused_by_field(dataset, uninterrupted):
-    with pytest.raises(CheckpointError, match=r"learning_rate 0.003 there, 0.1 here.*batch_size|batch_size.*learning_rate 0.003 there"):
+    with pytest.raises(
+        CheckpointError, match=r"learning_rate 0.003 there, 0.1 here.*batch_size|batch_size.*learning_rate 0.003 there"
+    ):
         train.train(config(dataset, uninterrupted, learning_rate=0.1, batch_size=3), MODEL)
     with pytest.raises(CheckpointError, match="layers 2 there, 3 here"):
         train.train(config(dataset, uninterrupted), dataclasses.replace(MODEL, layers=3))

@@ -33,7 +33,9 @@ from tokenizer.tokens.fields import compute
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, where (a shard's file, and the row in it or None for all of it), and whether a repair mends it or leaves it out."""
+    """What is wrong, where (a shard's file, and the row in it or None for all of it), and whether a repair mends it or
+    leaves it out.
+    """
 
     shard: str
     row: int | None
@@ -52,7 +54,9 @@ def audit(folder: Path, workers: int = 0) -> list[Finding]:
             places |= songs
             progress.update()
     split_of = {entry["file"]: split for split, entry in shards}
-    return sorted(findings + _duplicates(places, split_of), key=lambda found: (found.shard, found.row or 0, found.problem))
+    return sorted(
+        findings + _duplicates(places, split_of), key=lambda found: (found.shard, found.row or 0, found.problem)
+    )
 
 
 def _audit_shard(folder: Path, entry: dict) -> tuple[list[Finding], dict]:
@@ -67,7 +71,9 @@ def _audit_shard(folder: Path, entry: dict) -> tuple[list[Finding], dict]:
         if hashlib.file_digest(content, "sha256").hexdigest() != entry["sha256"]:
             findings.append(Finding(name, None, "other bytes than the manifest says (sha256)", mendable=True))
     if batch.num_rows != entry["songs"]:
-        findings.append(Finding(name, None, f"{batch.num_rows} songs, the manifest says {entry['songs']}", mendable=True))
+        findings.append(
+            Finding(name, None, f"{batch.num_rows} songs, the manifest says {entry['songs']}", mendable=True)
+        )
     songs = {}
     for row in range(batch.num_rows):
         problem, mendable = problem_of(batch, row)
@@ -80,14 +86,18 @@ def _audit_shard(folder: Path, entry: dict) -> tuple[list[Finding], dict]:
 
 
 def problem_of(batch: pa.RecordBatch, row: int) -> tuple[str | None, bool]:
-    """What is wrong with a row, or None; and whether its ids are a whole song, from which the rest can be made again."""
+    """What is wrong with a row, or None; and whether its ids are a whole song, from which the rest
+    can be made again.
+    """
     ids = ids_of(batch, row)
     problem = grammar_problem(ids)
     if problem:
         return problem, False
     expected, row_of = to_row(compute(ids), batch.column("source")[row].as_py()), batch.slice(row, 1)
     wrong = [
-        field.name for field in fields(StoredSong) if not row_of.column(field.name).equals(record_batch([expected]).column(field.name))
+        field.name
+        for field in fields(StoredSong)
+        if not row_of.column(field.name).equals(record_batch([expected]).column(field.name))
     ]
     return (f"its {', '.join(wrong)} do not follow from its tokens" if wrong else None), True
 
@@ -130,7 +140,9 @@ def _duplicates(songs: dict[tuple[str, int], tuple[int, int]], split_of: dict[st
     for place in sorted(songs):
         hash_, family = songs[place]
         if hash_ in first:
-            findings.append(Finding(*place, f"the same music as {first[hash_][0]} row {first[hash_][1]}", mendable=True))
+            findings.append(
+                Finding(*place, f"the same music as {first[hash_][0]} row {first[hash_][1]}", mendable=True)
+            )
         elif split.setdefault(family, split_of[place[0]]) != split_of[place[0]]:
             findings.append(Finding(*place, "in another split than the same music in another key", mendable=True))
         first.setdefault(hash_, place)
@@ -141,8 +153,10 @@ def _duplicates(songs: dict[tuple[str, int], tuple[int, int]], split_of: dict[st
 
 
 def repair(folder: Path, workers: int = 0) -> dict:
-    """Writes the dataset anew from the tokens of its whole rows, and takes its place; returns the new manifest. Rows whose tokens are no
-    song and shards that cannot be opened are left out, which rejected.jsonl says. The old folder stays until the new one is whole."""
+    """Writes the dataset anew from the tokens of its whole rows, and takes its place; returns the new manifest. Rows
+    whose tokens are no song and shards that cannot be opened are left out, which rejected.jsonl says. The old folder
+    stays until the new one is whole.
+    """
     manifest = read_manifest(folder)
     config = PrepareConfig(**manifest["config"], shard=manifest["shard"], workers=workers)
     repaired = folder.with_name(f"{folder.name}.repaired")
@@ -153,7 +167,12 @@ def repair(folder: Path, workers: int = 0) -> dict:
             try:
                 batch = open_batch(folder / entry["file"])
             except DatasetError:
-                rejected.append({"source": f"{split} shard {entry['file']}", "reason": "damaged dataset: the shard cannot be opened"})
+                rejected.append(
+                    {
+                        "source": f"{split} shard {entry['file']}",
+                        "reason": "damaged dataset: the shard cannot be opened",
+                    }
+                )
                 continue
             songs = []
             for row in range(batch.num_rows):

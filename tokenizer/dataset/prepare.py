@@ -1,10 +1,11 @@
-"""MIDI folders to a dataset: find the files, tokenize them block by block on all cores, gather the songs in the order of their content.
+"""MIDI folders to a dataset: find the files, tokenize them block by block on all cores,
+gather the songs in the order of their content.
 
     files --find--> blocks of 64 --tokenize--> OUT.partial/blocks/KEY.arrow --gather--> OUT
 
-A block's file appears whole or not at all, and its name is a hash of its files' names, sizes and times and of the settings. So a killed
-run goes on with the blocks that are missing, and a file that changed meanwhile is read again. No process holds more than a block or a
-shard in memory, besides the names of the files.
+A block's file appears whole or not at all, and its name is a hash of its files' names, sizes and times and of the
+settings. So a killed run goes on with the blocks that are missing, and a file that changed meanwhile is read again. No
+process holds more than a block or a shard in memory, besides the names of the files.
 """
 
 import hashlib
@@ -20,7 +21,16 @@ from tqdm import tqdm
 from configs import InputError, PrepareConfig
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.gather import gather, refuse_to_overwrite, work_folder
-from tokenizer.dataset.songs import FORMAT, REJECTED, SongTooLong, StoredSong, open_batch, record_batch, to_row, write_batch
+from tokenizer.dataset.songs import (
+    FORMAT,
+    REJECTED,
+    SongTooLong,
+    StoredSong,
+    open_batch,
+    record_batch,
+    to_row,
+    write_batch,
+)
 from tokenizer.dataset.workers import run
 from tokenizer.grid.meter import ScoreTooLong
 from tokenizer.grid.quantize import quantize
@@ -34,10 +44,12 @@ File = tuple[str, str]  # source name, path
 
 
 def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
-    """Makes the dataset `out` of all MIDI files below the folders (a file given itself is taken too); returns its manifest.
+    """Makes the dataset `out` of all MIDI files below the folders (a file given itself is taken too); returns its
+    manifest.
 
-    The dataset depends on the files alone, not on their order or the number of workers. What cannot be used is listed in rejected.jsonl
-    with its reason, and the rest goes on. The same call again goes on where it was stopped. Raises InputError where nothing can be made.
+    The dataset depends on the files alone, not on their order or the number of workers. What cannot be used is listed
+    in rejected.jsonl with its reason, and the rest goes on. The same call again goes on where it was stopped. Raises
+    InputError where nothing can be made.
     """
     out = Path(out)
     refuse_to_overwrite(out)
@@ -48,7 +60,9 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
         unreadable = []  # the first shard tells
     with work_folder(out) as work:
         blocks = _tokenize_all(files, work / "blocks", config)
-        manifest = gather(blocks, [chain.from_iterable(map(_rejected, blocks)), unreadable], work, out, config, TOKENIZER_VERSION)
+        manifest = gather(
+            blocks, [chain.from_iterable(map(_rejected, blocks)), unreadable], work, out, config, TOKENIZER_VERSION
+        )
     print(summary(out, manifest))
     return manifest
 
@@ -57,10 +71,11 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
 
 
 def find_midi(folders: Sequence[Path]) -> tuple[list[File], list[dict]]:
-    """Every MIDI file as (source name, path), sorted by name, and the folders that cannot be read as {"source", "reason"}.
+    """Every MIDI file as (source name, path), sorted by name, and the folders that cannot be read as {"source",
+    "reason"}.
 
-    The name is the path below the given folder, that folder's own name first; of two folders with one name the second, sorted by their
-    whole paths, gets a number.
+    The name is the path below the given folder, that folder's own name first; of two folders with one name the second,
+    sorted by their whole paths, gets a number.
     """
     files, unreadable = [], []
     given: dict[str, Path] = {}
@@ -83,7 +98,9 @@ def find_midi(folders: Sequence[Path]) -> tuple[list[File], list[dict]]:
         for root, _, names in os.walk(folder, onerror=note):  # does not follow links to folders, so no loops
             below = os.path.join(name, os.path.relpath(root, folder)) if root != str(folder) else name
             files += [
-                (_printable(os.path.join(below, file)), os.path.join(root, file)) for file in names if file.lower().endswith(SUFFIXES)
+                (_printable(os.path.join(below, file)), os.path.join(root, file))
+                for file in names
+                if file.lower().endswith(SUFFIXES)
             ]
     return sorted(files), sorted(unreadable, key=lambda entry: entry["source"])
 
@@ -132,7 +149,9 @@ def _tokenize_all(files: list[File], folder: Path, config: PrepareConfig) -> lis
 
 
 def _tokenize_block(config: PrepareConfig, task: tuple[list[File], Path]) -> int:
-    """Writes a block: its songs as rows, and what was left out in the schema's metadata. Returns the number of files."""
+    """Writes a block: its songs as rows, and what was left out in the schema's metadata.
+    Returns the number of files.
+    """
     files, block = task
     songs, rejected = [], []
     for source, path in files:
@@ -167,7 +186,10 @@ def summary(out: Path, manifest: dict) -> str:
     """What prepare tells at its end."""
     songs = {split: part["songs"] for split, part in manifest["splits"].items()}
     tokens = sum(part["tokens"] for part in manifest["splits"].values())
-    lines = [f"{out}: {songs['train']} songs to train on, {songs['validation']} to validate, {tokens:,} tokens (report.json, report.png)"]
+    lines = [
+        f"{out}: {songs['train']} songs to train on, {songs['validation']} to validate, {tokens:,} tokens "
+        "(report.json, report.png)"
+    ]
     reasons = manifest["rejected"]
     if reasons:
         lines.append(f"{sum(reasons.values())} files left out, each with its reason in {out / REJECTED}:")

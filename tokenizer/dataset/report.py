@@ -33,9 +33,14 @@ def summarize(counts: np.ndarray, lengths: np.ndarray, seconds: float, rejected:
     notes, tokens = int(counts[vocab.PITCH : vocab.TRACK].sum()), int(lengths.sum())
     chords = counts[vocab.CHORD : vocab.POSITION]
     qualities = {"none": int(chords[0])}
-    qualities |= {name: int(chords[1 + number :: len(vocab.QUALITIES)].sum()) for number, name in enumerate(vocab.QUALITIES)}
+    qualities |= {
+        name: int(chords[1 + number :: len(vocab.QUALITIES)].sum()) for number, name in enumerate(vocab.QUALITIES)
+    }
     tempi = {f"{bpm} bpm": int(counts[vocab.TEMPO + bin_]) for bin_, bpm in enumerate(vocab.TEMPOS_BPM)}
-    programs = {instruments.name(vocab.token_program(vocab.TRACK + i)): int(counts[vocab.TRACK + i]) for i in range(vocab.N_TRACKS)}
+    programs = {
+        instruments.name(vocab.token_program(vocab.TRACK + i)): int(counts[vocab.TRACK + i])
+        for i in range(vocab.N_TRACKS)
+    }
     return {
         "songs": len(lengths),
         "hours": round(seconds / 3600, 2),
@@ -46,7 +51,9 @@ def summarize(counts: np.ndarray, lengths: np.ndarray, seconds: float, rejected:
         "longest_tokens": int(lengths.max()),
         "share_of_songs_that_fit": {str(context): round(float((lengths <= context).mean()), 4) for context in CONTEXTS},
         "tracks_by_instrument": _most(programs),
-        "meters_written": _most({f"{n}/{d}": int(counts[vocab.SIGNATURE + i]) for i, (n, d) in enumerate(vocab.SIGNATURES)}),
+        "meters_written": _most(
+            {f"{n}/{d}": int(counts[vocab.SIGNATURE + i]) for i, (n, d) in enumerate(vocab.SIGNATURES)}
+        ),
         "tempi_written": {name: count for name, count in tempi.items() if count},
         "chords_of_bars": _most(qualities),
         "duplicates": rejected.get("duplicate", 0),
@@ -73,10 +80,15 @@ def draw(report: dict, lengths: np.ndarray, path: Path) -> None:
     axes[0, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].set_ylim(top=1.5 * axes[0, 0].get_ylim()[1])  # room above the bars for what fits
     for context in CONTEXTS:
-        share, place = report["share_of_songs_that_fit"][str(context)], {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "top"}
+        share = report["share_of_songs_that_fit"][str(context)]
+        place = {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "top"}
         axes[0, 0].axvline(context, color="black", linewidth=0.8, linestyle=":")
         axes[0, 0].annotate(f"{context}: {share:.0%} fit", (context, 0.98), rotation=90, **place)
-    bars = (("tracks_by_instrument", "tracks"), ("chords_of_bars", "bars of all tracks"), ("meters_written", "times written"))
+    bars = (
+        ("tracks_by_instrument", "tracks"),
+        ("chords_of_bars", "bars of all tracks"),
+        ("meters_written", "times written"),
+    )
     for axis, (name, unit) in zip((axes[0, 1], axes[0, 2], axes[1, 0]), bars, strict=True):
         _bars(axis, report[name])
         axis.set(title=name.replace("_", " "), xlabel=unit)
@@ -85,7 +97,9 @@ def draw(report: dict, lengths: np.ndarray, path: Path) -> None:
     axes[1, 1].set(title="tempi written", xlabel="beats a minute", ylabel="times written")
     _bars(axes[1, 2], {"kept": report["songs"]} | report["rejected"])
     axes[1, 2].set(title="files", xlabel="files")
-    figure.suptitle(f"{report['songs']:,} songs, {report['hours']:,} hours, {report['notes']:,} notes, {report['tokens']:,} tokens")
+    figure.suptitle(
+        f"{report['songs']:,} songs, {report['hours']:,} hours, {report['notes']:,} notes, {report['tokens']:,} tokens"
+    )
     figure.savefig(path, dpi=80, metadata={"Software": None})
 
 

@@ -6,8 +6,9 @@
     OUT/rejected.jsonl           every file that is not in the dataset, with its reason
 
 Shards are memory-mapped: opening is instant, and resident memory does not grow with the dataset.
-A folder that holds a mixture.json instead is several datasets trained on together: {"datasets": {"PATH": WEIGHT, ...}}, where a weight is
-how often an epoch has each song of that dataset (0.5: half of its songs) and a path is seen from the folder.
+A folder that holds a mixture.json instead is several datasets trained on together: {"datasets": {"PATH": WEIGHT, ...}},
+where a weight is how often an epoch has each song of that dataset (0.5: half of its songs) and a path is seen from the
+folder.
 """
 
 import hashlib
@@ -35,7 +36,14 @@ MANIFEST, REJECTED, MIXTURE = "manifest.json", "rejected.jsonl", "mixture.json"
 SPLITS = ("train", "validation")
 Split = Literal["train", "validation"]
 NO_COUNT = 0xFFFF  # OUTSIDE where a field is stored unsigned: onset, span
-FIELD_TYPES = {"ids": np.uint16, "bar": np.int16, "instrument": np.uint8, "kind": np.int8, "onset": np.uint16, "span": np.uint16}
+FIELD_TYPES = {
+    "ids": np.uint16,
+    "bar": np.int16,
+    "instrument": np.uint8,
+    "kind": np.int8,
+    "onset": np.uint16,
+    "span": np.uint16,
+}
 SCHEMA = pa.schema(
     [
         *((name, pa.list_(pa.from_numpy_dtype(dtype))) for name, dtype in FIELD_TYPES.items()),
@@ -91,7 +99,11 @@ def to_row(tokens: TokenFields, source: str) -> StoredSong:
     columns = {}
     for name, dtype in FIELD_TYPES.items():
         values = getattr(tokens, name)
-        columns[name] = np.where(values == OUTSIDE, NO_COUNT, values).astype(dtype) if name in ("onset", "span") else values.astype(dtype)
+        columns[name] = (
+            np.where(values == OUTSIDE, NO_COUNT, values).astype(dtype)
+            if name in ("onset", "span")
+            else values.astype(dtype)
+        )
     inside = tokens.bar[tokens.bar >= 0]
     is_chord = (tokens.ids >= vocab.CHORD) & (tokens.ids < vocab.POSITION) & (tokens.bar >= 0)
     bar_tokens, bar_spans = np.bincount(inside), np.bincount(tokens.bar[is_chord])
@@ -114,8 +126,9 @@ def to_row(tokens: TokenFields, source: str) -> StoredSong:
 
 
 def music_hash(tokens: TokenFields, any_key: bool = False) -> int:
-    """64 bits of what is played: signatures, programs, onsets, pitches, durations and velocities on the grid. Neither tempo nor chords,
-    which follow from the notes. any_key: the same for every transposition of the pitched tracks."""
+    """64 bits of what is played: signatures, programs, onsets, pitches, durations and velocities on the grid. Neither
+    tempo nor chords, which follow from the notes. any_key: the same for every transposition of the pitched tracks.
+    """
     ids = tokens.ids.copy()
     if any_key:
         pitched = (tokens.kind == KIND_PITCH) & (tokens.instrument != DRUMS)
@@ -132,7 +145,9 @@ class Songs(Sequence):
     """
 
     def __init__(self, batches: list[pa.RecordBatch], weights: list[float]):
-        self.weight = np.concatenate([np.zeros(0), *(np.full(b.num_rows, w) for b, w in zip(batches, weights, strict=True))])
+        self.weight = np.concatenate(
+            [np.zeros(0), *(np.full(b.num_rows, w) for b, w in zip(batches, weights, strict=True))]
+        )
         self._batches = [batch for batch in batches if batch.num_rows]
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
         self.tokens = self._sizes("ids")
@@ -151,7 +166,9 @@ class Songs(Sequence):
         return TokenFields(**columns)
 
     def bar_sizes(self, songs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and spans, uint16[bars of all these songs] each, of every bar number over all tracks, song after song."""
+        """Tokens and spans, uint16[bars of all these songs] each, of every bar number over all
+        tracks, song after song.
+        """
         bars = self.bars[songs]
         starts = np.cumsum(bars) - bars
         sizes = np.zeros((2, int(bars.sum())), np.uint16)
@@ -177,7 +194,12 @@ class Songs(Sequence):
 
     def column(self, name: str) -> np.ndarray:
         """[len]: one of the numbers of every song."""
-        return np.concatenate([np.zeros(0, SCHEMA.field(name).type.to_pandas_dtype()), *(b.column(name).to_numpy() for b in self._batches)])
+        return np.concatenate(
+            [
+                np.zeros(0, SCHEMA.field(name).type.to_pandas_dtype()),
+                *(b.column(name).to_numpy() for b in self._batches),
+            ]
+        )
 
     def token_counts(self) -> np.ndarray:
         """int64[643]: how often each token occurs in the split."""
@@ -207,7 +229,9 @@ class Songs(Sequence):
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """int64[sum of counts]: starts[0], starts[0] + 1, ... counts[0] of them, then those from starts[1] on, and so on."""
+    """int64[sum of counts]: starts[0], starts[0] + 1, ... counts[0] of them, then those from
+    starts[1] on, and so on.
+    """
     return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
@@ -220,8 +244,8 @@ def _sums(column: pa.ListArray) -> np.ndarray:
 
 
 class Dataset:
-    """A dataset made by `prepare`, or a mixture of some: dataset["train"] and dataset["validation"] are Songs; manifest: what prepare wrote
-    (of a mixture: of its first dataset).
+    """A dataset made by `prepare`, or a mixture of some: dataset["train"] and dataset["validation"] are Songs;
+    manifest: what prepare wrote (of a mixture: of its first dataset).
 
     Everything is checked on opening. Raises DatasetError.
     """
@@ -231,14 +255,18 @@ class Dataset:
         weights = read_mixture(self.folder)
         manifests = {part: read_manifest(part) for part in weights}
         self.manifest = next(iter(manifests.values()))
-        self._shards = [(str(weights[part]), split, s["sha256"]) for part in weights for split, s in shards_of(manifests[part])]
+        self._shards = [
+            (str(weights[part]), split, s["sha256"]) for part in weights for split, s in shards_of(manifests[part])
+        ]
         self._splits = {}
         for split in SPLITS:
             entries = [(part, entry) for part in weights for of, entry in shards_of(manifests[part]) if of == split]
             batches = [open_shard(part / entry["file"], entry) for part, entry in entries]
             self._splits[split] = Songs(batches, [weights[part] if split == "train" else 1.0 for part, _ in entries])
             if len(self._splits[split]) == 0:
-                raise DatasetError(f"{self.folder}: no {split} songs; prepare a dataset from at least two different songs")
+                raise DatasetError(
+                    f"{self.folder}: no {split} songs; prepare a dataset from at least two different songs"
+                )
 
     def __getitem__(self, split: Split) -> Songs:
         return self._splits[split]
@@ -265,7 +293,9 @@ def read_mixture(folder: Path) -> dict[Path, float]:
     try:
         weights = {folder / name: float(weight) for name, weight in json.loads(path.read_text())["datasets"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f'{path}: cannot be read ({error}); it should say {{"datasets": {{"PATH": WEIGHT}}}}') from error
+        raise DatasetError(
+            f'{path}: cannot be read ({error}); it should say {{"datasets": {{"PATH": WEIGHT}}}}'
+        ) from error
     if not weights or not all(0 < weight < 1000 for weight in weights.values()):
         raise DatasetError(f"{path}: name at least one dataset, with weights above 0 and below 1000")
     return weights
@@ -280,17 +310,24 @@ def read_manifest(folder: Path) -> dict:
         manifest = json.loads(path.read_text())
         form, fingerprint = manifest["format"], manifest["vocabulary"]
     except FileNotFoundError:
-        raise DatasetError(f"{folder}: not a whole dataset (no {MANIFEST}); make one with: hid-museformer prepare MIDI_DIR OUT") from None
+        raise DatasetError(
+            f"{folder}: not a whole dataset (no {MANIFEST}); make one with: hid-museformer prepare MIDI_DIR OUT"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); run prepare again") from error
     if form != FORMAT:
         raise DatasetError(f"{path}: dataset format {form}, this program reads {FORMAT}; run prepare again")
     if fingerprint != vocab.FINGERPRINT:
-        raise DatasetError(f"{path}: tokens of another vocabulary ({fingerprint}, not {vocab.FINGERPRINT}); run prepare again")
+        raise DatasetError(
+            f"{path}: tokens of another vocabulary ({fingerprint}, not {vocab.FINGERPRINT}); run prepare again"
+        )
     try:
         missing = {name for name in ("tokenizer_version", "shard", "config", "rejected") if name not in manifest}
         missing |= {
-            name for _, shard in shards_of(manifest) for name in ("file", "songs", "tokens", "bytes", "sha256") if name not in shard
+            name
+            for _, shard in shards_of(manifest)
+            for name in ("file", "songs", "tokens", "bytes", "sha256")
+            if name not in shard
         }
     except (KeyError, TypeError) as error:
         missing = {str(error)}
@@ -360,7 +397,8 @@ def write_manifest(
 ) -> dict:
     """The manifest, last of all, and before it the list of what was left out.
 
-    rejected: {"source", "reason"} of every file that is not in the dataset. shard: "I/N" of a dataset that holds one of N parts.
+    rejected: {"source", "reason"} of every file that is not in the dataset. shard: "I/N" of a dataset that holds one of
+    N parts.
     """
     reasons: Counter[str] = Counter()
     temporary = folder / f".{REJECTED}.tmp"
@@ -376,7 +414,11 @@ def write_manifest(
         "shard": shard,
         "config": config.content(),
         "splits": {
-            split: {"songs": sum(s["songs"] for s in shards), "tokens": sum(s["tokens"] for s in shards), "shards": shards}
+            split: {
+                "songs": sum(s["songs"] for s in shards),
+                "tokens": sum(s["tokens"] for s in shards),
+                "shards": shards,
+            }
             for split, shards in splits.items()
         },
         "rejected": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),

@@ -1,7 +1,8 @@
 """Songs out of v1.2.1's datasets: its tokens back to scores, and those into a dataset of this program.
 
-v1.2.1 leaves silent bars out of its tokens but keeps each token's bar number (chord_ids) beside them, so every note has its place. It
-counts time in sixteenths of a bar and takes all bars for as long as the first signature says; where tempo and signature change is lost.
+v1.2.1 leaves silent bars out of its tokens but keeps each token's bar number (chord_ids) beside them, so every note has
+its place. It counts time in sixteenths of a bar and takes all bars for as long as the first signature says; where tempo
+and signature change is lost.
 
 Its two formats are read by arrow_batches here and by torch_ref.shards, which needs PyTorch.
 """
@@ -44,7 +45,9 @@ class V121Error(InputError):
 
 @dataclass(frozen=True)
 class V121Song:
-    """token_ids, chord_ids: int[L], v1.2.1's tokens and the bar number of each (-1 outside bars). source: file and number."""
+    """token_ids, chord_ids: int[L], v1.2.1's tokens and the bar number of each (-1 outside bars). source: file and
+    number.
+    """
 
     source: str
     token_ids: np.ndarray
@@ -60,7 +63,9 @@ class V121Song:
             raise V121Error(f"{source}: {len(token_ids)} token_ids but {len(chord_ids)} chord_ids")
         if len(token_ids) and not 0 <= token_ids.min() <= token_ids.max() < vocab.SIZE:
             wrong = token_ids[(token_ids < 0) | (token_ids >= vocab.SIZE)][0]
-            raise V121Error(f"{source}: token {wrong}; the vocabulary of v1.2.1 has 0 to {vocab.SIZE - 1}, this is another one's")
+            raise V121Error(
+                f"{source}: token {wrong}; the vocabulary of v1.2.1 has 0 to {vocab.SIZE - 1}, this is another one's"
+            )
         return cls(source, token_ids, chord_ids)
 
 
@@ -72,14 +77,19 @@ class BadSong(ValueError):
 
 
 def rebuild(token_ids: np.ndarray, chord_ids: np.ndarray) -> Score:
-    """Every note at its place, by v1.2.1's grid, at 480 ticks per beat; the first tempo and the first signature, for the whole song
-    (120 beats per minute and 4/4 where there is none). Notes keep the order of their tokens. Raises BadSong."""
+    """Every note at its place, by v1.2.1's grid, at 480 ticks per beat; the first tempo and the first signature, for
+    the whole song (120 beats per minute and 4/4 where there is none). Notes keep the order of their tokens. Raises
+    BadSong.
+    """
     first = {vocab.TEMPO: DEFAULT_TEMPO, vocab.SIGNATURE: DEFAULT_SIGNATURE} | {
         block: values[0] for block, values in header(token_ids).items() if len(values)
     }
     signature = first[vocab.SIGNATURE]
     bar_ticks = int(BAR_TICKS[signature])
-    tracks = [(program, np.array(notes, np.int64).reshape(-1, 5)) for program, notes in _tracks(token_ids.tolist(), chord_ids.tolist())]
+    tracks = [
+        (program, np.array(notes, np.int64).reshape(-1, 5))
+        for program, notes in _tracks(token_ids.tolist(), chord_ids.tolist())
+    ]
     return Score(
         TICKS_PER_BEAT,
         tuple(Track(program, _notes(*notes.T, bar_ticks)) for program, notes in tracks if len(notes)),
@@ -109,7 +119,9 @@ def _tracks(token_ids: list[int], chord_ids: list[int]) -> list[tuple[int, list[
         elif token < vocab.CHORD or vocab.TEMPO <= token < vocab.DURATION:
             continue
         elif not tracks or not 0 <= bar < MAX_BARS:
-            raise BadSong(f"token {index} ({vocab.NAMES[token]}) stands {'before any track' if not tracks else f'in bar {bar}'}")
+            raise BadSong(
+                f"token {index} ({vocab.NAMES[token]}) stands {'before any track' if not tracks else f'in bar {bar}'}"
+            )
         elif token < vocab.POSITION:
             position = None
         elif token < vocab.PITCH:
@@ -222,8 +234,9 @@ def import_song(song: V121Song, config: PrepareConfig) -> Imported:
 
 
 def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, config: PrepareConfig) -> ImportRecord:
-    """Makes the dataset `out`, as prepare does of MIDI files, and prints what became of the songs. Raises InputError and then leaves no
-    trace of `out`."""
+    """Makes the dataset `out`, as prepare does of MIDI files, and prints what became of the songs. Raises InputError
+    and then leaves no trace of `out`.
+    """
     if config.shard != "1/1" or config.engine != "local":
         raise InputError("--shard and --engine are for prepare; v1.2.1's data is read by one machine")
     refuse_to_overwrite(out)
@@ -233,7 +246,9 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
         try:
             for imported in _convert(batches, config):
                 rows = [one.result for one in imported if isinstance(one.result, StoredSong)]
-                rejected += [{"source": one.source, "reason": one.result} for one in imported if isinstance(one.result, str)]
+                rejected += [
+                    {"source": one.source, "reason": one.result} for one in imported if isinstance(one.result, str)
+                ]
                 name = f"{len(blocks):06}.arrow"
                 write_batch(work / "blocks", name, record_batch(rows))
                 blocks.append(work / "blocks" / name)
@@ -253,9 +268,15 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
     print(f"{record.notes:,} notes in {record.songs} songs, each at its place")
     for number, what in ((record.tempo_changes, "tempo"), (record.signature_changes, "time signature")):
         if number:
-            print(f"{number} songs name more than one {what}, but v1.2.1 did not keep where it changes: the first holds throughout")
+            print(
+                f"{number} songs name more than one {what}, but v1.2.1 did not keep where it changes: the "
+                "first holds throughout"
+            )
     if record.merged_notes:
-        print(f"{record.merged_notes:,} notes doubled another of their track, time and pitch, which holds the longest and loudest of them")
+        print(
+            f"{record.merged_notes:,} notes doubled another of their track, time and pitch, which holds the "
+            "longest and loudest of them"
+        )
     return record
 
 
@@ -265,7 +286,11 @@ def _convert(batches: Iterable[list[V121Song]], config: PrepareConfig) -> Iterat
     workers = config.workers or os.cpu_count() or 1
     with tqdm(desc="importing", unit="song", disable=None) as progress, ExitStack() as opened:
         context = multiprocessing.get_context("spawn")
-        pool = opened.enter_context(concurrent.futures.ProcessPoolExecutor(workers, mp_context=context)) if workers > 1 else None
+        pool = (
+            opened.enter_context(concurrent.futures.ProcessPoolExecutor(workers, mp_context=context))
+            if workers > 1
+            else None
+        )
         for batch in batches:
             imported = []
             for one in pool.map(convert, batch, chunksize=8) if pool else map(convert, batch):

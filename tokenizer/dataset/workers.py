@@ -1,4 +1,6 @@
-"""One function over many tasks: on all cores of this machine, or on a Ray cluster. Results come as they are done, in any order."""
+"""One function over many tasks: on all cores of this machine, or on a Ray cluster.
+Results come as they are done, in any order.
+"""
 
 import concurrent.futures
 import multiprocessing
@@ -27,21 +29,26 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
             waiting = iter(tasks)
             resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
             with ctrl_c_held_back():  # workers finish their tasks, which are not lost
-                running = {pool.submit(function, task) for _, task in zip(range(workers * TASKS_AHEAD), waiting, strict=False)}
+                running = {
+                    pool.submit(function, task) for _, task in zip(range(workers * TASKS_AHEAD), waiting, strict=False)
+                }
             while running:
                 done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
                 running |= {pool.submit(function, task) for _, task in zip(done, waiting, strict=False)}
                 yield from (future.result() for future in done)
         except concurrent.futures.process.BrokenProcessPool as error:
-            raise InputError("a worker process died (out of memory?); the same command with --workers 1 finds the file") from error
+            raise InputError(
+                "a worker process died (out of memory?); the same command with --workers 1 finds the file"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
 def ctrl_c_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the end. Processes that are started meanwhile never get it: a terminal sends it to them too, but who started them
-    handles it."""
+    """Ctrl-C waits until the end. Processes that are started meanwhile never get it: a terminal sends it to them too,
+    but who started them handles it.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

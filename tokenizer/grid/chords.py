@@ -1,9 +1,10 @@
 """The chord of a bar: the label whose notes best explain what sounds in it.
 
-Evidence per bar and pitch class is overlap (ticks) x velocity of all pitched tracks, as shares of the bar's whole. Each of the
-216 labels is scored: chord tones count for it, other tones against, and a tone that the label promises but the bar lacks costs.
-The bass, the pitch class of what sounds lowest, tells apart labels of the same tones (C6 and Amin7, Caug and Eaug, Csus2 and
-Gsus4). All arithmetic is in integers, so that a label never depends on the order in which a machine adds.
+Evidence per bar and pitch class is overlap (ticks) x velocity of all pitched tracks, as shares of the bar's whole. Each
+of the 216 labels is scored: chord tones count for it, other tones against, and a tone that the label promises but the
+bar lacks costs. The bass, the pitch class of what sounds lowest, tells apart labels of the same tones (C6 and Amin7,
+Caug and Eaug, Csus2 and Gsus4). All arithmetic is in integers, so that a label never depends on the order in which a
+machine adds.
 """
 
 import numpy as np
@@ -13,14 +14,17 @@ from tokenizer.vocabulary import QUALITIES, ROOTS
 
 # fmt: off
 TONES = {  # intervals above the root
-    "maj": (0, 4, 7), "min": (0, 3, 7), "dim": (0, 3, 6), "aug": (0, 4, 8), "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11),
-    "min7": (0, 3, 7, 10), "dim7": (0, 3, 6, 9), "hdim7": (0, 3, 6, 10), "sus2": (0, 2, 7), "sus4": (0, 5, 7), "7sus4": (0, 5, 7, 10),
-    "6": (0, 4, 7, 9), "min6": (0, 3, 7, 9), "9": (0, 2, 4, 7, 10), "maj9": (0, 2, 4, 7, 11), "min9": (0, 2, 3, 7, 10), "5": (0, 7),
+    "maj": (0, 4, 7), "min": (0, 3, 7), "dim": (0, 3, 6), "aug": (0, 4, 8),
+    "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11), "min7": (0, 3, 7, 10), "dim7": (0, 3, 6, 9), "hdim7": (0, 3, 6, 10),
+    "sus2": (0, 2, 7), "sus4": (0, 5, 7), "7sus4": (0, 5, 7, 10),
+    "6": (0, 4, 7, 9), "min6": (0, 3, 7, 9), "9": (0, 2, 4, 7, 10), "maj9": (0, 2, 4, 7, 11), "min9": (0, 2, 3, 7, 10),
+    "5": (0, 7),
 }
 # fmt: on
 SHARE = 1 << 16  # evidence of a whole bar
 
-# Tuned on the odd songs of POP909 (benchmarks/chords.py reports the even ones too), while every label played alone keeps its name.
+# Tuned on the odd songs of POP909 (benchmarks/chords.py reports the even ones too), while every label played alone
+# keeps its name.
 TONE, OTHER = 64, -52  # per share of evidence on a chord tone, on any other tone
 MISSING = -14  # per chord tone without evidence, falling linearly to 0 at PRESENT
 PRESENT = SHARE // 16
@@ -43,7 +47,9 @@ def bar_chords(score: Score, bar_ticks: np.ndarray) -> np.ndarray:
 
 
 def _labels() -> tuple[np.ndarray, ...]:
-    """int64[12, 216]: weight of a pitch class, whether it is a chord tone, weight of it in the bass; int64[216] costs."""
+    """int64[12, 216]: weight of a pitch class, whether it is a chord tone, weight of it in the bass;
+    int64[216] costs.
+    """
     is_tone = np.zeros((12, len(ROOTS), len(QUALITIES)), np.int64)
     for root in range(len(ROOTS)):
         for quality, name in enumerate(QUALITIES):

@@ -1,15 +1,15 @@
 """Bars: a signature map of any kind laid out as bars that the vocabulary can say.
 
-Lengths count eighth notes, the shortest thing a bar line can stand on. A supported signature keeps its bars. Everything else
-becomes supported bars of the same total length, the other bar lines kept:
+Lengths count eighth notes, the shortest thing a bar line can stand on. A supported signature keeps its bars. Everything
+else becomes supported bars of the same total length, the other bar lines kept:
 
     11/8, 8/4          too long for one signature: split           4/4 3/8, 4/4 4/4
     3/16, 1/8          not on eighths, or shorter than two: joined 3/8 (two bars), 1/4 (two bars)
     4/4 cut short      by a change after five eighths              5/8
-    a single eighth    left over by a change                       joined with the bar before it (with the one after it at the start)
+    a single eighth    left over by a change                       joined with the bar before it (at the start: after)
 
-A change that does not fall on an eighth moves to the nearest one, and the music after it moves along (so that downbeats stay downbeats);
-changes are moved each by itself, so nothing adds up.
+A change that does not fall on an eighth moves to the nearest one, and the music after it moves along (so that downbeats
+stay downbeats); changes are moved each by itself, so nothing adds up.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,10 @@ MAX_BARS = 32000  # a bar number must fit the narrow integers of a dataset; a so
 
 EIGHTHS = {(n, d): n * 8 // d for n, d in SIGNATURES}  # length of each supported bar
 # fmt: off
-SIMPLE = {2: (1, 4), 3: (3, 8), 4: (2, 4), 5: (5, 8), 6: (3, 4), 7: (7, 8), 8: (4, 4), 9: (9, 8), 10: (5, 4), 12: (6, 4), 14: (7, 4)}
+SIMPLE = {
+    2: (1, 4), 3: (3, 8), 4: (2, 4), 5: (5, 8), 6: (3, 4), 7: (7, 8), 8: (4, 4), 9: (9, 8), 10: (5, 4), 12: (6, 4),
+    14: (7, 4),
+}
 COMPOUND = SIMPLE | {6: (6, 8), 12: (12, 8)}  # names where the signature in force counts eighths
 # fmt: on
 
@@ -64,7 +67,9 @@ class Bars:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Bars, and how the source's time maps to theirs: stretch s of one signature begins at source tick source[s], grid tick grid[s]."""
+    """Bars, and how the source's time maps to theirs: stretch s of one signature begins at source tick source[s], grid
+    tick grid[s].
+    """
 
     bars: Bars
     source: np.ndarray
@@ -91,7 +96,9 @@ def lay_bars(score: Score, until_tick: int) -> Layout:
 
 
 def _append_stretch(layout: list, length: int, open_end: bool, signature: tuple[int, int]) -> None:
-    """Bars of one stretch of `length` eighths under one signature; an open end is filled up with whole bars and one more."""
+    """Bars of one stretch of `length` eighths under one signature; an open end is filled up with whole bars and one
+    more.
+    """
     names = COMPOUND if signature[1] >= 8 else SIMPLE
     unit, unit_bars = _unit(signature, names)
     if open_end:
@@ -106,7 +113,9 @@ def _append_stretch(layout: list, length: int, open_end: bool, signature: tuple[
 
 
 def _unit(signature: tuple[int, int], names: dict) -> tuple[int, list]:
-    """The fewest bars of a signature that together are whole eighths, two at least: their length, and supported bars for them."""
+    """The fewest bars of a signature that together are whole eighths, two at least: their length, and supported bars
+    for them.
+    """
     if signature in EIGHTHS:
         return EIGHTHS[signature], [(EIGHTHS[signature], signature)]
     unit = max(Fraction(8 * signature[0], signature[1]).numerator, 2)
@@ -114,7 +123,9 @@ def _unit(signature: tuple[int, int], names: dict) -> tuple[int, list]:
 
 
 def _split(length: int, names: dict) -> list[tuple[int, tuple[int, int]]]:
-    """Supported bars of that total length; a single eighth stays one, which the vocabulary cannot say, for the caller to join."""
+    """Supported bars of that total length; a single eighth stays one, which the vocabulary cannot say, for the caller
+    to join.
+    """
     bars = []
     while length not in names and length > 1:
         bars.append((8, names[8]))

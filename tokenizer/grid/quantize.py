@@ -1,4 +1,6 @@
-"""Score to grid: every time, tempo and velocity rounded to what the vocabulary can say. Integer arithmetic throughout."""
+"""Score to grid: every time, tempo and velocity rounded to what the vocabulary can say.
+Integer arithmetic throughout.
+"""
 
 import numpy as np
 
@@ -26,11 +28,14 @@ def quantize(score: Score) -> GridSong:
     return make_song(layout.bars, _bar_tempos(score, layout), tracks)
 
 
-# Times are compared in units of 1 / (480 * ticks_per_beat) beats, in which ticks of the source and of the grid are both whole.
+# Times are compared in units of 1 / (480 * ticks_per_beat) beats, in which ticks of the source and of the grid are both
+# whole.
 
 
 def _grid_notes(notes: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.ndarray:
-    """Onsets go to the nearest step, half later; past the last step of a bar to the next bar. Durations count steps of the onset's bar."""
+    """Onsets go to the nearest step, half later; past the last step of a bar to the next bar. Durations count steps of
+    the onset's bar.
+    """
     starts, step_ticks = layout.bars.start_ticks * ticks_per_beat, layout.bars.step_ticks * ticks_per_beat
     onset = _grid_time(notes["onset_ticks"], ticks_per_beat, layout)
     bar = np.searchsorted(starts, onset, side="right") - 1
@@ -65,7 +70,8 @@ def _bar_tempos(score: Score, layout: Layout) -> np.ndarray:
     np.add.at(elapsed, bar, np.diff(edges) * microseconds[tempo])
     at_start = microseconds[np.searchsorted(changes, lines[:-1], side="right") - 1]
     length = np.diff(lines)
-    mean = np.where(length > 0, elapsed / np.maximum(length, 1), at_start)  # a change moved to the nearest eighth can leave a bar no time
+    # A change moved to the nearest eighth can leave a bar no time
+    mean = np.where(length > 0, elapsed / np.maximum(length, 1), at_start)
     return np.searchsorted(_TEMPO_EDGES, 60e6 / mean, side="left").astype(np.int32)
 
 

@@ -1,5 +1,6 @@
-"""A small composer: songs to try the system with when no MIDI is at hand. Deterministic by seed, and with structure worth learning:
-keys, chord progressions, forms whose sections return, an accompaniment that follows them, meters and tempi that may change.
+"""A small composer: songs to try the system with when no MIDI is at hand. Deterministic by seed, and with structure
+worth learning: keys, chord progressions, forms whose sections return, an accompaniment that follows them, meters and
+tempi that may change.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ KICK, SNARE, CLOSED_HAT, OPEN_HAT, CRASH, TOMS = 36, 38, 42, 46, 49, (50, 47, 43
 
 @dataclass(frozen=True)
 class Section:
-    """What returns whenever its letter does. melody: (bar, onset step, duration steps, pitch); chords: degree of each bar."""
+    """What returns whenever its letter does. melody: (bar, onset step, duration steps, pitch); chords: degree of each
+    bar.
+    """
 
     meter: tuple[int, int]
     bpm: int
@@ -47,7 +50,9 @@ class Song:
     """Notes under way, by part."""
 
     def __init__(self):
-        self.parts: dict[str, list[tuple[int, int, int, int]]] = {name: [] for name in ("drums", "bass", "chords", "pad", "melody", "echo")}
+        self.parts: dict[str, list[tuple[int, int, int, int]]] = {
+            name: [] for name in ("drums", "bass", "chords", "pad", "melody", "echo")
+        }
 
     def add(self, part: str, tick: int, steps: int, pitch: int, velocity: int) -> None:
         self.parts[part].append((tick, steps * STEP - 10, pitch, min(max(velocity, 1), 127)))
@@ -92,7 +97,9 @@ def _section(random, letter: str, mode: str, tonic: int, meter: tuple[int, int],
 
 
 def _melody(random, chords: tuple[int, ...], mode: str, tonic: int, meter: tuple[int, int]) -> tuple:
-    """A two-bar rhythm that returns, chord tones on the pulses, steps between; the phrase comes to rest on its last bar."""
+    """A two-bar rhythm that returns, chord tones on the pulses, steps between; the phrase comes to rest on its last
+    bar.
+    """
     pulses = METERS[meter]
     rhythms = [_rhythm(random, pulses) for _ in range(2)]
     degree, notes = 7 + 2 * int(random.integers(3)), []
@@ -122,7 +129,9 @@ def _rhythm(random, pulses: tuple[int, ...]) -> list[tuple[int, int]]:
 
 def _nearest(degree: int, chord: int) -> int:
     """The chord tone (degree of the scale, counted through octaves) nearest to a degree."""
-    return min((chord + tone + 7 * octave for tone in (0, 2, 4) for octave in range(-1, 4)), key=lambda d: (abs(d - degree), d))
+    return min(
+        (chord + tone + 7 * octave for tone in (0, 2, 4) for octave in range(-1, 4)), key=lambda d: (abs(d - degree), d)
+    )
 
 
 def _pitch(mode: str, tonic: int, degree: int, octave: int = 5) -> int:
@@ -138,7 +147,12 @@ def _play(song, random, section: Section, letter: str, place: int, mode, tonic, 
         voicing = _lead(voicing, [_pitch(mode, tonic, chord + tone, 5) for tone in (0, 2, 4)])
         if letter != "I" or bar >= 2:
             _drum_bar(song, random, section, start, crash=bar == 0, fill=last)
-        _bass_bar(song, section, start, *(LOWEST_BASS + (_pitch(mode, tonic, chord + tone) - LOWEST_BASS) % 12 for tone in (0, 4)))
+        _bass_bar(
+            song,
+            section,
+            start,
+            *(LOWEST_BASS + (_pitch(mode, tonic, chord + tone) - LOWEST_BASS) % 12 for tone in (0, 4)),
+        )
         _chord_bar(song, section, start, voicing, broken=letter in "AI", louder=place % 2)
         if letter in "BC":
             for pitch in voicing:
@@ -166,7 +180,13 @@ def _drum_bar(song, random, section: Section, start: int, crash: bool, fill: boo
     pulses = METERS[section.meter]
     onsets = np.cumsum((0, *pulses[:-1])).tolist()
     for step in range(0, sum(pulses), 2):
-        song.add("drums", start + step * STEP, 1, OPEN_HAT if step == sum(pulses) - 2 else CLOSED_HAT, 72 if step in onsets else 54)
+        song.add(
+            "drums",
+            start + step * STEP,
+            1,
+            OPEN_HAT if step == sum(pulses) - 2 else CLOSED_HAT,
+            72 if step in onsets else 54,
+        )
     for step in section.groove:
         song.add("drums", start + step * STEP, 1, KICK, 100)
     for pulse, onset in enumerate(onsets):
@@ -177,13 +197,17 @@ def _drum_bar(song, random, section: Section, start: int, crash: bool, fill: boo
     if fill:
         for index in range(4):
             step = sum(pulses) - 4 + index
-            song.add("drums", start + step * STEP, 1, TOMS[min(index, 2)] if random.random() < 0.7 else SNARE, 80 + 8 * index)
+            song.add(
+                "drums", start + step * STEP, 1, TOMS[min(index, 2)] if random.random() < 0.7 else SNARE, 80 + 8 * index
+            )
 
 
 def _bass_bar(song, section: Section, start: int, root: int, fifth: int) -> None:
     onset = 0
     for number, pulse in enumerate(METERS[section.meter]):
-        song.add("bass", start + onset * STEP, pulse, fifth if number % 2 and number > 1 else root, 92 if number == 0 else 80)
+        song.add(
+            "bass", start + onset * STEP, pulse, fifth if number % 2 and number > 1 else root, 92 if number == 0 else 80
+        )
         onset += pulse
 
 
@@ -214,7 +238,9 @@ def _end(song, section: Section, mode, tonic, tick: int) -> None:
 def _score(song: Song, random, tempos: list, signatures: list) -> Score:
     programs = {
         part: int(random.choice(choice))
-        for part, choice in zip(("bass", "chords", "pad", "melody", "echo"), (BASSES, CHORDAL, PADS, MELODIES, PADS), strict=True)
+        for part, choice in zip(
+            ("bass", "chords", "pad", "melody", "echo"), (BASSES, CHORDAL, PADS, MELODIES, PADS), strict=True
+        )
     }
     programs["drums"] = DRUMS
     jitter = 14 if random.random() < 0.3 else 0  # some are played by hand
@@ -222,7 +248,9 @@ def _score(song: Song, random, tempos: list, signatures: list) -> Score:
     for part, rows in song.parts.items():
         if rows:
             notes = np.array(sorted(rows, key=lambda row: (row[0], row[2])), NOTE)
-            notes["onset_ticks"] = np.maximum(notes["onset_ticks"] + random.integers(-jitter, jitter + 1, len(notes)), 0)
+            notes["onset_ticks"] = np.maximum(
+                notes["onset_ticks"] + random.integers(-jitter, jitter + 1, len(notes)), 0
+            )
             tracks.append(Track(programs[part], notes[np.lexsort((notes["pitch"], notes["onset_ticks"]))]))
     return Score(
         TICKS_PER_BEAT,

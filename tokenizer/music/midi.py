@@ -1,8 +1,9 @@
 """MIDI files to and from Score. What a file means where the standard leaves it open is decided here.
 
-- A track of the score is what one MIDI track plays on one channel with one program. Channel 10 is drums. A MIDI track that changes programs
-  itself uses its own changes alone, else those that any track makes on its channel.
-- Notes of one pitch close in the order they opened; a note never closed ends with its MIDI track; note-offs without a note are ignored.
+- A track of the score is what one MIDI track plays on one channel with one program. Channel 10 is drums. A MIDI track
+  that changes programs itself uses its own changes alone, else those that any track makes on its channel.
+- Notes of one pitch close in the order they opened; a note never closed ends with its MIDI track; note-offs without a
+  note are ignored.
 - Type 2 files: their patterns are played one after another.
 - SMPTE time is read as 120 beats a minute (119.88 for 29.97 frames a second), so that seconds stay exact.
 - At one tick the last tempo and the last signature win. Impossible ones (numerator 0, tempo 0) are ignored.
@@ -25,8 +26,10 @@ from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 DRUM_CHANNEL = 9  # counted from 0
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 DEFAULT_TEMPO = 500_000  # microseconds per beat
-# Limits on the work that a file may cause, which alone bound its time and memory: a clock would make another dataset on another machine.
-MOST_EVENTS = 500_000  # of all tracks; v1.2.1 took up to 100 000 notes, which are 200 000 events, and controllers may be as many again
+# Limits on the work that a file may cause, which alone bound its time and memory: a clock would make another dataset on
+# another machine.
+# Of all tracks; v1.2.1 took up to 100 000 notes, which are 200 000 events, and controllers may be as many again
+MOST_EVENTS = 500_000
 LARGEST_FILE = 16 << 20  # bytes; 32 for each of so many events
 MOST_PARTS = 1000  # a MIDI track playing on a channel is one: sixty devices of 16 channels
 LAST_TICK = 1 << 40  # a time beyond this is damage, not music
@@ -82,9 +85,13 @@ def _parse(raw: bytes) -> Score:
     if kind not in (0, 1, 2):
         raise midi_events.MidiDamage(f"MIDI type {kind} does not exist")
     ticks_per_beat, scale, smpte_tempo = _division(division)
-    heard = midi_events.listen(raw, midi_events.tracks_of(raw, count, start), scale, MOST_EVENTS, one_after_another=kind == 2)
+    heard = midi_events.listen(
+        raw, midi_events.tracks_of(raw, count, start), scale, MOST_EVENTS, one_after_another=kind == 2
+    )
     if len(heard.notes) > MOST_PARTS:
-        raise midi_events.MidiDamage(f"{len(heard.notes)} tracks that play, more than {MOST_PARTS}; the file is damaged")
+        raise midi_events.MidiDamage(
+            f"{len(heard.notes)} tracks that play, more than {MOST_PARTS}; the file is damaged"
+        )
     if heard.last_tick > LAST_TICK:
         raise midi_events.MidiDamage(f"an event lies at tick {heard.last_tick}; the file is damaged")
     tempos = {0: smpte_tempo} if smpte_tempo else {0: DEFAULT_TEMPO} | heard.tempos
@@ -127,7 +134,10 @@ def _programs(heard: Heard, index: int, channel: int, ticks: np.ndarray, events:
     if channel == DRUM_CHANNEL:
         return np.full(len(ticks), DRUMS)
     own = heard.own_programs.get((index, channel))
-    changes, when = (own, events) if own else (sorted(heard.programs.get(channel, []), key=lambda change: change[0]), ticks)
+    if own:
+        changes, when = own, events
+    else:
+        changes, when = sorted(heard.programs.get(channel, []), key=lambda change: change[0]), ticks
     places = np.array([place for place, _ in changes], np.int64)
     programs = np.array([0, *(program for _, program in changes)])
     return programs[np.searchsorted(places, when, side="right")]
@@ -136,7 +146,11 @@ def _programs(heard: Heard, index: int, channel: int, ticks: np.ndarray, events:
 def _changed(tempos: dict[int, int]) -> list[int]:
     """Ticks at which the tempo differs from the one before."""
     ticks = sorted(tempos)
-    return [tick for before, tick in zip([None, *ticks], ticks, strict=False) if before is None or tempos[before] != tempos[tick]]
+    return [
+        tick
+        for before, tick in zip([None, *ticks], ticks, strict=False)
+        if before is None or tempos[before] != tempos[tick]
+    ]
 
 
 # ---------------------------------------------------------------- writing
@@ -145,9 +159,9 @@ def _changed(tempos: dict[int, int]) -> list[int]:
 def write(score: Score, path: str | os.PathLike) -> None:
     """A type 1 file: a conductor track, then a MIDI track per track of the score. Appears whole or not at all.
 
-    read(path) == score again if every track has notes, sorted by (onset, pitch), none overlapping another of its pitch. More than
-    15 melodic programs share channels: program changes before the notes keep every note's sound. Raises MidiError where MIDI
-    cannot say the score.
+    read(path) == score again if every track has notes, sorted by (onset, pitch), none overlapping another of its pitch.
+    More than 15 melodic programs share channels: program changes before the notes keep every note's sound. Raises
+    MidiError where MIDI cannot say the score.
     """
     path = Path(path)
     _check_writable(score, path)
@@ -183,7 +197,9 @@ def _check_writable(score: Score, path: Path) -> None:
             raise MidiError(f"{path}: the score has a {type(change).__name__.lower()} at tick {change.tick}")
     for index, track in enumerate(score.tracks):
         if not 0 <= track.program <= DRUMS:
-            raise MidiError(f"{path}: track {index} has program {track.program}; MIDI has 0 to 127, and {DRUMS} stands for drums")
+            raise MidiError(
+                f"{path}: track {index} has program {track.program}; MIDI has 0 to 127, and {DRUMS} stands for drums"
+            )
         for name, least, most in NOTE_RANGES:
             wrong = track.notes[name][(track.notes[name] < least) | (track.notes[name] > most)]
             if len(wrong):
@@ -199,7 +215,9 @@ def _conductor_track(score: Score) -> mido.MidiTrack:
 
 
 def _channels(score: Score) -> list[int]:
-    """A channel per track: its own while there are enough, else one per program, else programs take turns on the channels."""
+    """A channel per track: its own while there are enough, else one per program, else programs take turns on the
+    channels.
+    """
     melodic = [index for index, track in enumerate(score.tracks) if track.program != DRUMS]
     if len(melodic) <= len(MELODIC_CHANNELS):
         order = {index: number for number, index in enumerate(melodic)}
@@ -210,13 +228,19 @@ def _channels(score: Score) -> list[int]:
 
 
 def _program_changes(score: Score, channels: list[int]) -> list[list[int]]:
-    """Ticks at which each track must say its program: at its start, and wherever another has taken its channel since its last note.
+    """Ticks at which each track must say its program: at its start, and wherever another has taken its channel since
+    its last note.
 
-    A player takes what stands at one tick track by track, so a track's change at tick 0 undoes those of the tracks before it.
+    A player takes what stands at one tick track by track, so a track's change at tick 0 undoes those of the tracks
+    before it.
     """
     in_force: dict[int, int] = {}
     ticks = [[0] for _ in score.tracks]
-    shared = {channel for channel in channels if len({t.program for t, c in zip(score.tracks, channels, strict=True) if c == channel}) > 1}
+    shared = {
+        channel
+        for channel in channels
+        if len({t.program for t, c in zip(score.tracks, channels, strict=True) if c == channel}) > 1
+    }
     sharing = [index for index, channel in enumerate(channels) if channel in shared]
     onsets = {(int(onset), index) for index in sharing for onset in score.tracks[index].notes["onset_ticks"]}
     for tick, index in sorted(onsets | {(0, index) for index in sharing}):
@@ -231,7 +255,9 @@ def _midi_track(track: Track, channel: int, program_ticks: list[int]) -> mido.Mi
     """At one tick: ends of earlier notes, program, beginnings, ends of notes without duration."""
     events: list[tuple[int, int, mido.Message]] = []
     if channel != DRUM_CHANNEL:
-        events += [(tick, 1, mido.Message("program_change", channel=channel, program=track.program)) for tick in program_ticks]
+        events += [
+            (tick, 1, mido.Message("program_change", channel=channel, program=track.program)) for tick in program_ticks
+        ]
     for onset, duration, pitch, velocity in track.notes.tolist():
         events.append((onset, 2, mido.Message("note_on", channel=channel, note=pitch, velocity=velocity)))
         end = mido.Message("note_off", channel=channel, note=pitch, velocity=0)

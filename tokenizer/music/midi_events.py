@@ -1,7 +1,8 @@
 """The bytes of a standard MIDI file to what its tracks say, in absolute ticks: one pass, in plain Python.
 
-Reads more kindly than the standard asks, as players do: unknown chunks and meta events of any content are skipped, running status goes on
-after a meta event, a track may lack its end. What cannot be read is one MidiDamage with the reason.
+Reads more kindly than the standard asks, as players do: unknown chunks and meta events of any content are skipped,
+running status goes on after a meta event, a track may lack its end. What cannot be read is one MidiDamage with the
+reason.
 """
 
 import struct
@@ -25,8 +26,10 @@ class Heard:
 
     tempos: dict[int, int] = field(default_factory=dict)
     signatures: dict[int, tuple[int, int]] = field(default_factory=dict)
-    notes: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))  # (track, channel): [(onset, duration, ...)]
-    own_programs: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))  # (track, channel): [(event, program)]
+    # (track, channel): [(onset, duration, ...)]
+    notes: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))
+    # (track, channel): [(event, program)]
+    own_programs: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))
     programs: dict[int, list] = field(default_factory=lambda: defaultdict(list))  # channel: [(tick, program)]
     last_tick: int = 0
 
@@ -85,7 +88,9 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _listen_to_track(heard: Heard, index: int, data: bytes, tick: int, scale: int, most_events: int) -> tuple[int, int]:
-    """Adds what one track plays from `tick` on; returns where it ends and its number of events. Long on purpose: it runs once an event."""
+    """Adds what one track plays from `tick` on; returns where it ends and its number of events. Long on purpose: it
+    runs once an event.
+    """
     sounding: dict[int, deque] = {}  # notes not yet closed of each channel and pitch, the oldest first
     parts = [None] * 16  # where notes of each channel go
     at, end, status = 0, len(data), 0

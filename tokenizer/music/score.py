@@ -1,4 +1,6 @@
-"""Score: music as notes in tracks, with its tempo and signature maps. What MIDI files are read into and tokens decode to."""
+"""Score: music as notes in tracks, with its tempo and signature maps.
+What MIDI files are read into and tokens decode to.
+"""
 
 from dataclasses import dataclass
 
@@ -23,7 +25,9 @@ class Track:
 
 @dataclass(frozen=True)
 class Tempo:
-    """From `tick` on a quarter note lasts `microseconds_per_beat` (the unit of MIDI files, so that they round-trip exactly)."""
+    """From `tick` on a quarter note lasts `microseconds_per_beat` (the unit of MIDI files, so that they round-trip
+    exactly).
+    """
 
     tick: int
     microseconds_per_beat: int

@@ -1,5 +1,6 @@
-"""A song in another key, louder or softer, faster or slower: token by token, since each shift keeps every token in range and different
-tokens different, so that nothing has to be encoded again."""
+"""A song in another key, louder or softer, faster or slower: token by token, since each shift keeps every token in
+range and different tokens different, so that nothing has to be encoded again.
+"""
 
 from dataclasses import replace
 
@@ -15,7 +16,8 @@ _QUALITIES = len(vocab.QUALITIES)
 
 def augment(tokens: TokenFields, config: AugmentConfig, random: np.random.Generator) -> TokenFields:
     """Each shift is drawn evenly from those of the config's range that the song has room for."""
-    semitones, velocity, tempo = (random.random() for _ in range(3))  # always three draws, so that none depends on another's range
+    # Always three draws, so that none depends on another's range
+    semitones, velocity, tempo = (random.random() for _ in range(3))
     pitches = tokens.ids[_pitched(tokens)]
     return shift(
         tokens,
@@ -32,7 +34,9 @@ def shift(tokens: TokenFields, semitones: int, velocity: int, tempo: int) -> Tok
     ids[ids >= vocab.VELOCITY] += velocity
     ids[_tempo(tokens)] += tempo
     is_chord = (tokens.ids > vocab.CHORD) & (tokens.ids < vocab.POSITION)
-    ids[is_chord] = vocab.CHORD + 1 + (tokens.ids[is_chord] - vocab.CHORD - 1 + semitones * _QUALITIES) % (vocab.N_CHORDS - 1)
+    ids[is_chord] = (
+        vocab.CHORD + 1 + (tokens.ids[is_chord] - vocab.CHORD - 1 + semitones * _QUALITIES) % (vocab.N_CHORDS - 1)
+    )
     return replace(tokens, ids=ids)
 
 

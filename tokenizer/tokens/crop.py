@@ -11,8 +11,9 @@ from tokenizer.tokens.fields import TokenFields
 def crop(tokens: TokenFields, first_bar: int, n_bars: int) -> TokenFields:
     """The bars first_bar .. first_bar + n_bars - 1, counted from 0 again.
 
-    The header says the tempo and signature in force there. Notes that began earlier are left out, silent tracks too, and the song ends
-    with the bar of its last note. Chords stay as they were. A window without notes gives BOS BPM TS EOS.
+    The header says the tempo and signature in force there. Notes that began earlier are left out, silent tracks too,
+    and the song ends with the bar of its last note. Chords stay as they were. A window without notes gives BOS BPM TS
+    EOS.
     """
     song, chords = grid_song(tokens)
     tracks = []

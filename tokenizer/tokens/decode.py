@@ -18,9 +18,9 @@ LAST_BAR = MAX_BARS - 128  # notes of later bars mean nothing; leaves room for p
 def decode(ids: np.ndarray) -> Score:
     """The score that the tokens say, on the grid: snap(decode(ids)) == decode(ids).
 
-    What a well-formed song never holds is read so: tokens after EOS, tracks' tokens before their first chord and special tokens
-    out of place mean nothing; a position past its bar's last step is played at that time all the same; tempo and signature count
-    in the header and in the first track only; bars past its end go on as its last one.
+    What a well-formed song never holds is read so: tokens after EOS, tracks' tokens before their first chord and
+    special tokens out of place mean nothing; a position past its bar's last step is played at that time all the same;
+    tempo and signature count in the header and in the first track only; bars past its end go on as its last one.
     """
     tracks, signatures, tempos = _parse(np.asarray(ids).tolist())
     n_bars = max((note[0] for _, notes in tracks for note in notes), default=0) + 1

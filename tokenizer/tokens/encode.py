@@ -2,8 +2,9 @@
 
     BOS BPM_x TS_y { track SEP { chord [TS_z] [BPM_w] { T_p { P [L] [V] } } } } EOS
 
-The first track has every bar of the song and says where signature and tempo change; the others go from bar 0 to their last note's bar. T is
-written where the position changes within a bar, L and V where they differ from the last ones of the track.
+The first track has every bar of the song and says where signature and tempo change; the others go from bar 0 to their
+last note's bar. T is written where the position changes within a bar, L and V where they differ from the last ones of
+the track.
 """
 
 import numpy as np
@@ -29,7 +30,9 @@ def encode_grid(song: GridSong) -> TokenFields:
 
 
 def encode_song(song: GridSong, chords: np.ndarray) -> TokenFields:
-    """Tokens of a song on the grid with the chords int[bars] of its bars, as bar_chords numbers them. Inverse: grid_song."""
+    """Tokens of a song on the grid with the chords int[bars] of its bars, as bar_chords numbers them. Inverse:
+    grid_song.
+    """
     chords = vocab.CHORD + chords
     header = [vocab.BOS, vocab.TEMPO + song.tempo[0], vocab.SIGNATURE + song.bars.signature[0]]
     parts = [np.array(header, np.int32)]
@@ -67,11 +70,15 @@ def _encode_track(track: GridTrack, chords: np.ndarray, conductor: list[tuple[in
         (notes["bar"][moved], number[moved], _POSITION_RANK, vocab.POSITION + notes["step"][moved]),
         (notes["bar"], number, _PITCH_RANK, vocab.PITCH + notes["pitch"]),
     ]
-    for name, rank, first in (("duration", _DURATION_RANK, vocab.DURATION - 1), ("velocity", _VELOCITY_RANK, vocab.VELOCITY)):
+    for name, rank, first in (
+        ("duration", _DURATION_RANK, vocab.DURATION - 1),
+        ("velocity", _VELOCITY_RANK, vocab.VELOCITY),
+    ):
         new = _differs(notes[name])
         groups.append((notes["bar"][new], number[new], rank, first + notes[name][new]))
     columns = [
-        np.concatenate(column) for column in zip(*(map(np.atleast_1d, np.broadcast_arrays(*group)) for group in groups), strict=True)
+        np.concatenate(column)
+        for column in zip(*(map(np.atleast_1d, np.broadcast_arrays(*group)) for group in groups), strict=True)
     ]
     bar, note, rank, token = columns
     return token[np.lexsort((rank, note, bar))].astype(np.int32)
@@ -89,7 +96,9 @@ def _in_force(ids: np.ndarray, first: int, size: int, at: np.ndarray) -> np.ndar
 
 
 def bar_maps(tokens: TokenFields) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Signature, tempo and chord, int32[bars] each, of the bars of well-formed tokens (one bar where there is no track)."""
+    """Signature, tempo and chord, int32[bars] each, of the bars of well-formed tokens (one bar where there is no
+    track).
+    """
     tracks = np.flatnonzero((tokens.ids >= vocab.TRACK) & (tokens.ids < vocab.TEMPO))
     ids = tokens.ids[: tracks[1]] if len(tracks) > 1 else tokens.ids  # the first track says it
     chord_at = np.flatnonzero((ids >= vocab.CHORD) & (ids < vocab.POSITION))
@@ -100,7 +109,9 @@ def bar_maps(tokens: TokenFields) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def grid_song(tokens: TokenFields) -> tuple[GridSong, np.ndarray]:
-    """The song and the chords int32[bars] of well-formed tokens, vectorised. Inverse of encode_song; for any other ids see decode."""
+    """The song and the chords int32[bars] of well-formed tokens, vectorised. Inverse of encode_song; for any other ids
+    see decode.
+    """
     ids = tokens.ids
     pitch = np.flatnonzero((ids >= vocab.PITCH) & (ids < vocab.TRACK))
     after = np.append(pitch[1:] - 1, len(ids) - 1)[: len(pitch)]  # a note's L and V stand before the next pitch
@@ -111,6 +122,9 @@ def grid_song(tokens: TokenFields) -> tuple[GridSong, np.ndarray]:
     notes["velocity"] = _in_force(ids, vocab.VELOCITY, vocab.N_VELOCITIES, after)
     track_starts = np.flatnonzero((ids >= vocab.TRACK) & (ids < vocab.TEMPO))
     of_track = np.searchsorted(track_starts, pitch, side="right") - 1
-    tracks = [GridTrack(vocab.token_program(int(ids[start])), notes[of_track == number]) for number, start in enumerate(track_starts)]
+    tracks = [
+        GridTrack(vocab.token_program(int(ids[start])), notes[of_track == number])
+        for number, start in enumerate(track_starts)
+    ]
     signature, tempo, chords = bar_maps(tokens)
     return GridSong(Bars(signature), tempo, tuple(tracks)), chords

@@ -1,6 +1,7 @@
 """Token fields: what the attention rule and the embeddings need to know of each token, beside its id.
 
-One state machine says it (FieldState, token by token and for many songs at once, as the sampler runs it); `compute` is its vectorised form.
+One state machine says it (FieldState, token by token and for many songs at once, as the sampler runs it); `compute` is
+its vectorised form.
 
     token       BOS BPM TS | #P0 SEP | Cmaj T0 P60 L4 V20 T8 P64 | Gmaj T0 P67 | EOS
     bar          -1  -1 -1 |  -1  -1 |    0  0   0  0   0  0   0 |    1  1   1 |  -1
@@ -18,7 +19,8 @@ import numpy as np
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import DRUMS
 
-OUTSIDE = -1  # bar, onset or span of a token outside any; kind of a token that is no position, pitch, duration or velocity
+# bar, onset or span of a token outside any; kind of a token that is no position, pitch, duration or velocity
+OUTSIDE = -1
 NO_INSTRUMENT = 129  # instrument of a token outside any track
 KIND_POSITION, KIND_PITCH, KIND_DURATION, KIND_VELOCITY = range(4)
 
@@ -28,10 +30,11 @@ class TokenFields:
     """Tokens of one song and their fields, each int32[T].
 
     ids: token ids. bar: number of the bar in its track, -1 outside bars.
-    instrument: program 0-127, 128 drums, 129 outside tracks. kind: 0 position, 1 pitch, 2 duration, 3 velocity, -1 other.
+    instrument: program 0-127, 128 drums, 129 outside tracks. kind: 0 position, 1 pitch, 2 duration, 3 velocity, -1
+    other.
     onset: counts position tokens from 1; the notes after one share it; -1 else.
-    span: counts bars of all tracks from 0; a span is a chord token and what follows up to the next chord, track or special
-    token; -1 outside.
+    span: counts bars of all tracks from 0; a span is a chord token and what follows up to the next chord, track or
+    special token; -1 outside.
     """
 
     ids: np.ndarray
@@ -51,7 +54,8 @@ class TokenFields:
 
 
 class FieldState(NamedTuple):
-    """State after a token, which is also that token's fields; START stands before the first. Total: any id may follow any other.
+    """State after a token, which is also that token's fields; START stands before the first. Total: any id may follow
+    any other.
 
     Each field is a number, or an array int32[B] of many songs at once, in numpy or jax.
     """

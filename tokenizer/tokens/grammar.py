@@ -1,12 +1,15 @@
-"""The grammar of HID songs as an automaton over token ids, many songs at once, in numpy or in jax: what may come next, and why not.
+"""The grammar of HID songs as an automaton over token ids, many songs at once, in numpy or in jax:
+what may come next, and why not.
 
     BOS BPM_x TS_y { track SEP { chord [TS_z] [BPM_w] { T_p { P [L] [V] } } } } EOS
 
-A sequence that it accepts is exactly what the encoder writes of some song: decoding and encoding it again gives the same ids (with the
-chords that it says). FOLLOWS is the skeleton, the transition table of the kinds of tokens; each clause of `clauses` is one rule about
-values, named by the sentence a person is told when it is broken. `push` is total, so that ungrammatical songs can be followed too.
+A sequence that it accepts is exactly what the encoder writes of some song: decoding and encoding it again gives the
+same ids (with the chords that it says). FOLLOWS is the skeleton, the transition table of the kinds of tokens; each
+clause of `clauses` is one rule about values, named by the sentence a person is told when it is broken. `push` is total,
+so that ungrammatical songs can be followed too.
 
-Time counts sixteenth notes from the song's start. The first track's bars are remembered, for the other tracks repeat them.
+Time counts sixteenth notes from the song's start. The first track's bars are remembered, for the other tracks repeat
+them.
 """
 
 from typing import Any, NamedTuple
@@ -18,9 +21,23 @@ from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import EIGHTHS
 from tokenizer.grid.song import HID_RANK
 
-CLASSES = ("special", "BOS", "EOS", "SEP", "chord", "position", "pitch", "track", "tempo", "signature", "duration", "velocity")
+CLASSES = (
+    "special",
+    "BOS",
+    "EOS",
+    "SEP",
+    "chord",
+    "position",
+    "pitch",
+    "track",
+    "tempo",
+    "signature",
+    "duration",
+    "velocity",
+)
 SPECIAL, BOS, EOS, SEP, CHORD, POSITION, PITCH, TRACK, TEMPO, SIGNATURE, DURATION, VELOCITY = range(12)
-START, HEADER_TEMPO, HEADER = 12, 13, 14  # states beside the kind of the last token: before the song, in its head and after it
+# States beside the kind of the last token: before the song, in its head and after it
+START, HEADER_TEMPO, HEADER = 12, 13, 14
 NONE = -1  # no position, pitch, duration or velocity yet
 
 _BLOCKS = (
@@ -35,9 +52,13 @@ _BLOCKS = (
 )
 _SPECIALS = [{vocab.BOS: BOS, vocab.EOS: EOS, vocab.SEP: SEP}.get(token, SPECIAL) for token in range(vocab.CHORD)]
 CLASS = np.concatenate([_SPECIALS, *(np.full(size, CHORD + i) for i, (_, size) in enumerate(_BLOCKS))]).astype(np.int32)
-VALUE = np.concatenate([np.zeros(vocab.CHORD), *(np.arange(size) for _, size in _BLOCKS)]).astype(np.int32)  # number within the block
-RANK = np.array([HID_RANK[vocab.token_program(token)] if CLASS[token] == TRACK else 0 for token in range(vocab.SIZE)], np.int32)
-STEP = np.array([1 if 2 * EIGHTHS[s] <= 16 else 2 for s in vocab.SIGNATURES], np.int32)  # sixteenths of a grid step, by signature
+# A token's number within its block.
+VALUE = np.concatenate([np.zeros(vocab.CHORD), *(np.arange(size) for _, size in _BLOCKS)]).astype(np.int32)
+RANK = np.array(
+    [HID_RANK[vocab.token_program(token)] if CLASS[token] == TRACK else 0 for token in range(vocab.SIZE)], np.int32
+)
+# Sixteenths of a grid step, by signature
+STEP = np.array([1 if 2 * EIGHTHS[s] <= 16 else 2 for s in vocab.SIGNATURES], np.int32)
 LENGTH = np.array([2 * EIGHTHS[s] for s in vocab.SIGNATURES], np.int32)  # sixteenths of a bar
 
 # Which kinds of tokens may follow which, by the state after the last token.
@@ -91,12 +112,14 @@ class State(NamedTuple):
 
 def begin(rows: int, bars: int, xp: Any = np) -> State:
     """Before the first token of each song. bars: W, of the longest song to come."""
-    full = lambda value: xp.full(rows, value, np.int32)  # noqa: E731
-    zeros = lambda width: xp.zeros((rows, width), np.int32)  # noqa: E731
+    full = lambda value: xp.full(rows, value, np.int32)
+    zeros = lambda width: xp.zeros((rows, width), np.int32)
     no = xp.zeros(rows, bool)
     values = dict(last=START, tracks=0, rank=0, bar=NONE, bars=0, step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
     values |= dict(signature=0, tempo=0, start=0)
-    arrays = dict(ends=zeros(vocab.N_PITCHES), chords=zeros(bars), signatures=zeros(bars), in_bar=no, in_track=no, filled=no)
+    arrays = dict(
+        ends=zeros(vocab.N_PITCHES), chords=zeros(bars), signatures=zeros(bars), in_bar=no, in_track=no, filled=no
+    )
     return State(**{name: full(value) for name, value in values.items()}, **arrays)
 
 
@@ -143,7 +166,7 @@ def push(state: State, token: Any, xp: Any = np) -> State:
 
 def clauses(state: State, xp: Any = np) -> dict[str, Any]:
     """What each rule allows next, bool[B, 643], under the sentence that says it."""
-    column = lambda x: x[:, None]  # noqa: E731
+    column = lambda x: x[:, None]
     value, rank = xp.asarray(VALUE), xp.asarray(RANK)
 
     def of(*kinds: int) -> Any:  # bool[643]
@@ -170,9 +193,13 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
         "this pitch still sounds in its track": only(~sounding, PITCH),
         "a duration is written only where it changes": only(value != column(state.duration), DURATION),
         "a velocity is written only where it changes": only(value != column(state.velocity), VELOCITY),
-        "tempo and meter change in the first track alone, after its first bar": only(~inside | first & (state.bar > 0), TEMPO, SIGNATURE),
+        "tempo and meter change in the first track alone, after its first bar": only(
+            ~inside | first & (state.bar > 0), TEMPO, SIGNATURE
+        ),
         "a tempo is written only where it changes": only(~column(inside) | (value != column(state.tempo)), TEMPO),
-        "a meter is written only where it changes": only(~column(inside) | (value != column(state.signature)), SIGNATURE),
+        "a meter is written only where it changes": only(
+            ~column(inside) | (value != column(state.signature)), SIGNATURE
+        ),
         "tracks come in HID order": only(~column(inside) | (rank >= column(state.rank)), TRACK),
         "no track is longer than the first": only(first | (state.bar + 1 < state.bars), CHORD),
         "a bar has one chord, that of the first track": only(column(first) | (value == column(chord)), CHORD),
@@ -207,7 +234,9 @@ def _put(memory: Any, where: Any, index: Any, value: Any, xp: Any) -> Any:
 
 
 def errors(songs: list[np.ndarray]) -> list[str | None]:
-    """Of each song the first place and rule at which it is not grammatical, or None. A song may end anywhere: any prefix of one is fine."""
+    """Of each song the first place and rule at which it is not grammatical, or None. A song may end anywhere: any
+    prefix of one is fine.
+    """
     longest = max(map(len, songs))
     rows = np.zeros((len(songs), longest), np.int32)
     for row, song in zip(rows, songs, strict=True):
@@ -229,7 +258,11 @@ def _explain(state: State, row: int, ids: np.ndarray, index: int) -> str:
     token = int(ids[index])
     (reason, *_) = (reason for reason, rule in clauses(state).items() if not rule[row, token])
     after = f" after {vocab.NAMES[ids[index - 1]]}" if index else ""
-    where = f", bar {int(state.bar[row]) + 1} of track {int(state.tracks[row])}" if state.tracks[row] and state.bar[row] >= 0 else ""
+    where = (
+        f", bar {int(state.bar[row]) + 1} of track {int(state.tracks[row])}"
+        if state.tracks[row] and state.bar[row] >= 0
+        else ""
+    )
     return f"token {index}, {vocab.NAMES[token]}{after}{where}: {reason}"
 
 

@@ -49,7 +49,9 @@ def programs(text: str, flag: str) -> list[int]:
 
 
 def chords(text: str, flag: str) -> list[int]:
-    """Chords as bar_chords numbers them, 0 for N, of names such as C, Am, Bb7, Dmin7. Raises InputError that lists the known ones."""
+    """Chords as bar_chords numbers them, 0 for N, of names such as C, Am, Bb7, Dmin7. Raises InputError that lists the
+    known ones.
+    """
     found = []
     for word in text.replace("|", " ").split():
         match = re.fullmatch(r"([A-G][#b]?)(.*)", word)
@@ -57,7 +59,8 @@ def chords(text: str, flag: str) -> list[int]:
         name = "N" if word == "N" else _FLATS.get(root, root) + _QUALITIES.get(quality, quality)
         if name not in _CHORDS:
             raise InputError(
-                f"{flag}: unknown chord {word!r}; a chord is a root ({', '.join(vocab.ROOTS)} or with b) and nothing, m or one of "
+                f"{flag}: unknown chord {word!r}; a chord is a root ({', '.join(vocab.ROOTS)} or with b) "
+                "and nothing, m or one of "
                 f"{', '.join(vocab.QUALITIES)}; N is none"
             )
         found.append(_CHORDS[name])

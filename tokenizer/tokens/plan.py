@@ -1,14 +1,17 @@
-"""The plan of a song: what is given and what is asked, as one script of tokens and free places, and which tokens may come at each step.
+"""The plan of a song: what is given and what is asked, as one script of tokens and free places,
+and which tokens may come at each step.
 
     a new song                BOS FREE
     --instruments drums,bass  BOS FREE #D SEP FREE #P33 SEP FREE EOS
     --continue                BOS BPM TS #D SEP <kept bars> FREE #P33 SEP <kept bars> FREE EOS
     --accompany --add bass    BOS BPM TS #P0 SEP <all bars> #P33 SEP FREE EOS
 
-At FREE the model writes. A free place ends where the model ends a track: it decides when, the script which token that is. The given tracks
-of an accompaniment stand first, so that the new ones can follow them, to the last bar; the score puts its tracks back into HID order.
+At FREE the model writes. A free place ends where the model ends a track: it decides when, the script which token that
+is. The given tracks of an accompaniment stand first, so that the new ones can follow them, to the last bar; the score
+puts its tracks back into HID order.
 
-Whatever is asked, a song that runs out of room is brought to an end in time: `need` is what the shortest ending still takes.
+Whatever is asked, a song that runs out of room is brought to an end in time: `need` is what the shortest ending still
+takes.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +35,8 @@ SLACK_TOKENS, SLACK_SPANS = 8, 2  # how early an ending begins
 GIVEN_SHARE = 0.75  # of the song's tokens and bars that a given song may take, the rest is for the model
 SCRIPT_MULTIPLE = 256  # scripts are filled up to this, so that few programs are compiled
 LAST_TRACK = vocab.track_token(max(HID_RANK, key=HID_RANK.__getitem__))  # may stand wherever any track may
-NEVER = np.isin(np.arange(vocab.SIZE), (vocab.PAD, vocab.BOS, vocab.MASK, vocab.UNK))  # no song holds these after its start
+# No song holds these after its start.
+NEVER = np.isin(np.arange(vocab.SIZE), (vocab.PAD, vocab.BOS, vocab.MASK, vocab.UNK))
 
 
 class Plan(NamedTuple):
@@ -59,10 +63,13 @@ def prefix(plan: Plan) -> np.ndarray:
 # ---------------------------------------------------------------- making one
 
 
-def make_plan(prompt: Score | np.ndarray | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int) -> tuple[Plan, str]:
+def make_plan(
+    prompt: Score | np.ndarray | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int
+) -> tuple[Plan, str]:
     """The plan, and a notice for the user ("" for none).
 
-    prompt: a song that is given: continued, or accompanied where wanted.add says by what; also as tokens. Raises InputError.
+    prompt: a song that is given: continued, or accompanied where wanted.add says by what; also as tokens. Raises
+    InputError.
     """
     notice = ""
     if prompt is None:
@@ -75,17 +82,22 @@ def make_plan(prompt: Score | np.ndarray | None, wanted: Constraints, max_tokens
         song = _given(prompt, wanted)
         whole = len(song[0].bars)
         song = _kept(song, wanted, whole)
-        fitting = _fitting(song, wanted, int(max_tokens * GIVEN_SHARE), int(max_spans * GIVEN_SHARE), int(max_bars * GIVEN_SHARE))
+        fitting = _fitting(
+            song, wanted, int(max_tokens * GIVEN_SHARE), int(max_spans * GIVEN_SHARE), int(max_bars * GIVEN_SHARE)
+        )
         if len(fitting[0].bars) < len(song[0].bars):
-            left_out = len(song[0].bars) - len(fitting[0].bars)
-            notice = (
-                f"the given song is too long for --max-length {max_tokens}: its first {left_out} of {len(song[0].bars)} bars are left out"
-            )
+            bars = len(song[0].bars)
+            left_out = f"its first {bars - len(fitting[0].bars)} of {bars} bars are left out"
+            notice = f"the given song is too long for --max-length {max_tokens}: {left_out}"
             if wanted.strict:
-                raise InputError(f"{notice.replace('are left out', 'would be left out')}; raise --max-length or lower --keep-bars")
+                raise InputError(
+                    f"{notice.replace('are left out', 'would be left out')}; raise --max-length or lower --keep-bars"
+                )
         script = _accompanied(fitting, wanted) if wanted.add else _continued(fitting)
         new_from = len(fitting[0].bars)
-    return _with_limits(script, wanted, new_from, prompt is not None and not wanted.add, max_tokens, max_spans, max_bars), notice
+    return _with_limits(
+        script, wanted, new_from, prompt is not None and not wanted.add, max_tokens, max_spans, max_bars
+    ), notice
 
 
 def _refuse(wanted: Constraints, fields_: tuple[str, ...], why: str) -> None:
@@ -166,12 +178,17 @@ def _window(song: tuple[GridSong, np.ndarray], first_bar: int, bars: int) -> tup
     return GridSong(type(window.bars)(signature), tempo, window.tracks), chords
 
 
-def _fitting(song: tuple[GridSong, np.ndarray], wanted: Constraints, tokens: int, spans: int, bars: int) -> tuple[GridSong, np.ndarray]:
+def _fitting(
+    song: tuple[GridSong, np.ndarray], wanted: Constraints, tokens: int, spans: int, bars: int
+) -> tuple[GridSong, np.ndarray]:
     """The song, or its last bars that fit."""
     whole = len(song[0].bars)
     low, high = 0, whole - 1  # the fewest first bars to leave out
-    takes = lambda left_out: _script_size(_window(song, left_out, whole - left_out), wanted)  # noqa: E731
-    fits = lambda left_out: whole - left_out <= bars and all(x <= y for x, y in zip(takes(left_out), (tokens, spans), strict=True))  # noqa: E731
+    takes = lambda left_out: _script_size(_window(song, left_out, whole - left_out), wanted)
+
+    def fits(left_out):
+        return whole - left_out <= bars and all(x <= y for x, y in zip(takes(left_out), (tokens, spans), strict=True))
+
     if fits(0):
         return song
     while low + 1 < high:
@@ -185,7 +202,8 @@ def _fitting(song: tuple[GridSong, np.ndarray], wanted: Constraints, tokens: int
 def _script_size(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> tuple[int, int]:
     """Tokens and bar spans that the script takes at least."""
     script = np.array(_accompanied(song, wanted) if wanted.add else _continued(song))
-    free = int(np.sum(script == FREE)) * (1 + (len(song[0].bars) if wanted.add else 1))  # bars to come, and one to spare
+    # FREE stands for bars to come, and one to spare.
+    free = int(np.sum(script == FREE)) * (1 + (len(song[0].bars) if wanted.add else 1))
     chords = int(np.sum((script >= vocab.CHORD) & (script < vocab.POSITION)))
     return int(np.sum(np.where(script == FREE, FREE_TOKENS, 1))) + free, chords + free
 
@@ -206,18 +224,22 @@ def _continued(song: tuple[GridSong, np.ndarray]) -> list[int]:
     return script
 
 
-def _with_limits(script, wanted: Constraints, given_bars: int, goes_on: bool, max_tokens: int, max_spans: int, max_bars: int) -> Plan:
+def _with_limits(
+    script, wanted: Constraints, given_bars: int, goes_on: bool, max_tokens: int, max_spans: int, max_bars: int
+) -> Plan:
     size = -(-(len(script) + 2) // SCRIPT_MULTIPLE) * SCRIPT_MULTIPLE
     places = np.full(size, NOTHING, np.int32)
     places[: len(script)] = script
     is_chord = (places >= vocab.CHORD) & (places < vocab.POSITION)
-    rest = lambda x: np.cumsum(x[::-1])[::-1].astype(np.int32)  # noqa: E731
+    rest = lambda x: np.cumsum(x[::-1])[::-1].astype(np.int32)
     chords = np.full(max_bars, -1, np.int32)
     if wanted.chords:
         chords[given_bars if goes_on else 0 :] = _chord_pattern(wanted, max_bars - (given_bars if goes_on else 0))
     least = given_bars + goes_on  # a continued song goes on for a bar at least
     if wanted.bars and wanted.bars < least:
-        raise InputError(f"--bars {wanted.bars}: the given song takes {given_bars}{' and one is to be added' if goes_on else ''}")
+        raise InputError(
+            f"--bars {wanted.bars}: the given song takes {given_bars}{' and one is to be added' if goes_on else ''}"
+        )
     if wanted.bars and given_bars and not goes_on and wanted.bars != given_bars:
         raise InputError(f"--bars {wanted.bars}: the song that is accompanied has {given_bars} bars")
     if wanted.bars > max_bars:
@@ -239,7 +261,9 @@ def _with_limits(script, wanted: Constraints, given_bars: int, goes_on: bool, ma
     tokens = int(plan.rest_tokens[0] + plan.rest_tracks[0]) + bars + NOTE_AND_END + SLACK_TOKENS
     spans = int(plan.rest_spans[0] + plan.rest_tracks[0]) + bars + SLACK_SPANS
     if tokens > max_tokens or spans > max_spans:
-        raise InputError(f"what is asked takes at least {max(tokens, spans * max_tokens // max_spans)} tokens; raise --max-length")
+        raise InputError(
+            f"what is asked takes at least {max(tokens, spans * max_tokens // max_spans)} tokens; raise --max-length"
+        )
     return plan
 
 
@@ -265,14 +289,15 @@ class Choice(NamedTuple):
 
 def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any = np) -> Choice:
     """place: int32[B], next in the script. length, spans: int32[B], tokens and bar spans so far."""
-    column = lambda x: x[:, None]  # noqa: E731
+    column = lambda x: x[:, None]
     kind, token = xp.asarray(CLASS), xp.arange(vocab.SIZE)
-    of = lambda *kinds: xp.asarray(np.isin(CLASS, kinds))  # noqa: E731
+    of = lambda *kinds: xp.asarray(np.isin(CLASS, kinds))
     forced, ending = plan.script[place], plan.script[place + 1]
     first, scripted = state.tracks == 1, ending != NOTHING
     legal = grammar.allowed(state, xp)
 
-    # What the shortest ending takes from here. Tracks of a script go on to the song's last bar; else one must that has a note there.
+    # What the shortest ending takes from here. Tracks of a script go on to the song's last bar; else one must that has
+    # a note there.
     bars = xp.maximum(state.bars, plan.min_bars)
     unfilled = xp.where(first, ~state.in_bar, ~state.filled) & (state.tracks > 0)
     bars_to_go = xp.where(first, bars - state.bars, xp.where(scripted | unfilled, state.bars - 1 - state.bar, 0))
@@ -306,7 +331,7 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     final = ends & column(xp.where(first, state.in_bar, True)) & ((token == vocab.EOS) | column(scripted))
     due = goes_on & (kind == CHORD) & column(bars_to_go > 0)
     note = goes_on & (kind == POSITION)
-    pick = lambda mask, otherwise: xp.where(column(mask.any(axis=1)), mask, otherwise)  # noqa: E731
+    pick = lambda mask, otherwise: xp.where(column(mask.any(axis=1)), mask, otherwise)
     everything = goes_on | ends
     return Choice(forced, xp.where(column(closing), pick(final, pick(due, pick(note, everything))), everything))
 

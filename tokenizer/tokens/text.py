@@ -1,16 +1,17 @@
 """HID text, v1.2.1's form of a song for people to read and edit, both ways.
 
-    H 2 480 Q                  tracks, ticks per beat, and Q: on the grid. Lossless: ticks per bar instead, and all times in ticks
+    H 2 480 Q                  tracks, ticks per beat, and Q: on the grid. Lossless: ticks per bar, all times in ticks
     T B0 T0 120                tempo: bar, position in it, beats per minute
     TS B0 T0 4/4               time signature
-    CHORDS 0:Cmaj 1:G7         bar:label, without the bars that have no chord (for the reader; not read back, since notes imply them)
+    CHORDS 0:Cmaj 1:G7         bar:label, without the bars that have no chord (for the reader: notes imply them)
 
     #D                         a track: drums, or #P33, a General MIDI program
     B0 T0 P36 L1 V25           a note: bar, position, pitch, length, velocity; B, T, L and V only where they change
-    T4 P38                       position 0-15, length 1-64 sixteenths of a bar, velocity bin 0-31; lossless: ticks, ticks, 1-127
+    T4 P38                       position 0-15, length 1-64 sixteenths, velocity bin 0-31; lossless: ticks, ticks, 1-127
 
-Bars are v1.2.1's: all of the song's are as long as its first signature says, with 16 positions each, and a note past the last position
-stays on it. That is another grid than that of the tokens (see meter.py) wherever the signature is not 4/4 or changes.
+Bars are v1.2.1's: all of the song's are as long as its first signature says, with 16 positions each, and a note past
+the last position stays on it. That is another grid than that of the tokens (see meter.py) wherever the signature is not
+4/4 or changes.
 """
 
 import os
@@ -40,9 +41,11 @@ class TextError(InputError):
 
 
 def to_text(score: Score, lossless: bool) -> str:
-    """The song as text. Tracks come in HID order, empty ones not at all. Raises TextError where a bar has fewer ticks than positions.
+    """The song as text. Tracks come in HID order, empty ones not at all. Raises TextError where a bar has fewer ticks
+    than positions.
 
-    from_text(to_text(score, lossless=True)) == score if its tracks stand in HID order, none empty, notes sorted by (onset, pitch).
+    from_text(to_text(score, lossless=True)) == score if its tracks stand in HID order, none empty, notes sorted by
+    (onset, pitch).
     """
     first = score.signatures[0]
     bar_ticks = score.ticks_per_beat * 4 * first.numerator // first.denominator
@@ -69,7 +72,9 @@ def _on_grid(notes: np.ndarray, bar_ticks: int) -> np.ndarray:
     """Onsets and durations in positions by v1.2.1's rounding, half to even; velocities in the middle of their bins."""
     bar, rest = np.divmod(notes["onset_ticks"], bar_ticks)
     out = notes.copy()
-    out["onset_ticks"] = bar * POSITIONS + np.minimum(np.rint(rest * POSITIONS / bar_ticks), POSITIONS - 1).astype(np.int64)
+    out["onset_ticks"] = bar * POSITIONS + np.minimum(np.rint(rest * POSITIONS / bar_ticks), POSITIONS - 1).astype(
+        np.int64
+    )
     out["duration_ticks"] = np.clip(np.rint(notes["duration_ticks"] / (bar_ticks // POSITIONS)), 1, LONGEST)
     out["velocity"] = vocab.bin_velocity(vocab.velocity_bin(notes["velocity"]))
     return out
@@ -102,7 +107,9 @@ def _note_lines(notes: np.ndarray, bar: int, velocities: int) -> Iterator[str]:
     before: dict[str, int] = {}
     for onset, duration, pitch, velocity in notes[np.argsort(notes["onset_ticks"], kind="stable")].tolist():
         now = {"B": onset // bar, "T": onset % bar, "P": pitch, "L": duration, "V": velocity * velocities // 128}
-        said = [key for key in now if key == "P" or now[key] != before.get(key) or (key == "T" and now["B"] != before["B"])]
+        said = [
+            key for key in now if key == "P" or now[key] != before.get(key) or (key == "T" and now["B"] != before["B"])
+        ]
         yield " ".join(f"{key}{now[key]}" for key in said)
         before = now
 
@@ -131,8 +138,9 @@ def write(content: str, path: Path) -> None:
 
 
 def from_text(content: str, name: str = "text") -> Score:
-    """The song that text in either form says. Times on the grid become ticks of the header's beat, or of the least multiple of it that
-    has whole positions. Raises TextError; `name` stands in its message for the file."""
+    """The song that text in either form says. Times on the grid become ticks of the header's beat, or of the least
+    multiple of it that has whole positions. Raises TextError; `name` stands in its message for the file.
+    """
     parser = _Parser()
     try:
         for line in content.splitlines():
@@ -143,7 +151,10 @@ def from_text(content: str, name: str = "text") -> Score:
     if not parser.beat:
         raise TextError(f"{name}: no song in HID text (its first line begins with H)")
     if len(parser.tracks) != parser.n_tracks:
-        raise TextError(f"{name}: the first line announces {parser.n_tracks} tracks, there are {len(parser.tracks)}; is the end missing?")
+        raise TextError(
+            f"{name}: the first line announces {parser.n_tracks} tracks, there are {len(parser.tracks)}; is "
+            "the end missing?"
+        )
     return parser.score()
 
 
@@ -237,11 +248,12 @@ class _Parser:
         scale = 1
         if self.bar is None:
             position = Fraction(self.beat * 4 * numerator, denominator * POSITIONS)
-            scale, unit = position.denominator, position.numerator  # ticks of a position, of a beat `scale` times as fine
+            # unit: ticks of a position, where a beat is divided `scale` times as finely.
+            scale, unit = position.denominator, position.numerator
             bar = unit * POSITIONS
         else:
             bar, unit = self.bar, 1
-        at = lambda place: place[0] * bar + place[1] * unit  # noqa: E731
+        at = lambda place: place[0] * bar + place[1] * unit
         tempos = {0: DEFAULT_TEMPO} | {at(tempo): tempo[2] for tempo in self.tempos}
         signatures = {at(signature): signature[2:] for signature in self.signatures} | {0: (numerator, denominator)}
         return Score(
