@@ -19,8 +19,8 @@ from hostile import END, HEADER, number, track
 from report import write_report
 
 from configs import PrepareConfig
+from tokenizer.dataset.files import read_manifest
 from tokenizer.dataset.prepare import find_midi, prepare
-from tokenizer.dataset.songs import read_manifest
 
 FEW, MANY = 4_000, 36_000
 

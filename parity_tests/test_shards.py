@@ -19,7 +19,8 @@ from parity_tests import golden, v121_encoder
 from tests import SONGS
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset import v121
-from tokenizer.dataset.songs import Dataset, read_rejected
+from tokenizer.dataset.files import read_rejected
+from tokenizer.dataset.songs import Dataset
 from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
 from tokenizer.music.composer import compose

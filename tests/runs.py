@@ -19,7 +19,8 @@ from jax_impl.training.progress import Progress
 from jax_impl.training.train import train
 from tests import ROOT
 from tests.rows import random_song
-from tokenizer.dataset.songs import to_row, write_manifest, write_shard
+from tokenizer.dataset.files import write_manifest
+from tokenizer.dataset.songs import to_row, write_shard
 
 MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32)
 

@@ -15,8 +15,8 @@ from jax_impl.device import device
 from jax_impl.sampling import pianoroll, sample
 from jax_impl.training import metrics, train
 from jax_impl.training.checkpoint import load_model
+from tokenizer.dataset.files import MANIFEST
 from tokenizer.dataset.prepare import prepare
-from tokenizer.dataset.songs import MANIFEST
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
 

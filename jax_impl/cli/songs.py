@@ -51,8 +51,8 @@ def check(files: Positional[Files], repair: bool = False) -> int:
         files: MIDI files, folders of MIDI files, and folders made by prepare.
         repair: write datasets anew from those of their rows that are whole songs.
     """
+    from tokenizer.dataset.files import MANIFEST, MIXTURE, read_mixture
     from tokenizer.dataset.prepare import find_midi
-    from tokenizer.dataset.songs import MANIFEST, MIXTURE, read_mixture
 
     if not files:
         raise InputError("name at least one MIDI file, or a folder")
@@ -73,7 +73,7 @@ def check(files: Positional[Files], repair: bool = False) -> int:
 
 def _check_dataset(path: Path, repair: bool) -> bool:
     from tokenizer.dataset import audit
-    from tokenizer.dataset.songs import DatasetError
+    from tokenizer.dataset.files import DatasetError
 
     try:
         findings = audit.audit(path)

@@ -13,7 +13,8 @@ from absl import flags
 from configs import DataConfig
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.loading.packing import Plan, Rows
-from tokenizer.dataset.songs import Dataset, Songs, Split
+from tokenizer.dataset.files import Split
+from tokenizer.dataset.songs import Dataset, Songs
 from tokenizer.dataset.workers import ctrl_c_held_back
 
 ENDLESS = 1 << 40  # batches; more than any run takes

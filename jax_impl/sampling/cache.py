@@ -1,5 +1,4 @@
-"""The cache of a sampler: what the layers hold of the tokens so far,
-and one more token at the cost of its own path alone.
+"""The cache of a sampler: what layers hold of the tokens so far, and one more token at the cost of its path alone.
 
 Under a rule of scope "span" nothing depends on a later token and no position ever moves: keys and values are computed
 once. Of each layer:
@@ -15,6 +14,9 @@ of the rows that close are computed together, a few rows at once, until none is 
 Rows that begin with prompts of different lengths are aligned to the right (see right_aligned), so that all of them
 write the same slot; slots are not positions. A model of scope "bar" cannot be cached: a bar's summary changes with
 tokens written long after it was read.
+
+One file, because filling, writing a token and closing a span must agree on what lies in which slot: apart, each would
+have to say it again.
 """
 
 from collections.abc import Sequence

@@ -14,8 +14,9 @@ from jax_impl.loading import loader, packing
 from jax_impl.loading.packer import WHOLE, Packer
 from jax_impl.loading.packing import Plan
 from tokenizer import vocabulary as vocab
+from tokenizer.dataset.files import DatasetError
 from tokenizer.dataset.prepare import prepare
-from tokenizer.dataset.songs import Dataset, DatasetError
+from tokenizer.dataset.songs import Dataset
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
 from tokenizer.tokens.fields import compute

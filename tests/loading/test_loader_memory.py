@@ -5,7 +5,8 @@ import sys
 
 from configs import PrepareConfig
 from tests import ROOT
-from tokenizer.dataset.songs import to_row, write_manifest, write_shard
+from tokenizer.dataset.files import write_manifest
+from tokenizer.dataset.songs import to_row, write_shard
 from tokenizer.music.composer import compose
 from tokenizer.tokens.encode import encode
 

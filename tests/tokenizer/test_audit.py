@@ -8,8 +8,9 @@ import pytest
 from configs import PrepareConfig
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.audit import audit, grammar_problem, repair
+from tokenizer.dataset.files import read_rejected, write_manifest
 from tokenizer.dataset.prepare import prepare
-from tokenizer.dataset.songs import Dataset, read_rejected, to_row, write_manifest, write_shard
+from tokenizer.dataset.songs import Dataset, to_row, write_shard
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
 from tokenizer.tokens.encode import encode

@@ -12,8 +12,9 @@ import pytest
 from configs import InputError, PrepareConfig
 from tests.scores import score_of
 from tokenizer import vocabulary as vocab
+from tokenizer.dataset.files import MANIFEST, SPLITS, DatasetError, read_rejected
 from tokenizer.dataset.prepare import prepare
-from tokenizer.dataset.songs import MANIFEST, SPLITS, Dataset, DatasetError, SongTooLong, read_rejected, to_row
+from tokenizer.dataset.songs import Dataset, SongTooLong, to_row
 from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
 from tokenizer.music.composer import compose

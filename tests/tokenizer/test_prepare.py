@@ -17,9 +17,10 @@ from tests import ROOT
 from tests.scores import score_of
 from tests.tokenizer.kill_prepare import kill_again_and_again
 from tokenizer.dataset import prepare
+from tokenizer.dataset.files import DatasetError, read_rejected
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.gather import count_validation, merge, work_folder
-from tokenizer.dataset.songs import Dataset, DatasetError, read_rejected
+from tokenizer.dataset.songs import Dataset
 from tokenizer.dataset.workers import run
 from tokenizer.grid.quantize import quantize
 from tokenizer.music import midi

@@ -13,19 +13,9 @@ from tqdm import tqdm
 
 from configs import PrepareConfig
 from tokenizer import vocabulary as vocab
+from tokenizer.dataset.files import DatasetError, open_batch, read_manifest, read_rejected, shards_of, write_batch
 from tokenizer.dataset.gather import gather, work_folder
-from tokenizer.dataset.songs import (
-    DatasetError,
-    SongTooLong,
-    StoredSong,
-    open_batch,
-    read_manifest,
-    read_rejected,
-    record_batch,
-    shards_of,
-    to_row,
-    write_batch,
-)
+from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import run
 from tokenizer.tokens.encode import encode_song, grid_song
 from tokenizer.tokens.fields import compute

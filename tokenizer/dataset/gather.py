@@ -23,8 +23,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from configs import InputError, PrepareConfig
-from tokenizer.dataset.report import write_report
-from tokenizer.dataset.songs import (
+from tokenizer.dataset.files import (
     SCHEMA,
     open_batch,
     open_shard,
@@ -34,6 +33,7 @@ from tokenizer.dataset.songs import (
     write_batch,
     write_manifest,
 )
+from tokenizer.dataset.report import write_report
 from tokenizer.dataset.workers import run
 
 WHOLE_RANGE = 1 << 64  # of a hash

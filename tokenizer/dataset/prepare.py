@@ -19,18 +19,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from configs import InputError, PrepareConfig
+from tokenizer.dataset.files import FORMAT, REJECTED, open_batch, write_batch
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.gather import gather, refuse_to_overwrite, work_folder
-from tokenizer.dataset.songs import (
-    FORMAT,
-    REJECTED,
-    SongTooLong,
-    StoredSong,
-    open_batch,
-    record_batch,
-    to_row,
-    write_batch,
-)
+from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import run
 from tokenizer.grid.meter import ScoreTooLong
 from tokenizer.grid.quantize import quantize

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.songs import open_batch, shards_of
+from tokenizer.dataset.files import open_batch, shards_of
 from tokenizer.music import instruments
 
 CONTEXTS = (2048, 8192, 16384, 24576)  # tokens of a row that lengths are compared with

@@ -25,9 +25,10 @@ from tqdm import tqdm
 from configs import InputError, PrepareConfig
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset import prepare
+from tokenizer.dataset.files import write_batch
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.gather import NothingUsable, gather, refuse_to_overwrite, work_folder
-from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row, write_batch
+from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.grid.meter import BAR_TICKS, MAX_BARS, TICKS_PER_BEAT, ScoreTooLong
 from tokenizer.grid.quantize import quantize
 from tokenizer.grid.song import TEMPO_MICROSECONDS
