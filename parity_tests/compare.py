@@ -30,7 +30,8 @@ from torch_ref.rows import Rows, Summaries
 BUDGET = 3.0
 FULL_FP32 = "highest"  # what a GPU multiplies in by default is less
 CALLS = ("summarize", "update")
-FLOOR = 5e-7  # a few fp32 roundings, where PyTorch happens to be nearly exact (the loss is one number)
+# A few fp32 roundings, where PyTorch happens to be nearly exact (the loss is one number).
+FLOOR = 4 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)

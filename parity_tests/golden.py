@@ -28,3 +28,18 @@ def fields(arrays: dict[str, np.ndarray]) -> TokenFields:
         onset=arrays["note_ids"],
         span=np.full(len(arrays["token_ids"]), OUTSIDE, np.int32),  # the rule v121 does not look at spans
     )
+
+
+def forward_values(song: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What v1.2.1 computed on the way to the logits, by name: summary and regular streams [L + 1, ...], logits."""
+    return {
+        "summary streams": np.stack([song["sum_x0"], *song["sum_x_layers"]]),
+        "regular streams": np.stack([song["x0"], *song["x_layers"]]),
+        "logits": song["logits"],
+    }
+
+
+def gradients(name: str) -> tuple[float, dict[str, np.ndarray]]:
+    """v1.2.1's loss, and its gradient by parameter."""
+    theirs = load(f"{name}_grads")
+    return float(theirs.pop("loss")), {key.removeprefix("grad."): value for key, value in theirs.items()}

@@ -1,13 +1,20 @@
-"""Shared fixtures, and the hypothesis profile: the same examples every time, so that a failure can be found again."""
+"""Shared fixtures, and the hypothesis profile: the same examples every time, so that a failure can be found again.
+
+Derandomized draws depend on the test, but also on constants that Hypothesis finds in whichever modules of the project
+happen to be loaded; it is told that there are none (test_hypothesis.py shows that it listens).
+"""
 
 from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 from tests import SONGS
 
-hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
+providers._get_local_constants = Constants
+hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fixed")
 
 

@@ -46,7 +46,6 @@ def watch(monkeypatch, shared: dict) -> None:
     monkeypatch.setattr(plgpu, "kernel", kernel_watched)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("kernel", "name"), [("forward", "tiles_ready"), ("dq", "ready"), ("dkv", "ready")])
 def test_a_slot_that_is_read_before_it_is_waited_for_is_a_race(monkeypatch, kernel, name):
     shared, waiting, wait, give_back = {}, [], plgpu.barrier_wait, hopper.give_back
@@ -68,7 +67,6 @@ def test_a_slot_that_is_read_before_it_is_waited_for_is_a_race(monkeypatch, kern
     assert races_in(kernel, density=0.5)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("kernel", "loaded", "given_back"),
     [("forward", "k_ready", "k_consumed"), ("dkv", "ready", "consumed")],

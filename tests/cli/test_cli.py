@@ -226,12 +226,11 @@ def test_sigterm_ends_training_with_a_checkpoint_and_status_143(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "jax_impl.cli", "train", *words], stdout=subprocess.PIPE, text=True
     )
-    until = time.monotonic() + 120
     while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").read_text():
-        assert process.poll() is None and time.monotonic() < until
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate()
     assert process.returncode == 143
     step = int(re.search(r"stopped by SIGTERM after step (\d+), saved", out).group(1))
     with Checkpoints(output, keep_last=None) as checkpoints:

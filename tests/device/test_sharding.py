@@ -22,12 +22,11 @@ from jax_impl.training import metrics
 from jax_impl.training.checkpoint import Checkpoints, on_default_device
 from jax_impl.training.optimizer import learning_rate, optimizer
 from jax_impl.training.step import initial_state
+from tests.rounding import apart, budget
 from tests.runs import MODEL, config, start, use_compilation_cache, wait_for, write_dataset
 from tokenizer import vocabulary as vocab
 
 ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "log_every": 1, "remat": "none"}
-# Relative difference to the trace of one device; measured: 2.3e-7 of losses, 1.2e-7 of gradient norms (order of sums)
-BUDGET = 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +35,38 @@ def dataset(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data") / "songs")
 
 
-def run(dataset: Path, output_dir: Path, devices: int = 8, flags: str = "", **changes) -> Path:
+def run(dataset: Path, output_dir: Path, *arguments: str, devices: int = 8, flags: str = "", **changes) -> Path:
     """A finished run in a process with so many devices; flags: XLA's."""
-    process = start(dataset, output_dir, "--changes", json.dumps(ROWS | changes), devices=devices, flags=flags)
-    assert process.wait(200) == 0, output_dir.with_suffix(".log").read_text()
+    arguments += ("--changes", json.dumps(ROWS | changes))
+    process = start(dataset, output_dir, *arguments, devices=devices, flags=flags)
+    assert process.wait() == 0, output_dir.with_suffix(".log").read_text()
     return output_dir
 
 
 def trace(run: Path) -> np.ndarray:
-    """float64[lines, 2]: loss and gradient norm of every line, 0 where it has none."""
+    """float64[2, lines]: loss and gradient norm of every line, 0 where it has none."""
     records = metrics.read(run / metrics.FILE)
     assert [record["step"] for record in records if record["kind"] == "train"] == list(range(1, 9))
-    return np.array([[record["loss"], record.get("gradient_norm", 0.0)] for record in records])
-
-
-def assert_close_traces(run: Path, other: Path) -> None:
-    mine, theirs = trace(run), trace(other)
-    np.testing.assert_allclose(mine, theirs, rtol=BUDGET)
+    return np.array([[record["loss"], record.get("gradient_norm", 0.0)] for record in records]).T
 
 
 @pytest.fixture(scope="module")
 def one_device(dataset, tmp_path_factory) -> Path:
     return run(dataset, tmp_path_factory.mktemp("one") / "run", devices=1)
+
+
+@pytest.fixture(scope="module")
+def assert_as_on_one_device(dataset, one_device, tmp_path_factory):
+    """Sums are taken in another order; the measure is a run from weights that are moved to neighbouring floats."""
+    moved = run(dataset, tmp_path_factory.mktemp("moved") / "run", "--moved", devices=1)
+    want = list(trace(one_device))
+    allowed = budget(apart(list(trace(moved)), want))
+    assert 0 < allowed < 1e-3  # or the measure itself is broken
+
+    def check(run: Path) -> None:
+        assert apart(list(trace(run)), want) <= allowed
+
+    return check
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +110,7 @@ def test_what_does_not_fit_the_devices_is_said_by_flag():
 
 def test_rows_that_do_not_divide_are_said_by_flag(dataset, tmp_path):
     process = start(dataset, tmp_path / "run", "--changes", json.dumps({"batch_size": 12}), devices=8)
-    assert process.wait(100) != 0
+    assert process.wait() != 0
     assert "--batch-size 12 must be a multiple of 8" in (tmp_path / "run.log").read_text()
 
 
@@ -132,8 +141,8 @@ def test_nonsense_of_a_cluster_is_refused_by_flag(cluster, message):
 # ---------------------------------------------------------------- one process with many devices
 
 
-def test_eight_devices_that_share_parameters_train_as_one_does(one_device, eight_devices):
-    assert_close_traces(eight_devices, one_device)
+def test_eight_devices_that_share_parameters_train_as_one_does(assert_as_on_one_device, eight_devices):
+    assert_as_on_one_device(eight_devices)
 
 
 def test_weights_are_gathered_layer_by_layer_and_activations_are_never_sent(eight_devices):
@@ -150,11 +159,11 @@ def test_weights_are_gathered_layer_by_layer_and_activations_are_never_sent(eigh
 
 @pytest.mark.parametrize(("devices", "changes"), [(1, {}), (2, {"fsdp_devices": 2})])
 def test_a_checkpoint_of_eight_devices_goes_on_with_fewer(
-    dataset, one_device, eight_devices, tmp_path, devices, changes
+    dataset, assert_as_on_one_device, eight_devices, tmp_path, devices, changes
 ):
     again = shutil.copytree(eight_devices, tmp_path / "run")
-    run(dataset, again, devices, resume_from=4, **changes)
-    assert_close_traces(again, one_device)
+    run(dataset, again, devices=devices, resume_from=4, **changes)
+    assert_as_on_one_device(again)
 
 
 def test_a_checkpoint_of_eight_devices_holds_the_bits_that_one_device_reads(eight_devices):
@@ -187,7 +196,7 @@ def start_two(dataset: Path, output_dir: Path, *arguments: str, **changes) -> li
 
 def finish(processes: list, output_dir: Path) -> None:
     for process in processes:
-        assert process.wait(200) == 0, "".join(path.read_text() for path in output_dir.parent.glob("*.log"))
+        assert process.wait() == 0, "".join(path.read_text() for path in output_dir.parent.glob("*.log"))
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +206,8 @@ def two_processes(dataset, tmp_path_factory) -> Path:
     return output_dir
 
 
-def test_two_processes_train_as_one_does_and_only_the_first_speaks(one_device, two_processes):
-    assert_close_traces(two_processes, one_device)
+def test_two_processes_train_as_one_does_and_only_the_first_speaks(assert_as_on_one_device, two_processes):
+    assert_as_on_one_device(two_processes)
     assert "step 8: validation loss" in two_processes.with_suffix(".log").read_text()
     other = two_processes.with_name("run-1.log").read_text().splitlines()
     assert [line for line in other if not line.startswith("[Gloo]")] == []
@@ -209,7 +218,7 @@ def test_two_processes_of_which_one_was_killed_go_on_bit_for_bit(dataset, two_pr
     processes = start_two(dataset, output_dir, "--pause", "0.3")
     wait_for(output_dir / "checkpoints" / "4", processes[0], output_dir)
     os.kill(processes[1].pid, signal.SIGKILL)
-    assert processes[0].wait(100) != 0  # it does not wait for ever, nor go on alone
+    assert processes[0].wait() != 0  # it does not wait for ever, nor go on alone
     assert sorted(folder.name for folder in (output_dir / "checkpoints").iterdir()) == ["4"]
     finish(start_two(dataset, output_dir), output_dir)
     np.testing.assert_array_equal(trace(output_dir), trace(two_processes))

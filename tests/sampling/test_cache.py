@@ -12,6 +12,7 @@ from configs import ComputeConfig, ModelConfig
 from jax_impl.batch import pack_row, stack_rows
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import cache
+from tests.rounding import budget, moved
 from tests.rows import random_song
 from tokenizer import vocabulary as vocab
 from tokenizer.music import midi
@@ -21,7 +22,6 @@ from tokenizer.tokens.encode import encode
 
 COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")
 SLOTS, SUMMARIES = 256, 64
-TOLERANCE = 7e-4  # twice the largest difference measured, on logits of size 5 of magnified weights
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,23 @@ def stepper(model, close=cache.close):
     return step
 
 
-def full(model, songs) -> np.ndarray:
-    batch = stack_rows([pack_row([song], SLOTS) for song in songs])
-    return np.asarray(
-        jax.jit(lambda batch: model(batch, max_spans=SUMMARIES, compute=COMPUTE, dropout_key=None))(batch)
-    )
+@pytest.fixture(scope="module")
+def full(model):
+    """Of songs side by side: logits of the full forward, and how far the cached ones may be away at a position."""
+    graph, parameters = nnx.split(model)
+
+    def forward(parameters, batch):
+        return nnx.merge(graph, parameters)(batch, max_spans=SUMMARIES, compute=COMPUTE, dropout_key=None)
+
+    compiled = jax.jit(forward)
+
+    def of(songs) -> tuple[np.ndarray, float]:
+        batch = stack_rows([pack_row([song], SLOTS) for song in songs])
+        want = np.asarray(compiled(parameters, batch))
+        rounding = moved(lambda parameters: compiled(parameters, batch), parameters)
+        return want, budget(rounding) * float(np.abs(want).max())
+
+    return of
 
 
 def differences(step, past: cache.Cache, songs, begun, want) -> list[np.ndarray]:
@@ -88,16 +100,17 @@ def differences(step, past: cache.Cache, songs, begun, want) -> list[np.ndarray]
 
 
 @pytest.mark.parametrize("kind", ["random", "real"])
-def test_cached_logits_equal_the_full_forward_at_every_position(model, step, real, kind):
+def test_cached_logits_equal_the_full_forward_at_every_position(model, step, full, real, kind):
     songs = real if kind == "real" else [random_song(seed, bars=3 + seed) for seed in range(3)]
     past = cache.empty(model.config, COMPUTE, 3, SLOTS, SUMMARIES)
-    found = differences(step, past, songs, [0, 0, 0], full(model, songs))
+    want, allowed = full(songs)
+    found = differences(step, past, songs, [0, 0, 0], want)
     assert [len(row) for row in found] == [len(song) for song in songs]
-    assert max(row.max() for row in found) < TOLERANCE
+    assert max(row.max() for row in found) <= allowed
 
 
 @pytest.mark.parametrize("shift", [0, 1])
-def test_prompts_of_different_lengths_are_filled_in_at_once_and_go_on_as_if_written_token_by_token(model, step, shift):
+def test_prompts_of_different_lengths_filled_in_at_once_go_on_as_if_written_token_by_token(model, step, full, shift):
     """They end where a span closes, inside one, and where a track begins."""
     songs = [random_song(seed, bars=4) for seed in range(3)]
     chord = np.flatnonzero((songs[0].ids >= vocab.CHORD) & (songs[0].ids < vocab.POSITION))[3]
@@ -106,36 +119,40 @@ def test_prompts_of_different_lengths_are_filled_in_at_once_and_go_on_as_if_writ
     prompts = [fields.compute(song.ids[:length]) for song, length in zip(songs, begun, strict=True)]
     batch, state = cache.right_aligned(prompts, 128)
     past = jax.jit(lambda batch, state: cache.prefill(model, batch, state, COMPUTE, 2 * SLOTS, SUMMARIES))(batch, state)
-    found = differences(step, past, songs, begun, full(model, songs))
-    assert max(row.max() for row in found) < TOLERANCE
+    want, allowed = full(songs)
+    found = differences(step, past, songs, begun, want)
+    assert max(row.max() for row in found) <= allowed
 
 
-def test_a_cache_that_grew_goes_on(model, step):
+def test_a_cache_that_grew_goes_on(model, step, full):
     song = random_song(0, bars=4)
     past = cache.empty(model.config, COMPUTE, 1, 64, 32)
     small = jax.jit(stepper(model))
     for token in song.ids[:60]:
         past, _ = small(past, np.array([token]), np.ones(1, bool))
     past = cache.grow(past, SLOTS, SUMMARIES)
-    (found,) = differences(step, past, [song], [60], full(model, [song]))
-    assert len(found) == len(song) - 60 and found.max() < TOLERANCE
+    want, allowed = full([song])
+    (found,) = differences(step, past, [song], [60], want)
+    assert len(found) == len(song) - 60 and found.max() <= allowed
 
 
-def test_rows_that_ended_change_nothing(model, step):
+def test_rows_that_ended_change_nothing(model, step, full):
     songs = [random_song(0, bars=4), random_song(1, bars=1)]
     past = cache.empty(model.config, COMPUTE, 2, SLOTS, SUMMARIES)
-    found = differences(step, past, songs, [0, 0], full(model, songs))
-    assert len(found[0]) > len(found[1]) + 20 and found[0].max() < TOLERANCE
+    want, allowed = full(songs)
+    found = differences(step, past, songs, [0, 0], want)
+    assert len(found[0]) > len(found[1]) + 20 and found[0].max() <= allowed
 
 
-def test_without_the_summaries_of_closed_spans_the_logits_are_others(model):
+def test_without_the_summaries_of_closed_spans_the_logits_are_others(model, full):
     """The comparison sees a cache that forgets to close spans."""
     song = random_song(0, bars=4)
     forgetful = jax.jit(stepper(model, close=lambda model, layers, past, rows: past))
     past = cache.empty(model.config, COMPUTE, 1, SLOTS, SUMMARIES)
-    (found,) = differences(forgetful, past, [song], [0], full(model, [song]))
+    want, allowed = full([song])
+    (found,) = differences(forgetful, past, [song], [0], want)
     second = int(np.flatnonzero(song.span == 1)[0])
-    assert found[:second].max() < TOLERANCE and found[second:].max() > 100 * TOLERANCE
+    assert found[:second].max() <= allowed and found[second:].max() > 100 * allowed
 
 
 def test_bf16_weights_are_cast_once(model):

@@ -27,6 +27,7 @@ from jax_impl.training.optimizer import decayed, learning_rate, optimizer
 from jax_impl.training.progress import Diverged, Progress
 from jax_impl.training.step import initial_state, train_step
 from jax_impl.training.train import stack
+from tests.rounding import EPSILON, apart, budget, moved
 from tests.rows import batch_of, random_song
 from tests.runs import MODEL, config, start, use_compilation_cache, wait_for, write_dataset
 
@@ -207,7 +208,9 @@ def test_a_run_starts_with_the_weights_of_another_under_a_rule_of_its_own(datase
     theirs, ours = load_model(uninterrupted, "best")[0], load_model(tmp_path / "run", "latest")[0]
     assert ours.config == dataclasses.replace(MODEL, mask_rule=MASK_RULES["v121"])
     for before, after in zip(*(jax.tree.leaves(nnx.state(model)) for model in (theirs, ours)), strict=True):
-        np.testing.assert_allclose(after, before, atol=3e-9)  # one step of that rate
+        # AdamW's first step is the rate at most, and decay takes a tenth of it; what is stored is rounded.
+        largest = 1e-9 + 1e-10 * np.abs(before).max()
+        np.testing.assert_allclose(after, before, rtol=EPSILON, atol=2 * largest)
 
 
 def test_a_run_of_another_shape_or_none_at_all_is_refused_by_name(dataset, uninterrupted, tmp_path):
@@ -221,37 +224,42 @@ def test_a_run_of_another_shape_or_none_at_all_is_refused_by_name(dataset, unint
 # ---------------------------------------------------------------- a step
 
 
-def one_step(batches, **changes):
-    """(TrainState after it, Measured) of the first step from the usual state, dropout off."""
+def first_step():
+    """(the usual state before the first step, the step as a function of state and batches), dropout off."""
     model = dataclasses.replace(MODEL, dropout=0.0)
-    settings = config(Path(), Path(), **changes)
+    settings = config(Path(), Path())
     rate = functools.partial(learning_rate, config=settings, total_steps=8)
     tx = optimizer(settings, rate)
     graph, _ = abstract_model(model)
     step = functools.partial(train_step, graph=graph, tx=tx, rate=rate, seed=0, max_spans=64, compute=COMPUTE)
-    return jax.jit(step)(jax.jit(functools.partial(initial_state, model, tx, 0))(), batches)
+    return jax.jit(functools.partial(initial_state, model, tx, 0))(), jax.jit(step)
 
 
-def test_gradient_accumulation_equals_the_large_batch(dataset):
+def test_gradient_accumulation_equals_the_large_batch():
+    """As nearly as the step of the large batch equals itself from parameters moved to neighbouring floats: its loss,
+    gradient norm, moments and the update of each parameter.
+    """
     rows = [[random_song(0)], [random_song(1, bars=1, programs=(0,))]]  # of very different lengths
     large = stack([batch_of(rows, 256)])
     parts = stack([batch_of([row], 256) for row in rows])
     counts = parts.weights.sum((1, 2))
     assert counts[0] > 2 * counts[1]
-    expected, measured_large = one_step(large)
-    actual, measured_parts = one_step(parts)
-    np.testing.assert_allclose(measured_parts.loss, measured_large.loss, rtol=1e-6)
-    np.testing.assert_allclose(measured_parts.gradient_norm, measured_large.gradient_norm, rtol=1e-5)
-    # Largest difference of any array, of its largest value: twice what was measured. Adam's first step is nearly the
-    # gradient's sign, where rounding of a gradient near 0 shows most.
-    for mine, theirs, budget in (
-        (actual.optimizer, expected.optimizer, 1.5e-6),
-        (actual.parameters, expected.parameters, 1.3e-4),
-    ):
-        for x, y in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
-            np.testing.assert_allclose(x, y, rtol=0, atol=budget * np.abs(y).max())
-    # The optimizer's counters say one update.
-    assert [int(x) for x in jax.tree.leaves(actual.optimizer) if x.ndim == 0] == [1, 1]
+    state, step = first_step()
+
+    def outcome(parameters, batches):
+        """Adam's first step is nearly the gradient's sign, so updates are compared as a whole, not by the element whose
+        gradient is nearest to 0.
+        """
+        after, measured = step(state._replace(parameters=parameters), batches)
+        updates = jax.tree.map(lambda x, y: np.linalg.norm(np.float64(x) - np.float64(y)), after.parameters, parameters)
+        assert [int(x) for x in jax.tree.leaves(after.optimizer) if x.ndim == 0] == [1, 1]  # one update
+        return measured.loss, measured.gradient_norm, after.optimizer, updates
+
+    want = outcome(state.parameters, large)
+    allowed = budget(moved(lambda parameters: outcome(parameters, large), state.parameters))
+    assert apart(outcome(state.parameters, parts), want) <= allowed
+    equal_weights = parts._replace(weights=parts.weights / counts[:, None, None] * counts.mean())
+    assert apart(outcome(state.parameters, equal_weights), want) > 100 * allowed  # the mean of two means is another
 
 
 def test_dropout_is_a_function_of_seed_and_step_alone(dataset):
@@ -284,9 +292,8 @@ def test_decay_is_for_matrices_alone():
 def test_the_learning_rate_warms_up_and_falls_on_a_cosine():
     settings = config(Path(), Path(), learning_rate=1.0, warmup_steps=10, final_learning_rate=0.1)
     rates = [float(learning_rate(step, settings, 110)) for step in range(110)]
-    np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10, rtol=1e-6)
-    np.testing.assert_allclose(rates[59], 0.55, rtol=1e-6)  # half way down
-    np.testing.assert_allclose(rates[109], 0.1, rtol=1e-5)
+    expected = [*np.arange(1, 11) / 10, 0.55, 0.1]  # half way down, and at the end
+    np.testing.assert_allclose([*rates[:10], rates[59], rates[109]], expected, rtol=0, atol=budget(0))
     assert all(np.diff(rates[9:]) <= 0)
 
 
