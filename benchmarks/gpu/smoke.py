@@ -28,8 +28,8 @@ def say(*words: object) -> None:
 
 
 def make_mask(rows: int, num_queries: int, num_keys: int, random: np.random.Generator) -> np.ndarray:
-    """bool[rows, queries, keys]: full, partial and empty blocks, lists of odd length, a row that sees nothing, and where
-    there is room for it a program without a list.
+    """bool[rows, queries, keys]: full, partial and empty blocks, lists of odd length, a row that sees nothing, and
+    where there is room for it a program without a list.
     """
     visible = random.random((rows, num_queries, num_keys)) < 0.3
     visible[:, :, :192] = True
