@@ -46,9 +46,9 @@ class Heard:
 
 
 def hear(path: Path) -> Heard:
-    """A type 1 file, note-ons matched with note-offs first in, first out."""
+    """A file of type 0 or 1, note-ons matched with note-offs first in, first out."""
     midi = mido.MidiFile(path)
-    assert midi.type == 1
+    assert midi.type in (0, 1)
     tempos, meters, tracks = set(), set(), []
     for track in midi.tracks:
         tick, programs, sounding, notes = 0, defaultdict(int), defaultdict(list), defaultdict(list)

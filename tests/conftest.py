@@ -11,7 +11,7 @@ import pytest
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
-from tests import SONGS
+from tests.songs import real_songs
 
 providers._get_local_constants = Constants
 hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None, print_blob=True)
@@ -20,10 +20,9 @@ hypothesis.settings.load_profile("fixed")
 
 @pytest.fixture(scope="session")
 def songs(tmp_path_factory) -> list[Path]:
-    """Real MIDI files where HID_SONGS (or ../shared/data/midi) has them, else songs of the built-in composer."""
-    files = sorted(path for path in SONGS.rglob("*.mid"))
-    if files:
-        return files
+    """Real MIDI files where there are any, else songs of the built-in composer."""
+    if files := real_songs():
+        return list(files)
     from tokenizer.music import midi
     from tokenizer.music.composer import compose
 

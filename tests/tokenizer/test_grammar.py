@@ -29,7 +29,7 @@ def encoded_again(song: np.ndarray) -> np.ndarray:
 
 
 def test_what_the_encoder_writes_of_real_songs_is_grammatical(songs):
-    picked = [encode(midi.read(path)).ids[:1500] for path in songs[:: max(1, len(songs) // 16)]]
+    picked = [encode(midi.read(path)).ids[:1500] for path in songs[::4]]
     assert grammar.errors(picked) == [None] * len(picked)
     whole = [encode(compose(seed)).ids for seed in range(3)]
     assert grammar.errors(whole) == [None] * 3
