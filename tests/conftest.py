@@ -4,6 +4,9 @@ Derandomized draws depend on the test, but also on constants that Hypothesis fin
 happen to be loaded; it is told that there are none (test_hypothesis.py shows that it listens).
 """
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +19,21 @@ from tests.songs import real_songs
 providers._get_local_constants = Constants
 hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fixed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What was compiled once serves all tests of a session: its worker processes and those that tests start inherit the
+    environment. Compiling takes most of the time, and programs of planted faults are programs of their own.
+    """
+    if not hasattr(config, "workerinput"):
+        config.compiled = tempfile.mkdtemp(prefix="hid-compiled-")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if hasattr(config, "compiled"):
+        shutil.rmtree(config.compiled, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -42,14 +42,15 @@ def apart(got: Any, want: Any) -> float:
 def neighbours(tree: Any, seed: int) -> Any:
     """The tree with every element of its fp32 arrays moved to the next float, up or down at random."""
     leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
 
-    def move(x: Any, key: jax.Array) -> Any:
+    def move(number: int, x: Any) -> Any:
         if x.dtype != np.float32:
             return x
-        return jnp.nextafter(x, jnp.where(jax.random.bernoulli(key, shape=x.shape), jnp.inf, -jnp.inf))
+        upwards = np.random.default_rng((seed, number)).random(x.shape) < 0.5
+        towards = np.where(upwards, np.float32(np.inf), np.float32(-np.inf))
+        return jnp.nextafter(x, towards) if isinstance(x, jax.core.Tracer) else np.nextafter(np.asarray(x), towards)
 
-    return structure.unflatten(map(move, leaves, keys))
+    return structure.unflatten(move(number, x) for number, x in enumerate(leaves))
 
 
 def moved(function: Callable, inputs: Any, draws: int = 3) -> float:

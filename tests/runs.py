@@ -11,8 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
-
 from configs import ClusterConfig, ModelConfig, PrepareConfig, TrainConfig
 from jax_impl.device import sharding
 from jax_impl.training import train
@@ -51,14 +49,6 @@ def config(data_dir: Path, output_dir: Path, **changes) -> TrainConfig:
     )
     values |= dict(num_workers=0, log_every=3, validate_every=2, checkpoint_every=4)
     return TrainConfig(data_dir, output_dir, **values | changes)
-
-
-def use_compilation_cache(folder: Path) -> None:
-    """Programs compiled once serve every run of the tests, those in other processes too."""
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def start(

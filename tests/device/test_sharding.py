@@ -23,7 +23,7 @@ from jax_impl.training.checkpoint import Checkpoints, on_default_device
 from jax_impl.training.optimizer import learning_rate, optimizer
 from jax_impl.training.step import initial_state
 from tests.rounding import apart, budget
-from tests.runs import MODEL, config, start, use_compilation_cache, wait_for, write_dataset
+from tests.runs import MODEL, config, start, wait_for, write_dataset
 from tokenizer import vocabulary as vocab
 
 ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "log_every": 1, "remat": "none"}
@@ -31,7 +31,6 @@ ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "log_every": 1, "rema
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
-    use_compilation_cache(tmp_path_factory.mktemp("compiled"))
     return write_dataset(tmp_path_factory.mktemp("data") / "songs")
 
 

@@ -175,7 +175,7 @@ def test_rows_are_full():
 
 
 def test_rows_of_real_songs_are_full(songs, tmp_path):
-    """In the proportions of the collection: where most songs are longer than a row, as symphonies are, fewer fill it."""
+    """In the proportions of the collection: where most songs are longer than a row, fewer fill it."""
     prepare(all_songs()[::7] or songs, tmp_path / "songs", PrepareConfig(workers=2))
     plan = Plan(Dataset(tmp_path / "songs")["train"], replace(CONFIG, max_seq_len=8192, max_spans=1536))
     real = [int((plan.row(0, index).document > 0).sum()) for index in range(len(plan.rows(0)))]

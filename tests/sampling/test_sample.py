@@ -21,7 +21,6 @@ from jax_impl.sampling.sample import Sampler
 from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests.rows import ids
-from tests.runs import use_compilation_cache
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
@@ -31,11 +30,6 @@ from tokenizer.tokens.decode import decode
 COMPUTE = ComputeConfig(attention="xla", precision="fp32", remat="none")
 CONFIG = ModelConfig(layers=1, width=64, ffn=64, max_bars=32)
 HOT = dict(temperature=1.0, top_p=1.0, max_length=250)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-    use_compilation_cache(tmp_path_factory.mktemp("programs"))
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from jax_impl.training.step import initial_state, train_step
 from jax_impl.training.train import stack
 from tests.rounding import EPSILON, apart, budget, moved
 from tests.rows import batch_of, random_song
-from tests.runs import MODEL, config, start, use_compilation_cache, wait_for, write_dataset
+from tests.runs import MODEL, config, start, wait_for, write_dataset
 
 COMPUTE = ComputeConfig(attention="xla", precision="fp32", remat="layer")
 TIMES = {"tokens_per_second", "mfu", "input_wait", "seconds"}
@@ -37,7 +37,6 @@ TIMES = {"tokens_per_second", "mfu", "input_wait", "seconds"}
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
-    use_compilation_cache(tmp_path_factory.mktemp("compiled"))
     return write_dataset(tmp_path_factory.mktemp("data") / "songs")
 
 
