@@ -117,8 +117,7 @@ def test_the_feed_forward_is_the_same(stream):
 # ---------------------------------------------------------------- the whole
 
 
-@pytest.mark.parametrize("rule", MASK_RULES)
-@pytest.mark.parametrize("size", ["tiny", "small"])
+@pytest.mark.parametrize(("size", "rule"), [("tiny", "v121"), ("small", "span")])
 def test_masks_streams_logits_loss_and_gradients_agree(batch, size, rule):
     config = replace(MODEL_SIZES[size], mask_rule=MASK_RULES[rule], max_bars=32)
     lines = compare(magnified(config), config, batch, SLOTS, "xla")
@@ -224,12 +223,11 @@ def test_the_learning_rate_is_the_same_at_every_step():
     np.testing.assert_allclose(ours, theirs, rtol=budget(EPSILON))
 
 
-@pytest.mark.parametrize("rule", MASK_RULES)
-def test_twenty_optimizer_steps_stay_together(rule):
+def test_twenty_optimizer_steps_stay_together():
     """Two micro batches with unlike numbers of targets a step, warm-up, cosine, decay and clipping: losses, gradient
     norms and every parameter's whole update stay as close to fp64 as PyTorch's in fp32 do.
     """
-    config = replace(CONFIG, width=64, mask_rule=MASK_RULES[rule])
+    config = replace(CONFIG, width=64)
     weights = magnified(config, scale=1.5)
     settings = TrainConfig(None, None, learning_rate=1e-3, warmup_steps=4, clip_norm=4.5)
     steps = [

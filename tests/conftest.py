@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.compiled = tempfile.mkdtemp(prefix="hid-compiled-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"  # single operations are quicker compiled
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
