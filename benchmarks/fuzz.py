@@ -2,27 +2,30 @@
 
     python benchmarks/fuzz.py --songs ../shared/data/midi --files 10000
 
-Breaks the songs by seeds (benchmarks/hostile.py) and tokenizes each broken file as prepare does. A file must give a
-song or one line that says why not, in less than 5 s and with less than 1 GB of memory. Writes
+Breaks the songs by seeds (tests/tokenizer/hostile.py) and tokenizes each broken file as prepare does. A file must give
+a song or one line that says why not, in less than 5 s and with less than 1 GB of memory. Writes
 benchmarks/results/fuzz.json.
 """
 
 import argparse
 import re
 import resource
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from hostile import break_file, whole_monsters
 from report import write_report
 from tqdm import tqdm
 
 from configs import PrepareConfig
 from tokenizer.dataset.prepare import find_midi, tokenize
 from tokenizer.dataset.songs import StoredSong
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.tokenizer.hostile import break_file, whole_monsters
 
 
 def main() -> None:

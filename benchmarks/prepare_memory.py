@@ -10,17 +10,20 @@ tell what a file costs whatever it holds. Writes benchmarks/results/prepare_memo
 import argparse
 import multiprocessing
 import struct
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hostile import END, HEADER, number, track
 from report import write_report
 
 from configs import PrepareConfig
 from tokenizer.dataset.files import read_manifest
 from tokenizer.dataset.prepare import find_midi, prepare
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.tokenizer.hostile import END, HEADER, number, track
 
 FEW, MANY = 4_000, 36_000
 

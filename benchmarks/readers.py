@@ -3,24 +3,27 @@
     python benchmarks/readers.py --songs ../shared/data/midi
 
 Notes (program, onset, duration, pitch, velocity) of every song, of files that are odd in one way each, and of songs
-broken by seeds (benchmarks/hostile.py), by our reader and by symusic. Writes benchmarks/results/readers.json.
+broken by seeds (tests/tokenizer/hostile.py), by our reader and by symusic. Writes benchmarks/results/readers.json.
 """
 
 import argparse
 import struct
+import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 import symusic
-from hostile import break_file
 from report import write_report
 from tqdm import tqdm
 
 from tokenizer.dataset.prepare import find_midi
 from tokenizer.music import midi
 from tokenizer.music.score import DRUMS
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.tokenizer.hostile import break_file
 
 END = b"\x00\xff\x2f\x00"
 NOTE = b"\x00\x90\x3c\x40\x10\x80\x3c\x00"

@@ -11,7 +11,7 @@ from configs.errors import InputError
 class ClusterConfig:
     """Which processes train together. Raises InputError naming the flag that makes no sense."""
 
-    distributed: bool = False  # many processes train one model: this command on each host; SLURM and the like are asked
+    distributed: bool = False  # one of many processes; the same command on each host; SLURM, Open MPI etc. are asked
     coordinator: str | None = None  # HOST:PORT of process 0, where nothing can be asked; then the next two too
     num_processes: int | None = None  # processes of the run
     process_id: int | None = None  # number of this one, from 0

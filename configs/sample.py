@@ -15,7 +15,7 @@ class SampleConfig:
     top_k: int = 0  # keep the k most likely tokens (0 keeps all)
     top_p: float = 0.98  # keep the most likely tokens that together hold this probability
     min_p: float = 0.0  # keep tokens at least this times as likely as the likeliest
-    repetition_penalty: float = 1.0  # above 1: notes that a track's last bars used get less likely (1: off)
+    repetition_penalty: float = 1.0  # above 1: the more a track's last bars used a note token, the less likely (1: off)
     grammar: bool = True  # only tokens that make a song; without it, what the model itself gets wrong is counted
     max_length: int = 4096  # tokens of a song at most; it is brought to an end before
     seed: int = 0  # of the draw

@@ -41,9 +41,9 @@ class TrainConfig:
     augment: bool = False  # vary key (-5 to +6 semitones), loudness and tempo of each training song, anew each epoch
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
     attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
-    remat: Literal["auto"] | Remat = "auto"  # computed again: nothing; norms etc.; also products; all (auto: fastest)
-    fsdp_devices: int = 1  # devices that share parameters and optimizer state, a part on each (1: all on each)
-    data_devices: int = 0  # groups of so many devices (0: all there are); a batch's rows are split over all devices
+    remat: Literal["auto"] | Remat = "auto"  # computed again: nothing; norms etc.; products too; all (auto: as fits)
+    fsdp_devices: int = 1  # devices that share parameters and optimizer state, each holding a part (1: each holds all)
+    data_devices: int = 0  # groups of so many devices (0: as many as there are); a batch's rows are split over all
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps
     validate_every: int = 200  # optimizer steps; also before each regular checkpoint and at the end
@@ -51,7 +51,7 @@ class TrainConfig:
     checkpoint_every: int = 200  # optimizer steps
     resume_from: int | None = None  # go back to this checkpoint; later ones are deleted (none: go on from the newest)
     keep_last: int = 2  # checkpoints kept besides the best one
-    tracker: Literal["none", "tensorboard", "wandb"] = "none"  # metrics there too: pip install hid-museformer[wandb]
+    tracker: Literal["none", "tensorboard", "wandb"] = "none"  # send metrics there too; needs the extra of that name
 
     def __post_init__(self) -> None:
         at_least = {

@@ -5,7 +5,7 @@ import torch
 
 from tests.songs import real_songs
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tests run side by side, and threads that wait for each other spin
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,7 @@ def test_an_imported_model_generates_is_compared_and_goes_back_by_the_command_li
     def run(*words: object) -> int:
         monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, words)])
         with pytest.raises(SystemExit) as exit_:
-            main.main()
+            main()
         return exit_.value.code or 0
 
     saved(tmp_path / "best.pt", weights)

@@ -161,7 +161,7 @@ def write_arrow(folder: Path, songs: list[dict]) -> Path:
 def run(monkeypatch, *arguments: object) -> int:
     monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, arguments)])
     with pytest.raises(SystemExit) as exit_:
-        main.main()
+        main()
     return exit_.value.code or 0
 
 

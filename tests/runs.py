@@ -1,6 +1,6 @@
 """A model, dataset and run small enough to train in a test.
 
-As a program it trains them, slowly enough to be killed on the way: python tests/runs.py DATA_DIR OUTPUT_DIR --pause 0.3
+As a program it trains them, slowly enough to be killed on the way: python -m tests.runs DATA_DIR OUTPUT_DIR --pause 0.3
 """
 
 import argparse

@@ -17,7 +17,7 @@ def all_songs() -> list[Path]:
 
 @functools.cache
 def real_songs() -> tuple[Path, ...]:
-    """Some of each folder, evenly from its first to its last; of those that mido reads, so that another program says
+    """Some of each folder, evenly spread over it, of those that mido reads, so that another program says
     what a song is.
     """
     folders: dict[Path, list[Path]] = {}

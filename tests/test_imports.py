@@ -21,13 +21,18 @@ FLOORS = {
     "jax_impl": ("__init__", "batch", "attention", "loading", "device", "model", "training", "sampling", "cli"),
 }
 FRAMEWORKS = {"jax", "flax", "optax", "orbax", "torch"}
+TESTS = {"tests", "parity_tests", "benchmarks"}
 FORBIDDEN = {
-    "configs": {"tokenizer", "jax_impl", "torch_ref", "numpy", *FRAMEWORKS},
-    "tokenizer": {"jax_impl", "torch_ref", "parity_tests", "tests", *FRAMEWORKS},
-    "jax_impl": {"torch_ref", "parity_tests", "tests", "torch"},
-    "torch_ref": {"jax_impl", "parity_tests", "tests", *(FRAMEWORKS - {"torch"})},
-    "tests": {"torch", "torch_ref", "parity_tests"},
+    "configs": {"tokenizer", "jax_impl", "torch_ref", "numpy", *FRAMEWORKS, *TESTS},
+    "tokenizer": {"jax_impl", "torch_ref", *FRAMEWORKS, *TESTS},
+    "tokenizer/music": {"pyarrow"},
+    "tokenizer/grid": {"pyarrow"},
+    "tokenizer/tokens": {"pyarrow"},
+    "jax_impl": {"torch_ref", "torch", *TESTS},
     "jax_impl/attention": {"configs", "tokenizer"},
+    "torch_ref": {"jax_impl", *(FRAMEWORKS - {"torch"}), *TESTS},
+    "tests": {"torch", "torch_ref", "parity_tests", "benchmarks"},
+    "parity_tests": {"benchmarks"},
 }
 HEAVY = {"jax", "torch", "pyarrow", "matplotlib", "ray"}
 
@@ -100,7 +105,7 @@ def test_no_import_climbs(package):
     assert climbing(package, FLOORS[package]) == []
 
 
-@pytest.mark.parametrize("package", [*FLOORS, "configs", "torch_ref"])
+@pytest.mark.parametrize("package", [*FLOORS, "configs", "torch_ref", "tests", "parity_tests"])
 def test_no_import_goes_in_a_circle(package):
     assert circle(package) is None
 
@@ -133,10 +138,12 @@ def test_configs_need_the_standard_library_alone():
 
 
 def test_attention_implementations_do_not_import_each_other():
-    definition, portable = "jax_impl.attention.reference", "jax_impl.attention.xla"
-    for path in files_of("jax_impl/attention"):
-        if path.stem in ("reference", "xla"):
-            assert not imports(path) & {definition, portable, "jax_impl.attention"}, path
+    of_files = {"reference": ["reference"], "xla": ["xla"]}
+    of_files["pallas"] = ["pallas", "pallas_forward", "pallas_backward", "hopper"]
+    for own, stems in of_files.items():
+        others = {f"jax_impl.attention.{stem}" for name, others in of_files.items() if name != own for stem in others}
+        for stem in stems:
+            assert not imports(ROOT / "jax_impl" / "attention" / f"{stem}.py") & {*others, "jax_impl.attention"}, stem
 
 
 def test_the_face_of_the_tokenizer_is_light():

@@ -1,0 +1,59 @@
+"""The command line. Nothing heavy is imported before the verb that needs it:
+--help, prepare, check and decode never load jax.
+"""
+
+import errno
+import os
+import sys
+
+import tyro
+
+from configs import InputError
+from jax_impl.cli import sampling, songs, training, v121
+
+DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
+
+  hid-museformer prepare MIDI_DIR songs
+  hid-museformer train --data-dir songs --output-dir run
+  hid-museformer generate run -o new.mid
+"""
+VERBS = (  # in the order of --help
+    training.demo,
+    songs.prepare,
+    songs.merge,
+    songs.check,
+    songs.decode,
+    training.train,
+    sampling.generate,
+    training.memory,
+    v121.parity,
+    v121.import_torch,
+    v121.export_torch,
+    v121.import_shards,
+    v121.text,
+)
+
+
+def main() -> None:
+    app = tyro.extras.SubcommandApp()
+    for verb in VERBS:
+        app.command(verb)
+    try:
+        status = app.cli(prog="hid-museformer", description=DESCRIPTION)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"error: {error.filename or 'writing'}: {error.strerror}; make room and give the same command again",
+            file=sys.stderr,
+        )
+        status = 2
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)

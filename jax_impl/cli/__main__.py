@@ -1,5 +1,5 @@
 """python -m jax_impl.cli VERB is hid-museformer VERB."""
 
-from jax_impl.cli.main import main
+from jax_impl.cli import main
 
 main()

@@ -29,8 +29,7 @@ def generate(
 
     Args:
         run: the --output-dir of a training run; everything else the model needs is in its checkpoint.
-        out: the MIDI file, of several the second is NAME-2.mid and so on; or a folder, where the same command goes on
-            after a stop.
+        out: the MIDI file, of several the second is NAME-2.mid and so on; or a folder, where a stopped call goes on.
         continue_: a MIDI file to go on with, after --keep-bars of it.
         accompany: a MIDI file to play along with, on the instruments of --add.
         again: the JSON of a sample, to make it once more.

@@ -1,6 +1,6 @@
 """Verbs for those who come from v1.2.1: its checkpoints, data and text, and the comparison with the PyTorch reference.
 
-What needs PyTorch lies in parity_tests and torch_ref, of which nothing in jax_impl knows; a verb finds it by name when
+What needs PyTorch lies in parity_tests and torch_ref, which nothing in jax_impl imports; a verb finds it by name when
 it is called.
 """
 

@@ -65,7 +65,7 @@ def run(monkeypatch, capsys):
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_:
-            main.main()
+            main()
         return (exit_.value.code or 0, *capsys.readouterr())
 
     return run
@@ -97,7 +97,7 @@ from jax_impl.cli import main
 for arguments in {[[str(word) for word in verb] for verb in verbs]}:
     sys.argv = ["hid-museformer", *arguments]
     try:
-        main.main()
+        main()
     except SystemExit as exit_:
         assert not exit_.code, arguments
 heavy = {{"jax", "flax", "torch", "orbax", "grain"}} & set(sys.modules)

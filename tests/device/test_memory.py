@@ -133,7 +133,7 @@ def test_without_the_compiler_for_gpus_memory_says_what_to_install(monkeypatch, 
     monkeypatch.setattr(gpu_target, "PLUGINS", ())
     monkeypatch.setattr(sys, "argv", ["hid-museformer", "memory", "--model-size", "tiny"])
     with pytest.raises(SystemExit) as exit_:
-        main.main()
+        main()
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and error.count("\n") == 1
     assert "./hid memory" in error and f"jax-cuda12-plugin=={jax.__version__}" in error

@@ -151,9 +151,9 @@ def test_weights_are_gathered_layer_by_layer_and_activations_are_never_sent(eigh
     gathered = [tuple(map(int, shape.split(","))) for shape in re.findall(r"= f32\[([\d,]+)\]\S* all-gather\(", text)]
     widest = MODEL.width * max(3 * MODEL.width, 2 * MODEL.ffn)  # of the weights of one layer
     assert {np.prod(shape) for shape in gathered if len(shape) > 1} >= {MODEL.width**2, widest}
-    # The largest is the table of tokens; all layers at once would be no more here than
+    # The largest is the table of tokens. All layers at once would be no larger here, so that they are looked for too.
     assert max(map(np.prod, gathered)) == vocab.SIZE * MODEL.width
-    assert not [shape for shape in gathered if len(shape) == 3 and shape[0] == MODEL.layers]  # this
+    assert not [shape for shape in gathered if len(shape) == 3 and shape[0] == MODEL.layers]
 
 
 @pytest.mark.parametrize(("devices", "changes"), [(1, {}), (2, {"fsdp_devices": 2})])

@@ -27,9 +27,9 @@ def dense(batch, rule: MaskRule, max_spans: int = 64):
 
 def test_span_summaries_are_as_drawn():
     _, _, data = dense(batch_of([[song(TWO_TRACKS)]], 18), SPAN)
-    # Behind them is padding
     assert data.pooled_by[0].tolist() == [-1] * 5 + [0] * 3 + [1] * 3 + [-1, -1] + [2] * 3 + [-1, -1]
     assert data.visible[0, :17].tolist() == [0] * 5 + [0] * 3 + [1] * 3 + [2, 2] + [2] * 3 + [3]
+    # Of summaries three are used; token 17 is padding.
     assert data.document[0, :4].tolist() == [1, 1, 1, 0]
     assert data.bar[0, :3].tolist() == [0, 1, 0]
     assert data.instrument[0, :3].tolist() == [128, 128, 0]

@@ -1,6 +1,7 @@
 """Kills `prepare` at random moments until it is done.
 
-As a program: python -m tests.tokenizer.kill_prepare MIDI_DIR OUT TIMES; prints how often it was killed."""
+As a program: python -m tests.tokenizer.kill_prepare MIDI_DIR OUT TIMES; prints how often it was killed.
+"""
 
 import random
 import subprocess

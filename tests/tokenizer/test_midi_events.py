@@ -5,27 +5,14 @@ import resource
 import subprocess
 import sys
 
-import pytest
-
 from configs import PrepareConfig
 from tests import ROOT
-from tests.tokenizer import mido_reader
+from tests.tokenizer import hostile, mido_reader
 from tokenizer.dataset.prepare import tokenize
 from tokenizer.dataset.songs import StoredSong
 from tokenizer.music import midi_events
 from tokenizer.music.composer import compose
 from tokenizer.music.midi import MOST_EVENTS, write
-
-BENCHMARKS = ROOT / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def hostile():
-    sys.path.insert(0, str(BENCHMARKS))
-    import hostile
-
-    sys.path.remove(str(BENCHMARKS))
-    return hostile
 
 
 def heard(raw: bytes) -> midi_events.Heard:
@@ -41,13 +28,13 @@ def test_songs_are_heard_as_mido_hears_them(songs):
         assert heard(raw) == mido_reader.listen(raw, 1), path
 
 
-def test_what_mido_still_reads_of_broken_files_is_heard_as_mido_hears_it(songs, hostile):
+def test_what_mido_still_reads_of_broken_files_is_heard_as_mido_hears_it(songs):
     """Left out: system exclusive messages, after which mido takes running status for more of them."""
     agreed = 0
     for seed in range(400):
         raw = songs[seed % len(songs)].read_bytes()[:6000]
         length = int.from_bytes(raw[18:22], "big")
-        # Broken is a song of one track: small and fast.
+        # Of one track alone: small and fast.
         kind, broken = hostile.break_file(raw[:10] + b"\x00\x01" + raw[12 : 22 + length], seed)
         if "header_fields" in kind or re.search(rb"[\xf0-\xf7]", broken.replace(b"\xff", b"")):
             continue
@@ -61,7 +48,7 @@ def test_what_mido_still_reads_of_broken_files_is_heard_as_mido_hears_it(songs, 
     assert agreed > 20
 
 
-def test_no_broken_file_gives_more_than_one_line(tmp_path, hostile, songs):
+def test_no_broken_file_gives_more_than_one_line(tmp_path, songs):
     path = tmp_path / "broken.mid"
     for seed in range(300):
         _, raw = hostile.break_file(songs[seed % len(songs)].read_bytes(), 100_000 + seed)
@@ -70,7 +57,7 @@ def test_no_broken_file_gives_more_than_one_line(tmp_path, hostile, songs):
         assert isinstance(result, StoredSong) or (result and "\n" not in result)
 
 
-def test_monsters_take_neither_long_nor_a_gigabyte(tmp_path, hostile):
+def test_monsters_take_neither_long_nor_a_gigabyte(tmp_path):
     program = """
 import sys, time
 from configs import PrepareConfig

@@ -27,8 +27,8 @@ DRUM_CHANNEL = 9  # counted from 0
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 DEFAULT_TEMPO = 500_000  # microseconds per beat
 # Limits on the work that a file may cause, which alone bound its time and memory: a clock would make another dataset on
-# another machine.
-# Of all tracks; v1.2.1 took up to 100 000 notes, which are 200 000 events, and controllers may be as many again
+# another machine. Events are of all tracks: v1.2.1 took up to 100 000 notes, which are 200 000 events, and controllers
+# may be as many again.
 MOST_EVENTS = 500_000
 LARGEST_FILE = 16 << 20  # bytes; 32 for each of so many events
 MOST_PARTS = 1000  # a MIDI track playing on a channel is one: sixty devices of 16 channels
