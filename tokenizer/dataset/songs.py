@@ -148,7 +148,7 @@ class Songs(Sequence):
         return TokenFields(**columns)
 
     def bar_sizes(self, songs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and spans of each bar number, over all tracks, song after song: uint16[bars of all these songs] each."""
+        """Tokens and spans of every bar number over all tracks, song after song: uint16[bars of all songs] each."""
         bars = self.bars[songs]
         starts = np.cumsum(bars) - bars
         sizes = np.zeros((2, int(bars.sum())), np.uint16)
