@@ -1,15 +1,36 @@
 """Runs the Hopper kernels on a CPU: JAX's GPU interpreter, with its race detector,
 which every call here asserts to be silent.
+
+The interpreter runs a kernel's programs one after another, each with a thread for every warpgroup, and would compile
+the same code again for each thread of each program; here it is compiled once a kernel.
 """
+
+import threading
+import weakref
 
 import jax
 import jax.numpy as jnp
+from jax._src.pallas.mosaic.interpret import thread_map
 from jax._src.pallas.mosaic_gpu.interpret.interpret_pallas_call import get_races
 from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
 from jax_impl.attention import BlockMask, pallas
 
 PARAMETERS = InterpretGPUParams(detect_races=True)
+_COMPILED, _LOCK = weakref.WeakKeyDictionary(), threading.Lock()
+
+
+def _run_compiled(jaxpr, consts, *arguments) -> None:
+    """In place of the interpreter's own, in one of its threads: runs what a warpgroup does, for its effects."""
+    with _LOCK:
+        if jaxpr not in _COMPILED:
+            run = jax.jit(lambda *values: jax.core.eval_jaxpr(jaxpr, *values))
+            _COMPILED[jaxpr] = run.lower(consts, *arguments).compile()
+    _COMPILED[jaxpr](consts, *arguments)
+
+
+assert callable(thread_map._run_jaxpr)
+thread_map._run_jaxpr = _run_compiled
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
