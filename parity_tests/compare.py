@@ -19,6 +19,7 @@ from configs import ComputeConfig, ModelConfig
 from jax_impl.attention import unpack
 from jax_impl.batch import Batch
 from jax_impl.model import masks as jax_masks
+from jax_impl.model.museformer import Streams
 from jax_impl.model.v121 import to_v121
 from jax_impl.training.step import cross_entropy
 from parity_tests.pairs import jax_model, torch_model
@@ -114,11 +115,16 @@ def mask_pairs(
     yield from zip(CALLS, jax_mask_bits(batch, config, slots), torch_mask_bits(rows, config, slots), strict=True)
 
 
-def jax_mask_bits(batch: Batch, config: ModelConfig, slots: int) -> Iterator[np.ndarray]:
-    data = jax_masks.summaries(batch, config.mask_rule, slots)
-    for build in (jax_masks.summarize_mask, jax_masks.update_mask):
-        queries = slots if build is jax_masks.summarize_mask else batch.tokens.shape[1]
-        yield np.asarray(unpack(build(batch, data, config.mask_rule), queries, slots + batch.tokens.shape[1]))
+def jax_mask_bits(batch: Batch, config: ModelConfig, slots: int) -> list[np.ndarray]:
+    tokens = batch.tokens.shape[1]
+
+    @jax.jit
+    def both(batch: Batch) -> list[jax.Array]:
+        data = jax_masks.summaries(batch, config.mask_rule, slots)
+        calls = (jax_masks.summarize_mask, slots), (jax_masks.update_mask, tokens)
+        return [unpack(build(batch, data, config.mask_rule), queries, slots + tokens) for build, queries in calls]
+
+    return list(map(np.asarray, both(batch)))
 
 
 def torch_mask_bits(rows: Rows, config: ModelConfig, slots: int) -> Iterator[np.ndarray]:
@@ -170,12 +176,12 @@ def jax_values(
     graph, parameters = nnx.split(jax_model(weights, replace(config, dropout=0.0)))
     compute = ComputeConfig(attention=attention, precision="fp32", remat="layer")
 
-    def loss(parameters):
+    def loss(parameters, batch):
         logits = nnx.merge(graph, parameters)(batch, max_spans=slots, compute=compute, dropout_key=None)
         return cross_entropy(logits, batch) / batch.weights.sum()
 
     with jax.default_matmul_precision(FULL_FP32):
-        value, gradient = jax.jit(jax.value_and_grad(loss))(parameters)
+        value, gradient = jax.jit(jax.value_and_grad(loss))(parameters, batch)
     gradients = {f"gradient of {name}": array for name, array in to_v121(nnx.to_pure_dict(gradient)).items()}
     return forward_values(weights, config, batch, slots, attention) | {"loss": value} | gradients
 
@@ -185,11 +191,17 @@ def forward_values(
 ) -> dict[str, jax.Array]:
     """Those up to the logits."""
     out = {f"mask of {call}": bits for call, bits in zip(CALLS, jax_mask_bits(batch, config, slots), strict=True)}
-    model = jax_model(weights, replace(config, dropout=0.0))
+    graph, parameters = nnx.split(jax_model(weights, replace(config, dropout=0.0)))
     compute = ComputeConfig(attention=attention, precision="fp32", remat="none")
+
+    @jax.jit
+    def forward(parameters, batch: Batch) -> tuple[Streams, jax.Array]:
+        model = nnx.merge(graph, parameters)
+        streams = model.layer_streams(batch, max_spans=slots, compute=compute)
+        return streams, model(batch, max_spans=slots, compute=compute, dropout_key=None)
+
     with jax.default_matmul_precision(FULL_FP32):
-        streams = jax.jit(lambda rows: model.layer_streams(rows, max_spans=slots, compute=compute))(batch)
-        logits = jax.jit(lambda rows: model(rows, max_spans=slots, compute=compute, dropout_key=None))(batch)
+        streams, logits = forward(parameters, batch)
     for layer in range(config.layers + 1):
         out[_stream("summary", layer)] = streams.summary[layer]
         out[_stream("regular", layer)] = streams.regular[layer]

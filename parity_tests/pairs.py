@@ -29,6 +29,12 @@ def magnified(config: ModelConfig, seed: int = 0, scale: float = 4.0) -> dict[st
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
+def a_thousandth_off(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A fault that comparisons must find: one projection of the first layer."""
+    name = "layers.0.attention.reg_q_proj.weight"
+    return weights | {name: weights[name] * np.float32(1.001)}
+
+
 def torch_model(
     weights: dict[str, np.ndarray], config: ModelConfig, attention: str = "dense", checkpointing: bool = False
 ) -> TorchModel:

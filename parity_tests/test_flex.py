@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs import MASK_RULES, ModelConfig
-from parity_tests.pairs import magnified, torch_model
+from parity_tests.pairs import a_thousandth_off, magnified, torch_model
 from tests.rounding import budget
 from tests.rows import batch_of, random_song
 from torch_ref import train
@@ -44,8 +44,10 @@ def test_flexattention_gives_the_logits_of_the_dense_path(batch, attention, rule
     with torch.no_grad():
         truth = torch_model(weights, config).double()(rows, SLOTS).logits[real]
         dense, flex = (torch_model(weights, config, form)(rows, SLOTS).logits for form in ("dense", attention))
+        faulty = torch_model(a_thousandth_off(weights), config)(rows, SLOTS).logits
+    allowed = budget(relative_error(dense[real], truth))
     assert flex.isfinite().all()
-    assert relative_error(flex[real], truth) <= budget(relative_error(dense[real], truth))
+    assert relative_error(flex[real], truth) <= allowed < relative_error(faulty[real], truth) / 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

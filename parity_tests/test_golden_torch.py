@@ -46,36 +46,41 @@ def test_both_masks_are_v121s_bit_for_bit(song, rows):
     assert np.array_equal(update.numpy(), song["updating_mask"])
 
 
+def forward(weights, config, song, rows, attention: str) -> dict[str, np.ndarray]:
+    """Streams and logits, by the names of golden.forward_values."""
+    with torch.no_grad():
+        output = pairs.torch_model(weights, config, attention)(rows, int(song["num_bars"]), keep_streams=True)
+    streams = {f"{name} streams": torch.stack(getattr(output, name))[:, 0] for name in ("summary", "regular")}
+    return {name: value.numpy() for name, value in (streams | {"logits": output.logits[0]}).items()}
+
+
+def loss_and_gradients(weights, config, song, rows, checkpointing: bool) -> tuple[float, dict[str, np.ndarray]]:
+    model = pairs.torch_model(weights, config, checkpointing=checkpointing)
+    summed, targets = train.loss(model(rows, int(song["num_bars"])).logits, rows)
+    (summed / targets).backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    return float((summed / targets).detach()), {name: value.numpy() for name, value in gradients.items()}
+
+
 @pytest.mark.parametrize("attention", ["dense", "flex"])
 def test_streams_and_logits_are_v121s(song, rows, config_and_weights, attention):
     config, weights = config_and_weights
-
-    @torch.no_grad()
-    def forward(weights):
-        output = pairs.torch_model(weights, config, attention)(rows, int(song["num_bars"]), keep_streams=True)
-        streams = {name: torch.stack(getattr(output, name))[:, 0] for name in ("summary", "regular")}
-        return {f"{name} streams": stream.numpy() for name, stream in streams.items()} | {
-            "logits": output.logits[0].numpy()
-        }
-
-    got, allowed = forward(weights), budget(moved(forward, weights))
-    for name, theirs in golden.forward_values(song).items():
-        assert apart(got[name], theirs) <= allowed, name
+    run = lambda weights: forward(weights, config, song, rows, attention)
+    theirs = golden.forward_values(song)
+    got, faulty, allowed = run(weights), run(pairs.a_thousandth_off(weights)), budget(moved(run, weights))
+    for name, values in theirs.items():
+        assert apart(got[name], values) <= allowed, name
+    assert apart(faulty["logits"], theirs["logits"]) > 2 * allowed
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_loss_and_every_gradient_are_v121s(song, rows, config_and_weights, checkpointing):
     config, weights = config_and_weights
-
-    def of(weights):
-        model = pairs.torch_model(weights, config, checkpointing=checkpointing)
-        summed, targets = train.loss(model(rows, int(song["num_bars"])).logits, rows)
-        (summed / targets).backward()
-        gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
-        return float((summed / targets).detach()), {name: value.numpy() for name, value in gradients.items()}
-
-    (value, ours), allowed = of(weights), budget(moved(of, weights))
-    expected_loss, expected = golden.gradients(golden.SONG)
-    assert apart(value, expected_loss) <= allowed
-    for name, theirs in expected.items():
-        assert apart(ours[name], theirs) <= allowed, name
+    run = lambda weights: loss_and_gradients(weights, config, song, rows, checkpointing)
+    theirs = golden.gradients(golden.SONG)
+    (value, ours), allowed = run(weights), budget(moved(run, weights))
+    assert apart(value, theirs[0]) <= allowed
+    for name, gradient in theirs[1].items():
+        assert apart(ours[name], gradient) <= allowed, name
+    _, faulty = run(pairs.a_thousandth_off(weights))
+    assert max(apart(faulty[name], gradient) for name, gradient in theirs[1].items()) > 2 * allowed

@@ -4,6 +4,7 @@ Derandomized draws depend on the test, but also on constants that Hypothesis fin
 happen to be loaded; it is told that there are none (test_hypothesis.py shows that it listens).
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -16,24 +17,33 @@ from hypothesis.internal.constants_ast import Constants
 
 from tests.songs import real_songs
 
+OPTIMIZATION = "--xla_backend_optimization_level"
 providers._get_local_constants = Constants
 hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fixed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What was compiled once serves all tests of a session: its worker processes and those that tests start inherit the
-    environment. Compiling takes most of the time, and programs of planted faults are programs of their own.
+    """Compiling takes most of the time. What was compiled once serves all tests of a session: its worker processes and
+    those that tests start inherit the environment. And machine code is not optimized, which saves a third; tests that
+    compare programs bit by bit ask for the optimized code that users run, and XLA_FLAGS can for all of them.
     """
-    if not hasattr(config, "workerinput"):
+    if not hasattr(config, "workerinput") and not hasattr(config, "compiled"):
         config.compiled = tempfile.mkdtemp(prefix="hid-compiled-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"  # single operations are quicker compiled
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        if OPTIMIZATION not in (flags := os.environ.get("XLA_FLAGS", "")):
+            os.environ["XLA_FLAGS"] = f"{flags} {OPTIMIZATION}=0"
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector, which tracing programs calls often, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if hasattr(config, "compiled"):
-        shutil.rmtree(config.compiled, ignore_errors=True)
+    shutil.rmtree(getattr(config, "compiled", ""), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from jax_impl.device import sharding
 from jax_impl.training import train
 from jax_impl.training.progress import Progress
 from tests import ROOT
-from tests.rounding import neighbours
 from tests.rows import random_song
 from tokenizer.dataset.files import write_manifest
 from tokenizer.dataset.songs import to_row, write_shard
@@ -80,14 +79,10 @@ def main() -> None:
     parser.add_argument(
         "--pause", type=float, default=0.0, help="seconds of each step, so that it can be killed on the way"
     )
-    parser.add_argument("--moved", action="store_true", help="begin with weights moved to neighbouring floats")
     parser.add_argument("--cluster", type=json.loads, default={}, help="ClusterConfig as JSON")
     args = parser.parse_args()
     handle = Progress.step
     Progress.step = lambda *arguments: (handle(*arguments), time.sleep(args.pause))
-    if args.moved:
-        begin = train.initial_state
-        train.initial_state = lambda *arguments: neighbours(begin(*arguments), seed=0)
     sharding.join(ClusterConfig(**args.cluster))
     train.train(config(args.data_dir, args.output_dir, **args.changes), MODEL)
 

@@ -7,7 +7,7 @@ import mido
 
 from tests import SONGS
 
-FROM_A_FOLDER = 8  # at most
+FROM_A_FOLDER = 4  # at most
 
 
 def all_songs() -> list[Path]:

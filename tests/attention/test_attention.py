@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.attention import IMPLEMENTATIONS, attention, pack_dense
+from jax_impl.attention import IMPLEMENTATIONS, attention, block_mask
 from tests.attention import gpu_interpreter
 from tests.rounding import apart, budget
 
 OTHERS = sorted(set(IMPLEMENTATIONS) - {"reference"})
-ATTENTION = {impl: functools.partial(attention, impl=impl) for impl in IMPLEMENTATIONS} | {
+ATTENTION = {impl: jax.jit(functools.partial(attention, impl=impl)) for impl in IMPLEMENTATIONS} | {
     "pallas": gpu_interpreter.attention
 }
+pack_dense = jax.jit(block_mask.pack_dense)
 LENGTHS = [(1, 1), (64, 96), (257, 130), (600, 700)]
 INTERPRETED_LENGTHS = [(1, 1), (130, 250)]
 FORWARD_CASES = [
@@ -68,9 +69,15 @@ def budgets(impl: str, q, k, v, weights, visible) -> list[float]:
 
 def out_and_gradients(impl, q, k, v, weights, visible):
     """out, dq, dk, dv of sum(out * weights)."""
+    mask = pack_dense(visible)
     if impl == "pallas":
-        return gpu_interpreter.attention_and_gradients(q, k, v, pack_dense(visible), weights)
-    out, derivative = jax.vjp(lambda *qkv: attention(*qkv, pack_dense(visible), impl=impl), q, k, v)
+        return gpu_interpreter.attention_and_gradients(q, k, v, mask, weights)
+    return attention_and_gradients(q, k, v, mask, weights, impl)
+
+
+@functools.partial(jax.jit, static_argnames="impl")
+def attention_and_gradients(q, k, v, mask, weights, impl):
+    out, derivative = jax.vjp(lambda *qkv: attention(*qkv, mask, impl=impl), q, k, v)
     return out, *derivative(weights)
 
 

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import MASK_RULES
-from jax_impl.attention import pack, pack_dense, unpack, visible_pairs
+from jax_impl.attention import block_mask, pack, unpack, visible_pairs
 from jax_impl.batch import Batch
 from jax_impl.model import masks
 from tests.rows import batch_of, window_of
+
+pack_dense = jax.jit(block_mask.pack_dense)
 
 
 def covered(blocks: np.ndarray, counts: np.ndarray, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -53,8 +55,13 @@ def test_the_lists_cover_exactly_what_is_visible(lengths, seed):
 @pytest.mark.parametrize("rule", MASK_RULES.values(), ids=MASK_RULES)
 def test_a_real_songs_masks_are_covered_exactly(songs, rule):
     batch = batch_of([[window_of(songs[0], 768)]], 768)
-    data = masks.summaries(batch, rule, 128)
-    for mask, queries in ((masks.summarize_mask(batch, data, rule), 128), (masks.update_mask(batch, data, rule), 768)):
+
+    @jax.jit
+    def both(batch):
+        data = masks.summaries(batch, rule, 128)
+        return masks.summarize_mask(batch, data, rule), masks.update_mask(batch, data, rule)
+
+    for mask, queries in zip(both(batch), (128, 768), strict=True):
         visible = np.asarray(unpack(mask, queries, 128 + 768))
         assert visible.any()
         assert_exact(visible, mask)

@@ -2,17 +2,21 @@
 masks of real songs, slots that are used again.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import MASK_RULES
-from jax_impl.attention import attention, pack_dense, pallas, pallas_backward, pallas_forward, unpack
+from jax_impl.attention import attention, block_mask, pallas, pallas_backward, pallas_forward, unpack
 from jax_impl.model import masks
 from tests.attention import gpu_interpreter
 from tests.rounding import apart, budget
 from tests.rows import batch_of, window_of
+
+pack_dense = jax.jit(block_mask.pack_dense)
 
 
 def random_case(mask, num_queries: int, num_keys: int) -> list[jax.Array]:
@@ -22,6 +26,7 @@ def random_case(mask, num_queries: int, num_keys: int) -> list[jax.Array]:
     return [jnp.asarray(random.normal(size=(mask.tiles.shape[0], 1, n, 64)), jnp.bfloat16) for n in lengths]
 
 
+@functools.partial(jax.jit, static_argnames="dtype")
 def reference(mask, dtype, q, k, v, weights) -> tuple[jax.Array, ...]:
     """out, dq, dk, dv of the definition."""
     run = lambda *qkv: attention(*qkv, mask, impl="reference")
@@ -55,12 +60,14 @@ def test_a_block_left_out_is_beyond_the_budget():
 @pytest.mark.parametrize(("rule", "call"), [("span", "update"), ("v121", "summarize")])
 def test_masks_of_a_real_song_give_what_the_reference_gives(songs, rule, call):
     window = window_of(songs[0], 250)
-    batch, rule = batch_of([[window]], len(window)), MASK_RULES[rule]
-    data = masks.summaries(batch, rule, 64)
-    if call == "summarize":
-        assert_agrees(masks.summarize_mask(batch, data, rule), 64, 64 + len(window))
-    else:
-        assert_agrees(masks.update_mask(batch, data, rule), len(window), 64 + len(window))
+    build = {"summarize": masks.summarize_mask, "update": masks.update_mask}[call]
+
+    @jax.jit
+    def mask_of(batch):
+        return build(batch, masks.summaries(batch, MASK_RULES[rule], 64), MASK_RULES[rule])
+
+    num_queries = 64 if call == "summarize" else len(window)
+    assert_agrees(mask_of(batch_of([[window]], len(window))), num_queries, 64 + len(window))
 
 
 def test_slots_are_used_again_in_both_loops():

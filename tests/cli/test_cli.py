@@ -218,14 +218,14 @@ def test_sigterm_ends_training_with_a_checkpoint_and_status_143(tmp_path):
         max_seq_len=64,
         max_spans=32,
         batch_size=1,
+        dropout=0,
         num_workers=1,
         log_every=1,
     )
     flags |= dict(steps=100_000, validate_every=100_000, checkpoint_every=100_000, validation_batches=1)
     words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jax_impl.cli", "train", *words], stdout=subprocess.PIPE, text=True
-    )
+    program = [sys.executable, "-m", "jax_impl.cli", "train", *words]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
     while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").read_text():
         assert process.poll() is None
         time.sleep(0.02)

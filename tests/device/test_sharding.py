@@ -9,7 +9,9 @@ import re
 import shutil
 import signal
 import socket
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -18,15 +20,16 @@ from jax.sharding import PartitionSpec as P
 
 from configs import ClusterConfig, InputError
 from jax_impl.device import sharding
-from jax_impl.training import metrics
+from jax_impl.training import metrics, train
 from jax_impl.training.checkpoint import Checkpoints, on_default_device
 from jax_impl.training.optimizer import learning_rate, optimizer
 from jax_impl.training.step import initial_state
-from tests.rounding import apart, budget
+from tests.rounding import apart, budget, neighbours
 from tests.runs import MODEL, config, start, wait_for, write_dataset
 from tokenizer import vocabulary as vocab
 
-ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "log_every": 1, "remat": "none"}
+ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "max_seq_len": 128, "max_spans": 32}
+ROWS |= {"log_every": 1, "remat": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,12 @@ def run(dataset: Path, output_dir: Path, *arguments: str, devices: int = 8, flag
     return output_dir
 
 
+def run_here(dataset: Path, output_dir: Path, **changes) -> Path:
+    """A finished run on the one device of this process."""
+    assert train.train(config(dataset, output_dir, **ROWS | changes), MODEL).step == 8
+    return output_dir
+
+
 def trace(run: Path) -> np.ndarray:
     """float64[2, lines]: loss and gradient norm of every line, 0 where it has none."""
     records = metrics.read(run / metrics.FILE)
@@ -50,16 +59,14 @@ def trace(run: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def one_device(dataset, tmp_path_factory) -> Path:
-    return run(dataset, tmp_path_factory.mktemp("one") / "run", devices=1)
-
-
-@pytest.fixture(scope="module")
-def assert_as_on_one_device(dataset, one_device, tmp_path_factory):
+def assert_as_on_one_device(dataset, tmp_path_factory):
     """Sums are taken in another order; the measure is a run from weights that are moved to neighbouring floats."""
-    moved = run(dataset, tmp_path_factory.mktemp("moved") / "run", "--moved", devices=1)
-    want = list(trace(one_device))
-    allowed = budget(apart(list(trace(moved)), want))
+    folder = tmp_path_factory.mktemp("one")
+    want = list(trace(run_here(dataset, folder / "run")))
+    with pytest.MonkeyPatch.context() as patch:
+        begin = train.initial_state
+        patch.setattr(train, "initial_state", lambda *arguments: neighbours(begin(*arguments), seed=0))
+        allowed = budget(apart(list(trace(run_here(dataset, folder / "moved"))), want))
     assert 0 < allowed < 1e-3  # or the measure itself is broken
 
     def check(run: Path) -> None:
@@ -107,10 +114,11 @@ def test_what_does_not_fit_the_devices_is_said_by_flag():
         sharding.make_mesh(config(Path(), Path(), fsdp_devices=3))
 
 
-def test_rows_that_do_not_divide_are_said_by_flag(dataset, tmp_path):
-    process = start(dataset, tmp_path / "run", "--changes", json.dumps({"batch_size": 12}), devices=8)
-    assert process.wait() != 0
-    assert "--batch-size 12 must be a multiple of 8" in (tmp_path / "run.log").read_text()
+def test_rows_that_do_not_divide_are_said_by_flag(monkeypatch):
+    devices = [SimpleNamespace(process_index=0, id=number) for number in range(8)]
+    monkeypatch.setattr(sharding.jax, "devices", lambda: devices)
+    with pytest.raises(InputError, match="--batch-size 12 must be a multiple of 8"):
+        sharding.make_mesh(config(Path(), Path(), batch_size=12))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +152,23 @@ def test_eight_devices_that_share_parameters_train_as_one_does(assert_as_on_one_
     assert_as_on_one_device(eight_devices)
 
 
+def test_rows_that_count_alike_whatever_their_targets_are_beyond_the_budget(
+    dataset, assert_as_on_one_device, tmp_path, monkeypatch
+):
+    """What a mean of the devices' means would do."""
+    stack = train.stack
+
+    def alike(micro_batches):
+        batches = stack(micro_batches)
+        targets = batches.weights.sum(-1, keepdims=True)
+        return batches._replace(weights=batches.weights / targets * targets.mean())
+
+    monkeypatch.setattr(train, "stack", alike)
+    faulty = run_here(dataset, tmp_path / "run")
+    with pytest.raises(AssertionError):
+        assert_as_on_one_device(faulty)
+
+
 def test_weights_are_gathered_layer_by_layer_and_activations_are_never_sent(eight_devices):
     (program,) = eight_devices.parent.glob("program/*train_step*after_optimizations.txt")
     text = program.read_text()
@@ -156,12 +181,15 @@ def test_weights_are_gathered_layer_by_layer_and_activations_are_never_sent(eigh
     assert not [shape for shape in gathered if len(shape) == 3 and shape[0] == MODEL.layers]
 
 
-@pytest.mark.parametrize(("devices", "changes"), [(1, {}), (2, {"fsdp_devices": 2})])
+@pytest.mark.parametrize("devices", [1, 2])
 def test_a_checkpoint_of_eight_devices_goes_on_with_fewer(
-    dataset, assert_as_on_one_device, eight_devices, tmp_path, devices, changes
+    dataset, assert_as_on_one_device, eight_devices, tmp_path, devices
 ):
     again = shutil.copytree(eight_devices, tmp_path / "run")
-    run(dataset, again, devices=devices, resume_from=4, **changes)
+    if devices == 1:
+        run_here(dataset, again, resume_from=4)
+    else:
+        run(dataset, again, devices=2, resume_from=4, fsdp_devices=2)
     assert_as_on_one_device(again)
 
 
@@ -212,25 +240,23 @@ def test_two_processes_train_as_one_does_and_only_the_first_speaks(assert_as_on_
     assert [line for line in other if not line.startswith("[Gloo]")] == []
 
 
-def test_two_processes_of_which_one_was_killed_go_on_bit_for_bit(dataset, two_processes, tmp_path):
+def test_two_processes_that_were_stopped_and_then_lost_one_go_on_bit_for_bit(dataset, two_processes, tmp_path):
     output_dir = tmp_path / "run"
-    processes = start_two(dataset, output_dir, "--pause", "0.3")
-    wait_for(output_dir / "checkpoints" / "4", processes[0], output_dir)
-    os.kill(processes[1].pid, signal.SIGKILL)
-    assert processes[0].wait() != 0  # it does not wait for ever, nor go on alone
-    assert sorted(folder.name for folder in (output_dir / "checkpoints").iterdir()) == ["4"]
-    finish(start_two(dataset, output_dir), output_dir)
-    np.testing.assert_array_equal(trace(output_dir), trace(two_processes))
-
-
-def test_two_processes_stop_at_the_same_step_though_only_one_gets_the_signal(dataset, two_processes, tmp_path):
-    output_dir = tmp_path / "run"
-    processes = start_two(dataset, output_dir, "--pause", "0.5", checkpoint_every=2)
-    wait_for(output_dir / "checkpoints" / "2", processes[0], output_dir)
-    os.kill(processes[1].pid, signal.SIGTERM)
+    processes = start_two(dataset, output_dir, "--pause", "0.5")
+    while not metrics.read(output_dir / metrics.FILE):
+        assert processes[0].poll() is None, output_dir.with_suffix(".log").read_text()
+        time.sleep(0.01)
+    os.kill(processes[1].pid, signal.SIGTERM)  # both stop at the same step, though only one gets the signal
     finish(processes, output_dir)
     log = output_dir.with_suffix(".log").read_text()
     stopped = re.search(r"stopped by SIGTERM after step (\d)", log)
-    assert stopped and int(stopped[1]) < 8, log
+    assert stopped and int(stopped[1]) < 6, log
+
+    processes = start_two(dataset, output_dir, "--pause", "0.5", checkpoint_every=6)
+    wait_for(output_dir / "checkpoints" / "6", processes[0], output_dir)
+    os.kill(processes[1].pid, signal.SIGKILL)
+    assert processes[0].wait() != 0  # it does not wait for ever, nor go on alone
+    assert "8" not in {folder.name for folder in (output_dir / "checkpoints").iterdir()}
+
     finish(start_two(dataset, output_dir), output_dir)
     np.testing.assert_array_equal(trace(output_dir), trace(two_processes))

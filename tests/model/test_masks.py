@@ -1,5 +1,6 @@
 """The attention rule, drawn: what each phase sees, for both scopes, in packed and padded rows."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,10 +20,15 @@ def song(names: str):
 
 def dense(batch, rule: MaskRule, max_spans: int = 64):
     """The two masks as bool [B, M, M + T], [B, T, M + T], and the data they came from."""
-    data = masks.summaries(batch, rule, max_spans)
-    slots, tokens = data.document.shape[1], batch.tokens.shape[1]
-    both = (masks.summarize_mask(batch, data, rule), slots), (masks.update_mask(batch, data, rule), tokens)
-    return *(np.asarray(unpack(mask, queries, slots + tokens)) for mask, queries in both), data
+
+    @jax.jit
+    def build(batch):
+        data = masks.summaries(batch, rule, max_spans)
+        slots, tokens = data.document.shape[1], batch.tokens.shape[1]
+        both = (masks.summarize_mask(batch, data, rule), slots), (masks.update_mask(batch, data, rule), tokens)
+        return *(unpack(mask, queries, slots + tokens) for mask, queries in both), data
+
+    return jax.tree.map(np.asarray, build(batch))
 
 
 def test_span_summaries_are_as_drawn():

@@ -63,6 +63,8 @@ def test_what_a_track_repeats_gets_unlikelier_and_is_forgotten_bar_by_bar():
     np.testing.assert_allclose(
         [lower[p60], lower[p64], lower[cmaj]], [-np.log(1.5), -np.log(1.5) / 2, 0], rtol=budget(0)
     )
+    more = penalized(jnp.zeros((1, vocab.SIZE)), heard, 1.5001)[0]
+    assert not np.isclose(more[p60], -np.log(1.5), rtol=budget(0), atol=0)
     assert hear(heard, ids("#P1"))[0].max() == 0
 
 
@@ -86,6 +88,8 @@ def test_how_likely_a_bar_is_to_end_does_not_depend_on_what_may_end_it():
         on, end = share(kept, grammar.CHORD), share(kept, (grammar.TRACK, grammar.EOS))
         if chords and ends:
             np.testing.assert_allclose(on, share(random, grammar.CHORD), rtol=SUMMED)
+            one_fewer = share(random, grammar.CHORD) - np.exp(random[0, ids("Amin")[0]])
+            assert abs(on - one_fewer) > 10 * SUMMED * on
         np.testing.assert_allclose(on + end, all_over if chords or ends else 0, rtol=SUMMED)
     kept = np.asarray(bar_is_over(random, np.isin(np.arange(vocab.SIZE), ids("Cmaj G7"))[None]))
     cmaj, g7 = ids("Cmaj G7")

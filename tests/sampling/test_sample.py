@@ -24,9 +24,11 @@ from tests.rows import ids
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
+from tokenizer.music.composer import compose as compose_song
 from tokenizer.tokens import fields, grammar
 from tokenizer.tokens.decode import decode
 
+# Programs are shared by the tests that ask for as many songs side by side and as many tokens: mostly 1 or 3, and 250.
 COMPUTE = ComputeConfig(attention="xla", precision="fp32", remat="none")
 CONFIG = ModelConfig(layers=1, width=64, ffn=64, max_bars=32)
 HOT = dict(temperature=1.0, top_p=1.0, max_length=250)
@@ -82,7 +84,7 @@ def test_a_model_that_knows_no_chords_still_lets_later_tracks_play_on():
     blank = MuseFormer(CONFIG, nnx.Rngs(0))
     nnx.update(blank, jax.tree.map(jnp.zeros_like, nnx.state(blank, nnx.Param)))
     bars = []
-    for song in samples(blank, num_samples=40, batch=40):
+    for song in samples(blank, num_samples=50, batch=50):
         kind = grammar.CLASS[song.ids]
         bars += np.bincount(np.cumsum(kind == grammar.TRACK)[kind == grammar.CHORD])[2:].tolist()
     assert np.mean(bars) > 6  # 2.7 if only the first track's chord counted
@@ -112,12 +114,12 @@ def test_a_song_depends_on_seed_and_number_alone(model):
 def test_a_song_that_outgrows_a_program_goes_on_in_the_next(model, monkeypatch):
     monkeypatch.setattr(sample, "FEWEST_SUMMARIES", 8)  # for both, for the plan leaves room for so many spans
     (whole,) = samples(model, wanted=Constraints(bars=20), seed=1)
-    monkeypatch.setattr(sample, "SMALLEST_SLOTS", 32)
+    monkeypatch.setattr(sample, "SMALLEST_SLOTS", 64)
     sampler = Sampler(model, SampleConfig(**HOT | {"seed": 1}), COMPUTE, None, Constraints(bars=20))
     sizes, size = [], sampler._size
     monkeypatch.setattr(sampler, "_size", lambda *used: sizes.append(size(*used)) or sizes[-1])
     (grown,) = sampler.samples()
-    assert sizes[0] == 32 and len(set(sizes)) >= 3
+    assert sizes[0] == 64 and len(set(sizes)) >= 3
     assert np.array_equal(grown.ids, whole.ids)
 
 
@@ -219,7 +221,8 @@ def test_the_kept_bars_of_a_continued_song_are_untouched(model, given, tmp_path)
     bar = 4 * 480
     assert heard(given, tmp_path / "given.mid")["meters"] == {0: (4, 4)}
     kept = {note for note in heard(given, tmp_path / "given.mid")["notes"] if note[1] < 2 * bar}
-    for number, song in enumerate(samples(model, given, Constraints(keep_bars=2, bars=6, chords="F G"), num_samples=2)):
+    wanted = Constraints(keep_bars=2, bars=6, chords="F G")
+    for number, song in enumerate(samples(model, given, wanted, num_samples=3)):
         found = heard(song.score(), tmp_path / f"{number}.mid")
         assert {note for note in found["notes"] if note[1] < 2 * bar} == kept
         assert max(note[1] for note in found["notes"]) // bar == 5
@@ -236,14 +239,13 @@ def test_a_given_song_is_accompanied_by_the_added_instruments_and_stays_as_it_wa
     assert max(note[1] for note in added) // 1920 == 3  # to the last bar, and no further
 
 
-def test_a_given_song_that_is_too_long_loses_its_first_bars_or_is_refused(model, given):
-    wanted = Constraints(bars=0)
-    sampler = Sampler(model, SampleConfig(**HOT | {"max_length": 100}), COMPUTE, given, wanted)
+def test_a_given_song_that_is_too_long_loses_its_first_bars_or_is_refused(model):
+    sampler = Sampler(model, SampleConfig(**HOT), COMPUTE, compose_song(0), Constraints(bars=0))
     assert "first" in sampler.notice and "left out" in sampler.notice
     (song,) = sampler.samples()
-    assert len(song.ids) <= 100 and grammar.errors([song.ids]) == [None]
-    with pytest.raises(InputError, match="too long for --max-length 100"):
-        Sampler(model, SampleConfig(**HOT | {"max_length": 100}), COMPUTE, given, Constraints(strict=True))
+    assert len(song.ids) <= 250 and grammar.errors([song.ids]) == [None]
+    with pytest.raises(InputError, match="too long for --max-length 250"):
+        Sampler(model, SampleConfig(**HOT), COMPUTE, compose_song(0), Constraints(strict=True))
 
 
 @pytest.mark.parametrize(
@@ -287,9 +289,7 @@ def test_settings_that_make_no_sense_are_refused_by_flag(flag):
 
 
 def write(run_dir, out, wanted=Constraints(), given=None, picture=False, **settings):  # noqa: B008
-    return compose.generate(
-        run_dir, out, SampleConfig(**HOT | {"max_length": 60} | settings), wanted, given, "best", picture, wav=False
-    )
+    return compose.generate(run_dir, out, SampleConfig(**HOT | settings), wanted, given, "best", picture, wav=False)
 
 
 def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_path, capsys):
@@ -301,8 +301,6 @@ def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_pa
         wanted,
         tmp_path / "given.mid",
         num_samples=3,
-        batch=2,
-        max_length=250,
         picture=True,
     )
     assert (tmp_path / "x-3.png").stat().st_size > 5000
@@ -319,21 +317,21 @@ def test_many_samples_go_on_where_they_stopped(run_dir, tmp_path, monkeypatch, c
     write_one, written = outputs.write, []
 
     def stops(sample, *arguments):
-        if len(written) == 3:
+        if len(written) == 4:
             raise KeyboardInterrupt
         written.append(sample.number)
         write_one(sample, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(outputs, "write", stops)
-        write(run_dir, tmp_path / "many", num_samples=6, batch=2)
-    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[012].mid")}
-    write(run_dir, tmp_path / "many", num_samples=6, batch=2)
-    assert "3 of 6 songs are there already" in capsys.readouterr().out
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[012].mid")} == before
+        write(run_dir, tmp_path / "many", num_samples=6, batch=3)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[0123].mid")}
+    write(run_dir, tmp_path / "many", num_samples=6, batch=3)
+    assert "4 of 6 songs are there already" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[0123].mid")} == before
     assert len(list((tmp_path / "many").glob("*.mid"))) == len(list((tmp_path / "many").glob("*.json"))) == 6
     with pytest.raises(InputError, match="other settings"):
-        write(run_dir, tmp_path / "many", num_samples=6, batch=2, seed=1)
+        write(run_dir, tmp_path / "many", num_samples=6, batch=3, seed=1)
 
 
 def test_the_stream_tells_every_bar_once_as_it_is_finished(run_dir):
