@@ -219,6 +219,8 @@ def test_sigterm_ends_training_with_a_checkpoint_and_status_143(tmp_path):
         max_spans=32,
         batch_size=1,
         dropout=0,
+        attention="reference",
+        remat="none",
         num_workers=1,
         log_every=1,
     )
