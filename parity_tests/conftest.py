@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tests.conftest import pytest_collection_finish, pytest_configure, pytest_unconfigure
+from tests.conftest import pytest_collection_finish, pytest_configure
 from tests.songs import real_songs
 
-__all__ = ["pytest_collection_finish", "pytest_configure", "pytest_unconfigure"]  # also where these tests run alone
+__all__ = ["pytest_collection_finish", "pytest_configure"]  # also where these tests run alone
 torch.set_num_threads(1)  # tests run side by side, and threads that wait for each other spin
 
 

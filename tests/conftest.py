@@ -6,7 +6,6 @@ happen to be loaded; it is told that there are none (test_hypothesis.py shows th
 
 import gc
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -29,8 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
     compare programs bit by bit ask for the optimized code that users run, and XLA_FLAGS can for all of them.
     """
     if not hasattr(config, "workerinput") and not hasattr(config, "compiled"):
-        config.compiled = tempfile.mkdtemp(prefix="hid-compiled-")
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled
+        # Killed processes may still write to it when it goes.
+        config.compiled = tempfile.TemporaryDirectory(prefix="hid-compiled-", ignore_cleanup_errors=True)
+        config.add_cleanup(config.compiled.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         if OPTIMIZATION not in (flags := os.environ.get("XLA_FLAGS", "")):
             os.environ["XLA_FLAGS"] = f"{flags} {OPTIMIZATION}=0"
@@ -40,10 +41,6 @@ def pytest_collection_finish() -> None:
     """What is loaded by now stays: the collector, which tracing programs calls often, need not look at it again."""
     gc.collect()
     gc.freeze()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    shutil.rmtree(getattr(config, "compiled", ""), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

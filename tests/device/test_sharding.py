@@ -242,7 +242,7 @@ def test_two_processes_train_as_one_does_and_only_the_first_speaks(assert_as_on_
 
 def test_two_processes_that_were_stopped_and_then_lost_one_go_on_bit_for_bit(dataset, two_processes, tmp_path):
     output_dir = tmp_path / "run"
-    processes = start_two(dataset, output_dir, "--pause", "0.5")
+    processes = start_two(dataset, output_dir, "--pause", "2")
     while not metrics.read(output_dir / metrics.FILE):
         assert processes[0].poll() is None, output_dir.with_suffix(".log").read_text()
         time.sleep(0.01)
@@ -252,7 +252,7 @@ def test_two_processes_that_were_stopped_and_then_lost_one_go_on_bit_for_bit(dat
     stopped = re.search(r"stopped by SIGTERM after step (\d)", log)
     assert stopped and int(stopped[1]) < 6, log
 
-    processes = start_two(dataset, output_dir, "--pause", "0.5", checkpoint_every=6)
+    processes = start_two(dataset, output_dir, "--pause", "2", checkpoint_every=6)
     wait_for(output_dir / "checkpoints" / "6", processes[0], output_dir)
     os.kill(processes[1].pid, signal.SIGKILL)
     assert processes[0].wait() != 0  # it does not wait for ever, nor go on alone
