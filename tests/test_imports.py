@@ -17,7 +17,7 @@ from tests import ROOT
 # Ground floor first. A floor is a room (a folder) or a file; __init__ is the face of the package, light because no
 # dataset is below it.
 FLOORS = {
-    "tokenizer": ("vocabulary", "music", "grid", "tokens", "__init__", "dataset"),
+    "tokenizer": ("vocabulary", "disk", "music", "grid", "tokens", "__init__", "dataset"),
     "jax_impl": ("__init__", "batch", "attention", "loading", "device", "model", "training", "sampling", "cli"),
 }
 FRAMEWORKS = {"jax", "flax", "optax", "orbax", "torch"}
@@ -25,6 +25,7 @@ TESTS = {"tests", "parity_tests", "benchmarks"}
 FORBIDDEN = {
     "configs": {"tokenizer", "jax_impl", "torch_ref", "numpy", *FRAMEWORKS, *TESTS},
     "tokenizer": {"jax_impl", "torch_ref", *FRAMEWORKS, *TESTS},
+    "tokenizer/disk": {"numpy", "pyarrow"},
     "tokenizer/music": {"pyarrow"},
     "tokenizer/grid": {"pyarrow"},
     "tokenizer/tokens": {"pyarrow"},
