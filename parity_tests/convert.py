@@ -17,6 +17,7 @@ from jax_impl.training.checkpoint import Checkpoints, Record, load_model, plain,
 from jax_impl.training.optimizer import optimizer
 from jax_impl.training.step import TrainState
 from tokenizer import vocabulary as vocab
+from tokenizer.disk.atomic import cannot_write
 from torch_ref import checkpoint as torch_file
 
 RULE = "mask_rule"  # in the args of files that export_torch writes
@@ -26,8 +27,8 @@ def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
     """Writes a run folder, at step 0, that `generate`, `parity` and `train --init-from` take. Raises InputError and
     then writes nothing.
     """
-    run = Path(run)
-    if run.exists():
+    run = Path(os.path.abspath(run))
+    if os.path.lexists(run):
         raise InputError(f"{run}: exists already; name a new folder")
     weights, args = torch_file.read(path)
     try:
@@ -59,7 +60,7 @@ def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
             checkpoints.finish()
         os.replace(temporary, run)
     except OSError as error:
-        raise InputError(f"{run}: cannot be written ({error.strerror})") from error
+        raise cannot_write(run, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return config

@@ -1,6 +1,5 @@
 """`hid-museformer parity`: does the JAX program compute what the PyTorch one does, for a checkpoint or for a size?"""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from jax_impl.training.checkpoint import load_model
 from parity_tests.compare import compare, mask_pairs, table
 from parity_tests.convert import rule_name
 from parity_tests.pairs import magnified
+from tokenizer.disk.atomic import atomic, refuse_to_replace
 from tokenizer.music.composer import compose
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.encode import encode
@@ -35,12 +35,12 @@ MEANING = (
 )
 
 
-def parity(checkpoint: Path | None, size: ModelSize | None, plot: Path | None) -> bool:
+def parity(checkpoint: Path | None, size: ModelSize | None, plot: Path | None, overwrite: bool = False) -> bool:
     """Prints a table per model and says whether all of it holds. Raises InputError.
 
     checkpoint: a run's folder, whose best checkpoint is compared. size: weights drawn so that mistakes show, under
     every rule.
-    plot: a PNG file for the masks of the first row.
+    plot: a PNG file for the masks of the first row, which must not be there yet without overwrite.
     """
     if (checkpoint is None) == (size is None):
         raise InputError("name either --checkpoint RUN or --size SIZE")
@@ -49,6 +49,7 @@ def parity(checkpoint: Path | None, size: ModelSize | None, plot: Path | None) -
     for title, weights, config in models(checkpoint, size):
         if plot is not None:
             path = plot.with_stem(f"{plot.stem}-{config.mask_rule.scope}") if size else plot
+            refuse_to_replace(path, flag="--plot", overwrite=overwrite)
             draw(batch, config, path)
             print(f"{path}: masks of the first row")
         lines = compare(weights, config, batch, SLOTS, "xla")
@@ -102,9 +103,5 @@ def draw(batch: Batch, config: ModelConfig, png: Path) -> None:
     axes.set(xlabel="key: summaries, then tokens", ylabel="query: summaries, then tokens", xticks=[], yticks=[])
     handles = [Patch(color=color, label=meaning) for color, meaning in zip(COLORS[1:], MEANING, strict=True)]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, frameon=False)
-    temporary = png.with_name(f".{png.name}.tmp{os.getpid()}")
-    try:
+    with atomic(png) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
-        os.replace(temporary, png)
-    except OSError as error:
-        raise InputError(f"{png}: cannot be written ({error.strerror})") from error

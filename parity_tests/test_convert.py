@@ -73,8 +73,10 @@ class Command:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path, w: None, "no such file"),
-        (lambda path, w: path.write_bytes(b"text"), "best.pt"),
+        (lambda path, w: None, "cannot be read .No such file"),
+        (lambda path, w: path.write_bytes(b"MThd"), "not a PyTorch checkpoint, by its first bytes"),
+        (lambda path, w: path.write_bytes(b"PK\3\4 and no more"), "not a readable PyTorch file"),
+        (lambda path, w: path.write_bytes(b"\x80 and no more"), "not a readable PyTorch file"),
         (lambda path, w: path.write_bytes(saved(path, w).read_bytes()[:2000]), "best.pt"),
         (lambda path, w: path.write_bytes(pickle.dumps(Command())), "refused"),
         (lambda path, w: saved(path, w, extra=Command()), "refused"),
@@ -97,7 +99,9 @@ class Command:
     ],
     ids=[
         "missing",
-        "text",
+        "MIDI",
+        "no zip",
+        "no pickle",
         "truncated",
         "pickle",
         "hidden code",

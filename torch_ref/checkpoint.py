@@ -1,7 +1,6 @@
 """v1.2.1's checkpoint files: {"model_state_dict": ..., "args": ..., ...}. Reading one runs no code from it."""
 
 import argparse
-import os
 import pickle
 import re
 import warnings
@@ -11,7 +10,9 @@ import numpy as np
 import torch
 
 from configs import InputError
+from tokenizer.disk.atomic import atomic
 
+ZIP, PICKLE = b"PK\3\4", b"\x80"  # how a file of torch.save begins, now and before PyTorch 1.6
 WRAPPERS = ("_orig_mod.", "module.")  # torch.compile and DistributedDataParallel put these before every name
 
 
@@ -24,8 +25,15 @@ def load(path: Path) -> object:
     Raises TorchFileError.
     """
     path = Path(path)
-    if not path.is_file():
-        raise TorchFileError(f"{path}: no such file")
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(ZIP))
+    except OSError as error:
+        raise TorchFileError(f"{path}: cannot be read ({error.strerror})") from error
+    if not begin.startswith((ZIP, PICKLE)):
+        raise TorchFileError(
+            f"{path}: not a PyTorch checkpoint, by its first bytes (torch.save writes a zip or a pickle)"
+        )
     try:
         with (
             warnings.catch_warnings(),
@@ -35,9 +43,12 @@ def load(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"it wants {wanted[1]}" if wanted else "it is no file of tensors and plain values"
+        if not wanted:
+            reason = next(iter(str(error).strip().splitlines()), "")[:200]
+            raise TorchFileError(f"{path}: not a readable PyTorch file ({reason})") from error
         raise TorchFileError(
-            f"{path}: refused, since opening it could run code from the file: {what}; save the tensors alone"
+            f"{path}: refused, since opening it could run code from the file: it wants {wanted[1]}; save the tensors "
+            "alone"
         ) from error
     except Exception as error:  # damage shows in many ways
         reason = next(iter(str(error).strip().splitlines()), "empty or truncated")[:200]
@@ -64,16 +75,13 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def write(weights: dict[str, np.ndarray], args: dict, path: Path) -> None:
-    """The same kind of file, whole or not at all. Raises TorchFileError where it cannot be written."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    """The same kind of file, whole or not at all. Raises InputError where it cannot be written."""
     content = {
         "model_state_dict": {name: torch.tensor(np.asarray(value)) for name, value in weights.items()},
         "args": args,
     }
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise TorchFileError(f"{path}: cannot be written ({error})") from error
+    with atomic(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # what its writer makes of the system's errors
+            raise TorchFileError(f"{path}: cannot be written ({error})") from error

@@ -2,14 +2,15 @@
 --help, prepare, check and decode never load jax.
 """
 
-import errno
 import os
+import signal
 import sys
 
 import tyro
 
 from configs import InputError
 from jax_impl.cli import sampling, songs, training, v121
+from tokenizer.disk.atomic import FULL, disk_full
 
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
 
@@ -38,6 +39,8 @@ def main() -> None:
     app = tyro.extras.SubcommandApp()
     for verb in VERBS:
         app.command(verb)
+    # So that what is unfinished is cleared away
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         status = app.cli(prog="hid-museformer", description=DESCRIPTION)
     except InputError as error:
@@ -47,13 +50,14 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.filename is None and error.errno not in FULL:
             raise
-        print(
-            f"error: {error.filename or 'writing'}: {error.strerror}; make room and give the same command again",
-            file=sys.stderr,
-        )
+        named = error.filename or "writing"
+        full = f"{disk_full(named)}; make room and give the same command again"
+        print(f"error: {named}: {full if error.errno in FULL else error.strerror}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(status)

@@ -3,7 +3,7 @@ with the pictures that show it.
 """
 
 import json
-import os
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -15,74 +15,119 @@ from jax_impl.device import device
 from jax_impl.sampling import pianoroll, sample
 from jax_impl.training import metrics, train
 from jax_impl.training.checkpoint import load_model
-from tokenizer.dataset.files import MANIFEST
 from tokenizer.dataset.prepare import prepare
+from tokenizer.disk.atomic import (
+    atomic,
+    atomic_together,
+    cannot_write,
+    move_aside,
+    refuse_to_replace,
+    sha256_of,
+    write_json,
+)
+from tokenizer.disk.lock import LOCK, only_writer
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
 
 DATASET, CHECKPOINT, SUMMARY = "dataset", "checkpoint", "summary.json"
+SONG, PIANO_ROLL, LOSS = WRITTEN = "song.mid", "pianoroll.png", train.PICTURE_FILE
+LOSSES = {"validation": "loss", "unigram": "unigram", "uniform": "uniform"}  # in the summary, in metrics.jsonl
+MADE_BY = "hid-museformer demo"
 
 
-def demo(midi_dir: Path | None, out: Path) -> int:
+def demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
     """Makes the folder `out`: midi (composed songs, if none are given), dataset, checkpoint (the run), song.mid,
     pianoroll.png, loss.png and summary.json. Started again after an interruption it goes on. Returns the exit status.
+    overwrite: take a folder that no demo made, and begin anew, an earlier dataset and run moved aside.
     Raises InputError.
     """
+    if midi_dir is not None and not midi_dir.exists():
+        raise InputError(f"--midi {midi_dir}: no such file or folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(f"--out {out}", error) from error
+    with only_writer(out):
+        _claim(out, overwrite)
+        return _demo(midi_dir, out, overwrite)
+
+
+def _claim(out: Path, overwrite: bool) -> None:
+    """Raises InputError where the folder holds what no demo has made."""
+    summary = _summary(out)
+    if overwrite:
+        for name in (DATASET, CHECKPOINT):
+            if (out / name).exists():
+                print(f"{out / name}: moved to {move_aside(out / name, 'old')}")
+    elif summary is None and any(path.name != LOCK for path in out.iterdir()):
+        raise InputError(
+            f"--out {out}: holds files and is not the folder of a demo; name another, or --overwrite to use it all "
+            "the same"
+        )
+    for name in WRITTEN:
+        ours = summary is not None and (out / name).exists() and summary["files"].get(name) == sha256_of(out / name)
+        refuse_to_replace(out / name, flag="--out", overwrite=overwrite, ours=ours)
+    if summary is None:
+        write_json(out / SUMMARY, {"made_by": MADE_BY, "files": {}})
+
+
+def _summary(out: Path) -> dict | None:
+    """What an earlier demo wrote of itself, or None."""
+    try:
+        summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(summary, dict) and summary.get("made_by") == MADE_BY and isinstance(summary.get("files"), dict)
+    return summary if is_ours else None
+
+
+def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
     began = time.monotonic()
     if midi_dir is None:
         midi_dir = out / "midi"
-        _compose(midi_dir, presets.DEMO_SONGS)
+        _compose(midi_dir, presets.DEMO_SONGS, overwrite)
     config = presets.demo(out / DATASET, out / CHECKPOINT)
-    if (
-        config.data_dir / MANIFEST
-    ).exists():  # of an earlier demo; training refuses to go on if the songs are others now
-        shutil.rmtree(config.data_dir)
     prepare([midi_dir], config.data_dir, PrepareConfig())
     result = train.train(config, train.model_config(config))
     if result.signal:
         return 128 + result.signal
-    shutil.copyfile(config.output_dir / train.PICTURE_FILE, out / train.PICTURE_FILE)
-
     model, record = load_model(config.output_dir, "best")
     with tqdm(total=presets.DEMO_SAMPLE.max_length, desc="sampling", unit="token", disable=None) as bar:
         sampler = sample.Sampler(model, presets.DEMO_SAMPLE, device.sampling_compute(), None, Constraints())
         (song,) = sampler.samples(lambda length: bar.update(length - bar.n))
-    midi.write(song.score(), out / "song.mid")
-    pianoroll.piano_roll(song.score(), out / "pianoroll.png", "a new song")
-
     validated = [line for line in metrics.read(config.output_dir / metrics.FILE) if line["kind"] == "validation"]
-    best = next(line for line in validated if line["step"] == record.step)
-    summary = {
-        "validation_loss": best["loss"],
-        "unigram_loss": best["unigram"],
-        "uniform_loss": best["uniform"],
-        "step": record.step,
-        "song_tokens": len(song.ids),
-        "song_finished": song.finished,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    _write(out / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    best = next((line for line in validated if line["step"] == record.step), None)
+    summary = {"made_by": MADE_BY}
+    if best:
+        summary |= {f"{name}_loss": best[key] for name, key in LOSSES.items()}
+    summary |= {"step": record.step, "song_tokens": len(song.ids), "song_finished": song.finished}
+    summary |= {"seconds": round(time.monotonic() - began, 1)}
+    with atomic_together([out / name for name in (SUMMARY, *WRITTEN)]) as (summary_file, *written):
+        midi.write(song.score(), written[0])
+        pianoroll.piano_roll(song.score(), written[1], "a new song")
+        shutil.copyfile(config.output_dir / LOSS, written[2])
+        digests = {name: sha256_of(file) for name, file in zip(WRITTEN, written, strict=True)}
+        write_json(summary_file, summary | {"files": digests}, indent=1)
+    if best:
+        print(
+            f"\nvalidation loss {best['loss']:.3f} nats per token; guessing by frequency (unigram) "
+            f"{best['unigram']:.3f}, guessing blindly (uniform) {best['uniform']:.3f}"
+        )
     print(
-        f"\nvalidation loss {best['loss']:.3f} nats per token; guessing by frequency (unigram) {best['unigram']:.3f}, "
-        f"guessing blindly (uniform) {best['uniform']:.3f}\n{out}: song.mid ({len(song.ids)} tokens), "
-        f"pianoroll.png, loss.png, {SUMMARY} "
-        f"after {summary['seconds']:.0f} s\nanother song: hid-museformer generate {config.output_dir} -o "
-        "another.mid --seed 1"
+        f"{out}: {SONG} ({len(song.ids)} tokens), {PIANO_ROLL}, {LOSS}, {SUMMARY} after {summary['seconds']:.0f} s\n"
+        f"another song: hid-museformer generate {shlex.quote(str(config.output_dir))} -o another.mid --seed 1"
     )
     return 0
 
 
-def _compose(folder: Path, songs: int) -> None:
-    """Songs 0 to songs - 1 of the built-in composer as MIDI files."""
+def _compose(folder: Path, songs: int, overwrite: bool) -> None:
+    """Songs 0 to songs - 1 of the built-in composer as MIDI files. Raises InputError where others have their names."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {folder.parent}: cannot be written ({error.strerror})") from error
+        raise cannot_write(folder, error) from error
     for seed in tqdm(range(songs), desc="composing", unit="song", disable=None):
-        midi.write(compose(seed), folder / f"{seed:03}.mid")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+        path = folder / f"{seed:03}.mid"
+        with atomic(path) as temporary:
+            midi.write(compose(seed), temporary)
+            refuse_to_replace(path, flag="--out", overwrite=overwrite, ours=sha256_of(path) == sha256_of(temporary))

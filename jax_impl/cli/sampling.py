@@ -20,6 +20,7 @@ def generate(
     wav: bool = False,
     picture: bool = True,
     checkpoint: str = "best",
+    overwrite: bool = False,
 ) -> int:
     """Let a trained model write songs, go on with one, or play along with one.
 
@@ -37,8 +38,9 @@ def generate(
         wav: also write sound, with FluidSynth.
         picture: also draw the piano roll.
         checkpoint: best (lowest validation loss), latest, or a step.
+        overwrite: write over files that are there, whoever made them.
     """
-    from jax_impl.sampling import compose
+    from jax_impl.sampling import compose, outputs
 
     if continue_ and (accompany or constraints.add):
         raise InputError(
@@ -51,6 +53,7 @@ def generate(
         raise InputError("--out is missing: name a .mid file, or a folder for many songs")
     if stream:
         return compose.print_stream(run, config, constraints, given, checkpoint)
+    formats = outputs.Formats(picture, outputs.find_soundfont() if wav else None)
     if again:
-        return compose.again(run, out, again, picture, wav)
-    return compose.generate(run, out, config, constraints, given, checkpoint, picture, wav)
+        return compose.again(run, out, again, formats, overwrite)
+    return compose.generate(run, out, config, constraints, given, checkpoint, formats, overwrite)

@@ -45,13 +45,14 @@ def memory(model_size: ModelSize = "large", batch_size: int = 4, max_seq_len: in
     return 0
 
 
-def demo(midi: Path | None = None, out: Path = Path("demo")) -> int:
+def demo(midi: Path | None = None, out: Path = Path("demo"), overwrite: bool = False) -> int:
     """The whole chain in minutes: prepare, train the tiny model, restore it, write a song.
 
     Args:
         midi: folder of MIDI files (none: songs that a built-in composer writes).
         out: folder for the checkpoint, song.mid, pianoroll.png, loss.png and summary.json.
+        overwrite: use a folder that no demo made, and begin anew where one did; files of these names are written over.
     """
     from jax_impl.cli.demo import demo
 
-    return demo(midi, out)
+    return demo(midi, out, overwrite)

@@ -13,13 +13,16 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from configs import InputError, PrepareConfig
 from configs.model import ModelSize
+from tokenizer.disk.atomic import refuse_to_replace, write_text
 
 MIDI_SUFFIXES = (".mid", ".midi")
 File = Annotated[Path, arg(metavar="FILE")]
 Run = Annotated[Path, arg(metavar="RUN")]
 
 
-def parity(checkpoint: Path | None = None, size: ModelSize | None = None, plot: Path | None = None) -> int:
+def parity(
+    checkpoint: Path | None = None, size: ModelSize | None = None, plot: Path | None = None, overwrite: bool = False
+) -> int:
     """Does the JAX program compute what the PyTorch one does? A table of the largest differences; exit status 1 if one
     is too large.
 
@@ -27,8 +30,9 @@ def parity(checkpoint: Path | None = None, size: ModelSize | None = None, plot: 
         checkpoint: a run, of which the best checkpoint is compared.
         size: a size, compared under both mask rules with weights drawn so that mistakes show.
         plot: PNG file for the attention masks.
+        overwrite: write over a picture that is there.
     """
-    return 0 if _with_torch("parity_tests.report").parity(checkpoint, size, plot) else 1
+    return 0 if _with_torch("parity_tests.report").parity(checkpoint, size, plot, overwrite) else 1
 
 
 def import_torch(file: Positional[File], run: Positional[Run], mask_rule: Literal["v121", "span"] = "v121") -> int:
@@ -52,13 +56,15 @@ def import_torch(file: Positional[File], run: Positional[Run], mask_rule: Litera
     return 0
 
 
-def export_torch(run: Positional[Run], file: Positional[File]) -> int:
+def export_torch(run: Positional[Run], file: Positional[File], overwrite: bool = False) -> int:
     """Write the best checkpoint of a run as a PyTorch file, under v1.2.1's parameter names.
 
     Args:
         run: the --output-dir of a training run, or a folder of import-torch.
         file: the PyTorch file, with model_state_dict and args.
+        overwrite: write over a file that is there.
     """
+    refuse_to_replace(file, flag="FILE", overwrite=overwrite)
     _with_torch("parity_tests.convert").export_torch(run, file)
     print(file)
     return 0
@@ -88,6 +94,7 @@ def text(
     file: Positional[File],
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     lossless: FlagCreatePairsOff[bool] = False,
+    overwrite: FlagCreatePairsOff[bool] = False,
 ) -> int:
     """Show a MIDI file as v1.2.1's HID text, or turn such a text into a MIDI file.
 
@@ -95,16 +102,19 @@ def text(
         file: a MIDI file, or a text file (any other suffix than .mid and .midi).
         out: what to write: text where FILE is MIDI (without it, it is printed), MIDI where FILE is text.
         lossless: times in ticks, not on v1.2.1's grid; a text file says itself which it is.
+        overwrite: write over a file that is there.
     """
     from tokenizer.music import midi
     from tokenizer.tokens import text as hid_text
 
+    if out is not None:
+        refuse_to_replace(out, [file], flag="--out", overwrite=overwrite)
     if file.suffix.lower() in MIDI_SUFFIXES:
         content = hid_text.to_text(midi.read(file), lossless)
         if out is None:
             print(content, end="")
         else:
-            hid_text.write(content, out)
+            write_text(out, content)
     elif out is None:
         raise InputError(f"{file}: text becomes a MIDI file; name it with -o x.mid")
     elif lossless:

@@ -1,6 +1,7 @@
 """The `generate` verb: songs of a run into files, any number of them, from where an earlier call stopped."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from tqdm import tqdm
 from configs import Constraints, InputError, SampleConfig
 from jax_impl.device import device
 from jax_impl.sampling import outputs
-from jax_impl.sampling.outputs import Origin
+from jax_impl.sampling.outputs import Formats, Origin
 from jax_impl.sampling.sample import ANYTHING, DEFAULT, Sample, Sampler
 from jax_impl.training.checkpoint import load_model
 from tokenizer import vocabulary as vocab
+from tokenizer.disk.lock import only_writer
 from tokenizer.music import instruments, midi
 from tokenizer.music.score import Score
 from tokenizer.tokens import grammar
@@ -43,24 +45,50 @@ def generate(
     wanted: Constraints,
     given: Path | None,
     checkpoint: str,
-    picture: bool,
-    wav: bool,
+    formats: Formats,
+    overwrite: bool,
 ) -> int:
     """Writes config.num_samples songs. out: a .mid file, of several the second is NAME-2.mid and so on; else a folder
-    of 0000.mid ... Songs that an earlier call wrote there are not made again. Returns the exit status. Raises
+    of 0000.mid ..., where songs that an earlier call wrote are not made again. Returns the exit status. Raises
     InputError.
     """
-    soundfont = outputs.find_soundfont() if wav else None
-    paths = _paths(out, config.num_samples)  # what cannot be written is said before any work
-    prompt = None if given is None else encode(midi.read(given)).ids
-    sampler, origin = _sampler(run, checkpoint, config, wanted, prompt)
-    restart = out.suffix != ".mid"  # a file that is named is written anew
-    missing = {number for number, path in enumerate(paths) if not restart or not outputs.is_written(path, origin)}
+    paths = _paths(out, config.num_samples)
+    is_folder = out.suffix != ".mid"
+    with ExitStack() as opened:
+        if is_folder:
+            opened.enter_context(only_writer(out))
+        for path in paths:  # what cannot be written is said before any work
+            outputs.refuse_to_replace_any(path, formats, [given], overwrite)
+        prompt = None if given is None else encode(midi.read(given)).ids
+        sampler, origin = _sampler(run, checkpoint, config, wanted, prompt)
+        missing = set(range(len(paths)))  # a file that is named is written anew
+        if is_folder:
+            outputs.refuse_other_settings(out, origin)
+            missing = {number for number in missing if not outputs.is_whole(paths[number], formats)}
+            if len(missing) < len(paths):
+                print(f"{out}: {len(paths) - len(missing)} of {len(paths)} songs are there already")
+            missing -= set(_from_their_json(paths, missing, origin, formats))
+        _sample(sampler, origin, paths, missing, formats, is_folder)
+    return 0
+
+
+def _from_their_json(paths: list[Path], missing: set[int], origin: Origin, formats: Formats) -> Iterator[int]:
+    """Writes the songs of which the JSON is there but not all files, such as sound that was not asked for then; their
+    numbers.
+    """
+    for number in sorted(missing):
+        if outputs.made(paths[number]):
+            outputs.write(outputs.read(paths[number].with_suffix(".json"))[1], origin, paths[number], formats)
+            yield number
+
+
+def _sample(
+    sampler: Sampler, origin: Origin, paths: list[Path], missing: set[int], formats: Formats, is_folder: bool
+) -> None:
+    """Samples and writes the songs of these numbers."""
+    config, left = sampler.config, len(missing)
     # What a group makes depends on it as a whole
     todo = [group for group in sampler.groups() if missing.intersection(group)]
-    left = len(missing)
-    if restart and left < len(paths):
-        print(f"{out}: {len(paths) - left} of {len(paths)} songs are there already")
     errors = tokens = 0
     with tqdm(
         total=left * config.max_length if left == 1 else left, unit="token" if left == 1 else "song", disable=None
@@ -74,37 +102,36 @@ def generate(
             for sample in sampler.group(group, advance):
                 if sample.number not in missing:
                     continue
-                outputs.write(sample, origin, paths[sample.number], picture, soundfont)
+                outputs.write(sample, origin, paths[sample.number], formats)
                 errors, tokens = errors + sample.errors, tokens + len(sample.ids)
                 if left > 1:
                     bar.update(1)
-                if not restart:
+                if not is_folder:
                     ending = "" if sample.finished else ", cut at --max-length"
                     bar.write(
                         f"{paths[sample.number]}: {len(sample.ids)} tokens{ending} (checkpoint of step {origin.step})"
                     )
     if not config.grammar:
         print(f"{errors} of {tokens} tokens were against the grammar ({errors / max(tokens, 1):.2%})")
-    return 0
 
 
-def again(run: Path, out: Path, path: Path, picture: bool, wav: bool) -> int:
+def again(run: Path, out: Path, path: Path, formats: Formats, overwrite: bool) -> int:
     """Makes the sample of a JSON once more. Raises InputError where the checkpoint is another or the result differs."""
-    soundfont = outputs.find_soundfont() if wav else None
-    origin, number, tokens = outputs.read(path)
+    origin, made = outputs.read(path)
+    outputs.refuse_to_replace_any(out, formats, [], overwrite)
     config, wanted = SampleConfig(**origin.sampler), Constraints(**origin.constraints)
     prompt = None if origin.prompt is None else np.array(origin.prompt, np.int32)
     sampler, now = _sampler(run, str(origin.step), config, wanted, prompt)
     if now.checksum != origin.checksum:
         raise InputError(f"{run}: its checkpoint of step {origin.step} is not the one that {path} was made with")
-    (group,) = (group for group in sampler.groups() if number in group)
-    sample = sampler.group(group)[number - group.start]
-    if not np.array_equal(sample.ids, tokens):
+    (group,) = (group for group in sampler.groups() if made.number in group)
+    sample = sampler.group(group)[made.number - group.start]
+    if not np.array_equal(sample.ids, made.ids):
         raise InputError(
             f"{path}: became another song here; it was made with {origin.versions}, this is {now.versions}"
         )
-    outputs.write(sample, origin, out, picture, soundfont)
-    print(f"{out}: the same {len(tokens)} tokens again")
+    outputs.write(sample, origin, out, formats)
+    print(f"{out}: the same {len(sample.ids)} tokens again")
     return 0
 
 
@@ -160,7 +187,7 @@ def finished_bars(sample: Sample) -> Iterator[Bar]:
 def _sampler(
     run: Path, checkpoint: str, config: SampleConfig, wanted: Constraints, prompt: np.ndarray | None
 ) -> tuple[Sampler, Origin]:
-    model, record = load_model(run, int(checkpoint) if checkpoint.isdigit() else checkpoint)
+    model, record = load_model(run, int(checkpoint) if checkpoint.isdecimal() else checkpoint)
     sampler = Sampler(model, config, device.sampling_compute(), prompt, wanted)
     if sampler.notice:
         print(f"notice: {sampler.notice}")

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from jax_impl.sampling import pianoroll
 from jax_impl.sampling.sample import Sample
 from jax_impl.training.checkpoint import Record, plain, versions
 from tokenizer import vocabulary as vocab
+from tokenizer.disk.atomic import atomic_together, refuse_to_replace, sha256_of, write_json
 from tokenizer.music import midi
 from tokenizer.tokens import grammar
 
@@ -51,24 +53,42 @@ class Origin:
         return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), given, versions())
 
 
-def write(sample: Sample, origin: Origin, path: Path, picture: bool, soundfont: Path | None) -> None:
-    """path (.mid), and beside it .png, .wav where asked for, and last .json: where that is, all is."""
-    score = sample.score()
-    midi.write(score, path)
-    if picture:
-        pianoroll.piano_roll(score, path.with_suffix(".png"), chords=_chords(sample.ids))
-    if soundfont:
-        _play(path, path.with_suffix(".wav"), soundfont)
-    values = dataclasses.asdict(origin)
-    values |= {
-        "number": sample.number,
-        "finished": sample.finished,
-        "errors": sample.errors,
-        "tokens": sample.ids.tolist(),
-    }
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(values) + "\n")
-    os.replace(temporary, path.with_suffix(".json"))
+@dataclasses.dataclass(frozen=True)
+class Formats:
+    """What is written of a song beside its MIDI file and the JSON. soundfont: what to play the .wav with, or None."""
+
+    picture: bool
+    soundfont: Path | None
+
+    def files(self, path: Path) -> list[Path]:
+        """The JSON, the MIDI file `path`, and what else belongs to it."""
+        suffixes = [".png"] * self.picture + [".wav"] * (self.soundfont is not None)
+        return [path.with_suffix(".json"), path, *(path.with_suffix(suffix) for suffix in suffixes)]
+
+
+def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> None:
+    """path (.mid), and beside it .png, .wav where asked for, and .json with the digests of them: all or none.
+    Raises InputError.
+    """
+    files = formats.files(path)
+    with atomic_together(files) as (json_file, midi_file, *others):
+        score, by_suffix = sample.score(), {file.suffix: file for file in others}
+        midi.write(score, midi_file)
+        if formats.picture:
+            pianoroll.piano_roll(score, by_suffix[".png"], chords=_chords(sample.ids))
+        if formats.soundfont:
+            _play(midi_file, by_suffix[".wav"], formats.soundfont)
+        values = dataclasses.asdict(origin)
+        values |= {
+            "number": sample.number,
+            "finished": sample.finished,
+            "errors": sample.errors,
+            "tokens": sample.ids.tolist(),
+            "files": {
+                file.name: sha256_of(written) for file, written in zip(files[1:], (midi_file, *others), strict=True)
+            },
+        }
+        write_json(json_file, values)
 
 
 def _chords(ids: np.ndarray) -> list[str]:
@@ -80,31 +100,78 @@ def _chords(ids: np.ndarray) -> list[str]:
     return names
 
 
-def read(path: Path) -> tuple[Origin, int, np.ndarray]:
-    """(origin, number, tokens) of a sample's JSON. Raises InputError."""
+def read(path: Path) -> tuple[Origin, Sample]:
+    """A sample and how it was made, from its JSON. Raises InputError."""
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         origin = Origin(**{field.name: values[field.name] for field in dataclasses.fields(Origin)})
-        return origin, int(values["number"]), np.array(values["tokens"], np.int32)
+        ids = np.array(values["tokens"], np.int32)
+        return origin, Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(f"{path}: not the JSON of a sample ({type(error).__name__}: {error})") from error
 
 
-def is_written(path: Path, origin: Origin) -> bool:
-    """Whether this sample is there already. Raises InputError where it is one made otherwise."""
-    if not path.with_suffix(".json").exists():
-        return False
-    there = read(path.with_suffix(".json"))[0]
-    ignored = dict(num_samples=0)  # the same songs, more of them
-    if dataclasses.replace(there, sampler=there.sampler | ignored) != dataclasses.replace(
-        origin, sampler=origin.sampler | ignored
-    ):
-        raise InputError(
-            f"{path.parent}: holds samples made with other settings or another checkpoint; give another --out"
+# ---------------------------------------------------------------- what is there already
+
+
+def made(path: Path) -> dict[str, str]:
+    """Names and digests of the files that were written with this MIDI file, as its JSON says; none where it is not the
+    JSON of a sample.
+    """
+    try:
+        read(path.with_suffix(".json"))
+        files = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")).get("files")
+    except InputError:
+        return {}
+    return files if isinstance(files, dict) else {}
+
+
+def refuse_to_replace_any(path: Path, formats: Formats, inputs: Sequence[Path | None], overwrite: bool) -> None:
+    """Raises InputError where writing a sample would cost the user a file: one that is given, or that this program has
+    not made, or that was changed since.
+    """
+    digests = made(path)
+    for file in formats.files(path):
+        ours = (
+            bool(digests) if file.suffix == ".json" else file.name in digests and digests[file.name] == sha256_of(file)
         )
-    return True
+        refuse_to_replace(file, inputs, flag="--out", overwrite=overwrite, ours=ours)
+
+
+def is_whole(path: Path, formats: Formats) -> bool:
+    """Whether everything that is asked for of this sample is there as it was written."""
+    digests = made(path)
+    return bool(digests) and all(
+        file.name in digests and digests[file.name] == sha256_of(file) for file in formats.files(path)[1:]
+    )
+
+
+def refuse_other_settings(folder: Path, origin: Origin) -> None:
+    """Raises InputError where a folder holds samples that were made otherwise, naming what differs."""
+    for path in sorted(folder.glob("*.json")):
+        if not (path.stem.isdecimal() and made(path)):
+            continue
+        there, _ = read(path)
+        differs = [
+            name for name in ("step", "checksum", "prompt", "versions") if getattr(there, name) != getattr(origin, name)
+        ]
+        for name in ("sampler", "constraints"):
+            now, then = getattr(origin, name), getattr(there, name)
+            differs += [
+                f"--{key.replace('_', '-')} {then.get(key)} there, {now.get(key)} here"
+                for key in now.keys() | then.keys()
+                if now.get(key) != then.get(key) and key != "num_samples"  # the same songs, more of them
+            ]
+        if differs:
+            words = {"step": "another step", "checksum": "another checkpoint", "prompt": "another given song"}
+            words |= {"versions": "other versions of the libraries"}
+            what = "; ".join(words.get(difference, difference) for difference in sorted(differs))
+            raise InputError(f"{folder}: holds samples made with other settings ({what}); give another --out")
+
+
+# ---------------------------------------------------------------- sound
 
 
 def find_soundfont() -> Path:
@@ -129,9 +196,8 @@ def find_soundfont() -> Path:
 
 
 def _play(source: Path, path: Path, soundfont: Path) -> None:
-    temporary = path.with_suffix(".tmp.wav")
-    command = ["fluidsynth", "-ni", "-r", str(SAMPLE_RATE), "-F", str(temporary), str(soundfont), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode or not temporary.exists():
-        raise InputError(f"{path}: FluidSynth failed ({(done.stderr or done.stdout).strip()[-200:]})")
-    os.replace(temporary, path)
+    """path: a .wav file."""
+    command = ["fluidsynth", "-ni", "-r", str(SAMPLE_RATE), "-F", str(path), str(soundfont), str(source)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    if done.returncode or not path.exists():
+        raise InputError(f"--wav: FluidSynth failed with {soundfont} ({(done.stderr or done.stdout).strip()[-200:]})")

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -12,6 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.patches import Patch
 
 from tokenizer import vocabulary as vocab
+from tokenizer.disk.atomic import atomic
 from tokenizer.grid.chords import bar_chords
 from tokenizer.grid.quantize import quantize
 from tokenizer.grid.song import GridSong
@@ -59,11 +59,9 @@ def piano_roll(score: Score, path: str | os.PathLike, title: str = "", chords: S
     figure.legend(legend.values(), legend.keys(), loc="lower center", ncols=columns, fontsize=8, frameon=False)
     figure.suptitle(title or _describe(score), fontsize=10)
     figure.tight_layout(rect=(0, 0.02 + 0.035 * -(-len(legend) // columns), 1, 1))
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=110)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
-    os.replace(temporary, path)
 
 
 def _bar_lines(axes, song: GridSong, lines: np.ndarray) -> None:

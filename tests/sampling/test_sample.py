@@ -23,6 +23,7 @@ from jax_impl.training.step import TrainState
 from tests.rows import ids
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.quantize import snap
+from tokenizer.disk.lock import only_writer
 from tokenizer.music import midi
 from tokenizer.music.composer import compose as compose_song
 from tokenizer.tokens import fields, grammar
@@ -288,8 +289,13 @@ def test_settings_that_make_no_sense_are_refused_by_flag(flag):
 # ---------------------------------------------------------------- what comes out
 
 
-def write(run_dir, out, wanted=Constraints(), given=None, picture=False, **settings):  # noqa: B008
-    return compose.generate(run_dir, out, SampleConfig(**HOT | settings), wanted, given, "best", picture, wav=False)
+PLAIN = outputs.Formats(picture=False, soundfont=None)
+
+
+def write(run_dir, out, wanted=Constraints(), given=None, formats=PLAIN, overwrite=False, **settings):  # noqa: B008
+    return compose.generate(
+        run_dir, out, SampleConfig(**HOT | settings), wanted, given, "best", formats, overwrite=overwrite
+    )
 
 
 def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_path, capsys):
@@ -301,16 +307,16 @@ def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_pa
         wanted,
         tmp_path / "given.mid",
         num_samples=3,
-        picture=True,
+        outputs.Formats(picture=True, soundfont=None),
     )
     assert (tmp_path / "x-3.png").stat().st_size > 5000
-    compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", False, False)
+    compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
     assert (tmp_path / "y.mid").read_bytes() == (tmp_path / "x-2.mid").read_bytes() != (tmp_path / "x.mid").read_bytes()
     values = json.loads((tmp_path / "x-2.json").read_text())
     assert values["number"] == 1 and values["step"] == 5 and values["sampler"]["seed"] == 0
     (tmp_path / "x-2.json").write_text(json.dumps(values | {"tokens": values["tokens"][:-1]}))
     with pytest.raises(InputError, match="became another song"):
-        compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", False, False)
+        compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
 
 
 def test_many_samples_go_on_where_they_stopped(run_dir, tmp_path, monkeypatch, capsys):
@@ -330,8 +336,63 @@ def test_many_samples_go_on_where_they_stopped(run_dir, tmp_path, monkeypatch, c
     assert "4 of 6 songs are there already" in capsys.readouterr().out
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[0123].mid")} == before
     assert len(list((tmp_path / "many").glob("*.mid"))) == len(list((tmp_path / "many").glob("*.json"))) == 6
-    with pytest.raises(InputError, match="other settings"):
+    with pytest.raises(InputError, match=r"other settings \(--seed 0 there, 1 here\)"):
         write(run_dir, tmp_path / "many", num_samples=6, batch=3, seed=1)
+
+
+def test_a_song_counts_as_made_when_all_its_files_are_there_as_they_were_written(run_dir, tmp_path, monkeypatch, capsys):
+    """What is missing is written from the JSON, not sampled again, and what was asked for later too."""
+    many, settings = tmp_path / "many", {"num_samples": 3, "batch": 3}
+    write(run_dir, many, **settings)
+    before = {path.name: path.read_bytes() for path in many.iterdir()}
+    assert sorted(before) == [f"000{number}.{suffix}" for number in range(3) for suffix in ("json", "mid")]
+    capsys.readouterr()
+    monkeypatch.setattr(Sampler, "group", lambda *_: pytest.fail("sampled again"))
+    (many / "0001.mid").unlink()
+    write(run_dir, many, **settings)
+    assert "2 of 3 songs are there already" in capsys.readouterr().out
+    write(run_dir, many, formats=outputs.Formats(picture=True, soundfont=None), **settings)
+    assert {name: (many / name).read_bytes() for name in before if name.endswith(".mid")} == {
+        name: content for name, content in before.items() if name.endswith(".mid")
+    }
+    assert len(list(many.glob("*.png"))) == 3
+    (many / "0002.mid").write_bytes(b"edited since")
+    with pytest.raises(InputError, match=r"0002.mid: exists already.*--overwrite"):
+        write(run_dir, many, **settings)
+
+
+def test_two_commands_do_not_write_into_one_folder(run_dir, tmp_path):
+    (tmp_path / "many").mkdir()
+    with only_writer(tmp_path / "many"), pytest.raises(InputError, match="many: process .* writes there"):
+        write(run_dir, tmp_path / "many", num_samples=3, batch=3)
+
+
+def test_no_file_of_the_user_s_is_written_over(run_dir, given, tmp_path):
+    """Neither the song that is given, nor a picture or JSON beside it, nor a song that was changed since it was made."""
+    song = tmp_path / "song.mid"
+    midi.write(given, song)
+    wanted, content = Constraints(bars=5), song.read_bytes()
+    with pytest.raises(InputError, match=r"song.mid: is the file that is read; .*--overwrite"):
+        write(run_dir, song, wanted, song)
+    with pytest.raises(InputError, match=r"song.mid: exists already"):
+        write(run_dir, song)
+    (tmp_path / "new.png").write_bytes(b"a photograph")
+    with pytest.raises(InputError, match=r"new.png: exists already"):
+        write(run_dir, tmp_path / "new.mid", formats=outputs.Formats(picture=True, soundfont=None))
+    (tmp_path / "new.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"new.json: exists already"):
+        write(run_dir, tmp_path / "new.mid")
+    assert song.read_bytes() == content and sorted(path.name for path in tmp_path.iterdir()) == [
+        "new.json",
+        "new.png",
+        "song.mid",
+    ]
+    write(run_dir, song, overwrite=True)
+    assert song.read_bytes() != content
+    write(run_dir, song)  # its own, as it was written
+    song.write_bytes(content)
+    with pytest.raises(InputError, match=r"song.mid: exists already"):
+        write(run_dir, song)
 
 
 def test_the_stream_tells_every_bar_once_as_it_is_finished(run_dir):
@@ -369,6 +430,5 @@ def test_sound_is_what_fluidsynth_makes_of_the_file(model, tmp_path, monkeypatch
     monkeypatch.setenv("SOUNDFONT", str(tmp_path / "font.sf2"))
     assert outputs.find_soundfont() == tmp_path / "font.sf2"
     outputs._play(tmp_path / "x.mid", tmp_path / "x.wav", outputs.find_soundfont())
-    assert (
-        str(tmp_path / "font.sf2") in (tmp_path / "x.wav").read_text() and "x.mid" in (tmp_path / "x.wav").read_text()
-    )
+    played = (tmp_path / "x.wav").read_text(encoding="utf-8")
+    assert str(tmp_path / "font.sf2") in played and "x.mid" in played

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.scores import score_of, writable
+from tokenizer.disk.atomic import WriteError
 from tokenizer.music import midi
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 
@@ -307,7 +308,7 @@ def test_a_place_that_cannot_hold_a_file_is_named(tmp_path):
         tmp_path / "folder.mid",
         tmp_path / f"{'x' * 300}.mid",
     ):
-        with pytest.raises(midi.MidiError, match=rf"{path.name}: cannot be written"):
+        with pytest.raises(WriteError, match=rf"{path.name}: cannot be written"):
             midi.write(score, path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.mid", "plain"]
 

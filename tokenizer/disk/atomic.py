@@ -115,6 +115,15 @@ def refuse_to_replace(
         )
 
 
+def sha256_of(path: Path) -> str | None:
+    """Digest of a file's bytes, in hex; None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
 def _temporary_name(name: str) -> str:
     """Short however long the name is, with its suffix, by which some programs go."""
     digest, suffix = hashlib.sha256(os.fsencode(name)).hexdigest()[:8], Path(name).suffix

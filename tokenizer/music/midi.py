@@ -9,7 +9,6 @@
 - At one tick the last tempo and the last signature win. Impossible ones (numerator 0, tempo 0) are ignored.
 """
 
-import contextlib
 import io
 import os
 import stat
@@ -19,6 +18,7 @@ import mido
 import numpy as np
 
 from configs import InputError
+from tokenizer.disk.atomic import atomic
 from tokenizer.music import instruments, midi_events
 from tokenizer.music.midi_events import Heard
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
@@ -161,7 +161,7 @@ def write(score: Score, path: str | os.PathLike) -> None:
 
     read(path) == score again if every track has notes, sorted by (onset, pitch), none overlapping another of its pitch.
     More than 15 melodic programs share channels: program changes before the notes keep every note's sound. Raises
-    MidiError where MIDI cannot say the score.
+    MidiError where MIDI cannot say the score, and WriteError.
     """
     path = Path(path)
     _check_writable(score, path)
@@ -173,14 +173,8 @@ def write(score: Score, path: str | os.PathLike) -> None:
         midi.tracks.append(_midi_track(track, channel, program_ticks))
     content = io.BytesIO()
     midi.save(file=content)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
+    with atomic(path) as temporary:
         temporary.write_bytes(content.getvalue())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # where it could not even be made, it cannot be removed
-            temporary.unlink()
-        raise MidiError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _check_writable(score: Score, path: Path) -> None:

@@ -14,7 +14,6 @@ the last position stays on it. That is another grid than that of the tokens (see
 4/4 or changes.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -124,17 +123,6 @@ def read(path: Path) -> Score:
     except (OSError, UnicodeDecodeError) as error:
         raise TextError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from error
     return from_text(content, str(path))
-
-
-def write(content: str, path: Path) -> None:
-    """A text file, whole or not at all. Raises TextError."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
-        temporary.write_text(content, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TextError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def from_text(content: str, name: str = "text") -> Score:
