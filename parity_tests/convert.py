@@ -17,7 +17,7 @@ from jax_impl.training.checkpoint import Checkpoints, Record, load_model, plain,
 from jax_impl.training.optimizer import optimizer
 from jax_impl.training.step import TrainState
 from tokenizer import vocabulary as vocab
-from tokenizer.disk.atomic import cannot_write
+from tokenizer.disk.atomic import WriteError
 from torch_ref import checkpoint as torch_file
 
 RULE = "mask_rule"  # in the args of files that export_torch writes
@@ -60,7 +60,7 @@ def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
             checkpoints.finish()
         os.replace(temporary, run)
     except OSError as error:
-        raise cannot_write(run, error) from error
+        raise WriteError(run, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return config

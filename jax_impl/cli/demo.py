@@ -17,9 +17,9 @@ from jax_impl.training import metrics, train
 from jax_impl.training.checkpoint import load_model
 from tokenizer.dataset.prepare import prepare
 from tokenizer.disk.atomic import (
+    WriteError,
     atomic,
     atomic_together,
-    cannot_write,
     move_aside,
     refuse_to_replace,
     sha256_of,
@@ -46,7 +46,7 @@ def demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(f"--out {out}", error) from error
+        raise WriteError(f"--out {out}", error) from error
     with only_writer(out):
         _claim(out, overwrite)
         return _demo(midi_dir, out, overwrite)
@@ -125,7 +125,7 @@ def _compose(folder: Path, songs: int, overwrite: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise WriteError(folder, error) from error
     for seed in tqdm(range(songs), desc="composing", unit="song", disable=None):
         path = folder / f"{seed:03}.mid"
         with atomic(path) as temporary:

@@ -14,7 +14,6 @@ from tokenizer.disk.atomic import (
     WriteError,
     atomic,
     atomic_together,
-    cannot_write,
     move_aside,
     refuse_to_replace,
     write_json,
@@ -73,7 +72,7 @@ def test_a_link_is_followed_not_replaced(tmp_path):
 
 
 def test_a_full_disk_is_named_with_path_and_bytes(tmp_path):
-    error = cannot_write(tmp_path / "none" / "x", OSError(errno.ENOSPC, "No space left on device"), wanted=1234567)
+    error = WriteError(tmp_path / "none" / "x", OSError(errno.ENOSPC, "No space left on device"), wanted=1234567)
     assert "x: no space left on the disk: 1,234,567 bytes wanted, " in str(error) and " bytes free; make room" in str(
         error
     )
@@ -85,7 +84,7 @@ def test_a_full_disk_is_named_with_path_and_bytes(tmp_path):
 
 
 def test_text_is_utf_8_whatever_the_locale_says(tmp_path):
-    program = "import sys\nfrom tokenizer.disk.atomic import write_json\nwrite_json(sys.argv[1], 'é中')"
+    program = "import sys\nfrom tokenizer.disk.atomic import write_json\nwrite_json(sys.argv[1], '\\xe9\\u4e2d')"
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", program, tmp_path / "x"], cwd=ROOT, env=environment, check=True)
     assert (tmp_path / "x").read_bytes().decode("utf-8") == '"é中"\n'
@@ -118,3 +117,12 @@ def test_only_a_new_file_or_one_of_ours_is_written(tmp_path):
     refuse_to_replace(song, [song], flag="-o", overwrite=True)
     with pytest.raises(InputError, match="is a folder"):
         refuse_to_replace(tmp_path, [], flag="-o", overwrite=True)
+
+
+def test_a_file_within_files_is_named_as_the_user_named_it(tmp_path):
+    with (
+        pytest.raises(WriteError, match=r"song\.mid: no space left"),
+        atomic_together([tmp_path / "song.mid", tmp_path / "song.json"]) as (song, _),
+        atomic(song),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")

@@ -26,9 +26,9 @@ def test_a_second_writer_is_told_who_the_first_is_until_it_dies(tmp_path):
     program = [sys.executable, "-c", HOLDER, str(tmp_path), "an argument"]
     with subprocess.Popen(program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"holds\n"
-        with pytest.raises(Busy, match=rf"process {holder.pid} on .* 'an argument'\) writes there"):
-            with only_writer(tmp_path):
-                pass
+        told = pytest.raises(Busy, match=rf"process {holder.pid} on .* 'an argument'\) writes there")
+        with told, only_writer(tmp_path):
+            pass
         holder.kill()
     with only_writer(tmp_path), pytest.raises(Busy), only_writer(tmp_path):
         pass

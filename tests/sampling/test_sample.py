@@ -22,8 +22,8 @@ from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests.rows import ids
 from tokenizer import vocabulary as vocab
-from tokenizer.grid.quantize import snap
 from tokenizer.disk.lock import only_writer
+from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
 from tokenizer.music.composer import compose as compose_song
 from tokenizer.tokens import fields, grammar
@@ -306,8 +306,8 @@ def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_pa
         tmp_path / "x.mid",
         wanted,
         tmp_path / "given.mid",
-        num_samples=3,
         outputs.Formats(picture=True, soundfont=None),
+        num_samples=3,
     )
     assert (tmp_path / "x-3.png").stat().st_size > 5000
     compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
@@ -340,7 +340,7 @@ def test_many_samples_go_on_where_they_stopped(run_dir, tmp_path, monkeypatch, c
         write(run_dir, tmp_path / "many", num_samples=6, batch=3, seed=1)
 
 
-def test_a_song_counts_as_made_when_all_its_files_are_there_as_they_were_written(run_dir, tmp_path, monkeypatch, capsys):
+def test_a_song_is_made_when_all_its_files_are_there_as_they_were_written(run_dir, tmp_path, monkeypatch, capsys):
     """What is missing is written from the JSON, not sampled again, and what was asked for later too."""
     many, settings = tmp_path / "many", {"num_samples": 3, "batch": 3}
     write(run_dir, many, **settings)
@@ -363,12 +363,12 @@ def test_a_song_counts_as_made_when_all_its_files_are_there_as_they_were_written
 
 def test_two_commands_do_not_write_into_one_folder(run_dir, tmp_path):
     (tmp_path / "many").mkdir()
-    with only_writer(tmp_path / "many"), pytest.raises(InputError, match="many: process .* writes there"):
+    with only_writer(tmp_path / "many"), pytest.raises(InputError, match=r"many: process .* writes there"):
         write(run_dir, tmp_path / "many", num_samples=3, batch=3)
 
 
 def test_no_file_of_the_user_s_is_written_over(run_dir, given, tmp_path):
-    """Neither the song that is given, nor a picture or JSON beside it, nor a song that was changed since it was made."""
+    """Neither the song that is given, nor a picture or JSON beside it, nor a song changed since it was made."""
     song = tmp_path / "song.mid"
     midi.write(given, song)
     wanted, content = Constraints(bars=5), song.read_bytes()

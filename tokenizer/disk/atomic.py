@@ -16,7 +16,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, a quota
 
 
 class WriteError(InputError):
-    """What could not be written; the message names it and says why. What was there before is as it was."""
+    """What could not be written; the message names it and says why. What was there before is as it was.
+
+    wanted: bytes, where that is known.
+    """
+
+    def __init__(self, path: str | os.PathLike, error: OSError, wanted: int | None = None):
+        self.path, self.error, self.wanted = str(path), error, wanted
+        why = f"cannot be written ({error.strerror or error})"
+        if error.errno in FULL:
+            why = f"{disk_full(path, wanted)}; make room and give the same command again"
+        super().__init__(f"{path}: {why}")
 
 
 @contextmanager
@@ -50,7 +60,9 @@ def atomic_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
             for temporary, place in written:
                 os.replace(temporary, place)
         except OSError as error:
-            raise cannot_write(names.get(str(error.filename), paths[0]), error) from error
+            raise WriteError(names.get(str(error.filename), paths[0]), error) from error
+        except WriteError as error:  # of one that is written under such a name in its turn
+            raise WriteError(names.get(error.path, error.path), error.error, error.wanted) from error
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -62,13 +74,6 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, values: Any, indent: int | None = None) -> None:
     """Raises WriteError."""
     write_text(path, json.dumps(values, indent=indent, ensure_ascii=False) + "\n")
-
-
-def cannot_write(path: str | os.PathLike, error: OSError, wanted: int | None = None) -> WriteError:
-    """The error that says so; of a full disk with what is free and, where it is known, the bytes that were wanted."""
-    if error.errno not in FULL:
-        return WriteError(f"{path}: cannot be written ({error.strerror or error})")
-    return WriteError(f"{path}: {disk_full(path, wanted)}; make room and give the same command again")
 
 
 def disk_full(path: str | os.PathLike, wanted: int | None = None) -> str:

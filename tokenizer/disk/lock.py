@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from configs import InputError
-from tokenizer.disk.atomic import cannot_write
+from tokenizer.disk.atomic import WriteError
 
 LOCK = ".lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without them says
@@ -37,7 +37,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     try:
         file = _locked(path, folder)
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise WriteError(folder, error) from error
     try:
         yield
     finally:
