@@ -85,7 +85,7 @@ def collect(findings: Path, ended: dict[str, str]) -> dict:
         "note": "not run on a GPU: kernels interpreted, portable implementations timed small",
         "parts": dict(ended),
     }
-    for line in findings.read_text().splitlines(keepends=True):
+    for line in findings.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.endswith("\n"):  # else it is being written
             (*path, name), value = json.loads(line)
             place = results
@@ -216,7 +216,7 @@ def main() -> None:
         return
     results = run_parts(args.rows.resolve(), args.minutes)
     write(results)
-    (RESULTS / "attention.md").write_text(table(results))
+    (RESULTS / "attention.md").write_text(table(results), encoding="utf-8")
     print(table(results), *results["failed"], sep="\n")
     print(json.dumps(results.get("goals", {}), indent=1))
     if results.get("timings"):

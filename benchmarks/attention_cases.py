@@ -65,7 +65,7 @@ def first_rows(path: Path, length: int, rows: int) -> Batch:
 
 def tell(findings: Path, *place: str, value: object) -> None:
     """Adds a finding, for the report's place results[place[0]][place[1]]..., to a file that outlives this process."""
-    with findings.open("a") as file:
+    with findings.open("a", encoding="utf-8") as file:
         file.write(json.dumps([place, value]) + "\n")
 
 

@@ -68,7 +68,9 @@ def agreement(midi_path: Path, chord_path: Path) -> dict[str, float]:
     lines = bar_seconds(score)
     segments = [
         (float(a), float(b), harte(c))
-        for a, b, c in (line.split()[:3] for line in chord_path.read_text().splitlines() if line.strip())
+        for a, b, c in (
+            line.split()[:3] for line in chord_path.read_text(encoding="utf-8").splitlines() if line.strip()
+        )
     ]
     for bar, chord in enumerate(chords.tolist()):
         time_of = {"root": defaultdict(float), "majmin": defaultdict(float)}

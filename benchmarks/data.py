@@ -51,7 +51,7 @@ def many_songs(songs: Songs, count: int = 450_000) -> Songs:
 
 def anonymous_megabytes() -> int:
     """Memory of this process that no file stands behind (what is mapped from shards can be dropped at any time)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("RssAnon"))
 
 

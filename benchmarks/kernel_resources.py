@@ -34,7 +34,11 @@ def main() -> None:
         root = str(args.disassembler.resolve())
         environment |= {"MOSAIC_GPU_DUMP_SASS": "1", "CUDA_ROOT": root, "MOSAIC_GPU_CUDA_ROOT": root}
     run = subprocess.run(
-        [sys.executable, hopper_target.__file__, *cases], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, hopper_target.__file__, *cases],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     kernels, steps = {}, {}
     for result in map(json.loads, run.stdout.splitlines()):

@@ -56,7 +56,7 @@ def start(folder: Path, run: Path, steps: int) -> subprocess.Popen:
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
     }
-    with run.with_suffix(".log").open("a") as log:
+    with run.with_suffix(".log").open("a", encoding="utf-8") as log:
         command = [sys.executable, "-m", "jax_impl.cli", *arguments]
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
@@ -84,7 +84,9 @@ def kill(process: subprocess.Popen, run: Path, draw: random.Random, while_writin
         return None
     expected = {-signal.SIGKILL} if number == signal.SIGKILL else {-signal.SIGTERM, 128 + signal.SIGTERM}
     if status not in expected:
-        raise SystemExit(f"{number.name} ended it with {status}:\n{run.with_suffix('.log').read_text()}")
+        raise SystemExit(
+            f"{number.name} ended it with {status}:\n{run.with_suffix('.log').read_text(encoding='utf-8')}"
+        )
     return {
         "signal": number.name,
         "after_seconds": round(time.monotonic() - began, 2),
@@ -135,7 +137,7 @@ def main() -> None:
         prepare([folder / "midi"], folder / "songs", PrepareConfig(workers=1))
         alone = folder / "alone"
         if start(folder, alone, args.steps).wait() != 0:
-            raise SystemExit(alone.with_suffix(".log").read_text())
+            raise SystemExit(alone.with_suffix(".log").read_text(encoding="utf-8"))
         kills: list[dict] = []
         complete = 0
         while True:
@@ -147,7 +149,7 @@ def main() -> None:
                 print(f"kill {len(kills)}: {kills[-1]}", flush=True)
                 continue
             if process.wait() != 0:
-                raise SystemExit(run.with_suffix(".log").read_text())
+                raise SystemExit(run.with_suffix(".log").read_text(encoding="utf-8"))
             assert_equal(run, alone)
             complete += 1
             if len(kills) == args.kills:

@@ -71,7 +71,7 @@ def main() -> None:
     chosen, target, path = sys.argv[1:] or list(PARTS), memory_table.find_target(), RESULTS / "memory.json"
     if unknown := set(chosen) - set(PARTS):
         raise SystemExit(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    before = json.loads(path.read_text())["results"] if path.exists() else {}
+    before = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
     results: dict = {"budget_gb": round(target.budget / GB, 1)} | {part: before.get(part, []) for part in PARTS}
     for part in chosen:
         results[part] = []

@@ -43,7 +43,7 @@ def one_note(count: int) -> bytes:
 
 def anonymous_kilobytes(process: int) -> int:
     try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except OSError:  # it has ended
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
@@ -51,7 +51,9 @@ def anonymous_kilobytes(process: int) -> int:
 
 def children(process: int) -> list[int]:
     try:
-        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+        return [
+            int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
+        ]
     except OSError:
         return []
 

@@ -18,7 +18,7 @@ def processor() -> str:
     import os
 
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     model = next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
@@ -47,7 +47,7 @@ def write_report(name: str, results: dict, device: str | None = None, show: bool
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=1) + "\n")
+    temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     temporary.rename(path)
     if show:
         print(json.dumps(report, indent=1))

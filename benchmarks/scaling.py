@@ -228,7 +228,7 @@ def main() -> None:
     }
     results = {"assumed_and_nominal": assumed, "elements_in_collectives": checked, "sizes": sizes}
     write_report("scaling", results, device="none: on paper")
-    (RESULTS / "scaling.md").write_text(page(results))
+    (RESULTS / "scaling.md").write_text(page(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

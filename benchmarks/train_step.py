@@ -239,7 +239,7 @@ def run_case(case: tuple, args: argparse.Namespace, seconds: float) -> dict:
     ]
     command += ["--songs", str(args.songs)] if args.songs else []
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=max(seconds, 1))
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=max(seconds, 1))
     except subprocess.TimeoutExpired:
         return {"failed": f"took over {seconds:.0f} s"}
     return (

@@ -44,12 +44,15 @@ def parity(checkpoint: Path | None, size: ModelSize | None, plot: Path | None, o
     """
     if (checkpoint is None) == (size is None):
         raise InputError("name either --checkpoint RUN or --size SIZE")
+    if plot is not None:
+        rules = [f"-{rule.scope}" for rule in MASK_RULES.values()] if size else [""]
+        for suffix in rules:  # before any work
+            refuse_to_replace(plot.with_stem(plot.stem + suffix), flag="--plot", overwrite=overwrite)
     batch = rows()
     every_line = []
     for title, weights, config in models(checkpoint, size):
         if plot is not None:
             path = plot.with_stem(f"{plot.stem}-{config.mask_rule.scope}") if size else plot
-            refuse_to_replace(path, flag="--plot", overwrite=overwrite)
             draw(batch, config, path)
             print(f"{path}: masks of the first row")
         lines = compare(weights, config, batch, SLOTS, "xla")

@@ -80,7 +80,7 @@ def expected(heard: v121_encoder.Heard) -> Score:
 @pytest.mark.skipif(not golden.GOLDEN.exists(), reason="v1.2.1's outputs lie beside the project")
 def test_the_encoder_of_these_tests_writes_what_v121_wrote():
     assert (
-        json.loads((golden.GOLDEN / "vocab_facts.json").read_text())["vocab"]
+        json.loads((golden.GOLDEN / "vocab_facts.json").read_text(encoding="utf-8"))["vocab"]
         == v121_encoder.TOKENS
         == list(vocab.NAMES)
     )
@@ -135,7 +135,7 @@ def write_shards(folder: Path, songs: list[dict], shards: int = 2, **meta) -> Pa
         "max_seq_len": 24576,
         "shards": names,
     }
-    (folder / "meta.json").write_text(json.dumps(facts | meta))
+    (folder / "meta.json").write_text(json.dumps(facts | meta), encoding="utf-8")
     return folder
 
 
@@ -152,9 +152,9 @@ def write_arrow(folder: Path, songs: list[dict]) -> Path:
         with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             writer.write_table(pa.Table.from_pylist(rows, schema), max_chunksize=3)
     (folder / "state.json").write_text(
-        json.dumps({"_data_files": [{"filename": name} for name in names], "_format_columns": None})
+        json.dumps({"_data_files": [{"filename": name} for name in names], "_format_columns": None}), encoding="utf-8"
     )
-    (folder / "dataset_info.json").write_text("{}")
+    (folder / "dataset_info.json").write_text("{}", encoding="utf-8")
     return folder
 
 
@@ -176,7 +176,7 @@ def test_a_dataset_of_v121_becomes_one_of_this_program(heard, tmp_path, monkeypa
     for ids in songs:
         assert decode(ids) in scores
     assert len(songs) == len(some)
-    said, record = capsys.readouterr().out, json.loads((tmp_path / "songs" / v121.IMPORT).read_text())
+    said, record = capsys.readouterr().out, json.loads((tmp_path / "songs" / v121.IMPORT).read_text(encoding="utf-8"))
     assert record["notes"] == sum(len(notes) for one in some for _, notes in one.tracks)
     assert record["tempo_changes"] == sum(len({*map(bpm_bin, one.bpms)}) > 1 for one in some)
     assert record["merged_notes"] == record["notes"] - sum(
@@ -240,11 +240,14 @@ def without(song: dict, name: str) -> dict:
     [
         (lambda d: (d / "meta.json").unlink(), r"meta.json: cannot be read"),
         (
-            lambda d: (d / "meta.json").write_text('{"vocab_size": 511}'),
+            lambda d: (d / "meta.json").write_text('{"vocab_size": 511}', encoding="utf-8"),
             r"meta.json: tokens of another vocabulary \(511 tokens",
         ),
         (lambda d: (d / "shard_0001.pt").unlink(), r"shard_0001.pt is missing"),
-        (lambda d: (d / "meta.json").write_text('{"total_samples": 9}'), r"promises 9 songs, the shards hold 2"),
+        (
+            lambda d: (d / "meta.json").write_text('{"total_samples": 9}', encoding="utf-8"),
+            r"promises 9 songs, the shards hold 2",
+        ),
         (lambda d: [path.unlink() for path in d.glob("*.pt")], r"no data of v1.2.1 here"),
         (
             lambda d: (d / "shard_0000.pt").write_bytes((d / "shard_0000.pt").read_bytes()[:900]),
@@ -285,7 +288,7 @@ def test_other_shards_are_refused_in_one_line_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: (d / "state.json").write_text("{"), r"state.json: cannot be read"),
+        (lambda d: (d / "state.json").write_text("{", encoding="utf-8"), r"state.json: cannot be read"),
         (lambda d: (d / "data-00001-of-00002.arrow").unlink(), r"data-00001-of-00002.arrow: cannot be read"),
         (
             lambda d: (d / "data-00000-of-00002.arrow").write_bytes(b"ARROW1"),

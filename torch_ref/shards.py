@@ -41,7 +41,7 @@ def _meta(folder: Path, paths: list[Path]) -> dict[str, Any]:
     """meta.json, if it agrees with the shards that are there."""
     path = folder / "meta.json"
     try:
-        meta = json.loads(path.read_text())
+        meta = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise V121Error(f"{path}: cannot be read ({error}); it says how many songs there should be") from error
     if not isinstance(meta, dict):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from configs import InputError, PrepareConfig
+from tokenizer.disk.atomic import refuse_to_replace
 
 FoldersAndOut = Annotated[tuple[Path, ...], arg(metavar="MIDI_DIR... OUT", help_behavior_hint="")]
 DatasetsAndOut = Annotated[tuple[Path, ...], arg(metavar="DATASET... OUT", help_behavior_hint="")]
@@ -107,7 +108,13 @@ def _check_songs(files: list[Path]) -> bool:
     return all_exact
 
 
-def decode(dataset: Positional[Path], index: int, out: Output, split: Literal["train", "validation"] = "train") -> int:
+def decode(
+    dataset: Positional[Path],
+    index: int,
+    out: Output,
+    split: Literal["train", "validation"] = "train",
+    overwrite: bool = False,
+) -> int:
     """Write a song of a dataset back to a MIDI file.
 
     Args:
@@ -115,11 +122,13 @@ def decode(dataset: Positional[Path], index: int, out: Output, split: Literal["t
         index: number of the song in its split, from 0.
         out: the MIDI file.
         split: train or validation.
+        overwrite: write over a file that is there.
     """
     from tokenizer.dataset.songs import Dataset
     from tokenizer.music import midi
     from tokenizer.tokens import decode
 
+    refuse_to_replace(out, flag="--out", overwrite=overwrite)
     songs = Dataset(dataset)[split]
     if not 0 <= index < len(songs):
         raise InputError(f"--index {index}: {dataset} has the {split} songs 0 to {len(songs) - 1}")

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from configs import ModelConfig
-from jax_impl.cli import main
+from configs import InputError, ModelConfig
+from jax_impl.cli import demo, main
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
 from jax_impl.training.step import TrainState
@@ -159,6 +159,68 @@ def test_text_goes_from_midi_and_back(run, midi_dir, tmp_path):
         status, _, error = run(*words)
         assert status == 2 and message in error and error.count("\n") == 1
     assert not (tmp_path / "b.mid").exists()
+
+
+@pytest.mark.parametrize("verb", ["text to text", "text to MIDI", "decode", "export-torch", "parity"])
+def test_a_file_that_is_there_is_written_over_only_when_that_is_said(run, midi_dir, tmp_path, verb):
+    """Before any work: what else these verbs need is not even there."""
+    (tmp_path / "a.txt").write_text("H 0 480 Q\n", encoding="utf-8")
+    there = tmp_path / {"text to text": "song.mid", "parity": "masks.png"}.get(verb, "there")
+    there.write_bytes(b"the user's")
+    words = {
+        "text to text": ["text", there, "-o", there],
+        "text to MIDI": ["text", tmp_path / "a.txt", "-o", there],
+        "decode": ["decode", tmp_path / "nowhere", "--index", 0, "-o", there],
+        "export-torch": ["export-torch", tmp_path / "nowhere", there],
+        "parity": ["parity", "--checkpoint", tmp_path / "nowhere", "--plot", there],
+    }[verb]
+    status, _, error = run(*words)
+    assert status == 2 and str(there) in error and "--overwrite" in error and error.count("\n") == 1
+    assert there.read_bytes() == b"the user's"
+    status, _, error = run(*words, "--overwrite")
+    assert "to write over it" not in error  # the flag is known and allows it
+
+
+def test_a_demo_takes_no_folder_that_is_not_its_own(run, midi_dir, tmp_path):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine").touch()
+    status, _, error = run("demo", "--out", tmp_path)
+    assert status == 2 and "is not the folder of a demo" in error and "--overwrite" in error
+    assert [path.name for path in tmp_path.rglob("*")] == ["dataset", "mine"]
+
+
+def test_what_a_demo_made_and_the_user_changed_stays(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "_demo", lambda *_: 0)
+    assert run("demo", "--out", tmp_path)[0] == 0  # begun
+    assert run("demo", "--out", tmp_path)[0] == 0  # goes on
+    (tmp_path / "song.mid").write_bytes(b"edited")
+    status, _, error = run("demo", "--out", tmp_path)
+    assert status == 2 and "song.mid: exists already" in error
+    (tmp_path / "dataset").mkdir()
+    status, out, _ = run("demo", "--out", tmp_path, "--overwrite")
+    assert status == 0 and "moved to" in out and (tmp_path / "dataset.old").is_dir()
+    (tmp_path / "midi").mkdir()
+    (tmp_path / "midi" / "000.mid").write_bytes(b"a song of the user's")
+    with pytest.raises(InputError, match=r"000.mid: exists already"):
+        demo._compose(tmp_path / "midi", 1, overwrite=False)
+    assert [path.name for path in (tmp_path / "midi").iterdir()] == ["000.mid"]
+    demo._compose(tmp_path / "midi", 2, overwrite=True)
+    demo._compose(tmp_path / "midi", 2, overwrite=False)  # the same songs again
+
+
+def test_sigterm_clears_away_what_is_unfinished(tmp_path):
+    """The lock and temporary files of a verb that has no handler of its own."""
+    program = (
+        "import os, signal, sys\nfrom jax_impl.cli import main, songs\nfrom tokenizer.disk import lock, atomic\n"
+        "from tokenizer.dataset import prepare\n"
+        "def stopped(folders, out, config):\n"
+        "    with lock.only_writer(folders[0]), atomic.atomic(folders[0] / 'x') as temporary:\n"
+        "        temporary.touch()\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "prepare.prepare = stopped\nmain()"
+    )
+    command = [sys.executable, "-c", program, "prepare", tmp_path, tmp_path / "out"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (143, "", [])
 
 
 def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
