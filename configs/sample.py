@@ -2,9 +2,12 @@
 the field names are flags of `hid-museformer generate`, the comments their help.
 """
 
+import math
 from dataclasses import dataclass
 
 from configs.errors import InputError
+
+LARGEST_SEED = (1 << 32) - 1  # of JAX's keys; larger ones would be others over again
 
 
 @dataclass(frozen=True)
@@ -23,20 +26,20 @@ class SampleConfig:
     batch: int = 16  # songs sampled side by side
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise InputError(f"--temperature must be 0 or more, got {self.temperature}")
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"--temperature must be 0 or more, and a number, got {self.temperature}")
         if self.top_k < 0:
             raise InputError(f"--top-k must be 0 (off) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise InputError(f"--top-p must be above 0 and at most 1, got {self.top_p}")
         if not 0 <= self.min_p <= 1:
             raise InputError(f"--min-p must be from 0 (off) to 1, got {self.min_p}")
-        if self.repetition_penalty < 1:
+        if not 1 <= self.repetition_penalty < math.inf:
             raise InputError(f"--repetition-penalty must be 1 (off) or more, got {self.repetition_penalty}")
         if self.max_length < 32:
             raise InputError(f"--max-length must be at least 32 tokens, got {self.max_length}")
-        if self.seed < 0:
-            raise InputError(f"--seed must be 0 or more, got {self.seed}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"--seed must be from 0 to {LARGEST_SEED}, got {self.seed}")
         if self.num_samples < 1:
             raise InputError(f"--num-samples must be at least 1, got {self.num_samples}")
         if self.batch < 1:

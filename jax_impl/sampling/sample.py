@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from configs import ComputeConfig, Constraints, InputError, SampleConfig
+from configs import ComputeConfig, Constraints, InputError, ModelConfig, SampleConfig
 from jax_impl.device import device
-from jax_impl.model.museformer import MuseFormer
+from jax_impl.device.memory import GB
+from jax_impl.model.museformer import DTYPES, MuseFormer
 from jax_impl.sampling import cache, uncached
 from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
 from jax_impl.training.checkpoint import load_model
@@ -102,6 +103,8 @@ class Sampler:
             )
         self.model, self.config, self.compute = model, config, compute
         self.cached = model.config.mask_rule.scope == "span"
+        if self.cached:
+            _refuse_what_does_not_fit(model.config, config, compute)
         most_spans = summary_slots(config.max_length) - 1
         self.plan, self.notice = planning.make_plan(
             prompt, wanted, config.max_length, most_spans, model.config.max_bars
@@ -285,6 +288,19 @@ class Sampler:
         if self.cached:
             return jax.jit(partial(cache.grow, slots=slots, summary_slots=summary_slots(slots)))(past)
         return uncached.grow(past, slots)
+
+
+def _refuse_what_does_not_fit(model: ModelConfig, config: SampleConfig, compute: ComputeConfig) -> None:
+    """Raises InputError where the cache alone would take more memory than there is for it: before minutes of work."""
+    rows = min(config.batch, config.num_samples)
+    slots = 2 * config.max_length + 4 * summary_slots(config.max_length)
+    needed = model.layers * rows * slots * model.width * DTYPES[compute.precision](0).itemsize
+    limit = device.memory_limit()
+    if needed > limit:
+        raise InputError(
+            f"--max-length {config.max_length} and {rows} songs side by side take {needed / GB:.1f} GB, and "
+            f"{limit / GB:.1f} GB are for it: take a smaller --max-length or --batch"
+        )
 
 
 def summary_slots(slots: int) -> int:

@@ -286,6 +286,25 @@ def test_settings_that_make_no_sense_are_refused_by_flag(flag):
         SampleConfig(**{flag: -1})
 
 
+@pytest.mark.parametrize(
+    "setting", [{"temperature": float("nan")}, {"repetition_penalty": float("inf")}, {"top_p": float("nan")}]
+)
+def test_what_is_no_number_is_refused_by_flag(setting):
+    with pytest.raises(InputError, match=f"--{next(iter(setting)).replace('_', '-')}"):
+        SampleConfig(**setting)
+
+
+def test_seeds_that_jax_would_take_for_others_are_refused():
+    SampleConfig(seed=(1 << 32) - 1)
+    with pytest.raises(InputError, match="--seed must be from 0 to 4294967295"):
+        SampleConfig(seed=1 << 32)  # which is 0 to it
+
+
+def test_what_does_not_fit_the_memory_is_refused_before_any_work(model):
+    with pytest.raises(InputError, match=r"--max-length 100000000 and 1 songs side by side take [\d.]+ GB.*--batch"):
+        Sampler(model, SampleConfig(max_length=10**8), COMPUTE, None, Constraints())
+
+
 # ---------------------------------------------------------------- what comes out
 
 
