@@ -90,3 +90,10 @@ def test_every_flag_of_training_has_a_help_text():
     for field in dataclasses.fields(TrainConfig):
         (line,) = [line for line in source if line.startswith(f"    {field.name}:")]
         assert "  # " in line, field.name
+
+
+@pytest.mark.parametrize("shard", ["0/8", "9/8", "1", "/", "1/0", "-1/8", "1/8/9", "a/b"])
+def test_a_part_that_is_none_of_its_parts_is_refused(shard):
+    PrepareConfig(shard="8/8")
+    with pytest.raises(InputError, match=f"--shard must be I/N with I from 1 to N, such as 2/8, got {shard}"):
+        PrepareConfig(shard=shard)

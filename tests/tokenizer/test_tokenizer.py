@@ -11,7 +11,7 @@ from tokenizer.grid.meter import ScoreTooLong
 from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
 from tokenizer.music.score import DRUMS, Score, Signature
-from tokenizer.tokens.decode import decode
+from tokenizer.tokens.decode import DEFAULT_DURATION, DEFAULT_VELOCITY, decode
 from tokenizer.tokens.encode import encode
 
 CHORDS = {name for name in vocab.NAMES[vocab.CHORD : vocab.POSITION]}
@@ -60,6 +60,17 @@ def test_any_ids_decode_to_a_valid_score(ids):
         assert (
             len(track.notes) and (track.notes["duration_ticks"] > 0).all() and (track.notes["onset_ticks"] >= 0).all()
         )
+
+
+def test_length_and_velocity_are_those_of_their_track_and_else_the_defaults():
+    """What no encoder writes: a track's first note without L or V."""
+    names = {name: token for token, name in enumerate(vocab.NAMES)}
+    words = "BOS BPM_19 TS_4/4 #P33 SEP N T0 P40 L8 V25 #P0 SEP N T0 P60 T8 P64 L3 EOS"
+    first, second = decode(np.array([names[word] for word in words.split()])).tracks
+    assert first.notes[["duration_ticks", "velocity"]].tolist() == [(8 * 120, vocab.bin_velocity(25))]
+    assert second.notes[["duration_ticks", "velocity"]].tolist() == [
+        (duration * 120, vocab.bin_velocity(DEFAULT_VELOCITY)) for duration in (DEFAULT_DURATION, 3)
+    ]
 
 
 def test_real_songs_come_back_exactly(songs, tmp_path):

@@ -1,0 +1,309 @@
+"""Small faults, at least three a room, and the tests that should notice each."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """In `file`, `old`, which is there once, becomes `new`; `what` that is in words; tests: paths for pytest."""
+
+    file: str
+    what: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def fault(file: str, what: str, old: str, new: str, *tests: str) -> Fault:
+    return Fault(file, what, old, new, tests)
+
+
+DISK = (
+    fault(
+        "tokenizer/disk/atomic.py",
+        "what was written never takes its place",
+        "                os.replace(temporary, place)",
+        "                pass",
+        "tests/disk",
+    ),
+    fault(
+        "tokenizer/disk/atomic.py",
+        "an output that is an input is not noticed",
+        "os.path.samefile(source, path)",
+        "False",
+        "tests/disk",
+    ),
+    fault(
+        "tokenizer/disk/atomic.py",
+        "what is half written stays after an error",
+        "            opened.callback(_remove, temporary)",
+        "            pass",
+        "tests/disk",
+    ),
+    fault(
+        "tokenizer/disk/lock.py",
+        "the lock is left out",
+        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "tests/disk",
+    ),
+    fault(
+        "tokenizer/disk/lock.py",
+        "a lock that was removed meanwhile counts",
+        "        if _is_still(path, file):",
+        "        if True:",
+        "tests/disk",
+    ),
+)
+MUSIC = (
+    fault(
+        "tokenizer/music/midi_events.py",
+        "of two notes of a pitch the later one closes first",
+        "note = waiting.popleft()",
+        "note = waiting.pop()",
+        "tests/tokenizer/test_midi.py",
+        "tests/tokenizer/test_midi_events.py",
+    ),
+    fault(
+        "tokenizer/music/midi.py",
+        "drums are on the channel before theirs",
+        "DRUM_CHANNEL = 9 ",
+        "DRUM_CHANNEL = 8 ",
+        "tests/tokenizer/test_midi.py",
+    ),
+    fault(
+        "tokenizer/music/midi.py",
+        "a program change counts for the note before it",
+        'np.searchsorted(places, when, side="right")]',
+        'np.searchsorted(places, when, side="right") - 1]',
+        "tests/tokenizer/test_midi.py",
+    ),
+    fault(
+        "tokenizer/music/midi_events.py",
+        "a note-on of velocity 0 opens a note",
+        "if kind == 0x90 and velocity:",
+        "if kind == 0x90:",
+        "tests/tokenizer/test_midi.py",
+        "tests/tokenizer/test_midi_events.py",
+    ),
+)
+GRID = (
+    fault(
+        "tokenizer/grid/quantize.py",
+        "onsets are rounded down",
+        "step = (2 * (onset - starts[bar]) + step_ticks[bar]) // (2 * step_ticks[bar])",
+        "step = (2 * (onset - starts[bar])) // (2 * step_ticks[bar])",
+        "tests/tokenizer/test_tokenizer.py",
+    ),
+    fault(
+        "tokenizer/grid/meter.py",
+        "long bars keep sixteenths",
+        "if 2 * EIGHTHS[s] <= 16 else EIGHTH_TICKS",
+        "if 2 * EIGHTHS[s] <= 24 else EIGHTH_TICKS",
+        "tests/tokenizer/test_tokenizer.py",
+    ),
+    fault(
+        "tokenizer/grid/chords.py",
+        "the bass says nothing",
+        "BASS = 26 ",
+        "BASS = 0 ",
+        "tests/tokenizer/test_chords.py",
+    ),
+    fault(
+        "tokenizer/grid/quantize.py",
+        "a bar's tempo is that of the change after it",
+        'tempo = np.searchsorted(changes, edges[:-1], side="right") - 1',
+        'tempo = np.searchsorted(changes, edges[:-1], side="right") % len(changes)',
+        "tests/tokenizer/test_tokenizer.py",
+    ),
+)
+TOKENS = (
+    fault(
+        "tokenizer/tokens/decode.py",
+        "length carries over to the next track",
+        "            bar, duration, velocity = -1, DEFAULT_DURATION, DEFAULT_VELOCITY",
+        "            bar, velocity = -1, DEFAULT_VELOCITY",
+        "tests/tokenizer/test_tokenizer.py",
+    ),
+    fault(
+        "tokenizer/tokens/augment.py",
+        "chords stay in their key",
+        "vocab.CHORD - 1 + semitones * _QUALITIES)",
+        "vocab.CHORD - 1)",
+        "tests/tokenizer/test_augment.py",
+    ),
+    fault(
+        "tokenizer/tokens/crop.py",
+        "a window says the tempo of the song's beginning",
+        "song.tempo[window]",
+        "song.tempo[:length]",
+        "tests/tokenizer/test_crop.py",
+    ),
+    fault(
+        "tokenizer/tokens/grammar.py",
+        "a later bar may have another signature",
+        "signature = xp.where(is_chord & (state.tracks > 1), remembered, state.signature)",
+        "signature = state.signature",
+        "tests/tokenizer/test_grammar.py",
+    ),
+    fault(
+        "tokenizer/tokens/encode.py",
+        "other tracks have every bar of the song too",
+        'n_bars = len(song.bars) if index == 0 else int(track.notes["bar"][-1]) + 1',
+        "n_bars = len(song.bars)",
+        "tests/tokenizer/test_tokenizer.py",
+    ),
+)
+ATTENTION = (
+    fault(
+        "jax_impl/attention/xla.py",
+        "sums are not corrected for a larger maximum",
+        "return new_maximum, total * correction + ",
+        "return new_maximum, total + ",
+        "tests/attention/test_attention.py",
+    ),
+    fault(
+        "jax_impl/attention/xla.py",
+        "the gradient of the queries misses the scale",
+        "(d_q * scale)",
+        "(d_q)",
+        "tests/attention/test_attention.py",
+    ),
+    fault(
+        "jax_impl/attention/block_mask.py",
+        "a block of which one tile is full counts as full",
+        "keys = _lists(jnp.logical_or(*pairs(some)), jnp.logical_and(*pairs(full)))",
+        "keys = _lists(jnp.logical_or(*pairs(some)), jnp.logical_or(*pairs(full)))",
+        "tests/attention/test_block_mask.py",
+    ),
+)
+MODEL = (
+    fault(
+        "jax_impl/model/masks.py",
+        "a token sees the token after it",
+        "causal = key.position <= query.position",
+        "causal = key.position <= query.position + 1",
+        "tests/model/test_masks.py",
+    ),
+    fault(
+        "jax_impl/model/masks.py",
+        "a token sees the summary of its own bar",
+        "(key.index < query.visible)",
+        "(key.index <= query.visible)",
+        "tests/model/test_masks.py",
+    ),
+    fault(
+        "jax_impl/model/masks.py",
+        "songs of a row see each other",
+        "return (query.document == key.document) & (query.document > 0)",
+        "return (key.document > 0) & (query.document > 0)",
+        "tests/model/test_masks.py",
+    ),
+    fault(
+        "jax_impl/model/museformer.py",
+        "summaries are rotated by no position",
+        "q_s, k_s = rotate(q_s, context.summary_rotation), rotate(k_s, context.summary_rotation)",
+        "q_s, k_s = q_s, k_s",
+        "parity_tests/test_golden_jax.py",
+    ),
+)
+SAMPLING = (
+    fault(
+        "jax_impl/sampling/cache.py",
+        "a summary stands after its span's last token",
+        "turn = rotation(pick(cache.length)[:, None] - 1, dtype)",
+        "turn = rotation(pick(cache.length)[:, None], dtype)",
+        "tests/sampling/test_cache.py",
+    ),
+    fault(
+        "jax_impl/sampling/draw.py",
+        "top-p keeps the whole vocabulary",
+        "kept = jnp.cumsum(probabilities) - probabilities < config.top_p",
+        "kept = jnp.cumsum(probabilities) - probabilities < 2",
+        "tests/sampling/test_draw.py",
+    ),
+    fault(
+        "jax_impl/sampling/sample.py",
+        "songs side by side draw with one key",
+        "keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(self.config.seed)))(jnp.asarray(numbers))",
+        "keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(self.config.seed)))(0 * jnp.asarray(numbers))",
+        "tests/sampling/test_sample.py",
+    ),
+    fault(
+        "jax_impl/sampling/outputs.py",
+        "a song without its MIDI file counts as made",
+        "for file in formats.files(path)[1:]\n    )",
+        "for file in formats.files(path)[2:]\n    )",
+        "tests/sampling/test_sample.py",
+    ),
+)
+CLI = (
+    fault(
+        "jax_impl/cli/demo.py",
+        "the demo takes any folder",
+        "elif summary is None and any(",
+        "elif summary is None and not any(",
+        "tests/cli/test_cli.py",
+    ),
+    fault(
+        "jax_impl/cli/v121.py",
+        "text writes over its own input",
+        'refuse_to_replace(out, [file], flag="--out", overwrite=overwrite)',
+        "pass",
+        "tests/cli/test_cli.py",
+    ),
+    fault(
+        "jax_impl/cli/__init__.py",
+        "SIGTERM ends at once and clears nothing away",
+        "lambda number, _: sys.exit(128 + number))",
+        "signal.SIG_DFL)",
+        "tests/cli/test_cli.py",
+    ),
+)
+REFERENCE = (
+    fault(
+        "torch_ref/masks.py",
+        "the reference sees one bar less",
+        "(distance <= rule.near_bars)",
+        "(distance < rule.near_bars)",
+        "parity_tests/test_masks.py",
+    ),
+    fault(
+        "torch_ref/masks.py",
+        "summaries of the reference see later ones",
+        "ss = (k < slots) & (k <= q)",
+        "ss = k < slots",
+        "parity_tests/test_masks.py",
+    ),
+    fault(
+        "torch_ref/checkpoint.py",
+        "a file's code runs",
+        "weights_only=True",
+        "weights_only=False",
+        "parity_tests/test_convert.py",
+    ),
+)
+CONFIGS = (
+    fault(
+        "configs/sample.py",
+        "a temperature that is no number is taken",
+        "if not 0 <= self.temperature < math.inf:",
+        "if self.temperature < 0:",
+        "tests/sampling/test_sample.py",
+    ),
+    fault(
+        "configs/data.py",
+        "shard 0/N is taken",
+        "1 <= int(number) <= int(count)",
+        "0 <= int(number) <= int(count)",
+        "tests/test_configs.py",
+    ),
+    fault(
+        "configs/model.py",
+        "heads are counted wrong",
+        "return self.width // HEAD_DIM",
+        "return max(self.width // HEAD_DIM - 1, 1)",
+        "tests/sampling/test_sample.py",
+    ),
+)
+FAULTS = (*DISK, *MUSIC, *GRID, *TOKENS, *ATTENTION, *MODEL, *SAMPLING, *CLI, *REFERENCE, *CONFIGS)

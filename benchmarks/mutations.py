@@ -1,0 +1,86 @@
+"""Plants faults in a copy of the program, one at a time, and runs the tests that should notice: each must fail.
+
+    python benchmarks/mutations.py [--only tokenizer/grid]
+
+The faults are in benchmarks/faults.py. One that no test notices is a hole in the tests: the exit status is 1 then.
+Writes benchmarks/results/mutations.json.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from faults import FAULTS, Fault
+from report import write_report
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 900  # of one fault's tests; a program that hangs is noticed too
+
+
+def copy_of_program(folder: Path) -> Path:
+    """The program as it is here, beside the real songs where there are any."""
+    tree = folder / "program"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    for name in map(os.fsdecode, listed.split(b"\0")):
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+    if (beside := ROOT.parent / "shared").exists():
+        (folder / "shared").symlink_to(beside)
+    return tree
+
+
+def first_failure(tree: Path, tests: tuple[str, ...]) -> str:
+    """The first test that fails; empty where all pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", *tests]
+    settings = dict(cwd=tree, env=os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"})
+    try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=SECONDS, **settings)
+    except subprocess.TimeoutExpired:
+        return f"did not end within {SECONDS} s"
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    if bool(done.returncode) != bool(failed):
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+    return failed[1] if failed else ""
+
+
+def plant(tree: Path, fault: Fault) -> str:
+    """Changes the file; returns what it was."""
+    path = tree / fault.file
+    before = path.read_text(encoding="utf-8")
+    if before.count(fault.old) != 1:
+        raise SystemExit(f"{fault.file}: {fault.old!r} is there {before.count(fault.old)} times; name one place")
+    path.write_text(before.replace(fault.old, fault.new), encoding="utf-8")
+    return before
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", default="", help="faults of files that begin so; nothing is written then")
+    only = parser.parse_args().only
+    chosen, results = [fault for fault in FAULTS if fault.file.startswith(only)], []
+    with tempfile.TemporaryDirectory() as folder, tqdm(chosen, unit="fault", disable=None) as faults:
+        tree = copy_of_program(Path(folder))
+        for fault in faults:
+            before, began = plant(tree, fault), time.monotonic()
+            failed = first_failure(tree, fault.tests)
+            (tree / fault.file).write_text(before, encoding="utf-8")
+            seconds = round(time.monotonic() - began, 1)
+            results.append({"file": fault.file, "fault": fault.what, "noticed_by": failed, "seconds": seconds})
+            faults.write(f"{fault.file}: {fault.what}: {failed or 'NOT NOTICED'}")
+    noticed = sum(bool(result["noticed_by"]) for result in results)
+    print(f"{noticed} of {len(results)} faults are noticed")
+    if not only:
+        write_report("mutations", {"noticed": noticed, "faults": results}, show=False)
+    return 0 if noticed == len(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
