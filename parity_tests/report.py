@@ -45,6 +45,7 @@ def parity(checkpoint: Path | None, size: ModelSize | None, plot: Path | None, o
     if (checkpoint is None) == (size is None):
         raise InputError("name either --checkpoint RUN or --size SIZE")
     if plot is not None:
+        refuse_to_replace(plot, flag="--plot", overwrite=True)  # no folder
         rules = [f"-{rule.scope}" for rule in MASK_RULES.values()] if size else [""]
         for suffix in rules:  # before any work
             refuse_to_replace(plot.with_stem(plot.stem + suffix), flag="--plot", overwrite=overwrite)

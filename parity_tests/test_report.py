@@ -45,3 +45,11 @@ def test_one_thing_to_compare_must_be_named(checkpoint, size):
 def test_a_picture_that_cannot_be_written_is_an_input_error(little, tmp_path):
     with pytest.raises(InputError, match=r"nowhere.masks-bar\.png: cannot be written"):
         report.parity(None, "tiny", tmp_path / "nowhere" / "masks.png")
+
+
+def test_a_picture_is_not_drawn_over_what_is_there(little, tmp_path, monkeypatch):
+    (tmp_path / "masks-span.png").touch()
+    with pytest.raises(InputError, match=r"masks-span\.png: exists already.*--overwrite"):
+        report.parity(None, "tiny", tmp_path / "masks.png")
+    with pytest.raises(InputError, match="is a folder"):
+        report.parity(None, "tiny", tmp_path)

@@ -107,6 +107,8 @@ def text(
     from tokenizer.music import midi
     from tokenizer.tokens import text as hid_text
 
+    if not file.exists():
+        raise InputError(f"{file}: no such file")
     if out is not None:
         refuse_to_replace(out, [file], flag="--out", overwrite=overwrite)
     if file.suffix.lower() in MIDI_SUFFIXES:

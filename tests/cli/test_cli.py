@@ -154,7 +154,8 @@ def test_text_goes_from_midi_and_back(run, midi_dir, tmp_path):
     for words, message in (
         (["text", tmp_path / "a.txt"], "name it with -o x.mid"),
         (["text", tmp_path / "a.txt", "--lossless", "-o", tmp_path / "b.mid"], "leave the flag out"),
-        (["text", tmp_path / "nothing.txt", "-o", tmp_path / "b.mid"], "nothing.txt: cannot be read"),
+        (["text", tmp_path / "nothing.txt", "-o", tmp_path / "b.mid"], "nothing.txt: no such file"),
+        (["text", tmp_path / "nothing"], "nothing: no such file"),
     ):
         status, _, error = run(*words)
         assert status == 2 and message in error and error.count("\n") == 1
