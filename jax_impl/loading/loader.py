@@ -2,6 +2,7 @@
 from any position on.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from multiprocessing import resource_tracker
@@ -10,12 +11,12 @@ import grain
 import numpy as np
 from absl import flags
 
-from configs import DataConfig
+from configs import DataConfig, InputError
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.loading.packing import Plan, Rows
 from tokenizer.dataset.files import Split
 from tokenizer.dataset.songs import Dataset, Songs
-from tokenizer.dataset.workers import ctrl_c_held_back
+from tokenizer.dataset.workers import ctrl_c_held_back, end_with_parent
 
 ENDLESS = 1 << 40  # batches; more than any run takes
 PREFETCH_BATCHES = 4  # per worker
@@ -27,16 +28,24 @@ class BatchSource:
     rows. Each host takes its rows of every global batch, so that together they take each row once.
     """
 
-    def __init__(self, dataset: Dataset, config: DataConfig, split: Split, planned: dict[int, Rows] | None = None):
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: DataConfig,
+        split: Split,
+        planned: dict[int, Rows] | None = None,
+        first_rows: Sequence[int] = (0,),
+    ):
+        """first_rows: number of the first row of each epoch, as far as that is known; the others are planned."""
         self.dataset, self.config, self.split = dataset, config, split
         augment = config.augment if split == "train" else None
         # The plan of all rows; this process takes its part of them.
         self.plan = plan_of(dataset[split], replace(config, augment=augment, part=0, parts=1))
         self.plan.planned |= planned or {}
-        self._first_rows = [0]  # number of the first row of each epoch
+        self.first_rows = list(first_rows)
 
-    def __reduce__(self):
-        return BatchSource, (self.dataset, self.config, self.split, self.plan.planned)  # workers need not plan again
+    def __reduce__(self):  # workers need not plan again
+        return _in_worker, (self.dataset, self.config, self.split, self.plan.planned, self.first_rows)
 
     def __len__(self) -> int:
         return ENDLESS if self.split == "train" else -(-len(self.plan.rows(0)) // self.config.batch_size)
@@ -49,20 +58,32 @@ class BatchSource:
             first += self.config.part * size
         return stack_rows([self._row(number) for number in range(first, first + size)])
 
+    def with_first_rows(self, index: int) -> tuple[Batch, np.ndarray]:
+        """The batch, and the first rows of the epochs that have begun with it."""
+        batch, first = self[index], int(index) * self.config.batch_size
+        return batch, np.array([row for row in self.first_rows if row <= first])
+
     def _row(self, number: int) -> Batch:
         if self.split == "validation":
             rows = len(self.plan.rows(0))
             return self.plan.row(0, number) if number < rows else pack_row([], self.config.max_seq_len)
-        while number >= self._first_rows[-1]:
-            epoch = len(self._first_rows) - 1
-            self._first_rows.append(self._first_rows[-1] + len(self.plan.rows(epoch)))
-        epoch = int(np.searchsorted(self._first_rows, number, side="right")) - 1
-        return self.plan.row(epoch, number - self._first_rows[epoch])
+        while number >= self.first_rows[-1]:
+            epoch = len(self.first_rows) - 1
+            self.first_rows.append(self.first_rows[-1] + len(self.plan.rows(epoch)))
+        epoch = int(np.searchsorted(self.first_rows, number, side="right")) - 1
+        return self.plan.row(epoch, number - self.first_rows[epoch])
+
+
+def _in_worker(*arguments) -> BatchSource:
+    """What a source becomes in another process, which is not to outlive the one that it loads for."""
+    end_with_parent()
+    return BatchSource(*arguments)
 
 
 class Loader:
     """Iterator of Batch [B, T] of numpy arrays, or this process's rows of them. Its position is the number of batches
-    taken, whatever the number of workers and processes.
+    taken, whatever the number of workers and processes, and where the epochs so far begin, which spares planning them
+    again.
 
     close() ends its workers; a `with` block does.
     """
@@ -70,7 +91,7 @@ class Loader:
     def __init__(self, source: BatchSource):
         self._source = source
         self._batches = None
-        self.set_state({"batches": 0})
+        self.set_state({"batches": 0, "first_rows": [0]})
 
     def __iter__(self) -> "Loader":
         return self
@@ -87,18 +108,19 @@ class Loader:
 
     def __next__(self) -> Batch:
         with ctrl_c_held_back():  # training, which handles it, still needs its workers to finish its step
-            batch = next(self._batches)
-        self._position += 1
+            batch, first_rows = next(self._batches)
+        self._position, self._first_rows = self._position + 1, first_rows.tolist()
         return batch
 
-    def get_state(self) -> dict[str, int]:
+    def get_state(self) -> dict:
         """For a checkpoint: what set_state needs to go on with the very next batch."""
-        return {"batches": self._position}
+        return {"batches": self._position, "first_rows": self._first_rows}
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def set_state(self, state: dict) -> None:
         self.close()
-        self._position = state["batches"]
-        batches = grain.MapDataset.range(self._position, len(self._source)).map(self._source.__getitem__)
+        self._position, self._first_rows = state["batches"], state["first_rows"]
+        self._source.first_rows = list(self._first_rows)
+        batches = grain.MapDataset.range(self._position, len(self._source)).map(self._source.with_first_rows)
         workers = self._source.config.num_workers
         threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
         iterated = batches.to_iter_dataset(threads)
@@ -116,7 +138,12 @@ def loader(dataset: Dataset, config: DataConfig, split: Split) -> Loader:
     any song.
     """
     source = BatchSource(dataset, config, split)
-    source[0]  # what cannot work fails here and not in a worker
+    if not len(source.plan.rows(0)):  # what cannot work fails here and not in a worker
+        raise InputError(
+            f"{dataset.folder}: no {split} song is in the first epoch: by the weights of its mixture an epoch has "
+            f"{dataset[split].weight.sum():.3f} songs; raise them"
+        )
+    source[0]
     return Loader(source)
 
 

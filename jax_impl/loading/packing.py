@@ -11,14 +11,16 @@ import numpy as np
 
 from configs import DataConfig, InputError
 from jax_impl.batch import Batch, pack_row
-from jax_impl.loading.packer import NONE, PIECE, WHOLE, Packer
+from jax_impl.loading.packer import NONE, PIECE, TOKENS_OUTSIDE, TOKENS_PER_TRACK, WHOLE, Packer
 from tokenizer.dataset.songs import Songs, ranges
 from tokenizer.tokens.augment import augment
 from tokenizer.tokens.crop import crop
+from tokenizer.tokens.fields import KIND_PITCH
 
 SECTION_ROWS = 192  # of songs that are packed together, about and at least; more pack hardly better
 SECTION_SONGS = 128  # at least
 SONGS_AT_ONCE = 1 << 15  # packed side by side: more take more memory, and hardly less time
+MAP_TOKENS = 2  # signature and tempo, at most, of a bar without a note
 TOKENS_AT_ONCE = 1 << 30  # which are counted in 32 bits
 
 
@@ -46,10 +48,26 @@ class Plan:
         rows = Rows.joined(
             [Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))]
         )
-        if not len(rows):
+        if len(order) and not len(rows):
             limits = f"--max-seq-len {self.config.max_seq_len} and {self.config.max_spans} bar summaries (--max-spans)"
             raise InputError(f"a row of {limits} holds no bar of any song; take more")
+        rows = rows.without(self._silent(rows.pieces))
         return rows.in_order(random.permutation(len(rows)))
+
+    def _silent(self, pieces: np.ndarray) -> np.ndarray:
+        """bool[N]: the windows without a note, as in the gap before a stray one: they would be rows of nothing.
+
+        Their bars have a chord token a track, signature and tempo, and no more; the few that may be such are looked at.
+        """
+        songs, spans = pieces["song"], pieces["spans"]
+        of_bars = pieces["tokens"] - TOKENS_OUTSIDE - TOKENS_PER_TRACK * self.songs.tracks[songs]
+        silent = (pieces["n_bars"] != WHOLE) & (of_bars - spans <= MAP_TOKENS * pieces["n_bars"])
+        for number in np.flatnonzero(silent).tolist():
+            song, first_bar, n_bars = pieces[["song", "first_bar", "n_bars"]][number].tolist()
+            tokens = self.songs[song]
+            inside = (tokens.bar >= first_bar) & (tokens.bar < first_bar + n_bars)
+            silent[number] = not (inside & (tokens.kind == KIND_PITCH)).any()
+        return silent
 
     def _sections(self, order: np.ndarray, first_share: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What a Packer takes: [sections, songs] each, until all songs are taken."""
@@ -77,8 +95,7 @@ class Plan:
                 piece = augment(piece, self.config.augment, random)
             if n_bars != WHOLE:
                 piece = crop(piece, first_bar, n_bars)
-            if piece.span.max() >= 0:  # a window may hold no note
-                tokens.append(piece)
+            tokens.append(piece)
         return pack_row(tokens, self.config.max_seq_len)
 
 
@@ -93,6 +110,12 @@ class Rows:
     @classmethod
     def joined(cls, parts: list[tuple[np.ndarray, np.ndarray]]) -> "Rows":
         return cls(*map(np.concatenate, zip((np.zeros(0, PIECE), np.zeros(0, np.int64)), *parts, strict=True)))
+
+    def without(self, dropped: np.ndarray) -> "Rows":
+        """Without these pieces bool[N], and without the rows that nothing is left of."""
+        of_row = np.repeat(np.arange(len(self)), np.diff(self._ends))
+        counts = np.bincount(of_row[~dropped], minlength=len(self))
+        return Rows(self.pieces[~dropped], counts[counts > 0])
 
     def in_order(self, order: np.ndarray) -> "Rows":
         counts = np.diff(self._ends)[order]

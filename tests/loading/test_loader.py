@@ -20,7 +20,8 @@ from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.songs import Dataset
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
-from tokenizer.tokens.fields import compute
+from tokenizer.music.score import Track
+from tokenizer.tokens.fields import KIND_PITCH, compute
 
 CONFIG = DataConfig(max_seq_len=2048, max_spans=256, batch_size=2, max_bars=2048, seed=0, num_workers=0)
 
@@ -125,7 +126,7 @@ def test_a_gap_takes_the_song_that_uses_up_tokens_and_summaries_together():
 @pytest.mark.parametrize("length", [700, 8192])
 def test_sections_packed_side_by_side_are_packed_as_each_alone(length, monkeypatch):
     random = np.random.default_rng(0)
-    sizes = Sizes(*(random.integers(*limits, 100).tolist() for limits in ((1, 150), (4, 50), (1, 4))))
+    sizes = Sizes(*(random.integers(*limits, 100).tolist() for limits in ((1, 150), (8, 50), (1, 4))))
     rows = []
     for sections in (1, 3, 64):
         monkeypatch.setattr(packing, "SECTION_SONGS", 9)
@@ -231,13 +232,64 @@ def test_augmentation_is_a_function_of_seed_epoch_and_song(dataset):
 def test_the_loader_goes_on_exactly_where_it_was(dataset, workers):
     config = replace(CONFIG, num_workers=workers)
     with loader.loader(dataset, config, "train") as batches:
-        first = [next(batches) for _ in range(9)]
+        assert batches.get_state() == {"batches": 0, "first_rows": [0]}
+        first, states = [], []
+        for _ in range(9):
+            first.append(next(batches))
+            states.append(batches.get_state())
     with loader.loader(dataset, replace(CONFIG, num_workers=0), "train") as batches:
-        batches.set_state({"batches": 4})
-        assert batches.get_state() == {"batches": 4}
-        for expected in first[4:]:
+        batches.set_state(states[3])
+        assert batches.get_state() == states[3] and states[3]["batches"] == 4
+        for expected, state in zip(first[4:], states[4:], strict=True):
             assert same(next(batches), expected)
-        assert batches.get_state() == {"batches": 9}
+            assert batches.get_state() == state
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_going_on_in_a_late_epoch_plans_no_epoch_before_it(dataset, monkeypatch, workers):
+    """But the first, of which every run asks how many rows it has."""
+    config = replace(CONFIG, num_workers=workers)
+    with loader.loader(dataset, config, "train") as batches:
+        while len(batches.get_state()["first_rows"]) < 5:
+            next(batches)
+        state, expected = batches.get_state(), [next(batches), next(batches)]
+    assert state["first_rows"][:2] == [0, loader.rows_per_epoch(dataset, config, "train")]
+    loader.plan_of.cache_clear()
+    planned, plan_rows = [], Plan._rows
+    monkeypatch.setattr(Plan, "_rows", lambda plan, epoch: planned.append(epoch) or plan_rows(plan, epoch))
+    with loader.loader(dataset, config, "train") as batches:
+        batches.set_state(state)
+        assert [same(next(batches), batch) for batch in expected] == [True, True]
+    assert planned[0] == 0 and not {1, 2, 3} & set(planned) and (4 in planned or workers)
+
+
+def test_windows_without_a_note_become_no_rows(tmp_path):
+    """A stray note long after the song: the gap before it would be rows of nothing, and a loss of 0 / 0."""
+    song = compose(0)
+    drums = next(track for track in song.tracks if track.program == 128)
+    stray = drums.notes[-1:].copy()
+    stray["onset_ticks"] += 3000 * 1920
+    late = Track(128, np.concatenate([drums.notes, stray]))
+    tracks = tuple(late if track is drums else track for track in song.tracks)
+    (tmp_path / "midi").mkdir()
+    midi.write(replace(song, tracks=tracks), tmp_path / "midi" / "stray.mid")
+    for seed in range(1, 4):
+        midi.write(compose(seed), tmp_path / "midi" / f"{seed}.mid")
+    prepare([tmp_path / "midi"], tmp_path / "songs", PrepareConfig(workers=1))
+    songs = Dataset(tmp_path / "songs")["train"]
+    assert songs.bars.max() > 3000
+    for epoch in range(2):
+        plan = Plan(songs, replace(CONFIG, max_seq_len=512, max_spans=96))
+        rows = [plan.row(epoch, index) for index in range(len(plan.rows(epoch)))]
+        assert all(row.weights.any() and (row.kind == KIND_PITCH).any() for row in rows)
+        notes = sum(int((row.kind == KIND_PITCH).sum()) for row in rows)
+        assert notes == songs.column("notes").sum(), "none is lost"
+
+
+def test_weights_that_leave_no_song_are_told_as_such(dataset, tmp_path):
+    (tmp_path / "mixture.json").write_text(json.dumps({"datasets": {str(dataset.folder): 0.0001}}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"no train song is in the first epoch.*mixture.*has 0\.001 songs; raise them"):
+        loader.loader(Dataset(tmp_path), CONFIG, "train")
 
 
 def test_a_worker_need_not_plan_again(dataset, monkeypatch):
