@@ -1,5 +1,6 @@
 """How a model is trained; the field names are the flags of `hid-museformer train` and the comments are their help."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
 # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
 SPANS_PER_TOKEN = 3 / 16
+LARGEST = (1 << 31) - 1  # of whole numbers: steps, rows and tokens are counted in 32 bits on the device
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class TrainConfig:
             value = vars(self)[name]
             if value is not None and not holds(value):
                 raise InputError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"--{name.replace('_', '-')} must be a number, got {value}")
+            if isinstance(value, int) and value > LARGEST:
+                raise InputError(f"--{name.replace('_', '-')} must be at most {LARGEST}, got {value}")
 
     @property
     def row_spans(self) -> int:

@@ -78,6 +78,12 @@ def test_every_preset_can_be_made(preset):
         ("keep_last", 0),
         ("fsdp_devices", 0),
         ("resume_from", 0),
+        ("weight_decay", float("inf")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", float("nan")),
+        ("clip_norm", float("inf")),
+        ("seed", 1 << 31),
+        ("max_seq_len", 1 << 31),
     ],
 )
 def test_nonsense_is_refused_by_the_flag_s_name(field, value):

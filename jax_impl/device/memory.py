@@ -5,10 +5,15 @@ from dataclasses import dataclass, replace
 
 import jax
 
-from configs import ComputeConfig, InputError
+from configs import ComputeConfig, InputError, TrainConfig
 from configs.model import AUTO_REMAT
+from jax_impl.batch import Batch
+from tokenizer import vocabulary as vocab
 
 GB = 1e9
+STATE_BYTES = 16  # of a parameter: its value, two moments and a gradient, fp32
+LOGIT_BYTES = 4  # of a token and a word of the vocabulary
+BATCH_BYTES = 4 * len(Batch._fields)  # of a token
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,30 @@ def of(compiled: jax.stages.Compiled) -> Memory:
     analysis = compiled.memory_analysis()
     arguments = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     return Memory(arguments, analysis.temp_size_in_bytes)
+
+
+def refuse_what_cannot_fit(config: TrainConfig, parameters: int, devices: int, limit: int) -> None:
+    """Raises InputError where not even the least that a step takes on a device fits `limit` bytes: said at once, where
+    compiling it would take minutes first. parameters: of the model.
+    """
+    tokens = config.batch_size * config.max_seq_len / devices
+    parts = {
+        f"--model-size: {parameters / 1e6:.0f} M parameters, their moments and gradient": (
+            STATE_BYTES * parameters / config.fsdp_devices
+        ),
+        f"--batch-size {config.batch_size} x --max-seq-len {config.max_seq_len}: the logits of a micro batch": (
+            LOGIT_BYTES * vocab.SIZE * tokens
+        ),
+        f"--gradient-accumulation-steps {config.gradient_accumulation_steps}: the tokens of a step": (
+            BATCH_BYTES * tokens * config.gradient_accumulation_steps
+        ),
+    }
+    if sum(parts.values()) > limit:
+        most, needed = max(parts.items(), key=lambda part: part[1])
+        raise InputError(
+            f"a step takes at least {sum(parts.values()) / GB:.1f} GB of each device, and {limit / GB:.1f} GB are for "
+            f"it; {needed / GB:.1f} GB for {most}: take less of that"
+        )
 
 
 def fastest_that_fits(

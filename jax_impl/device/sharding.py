@@ -11,6 +11,9 @@ Every number is the one that a single device has, but for the order in which sum
 one.
 """
 
+import os
+import sys
+import threading
 from collections import deque
 from typing import Any
 
@@ -24,19 +27,28 @@ from configs import ClusterConfig, InputError, TrainConfig
 from jax_impl.batch import Batch
 
 DATA, FSDP = "data", "fsdp"
+COME_SECONDS = 300  # after which processes that have not come are given up
+TOLD_SECONDS = 10  # between two lines of one that waits for them
 LOST_SECONDS = 30  # after which a process that says nothing is given up, and the others end
 
 
 def join(cluster: ClusterConfig) -> None:
-    """Makes this process one of a run's; before any other use of JAX. Raises InputError where the others cannot be
-    found.
+    """Makes this process one of a run's; before any other use of JAX. Says from the first second that it waits for the
+    others. Raises InputError where they cannot be found; where they do not come, ends the process with one line and
+    status 2.
     """
     if not cluster.distributed:
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, which training handles itself
+    came = threading.Event()
+    threading.Thread(target=_wait_for_others, args=[cluster, came], daemon=True).start()
     try:
         jax.distributed.initialize(
-            cluster.coordinator, cluster.num_processes, cluster.process_id, heartbeat_timeout_seconds=LOST_SECONDS
+            cluster.coordinator,
+            cluster.num_processes,
+            cluster.process_id,
+            initialization_timeout=2 * COME_SECONDS,
+            heartbeat_timeout_seconds=LOST_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -44,6 +56,27 @@ def join(cluster: ClusterConfig) -> None:
             f"--distributed: the other processes were not found ({reason}); start all of them under SLURM or the like, "
             "or give each --coordinator HOST:PORT --num-processes N --process-id I"
         ) from error
+    finally:
+        came.set()
+
+
+def _wait_for_others(cluster: ClusterConfig, came: threading.Event) -> None:
+    """Tells how long it has waited. At the end it ends the process, which JAX would do without a word that helps."""
+    where = f" at {cluster.coordinator}" if cluster.coordinator else ""
+    others = f"all {cluster.num_processes} processes" if cluster.num_processes else "the other processes"
+    own = "" if cluster.process_id is None else f" (this is number {cluster.process_id})"
+    waited = 0
+    while not came.wait(0 if waited == 0 else TOLD_SECONDS):
+        if waited >= COME_SECONDS:
+            print(
+                f"error: --distributed: {others} did not come together{where} within {waited} s{own}; see that all are "
+                "started, reach that host and port, and agree on --num-processes",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(2)
+        print(f"waiting for {others}{where}{own}: {waited} s", file=sys.stderr, flush=True)
+        waited += TOLD_SECONDS
 
 
 def is_leader() -> bool:
