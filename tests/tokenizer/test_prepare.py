@@ -19,9 +19,11 @@ from tests.tokenizer.kill_prepare import kill_again_and_again
 from tokenizer.dataset import prepare
 from tokenizer.dataset.files import DatasetError, read_rejected
 from tokenizer.dataset.filters import reason_to_reject
+from tokenizer.dataset.find import find_midi
 from tokenizer.dataset.gather import count_validation, merge, work_folder
 from tokenizer.dataset.songs import Dataset
 from tokenizer.dataset.workers import run
+from tokenizer.disk.lock import Busy
 from tokenizer.grid.quantize import quantize
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
@@ -105,7 +107,7 @@ def test_a_file_that_changed_meanwhile_is_read_again(tmp_path):
     for seed in range(3):
         midi.write(compose(seed), tmp_path / "midi" / f"{seed}.mid")
     with pytest.raises(ZeroDivisionError), work_folder(tmp_path / "songs") as work:
-        prepare._tokenize_all(prepare.find_midi([tmp_path / "midi"])[0], work / "blocks", ONE_WORKER)
+        prepare.tokenize_all(find_midi([tmp_path / "midi"])[0], work / "blocks", ONE_WORKER)
         raise ZeroDivisionError
     midi.write(compose(9), tmp_path / "midi" / "1.mid")
     prepare.prepare([tmp_path / "midi"], tmp_path / "songs", ONE_WORKER)
@@ -114,7 +116,7 @@ def test_a_file_that_changed_meanwhile_is_read_again(tmp_path):
 
 
 def test_two_runs_do_not_write_one_dataset(tmp_path, folder):
-    with work_folder(tmp_path / "songs"), pytest.raises(InputError, match="another process"):
+    with work_folder(tmp_path / "songs"), pytest.raises(Busy, match=r"process \d+ on .* writes there"):
         prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
 
 
@@ -266,7 +268,7 @@ def test_folders_of_one_name_and_names_that_are_not_unicode_lose_no_file(tmp_pat
     for number, name in enumerate(("karaoke.KAR", "riff.rmi", "no music.txt")):
         midi.write(compose(3 + number), tmp_path / "b" / "midi" / name)
     os.rename(tmp_path / "odd.mid", os.fsencode(tmp_path / "a" / "midi") + b"/odd \xff.mid")
-    files = prepare.find_midi([tmp_path / "b" / "midi", tmp_path / "a" / "midi"])[0]
+    files = find_midi([tmp_path / "b" / "midi", tmp_path / "a" / "midi"])[0]
     assert [source for source, _ in files] == [
         *(f"midi-2/{name}" for name in ("karaoke.KAR", "riff.rmi", "song.mid")),
         *("midi/odd \\xff.mid", "midi/song.mid"),
@@ -292,7 +294,7 @@ def test_what_cannot_be_read_is_listed_and_waits_for_nothing(tmp_path, monkeypat
     monkeypatch.setattr(os, "scandir", refuse)  # tests may run as root, whom no folder refuses
     prepare.prepare([tmp_path / "midi"], tmp_path / "songs", ONE_WORKER)
     reasons = {entry["source"]: entry["reason"] for entry in read_rejected(tmp_path / "songs")}
-    assert set(reasons) == {"midi/locked", "midi/pipe.mid", "midi/loop.mid"}
+    assert set(reasons) == {"midi/locked", "midi/pipe.mid", "midi/loop.mid", "midi/loop"}
     assert reasons["midi/locked"] == "cannot be read (Permission denied)" and "not a file" in reasons["midi/pipe.mid"]
 
 
