@@ -121,7 +121,8 @@ def _repair(path: Path, midi_dirs: tuple[Path, ...], workers: int) -> bool:
     """Whether all songs are there now."""
     from tokenizer.dataset.repair import repair
 
-    inside = Path.cwd().is_relative_to(path.resolve())
+    place = path.resolve()
+    inside = Path.cwd().is_relative_to(place)
     done = repair(path, midi_dirs, workers)
     print(f"{path}: written anew, {sum(part['songs'] for part in done.manifest['splits'].values())} songs")
     if done.aside:
@@ -132,7 +133,7 @@ def _repair(path: Path, midi_dirs: tuple[Path, ...], workers: int) -> bool:
             "--from MIDI_DIR does it"
         )
     if inside:
-        print(f"this folder is now another one: cd {path.absolute()}")
+        print(f"this folder is now another one: cd {place}")
     return not done.missing
 
 
