@@ -16,8 +16,8 @@ class PrepareConfig:
     across a bar line.
     """
 
-    # Share of the songs, chosen by their content, that is held out: one at least, but one song alone is trained on (0:
-    # none, and then train with --validate-every 0)
+    # Share of the songs, chosen by their content, that is held out: one at least, but one song alone is trained on; 0:
+    # none
     validation_fraction: float = 0.05
     songs_per_shard: int = 1024  # songs of one Arrow file
     workers: int = 0  # processes that read and tokenize (0: one per core)

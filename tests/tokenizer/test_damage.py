@@ -32,6 +32,14 @@ def song(seed: int):
     return score_of((seed % 4, notes))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """They take most of the time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tokenizer.dataset.report.draw", lambda report, lengths, path: path.write_bytes(b"PNG"))
+        yield
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")

@@ -36,6 +36,14 @@ def mixture(folder: Path, **weights: float) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """They take most of the time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tokenizer.dataset.report.draw", lambda report, lengths, path: path.write_bytes(b"PNG"))
+        yield
+
+
 @pytest.fixture(scope="module")
 def rows() -> list:
     return [to_row(encode(song(seed)), f"{seed}.mid") for seed in range(6)]

@@ -3,6 +3,7 @@ and over odd folders.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -138,6 +139,8 @@ def test_shards_of_three_machines_merge_to_the_bytes_of_one(folder, whole, tmp_p
     assert contents(tmp_path / "songs") == contents(whole)
     with pytest.raises(InputError, match="each of 1/3 to 3/3 once"):
         merge([tmp_path / "1", tmp_path / "3"], tmp_path / "other", workers=1)
+    with pytest.raises(InputError, match=r"the shards 1/1, 1/3; merge takes each of 1/3 to 3/3 once"):
+        merge([tmp_path / "1", whole], tmp_path / "other", workers=1)
     with pytest.raises(InputError, match="another config"):
         merge(
             [tmp_path / "1", prepared(folder, tmp_path / "2 again", shard="2/3", min_bars=4)],
@@ -149,8 +152,71 @@ def test_shards_of_three_machines_merge_to_the_bytes_of_one(folder, whole, tmp_p
         merge([tmp_path / name for name in "123"], tmp_path / "other", workers=1)
 
 
+@pytest.mark.parametrize("songs_per_shard", [1, 8])
+def test_a_split_of_one_song_merges_to_the_bytes_of_one_prepare(tmp_path, songs_per_shard):
+    (tmp_path / "midi").mkdir()
+    for seed in range(4):
+        midi.write(short(seed), tmp_path / "midi" / f"{seed}.mid")
+    settings = {"songs_per_shard": songs_per_shard, "validation_fraction": 1e-9}
+    whole = prepared(tmp_path / "midi", tmp_path / "whole", **settings)
+    parts = [prepared(tmp_path / "midi", tmp_path / str(n), shard=f"{n}/2", **settings) for n in (1, 2)]
+    merge(parts, tmp_path / "songs", workers=1)
+    assert contents(tmp_path / "songs") == contents(whole)
+
+
+# ---------------------------------------------------------------- done already
+
+
+def test_a_finished_prepare_given_again_does_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "midi").mkdir()
+    for seed in range(3):
+        midi.write(short(seed), tmp_path / "midi" / f"{seed}.mid")
+    (tmp_path / "midi" / "broken link.mid").symlink_to(tmp_path / "nowhere")
+    out = prepared(tmp_path / "midi", tmp_path / "songs")
+    before = contents(out)
+    capsys.readouterr()
+    os.utime(tmp_path / "midi" / "0.mid", (1, 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(prepare, "tokenize", None)
+        prepared(tmp_path / "midi", out)
+    assert capsys.readouterr().out == f"{out}: already complete; for other songs or settings name another folder\n"
+    for changes, message in (
+        ({"min_bars": 1}, "made with other settings (min-bars 0 there, 1 here)"),
+        ({"shard": "1/2"}, "made with other settings (shard 1/1 there, 1/2 here)"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            prepared(tmp_path / "midi", out, **changes)
+    midi.write(short(9), tmp_path / "midi" / "1.mid")
+    with pytest.raises(InputError, match="made of other files"):
+        prepared(tmp_path / "midi", out)
+    midi.write(short(1), tmp_path / "midi" / "1.mid")
+    prepared(tmp_path / "midi", out)
+    os.rename(tmp_path / "midi" / "1.mid", tmp_path / "midi" / "another name.mid")
+    with pytest.raises(InputError, match="made of other files"):
+        prepared(tmp_path / "midi", out)
+    assert contents(out) == before
+
+
+def test_what_was_merged_of_all_shards_is_what_one_prepare_makes(tmp_path, capsys):
+    (tmp_path / "midi").mkdir()
+    for seed in range(4):
+        midi.write(short(seed), tmp_path / "midi" / f"{seed}.mid")
+    parts = [prepared(tmp_path / "midi", tmp_path / str(n), shard=f"{n}/2") for n in (1, 2)]
+    merge(parts, tmp_path / "songs", workers=1)
+    prepared(tmp_path / "midi", tmp_path / "songs")
+    assert "already complete" in capsys.readouterr().out
+    merge([tmp_path / "songs"], tmp_path / "again", workers=1)
+    with pytest.raises(InputError, match="not made by one prepare"):
+        prepared(tmp_path / "midi", tmp_path / "again")
+
+
+def short(seed: int) -> Score:
+    notes = [(240 * i, 240, 60 + (7 * seed + i * i) % 13, 80) for i in range(9)]
+    return score_of((seed, notes))
+
+
 def prepared(folder: Path, out: Path, **changes) -> Path:
-    prepare.prepare([folder], out, PrepareConfig(workers=1, songs_per_shard=8, **changes))
+    prepare.prepare([folder], out, PrepareConfig(**{"workers": 1, "songs_per_shard": 8} | changes))
     return out
 
 

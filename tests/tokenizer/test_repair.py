@@ -20,6 +20,14 @@ from tokenizer.disk.lock import Busy
 from tokenizer.music import midi
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """They take most of the time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tokenizer.dataset.report.draw", lambda report, lengths, path: path.write_bytes(b"PNG"))
+        yield
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
     """Eight songs in shards of three, one of them a copy, and a file that is none."""
