@@ -26,7 +26,9 @@ from configs.train import SPANS_PER_TOKEN
 from jax_impl.loading import loader
 from jax_impl.loading.packer import WHOLE
 from jax_impl.loading.packing import Plan
-from tokenizer.dataset.prepare import find_midi, prepare
+from tokenizer.dataset.find import find_midi
+from tokenizer.dataset.prepare import prepare
+from tokenizer.dataset.shards import Rows
 from tokenizer.dataset.songs import Dataset, Songs
 
 BATCHES = 40
@@ -43,10 +45,10 @@ def throughput(dataset: Dataset, config: DataConfig) -> float:
 
 def many_songs(songs: Songs, count: int = 450_000) -> Songs:
     """The songs again and again, in shards of about a thousand."""
-    table = pa.Table.from_batches(songs._batches * -(-1024 // len(songs)))
-    shard = table.combine_chunks().to_batches()[0]
-    shards = -(-count // shard.num_rows)
-    return Songs([shard] * shards, [1.0] * shards)
+    table = pa.Table.from_batches([rows.batch for rows in songs._shards] * -(-1024 // len(songs)))
+    shard = Rows(table.combine_chunks().to_batches()[0], Path())
+    shards = -(-count // len(shard))
+    return Songs([shard] * shards, [1.0] * shards, songs.token_counts())
 
 
 def anonymous_megabytes() -> int:

@@ -21,7 +21,8 @@ from report import write_report
 from tqdm import tqdm
 
 from configs import PrepareConfig
-from tokenizer.dataset.prepare import find_midi, tokenize
+from tokenizer.dataset.find import find_midi
+from tokenizer.dataset.prepare import tokenize
 from tokenizer.dataset.songs import StoredSong
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -47,7 +48,7 @@ def main() -> None:
         for name, raw in tqdm(broken(), total=arguments.files + len(whole_monsters())):
             path.write_bytes(raw)
             start = time.process_time()
-            result = tokenize(str(path), "broken.mid", PrepareConfig())  # anything but an answer ends the run here
+            result, _ = tokenize(str(path), "broken.mid", PrepareConfig())  # anything but an answer ends the run here
             slowest = max(slowest, (time.process_time() - start, name))
             kinds[name] += 1
             reasons[

@@ -20,7 +20,8 @@ from report import write_report
 
 from configs import PrepareConfig
 from tokenizer.dataset.files import read_manifest
-from tokenizer.dataset.prepare import find_midi, prepare
+from tokenizer.dataset.find import find_midi
+from tokenizer.dataset.prepare import prepare
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.tokenizer.hostile import END, HEADER, number, track

@@ -18,7 +18,7 @@ import symusic
 from report import write_report
 from tqdm import tqdm
 
-from tokenizer.dataset.prepare import find_midi
+from tokenizer.dataset.find import find_midi
 from tokenizer.music import midi
 from tokenizer.music.score import DRUMS
 

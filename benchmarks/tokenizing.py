@@ -16,7 +16,8 @@ import mido
 from report import write_report
 
 from configs import PrepareConfig
-from tokenizer.dataset.prepare import find_midi, prepare
+from tokenizer.dataset.find import find_midi
+from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.songs import to_row
 from tokenizer.music import midi
 from tokenizer.tokens.check import check

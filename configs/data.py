@@ -16,7 +16,9 @@ class PrepareConfig:
     across a bar line.
     """
 
-    validation_fraction: float = 0.05  # of the songs, chosen by their content; one at least
+    # Share of the songs, chosen by their content, that is held out: one at least, but one song alone is trained on; 0:
+    # none
+    validation_fraction: float = 0.05
     songs_per_shard: int = 1024  # songs of one Arrow file
     workers: int = 0  # processes that read and tokenize (0: one per core)
     duplicates: Literal["exact", "transposed"] = "exact"  # what is dropped: the same notes, or the same in any key too

@@ -1,12 +1,17 @@
 """Verbs for songs: MIDI into a dataset and back, and whether both are whole. None of them loads jax."""
 
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from configs import InputError, PrepareConfig
 from tokenizer.disk.atomic import refuse_to_replace
+
+if TYPE_CHECKING:
+    from tokenizer.tokens.check import FileCheck
 
 FoldersAndOut = Annotated[tuple[Path, ...], arg(metavar="MIDI_DIR... OUT", help_behavior_hint="")]
 DatasetsAndOut = Annotated[tuple[Path, ...], arg(metavar="DATASET... OUT", help_behavior_hint="")]
@@ -45,67 +50,139 @@ def merge(paths: Positional[DatasetsAndOut], workers: int = 0) -> int:
     return 0
 
 
-def check(files: Positional[Files], repair: bool = False) -> int:
+def check(
+    files: Positional[Files],
+    repair: bool = False,
+    from_: Annotated[tuple[Path, ...], arg(name="from", metavar="MIDI_DIR...")] = (),
+    workers: int = 0,
+) -> int:
     """Do these MIDI files survive the tokenizer exactly, are these datasets whole? Exit status 1 if one is not.
 
     Args:
         files: MIDI files, folders of MIDI files, and folders made by prepare.
-        repair: write datasets anew from those of their rows that are whole songs.
+        repair: write damaged datasets anew from those of their rows that are whole songs; the old folder is kept where
+            any is not.
+        from_: with --repair, the folders that prepare was given: songs that are missing are prepared from them again.
+        workers: processes (0: one per core).
     """
     from tokenizer.dataset.files import MANIFEST, MIXTURE, read_mixture
-    from tokenizer.dataset.prepare import find_midi
+    from tokenizer.dataset.find import find_midi
 
     if not files:
         raise InputError("name at least one MIDI file, or a folder")
+    if from_ and not repair:
+        raise InputError("--from says where --repair finds songs that are missing; add --repair")
     datasets, songs = [], []
     for path in files:
-        if any((path / name).exists() for name in (MANIFEST, MIXTURE)):
-            datasets += list(read_mixture(path))
+        if any(os.path.lexists(path / name) for name in (MANIFEST, MIXTURE)):
+            datasets += [(path, part) for part in read_mixture(path)]
         elif path.is_dir():
-            found = [Path(song) for _, song in find_midi([path])[0]]
+            found, unread = find_midi([path])
+            for entry in unread:
+                print(f"{entry['source']}: {entry['reason']}")
             if not found:
                 raise InputError(f"{path}: neither a dataset (no {MANIFEST}) nor a folder with MIDI files")
-            songs += found
+            songs += [Path(song) for _, song in found]
         else:
             songs.append(path)
-    all_whole = all([_check_dataset(path, repair) for path in datasets])  # a list, so that all are looked at
-    return 0 if _check_songs(songs) and all_whole else 1
+    # Lists, so that all are looked at.
+    all_whole = all([_check_dataset(part, repair, from_, workers) for _, part in datasets])
+    all_whole &= all([_check_mixture(path) for path in dict.fromkeys(p for p, part in datasets if p != part)])
+    return 0 if _check_songs(songs, workers) and all_whole else 1
 
 
-def _check_dataset(path: Path, repair: bool) -> bool:
+def _check_dataset(path: Path, repair: bool, midi_dirs: tuple[Path, ...], workers: int) -> bool:
     from tokenizer.dataset import audit
-    from tokenizer.dataset.files import DatasetError
+    from tokenizer.dataset.files import REJECTED, DatasetError
 
     try:
-        findings = audit.audit(path)
+        findings = audit.audit(path, workers)
+        if repair and (findings or (midi_dirs and audit.missing_songs(path))):
+            _tell(path, findings)
+            return _repair(path, midi_dirs, workers)
+        missing = [] if any(finding.file == REJECTED for finding in findings) else audit.missing_songs(path)
     except DatasetError as error:
         print(error)
         return False
+    _tell(path, findings)
+    if missing:
+        print(
+            f"{path}: {len(missing)} missing since a repair: {_some(missing)}; --repair --from MIDI_DIR prepares them"
+        )
+    return not findings and not missing
+
+
+def _tell(path: Path, findings: list) -> None:
     for finding in findings[:100]:
-        print(f"{path / finding.shard}{'' if finding.row is None else f' row {finding.row}'}: {finding.problem}")
+        print(f"{path / finding.file}{'' if finding.row is None else f' row {finding.row}'}: {finding.problem}")
     print(f"{path}: {len(findings) or 'nothing'} wrong" + (", the first 100 above" if len(findings) > 100 else ""))
-    if findings and repair:
-        manifest = audit.repair(path)
-        print(f"{path}: written anew, {sum(part['songs'] for part in manifest['splits'].values())} songs")
-        return True
-    return not findings
 
 
-def _check_songs(files: list[Path]) -> bool:
-    from tokenizer.tokens.check import check
+def _repair(path: Path, midi_dirs: tuple[Path, ...], workers: int) -> bool:
+    """Whether all songs are there now."""
+    from tokenizer.dataset.repair import repair
+
+    place = path.resolve()
+    inside = Path.cwd().is_relative_to(place)
+    done = repair(path, midi_dirs, workers)
+    print(f"{path}: written anew, {sum(part['songs'] for part in done.manifest['splits'].values())} songs")
+    if done.aside:
+        print(f"{path}: {done.dropped} rows or shards were damaged; the old folder is {done.aside}")
+    if done.missing:
+        print(
+            f"{path}: to be prepared again: {_some(done.missing)}; hid-museformer check {path} --repair "
+            "--from MIDI_DIR does it"
+        )
+    if inside:
+        print(f"this folder is now another one: cd {place}")
+    return not done.missing
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _check_mixture(path: Path) -> bool:
+    from tokenizer.dataset.files import DatasetError
+    from tokenizer.dataset.songs import Dataset
+
+    try:
+        for notice in Dataset(path).notices:
+            print(f"{path}: {notice}")
+    except DatasetError as error:
+        print(error)
+        return False
+    return True
+
+
+def _check_songs(files: list[Path], workers: int) -> bool:
+    """Prints a line for each in their order, as they are done."""
+    from tqdm import tqdm
+
+    from tokenizer.dataset.workers import run
+    from tokenizer.tokens.check import check_numbered
 
     if files:
         print(f"{'exact':>5} {'notes':>8} {'tokens':>8} {'tok/note':>8} {'seconds':>8}  file")
-    all_exact = True
-    for path in files:
-        result = check(path)
-        all_exact &= result.exact
-        if result.error:
-            print(f"{'no':>5} {'-':>8} {'-':>8} {'-':>8} {result.seconds:8.3f}  {result.error}", flush=True)
-            continue
-        exact, ratio = "yes" if result.exact else "NO", result.tokens / max(result.notes, 1)
-        print(f"{exact:>5} {result.notes:8} {result.tokens:8} {ratio:8.3f} {result.seconds:8.3f}  {path}", flush=True)
+    done, all_exact, line = {}, True, 0
+    with tqdm(total=len(files), desc="checking", unit="file", disable=None) as progress:
+        for number, result in run(check_numbered, list(enumerate(files)), workers, "local"):
+            done[number] = result
+            progress.update()
+            while line in done:
+                result = done.pop(line)
+                all_exact &= result.exact
+                progress.write(_line(result))
+                line += 1
+            sys.stdout.flush()
     return all_exact
+
+
+def _line(result: "FileCheck") -> str:
+    if result.error:
+        return f"{'no':>5} {'-':>8} {'-':>8} {'-':>8} {result.seconds:8.3f}  {result.error}"
+    exact, ratio = "yes" if result.exact else "NO", result.tokens / max(result.notes, 1)
+    return f"{exact:>5} {result.notes:8} {result.tokens:8} {ratio:8.3f} {result.seconds:8.3f}  {result.path}"
 
 
 def decode(
@@ -130,6 +207,8 @@ def decode(
 
     refuse_to_replace(out, flag="--out", overwrite=overwrite)
     songs = Dataset(dataset)[split]
+    if not len(songs):
+        raise InputError(f"--split {split}: {dataset} has no {split} songs")
     if not 0 <= index < len(songs):
         raise InputError(f"--index {index}: {dataset} has the {split} songs 0 to {len(songs) - 1}")
     midi.write(decode.decode(songs[index].ids), out)

@@ -7,9 +7,10 @@ import pytest
 
 from configs import PrepareConfig
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.audit import audit, grammar_problem, repair
+from tokenizer.dataset.audit import audit, grammar_problem
 from tokenizer.dataset.files import read_rejected, write_manifest
 from tokenizer.dataset.prepare import prepare
+from tokenizer.dataset.repair import repair
 from tokenizer.dataset.songs import Dataset, to_row, write_shard
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
@@ -67,10 +68,10 @@ def test_every_kind_of_damage_is_found_and_mended_or_left_out(tmp_path, rows):
         (0, True),
     ]
     problems = [found.problem for found in findings]
-    assert problems[0] == "token 700 does not exist" and "grammar" in problems[1]
+    assert "token 700 does not exist" in problems[0] and "grammar" in problems[1]
     assert "its bar do not follow" in problems[2] and "its seconds, hash do not follow" in problems[3]
     assert "the same music as train-00000.arrow row 4" in problems[4]
-    repair(folder, workers=1)
+    repaired = repair(folder, workers=1)
     assert audit(folder, workers=1) == []
     data = Dataset(folder)
     kept = {data[split].source(i): data[split][i] for split in ("train", "validation") for i in range(len(data[split]))}
@@ -78,7 +79,8 @@ def test_every_kind_of_damage_is_found_and_mended_or_left_out(tmp_path, rows):
     assert all(kept[source] == encode(compose(int(source.split(".")[0]))) for source in kept)
     reasons = sorted(entry["reason"].split(":")[0] for entry in read_rejected(folder))
     assert reasons == ["damaged dataset", "damaged dataset", "duplicate"]
-    assert [path.name for path in tmp_path.iterdir()] == ["songs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["songs", "songs.before-repair"]
+    assert repaired.aside == tmp_path / "songs.before-repair" and len(repaired.missing) == 2
 
 
 def test_shards_that_are_not_what_the_manifest_says_are_named(tmp_path, rows):
@@ -88,7 +90,7 @@ def test_shards_that_are_not_what_the_manifest_says_are_named(tmp_path, rows):
     problems = [found.problem for found in audit(folder, workers=1)]
     assert problems == ["2 songs, the manifest says 3", "other bytes than the manifest says (sha256)"]
     path.write_bytes(path.read_bytes()[:1000])
-    assert any("cannot be read" in found.problem for found in audit(folder, workers=1))
+    assert any("damaged" in found.problem for found in audit(folder, workers=1))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, pa.schema([("x", pa.int8())])) as writer:
         writer.write_batch(pa.record_batch([pa.array([1], pa.int8())], names=["x"]))
     assert "other columns" in audit(folder, workers=1)[0].problem

@@ -12,9 +12,10 @@ import pytest
 from configs import InputError, PrepareConfig
 from tests.scores import score_of
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.files import MANIFEST, SPLITS, DatasetError, read_rejected
+from tokenizer.dataset.files import MANIFEST, SPLITS, DatasetError, read_rejected, save_manifest
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.songs import Dataset, SongTooLong, to_row
+from tokenizer.disk.atomic import atomic
 from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
@@ -64,7 +65,8 @@ def test_every_song_comes_back_and_every_other_file_has_its_reason(folder, datas
         assert tokens == encode(original)
         assert decode(tokens.ids) == snap(original)
     reasons = {entry["source"].removeprefix(folder.name + "/"): entry["reason"] for entry in read_rejected(dataset)}
-    assert set(reasons) == {"song 0.mid", "empty.mid", "text.midi", "cut.mid", "silent.mid"}
+    assert set(reasons) == {"song 0.mid", "empty.mid", "text.midi", "cut.mid", "silent.mid", "inside/loop"}
+    assert reasons["inside/loop"] == f"a folder that is read already: {folder.name}"
     assert "a copy.MID" in reasons["song 0.mid"] and "the same music" in reasons["song 0.mid"]
     assert "empty" in reasons["empty.mid"] and "not a MIDI file" in reasons["text.midi"]
     assert "truncated" in reasons["cut.mid"] and reasons["silent.mid"] == "no notes"
@@ -121,19 +123,19 @@ def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():
     [
         (lambda out: shutil.rmtree(out), "no such dataset"),
         (lambda out: (out / MANIFEST).unlink(), "not a whole dataset"),
-        (lambda out: (out / MANIFEST).write_text("{"), "cannot be read"),
+        (lambda out: (out / MANIFEST).write_text("{"), "damaged"),
         (lambda out: edit(out, vocabulary="another"), "another vocabulary"),
         (lambda out: edit(out, format=99), "format 99"),
         (lambda out: edit(out, splits={}), "lacks 'train'"),
         (
             lambda out: edit(out, splits={split: {"shards": [{"file": "x"}]} for split in SPLITS}),
-            "lacks bytes, sha256, songs, tokens",
+            "lacks bytes, sha256, songs, token_counts, tokens",
         ),
         (lambda out: other_columns(out / "train-00000.arrow"), "other columns"),
         (lambda out: (out / "train-00000.arrow").unlink(), "train-00000.arrow"),
         (lambda out: (out / "train-00000.arrow").write_bytes(b"short"), "5 bytes"),
         (lambda out: scramble(out / "train-00000.arrow"), "train-00000.arrow"),
-        (lambda out: no_validation(out), "no validation songs"),
+        (lambda out: no_train(out), "no train songs"),
     ],
     ids=[
         "gone",
@@ -158,8 +160,7 @@ def test_a_damaged_dataset_is_named_on_opening(dataset, tmp_path, damage, messag
 
 
 def edit(out, **changes):
-    manifest = json.loads((out / MANIFEST).read_text()) | changes
-    (out / MANIFEST).write_text(json.dumps(manifest))
+    save_manifest(out, json.loads((out / MANIFEST).read_text()) | changes)
 
 
 def other_columns(path):
@@ -174,15 +175,15 @@ def scramble(path):
     path.write_bytes(bytes(len(path.read_bytes())))
 
 
-def no_validation(out):
+def no_train(out):
     manifest = json.loads((out / MANIFEST).read_text())
-    manifest["splits"]["validation"]["shards"] = []
+    manifest["splits"]["train"]["shards"] = []
     edit(out, splits=manifest["splits"])
 
 
 def test_bad_input_to_prepare_is_refused_before_anything_is_written(folder, dataset, tmp_path):
-    with pytest.raises(InputError, match="exists already"):
-        prepare([folder], dataset, ONE_WORKER)
+    with pytest.raises(InputError, match="exists already, made with other settings"):
+        prepare([folder], dataset, PrepareConfig(workers=1))
     with pytest.raises(InputError, match="no such file or folder"):
         prepare([tmp_path / "nowhere"], tmp_path / "out", ONE_WORKER)
     (tmp_path / "void").mkdir()
@@ -199,12 +200,13 @@ def test_bad_input_to_prepare_is_refused_before_anything_is_written(folder, data
 
 
 def test_a_full_disk_costs_nothing_that_was_done(folder, dataset, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def full(path, _):
+        with atomic(path):
+            raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr("tokenizer.dataset.gather.write_manifest", full)
-        with pytest.raises(InputError, match=r"No space left on device.*same command again"):
+        patched.setattr("tokenizer.dataset.files.write_text", full)
+        with pytest.raises(InputError, match=r"manifest.json: no space left on the disk: .* bytes free.*command again"):
             prepare([folder], tmp_path / "out", ONE_WORKER)
     assert [path.name for path in tmp_path.iterdir()] == ["out.partial"]
     monkeypatch.setattr("tokenizer.dataset.prepare.tokenize", None)  # nothing is tokenized twice
@@ -216,4 +218,4 @@ def test_a_full_disk_costs_nothing_that_was_done(folder, dataset, tmp_path, monk
 
 def test_songs_are_read_in_place(dataset):
     songs = Dataset(dataset)["train"]
-    assert not songs._list("ids", 0).flags.writeable, "a view of the memory map"
+    assert not songs._shards[0].values("ids", 0).flags.writeable, "a view of the memory map"

@@ -3,6 +3,7 @@ and over odd folders.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,9 +20,11 @@ from tests.tokenizer.kill_prepare import kill_again_and_again
 from tokenizer.dataset import prepare
 from tokenizer.dataset.files import DatasetError, read_rejected
 from tokenizer.dataset.filters import reason_to_reject
+from tokenizer.dataset.find import find_midi
 from tokenizer.dataset.gather import count_validation, merge, work_folder
 from tokenizer.dataset.songs import Dataset
 from tokenizer.dataset.workers import run
+from tokenizer.disk.lock import Busy
 from tokenizer.grid.quantize import quantize
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
@@ -105,7 +108,7 @@ def test_a_file_that_changed_meanwhile_is_read_again(tmp_path):
     for seed in range(3):
         midi.write(compose(seed), tmp_path / "midi" / f"{seed}.mid")
     with pytest.raises(ZeroDivisionError), work_folder(tmp_path / "songs") as work:
-        prepare._tokenize_all(prepare.find_midi([tmp_path / "midi"])[0], work / "blocks", ONE_WORKER)
+        prepare.tokenize_all(find_midi([tmp_path / "midi"])[0], work / "blocks", ONE_WORKER)
         raise ZeroDivisionError
     midi.write(compose(9), tmp_path / "midi" / "1.mid")
     prepare.prepare([tmp_path / "midi"], tmp_path / "songs", ONE_WORKER)
@@ -114,7 +117,7 @@ def test_a_file_that_changed_meanwhile_is_read_again(tmp_path):
 
 
 def test_two_runs_do_not_write_one_dataset(tmp_path, folder):
-    with work_folder(tmp_path / "songs"), pytest.raises(InputError, match="another process"):
+    with work_folder(tmp_path / "songs"), pytest.raises(Busy, match=r"process \d+ on .* writes there"):
         prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
 
 
@@ -136,6 +139,8 @@ def test_shards_of_three_machines_merge_to_the_bytes_of_one(folder, whole, tmp_p
     assert contents(tmp_path / "songs") == contents(whole)
     with pytest.raises(InputError, match="each of 1/3 to 3/3 once"):
         merge([tmp_path / "1", tmp_path / "3"], tmp_path / "other", workers=1)
+    with pytest.raises(InputError, match=r"the shards 1/1, 1/3; merge takes each of 1/3 to 3/3 once"):
+        merge([tmp_path / "1", whole], tmp_path / "other", workers=1)
     with pytest.raises(InputError, match="another config"):
         merge(
             [tmp_path / "1", prepared(folder, tmp_path / "2 again", shard="2/3", min_bars=4)],
@@ -147,8 +152,71 @@ def test_shards_of_three_machines_merge_to_the_bytes_of_one(folder, whole, tmp_p
         merge([tmp_path / name for name in "123"], tmp_path / "other", workers=1)
 
 
+@pytest.mark.parametrize("songs_per_shard", [1, 8])
+def test_a_split_of_one_song_merges_to_the_bytes_of_one_prepare(tmp_path, songs_per_shard):
+    (tmp_path / "midi").mkdir()
+    for seed in range(4):
+        midi.write(short(seed), tmp_path / "midi" / f"{seed}.mid")
+    settings = {"songs_per_shard": songs_per_shard, "validation_fraction": 1e-9}
+    whole = prepared(tmp_path / "midi", tmp_path / "whole", **settings)
+    parts = [prepared(tmp_path / "midi", tmp_path / str(n), shard=f"{n}/2", **settings) for n in (1, 2)]
+    merge(parts, tmp_path / "songs", workers=1)
+    assert contents(tmp_path / "songs") == contents(whole)
+
+
+# ---------------------------------------------------------------- done already
+
+
+def test_a_finished_prepare_given_again_does_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "midi").mkdir()
+    for seed in range(3):
+        midi.write(short(seed), tmp_path / "midi" / f"{seed}.mid")
+    (tmp_path / "midi" / "broken link.mid").symlink_to(tmp_path / "nowhere")
+    out = prepared(tmp_path / "midi", tmp_path / "songs")
+    before = contents(out)
+    capsys.readouterr()
+    os.utime(tmp_path / "midi" / "0.mid", (1, 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(prepare, "tokenize", None)
+        prepared(tmp_path / "midi", out)
+    assert capsys.readouterr().out == f"{out}: already complete; for other songs or settings name another folder\n"
+    for changes, message in (
+        ({"min_bars": 1}, "made with other settings (min-bars 0 there, 1 here)"),
+        ({"shard": "1/2"}, "made with other settings (shard 1/1 there, 1/2 here)"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            prepared(tmp_path / "midi", out, **changes)
+    midi.write(short(9), tmp_path / "midi" / "1.mid")
+    with pytest.raises(InputError, match="made of other files"):
+        prepared(tmp_path / "midi", out)
+    midi.write(short(1), tmp_path / "midi" / "1.mid")
+    prepared(tmp_path / "midi", out)
+    os.rename(tmp_path / "midi" / "1.mid", tmp_path / "midi" / "another name.mid")
+    with pytest.raises(InputError, match="made of other files"):
+        prepared(tmp_path / "midi", out)
+    assert contents(out) == before
+
+
+def test_what_was_merged_of_all_shards_is_what_one_prepare_makes(tmp_path, capsys):
+    (tmp_path / "midi").mkdir()
+    for seed in range(4):
+        midi.write(short(seed), tmp_path / "midi" / f"{seed}.mid")
+    parts = [prepared(tmp_path / "midi", tmp_path / str(n), shard=f"{n}/2") for n in (1, 2)]
+    merge(parts, tmp_path / "songs", workers=1)
+    prepared(tmp_path / "midi", tmp_path / "songs")
+    assert "already complete" in capsys.readouterr().out
+    merge([tmp_path / "songs"], tmp_path / "again", workers=1)
+    with pytest.raises(InputError, match="not made by one prepare"):
+        prepared(tmp_path / "midi", tmp_path / "again")
+
+
+def short(seed: int) -> Score:
+    notes = [(240 * i, 240, 60 + (7 * seed + i * i) % 13, 80) for i in range(9)]
+    return score_of((seed, notes))
+
+
 def prepared(folder: Path, out: Path, **changes) -> Path:
-    prepare.prepare([folder], out, PrepareConfig(workers=1, songs_per_shard=8, **changes))
+    prepare.prepare([folder], out, PrepareConfig(**{"workers": 1, "songs_per_shard": 8} | changes))
     return out
 
 
@@ -266,7 +334,7 @@ def test_folders_of_one_name_and_names_that_are_not_unicode_lose_no_file(tmp_pat
     for number, name in enumerate(("karaoke.KAR", "riff.rmi", "no music.txt")):
         midi.write(compose(3 + number), tmp_path / "b" / "midi" / name)
     os.rename(tmp_path / "odd.mid", os.fsencode(tmp_path / "a" / "midi") + b"/odd \xff.mid")
-    files = prepare.find_midi([tmp_path / "b" / "midi", tmp_path / "a" / "midi"])[0]
+    files = find_midi([tmp_path / "b" / "midi", tmp_path / "a" / "midi"])[0]
     assert [source for source, _ in files] == [
         *(f"midi-2/{name}" for name in ("karaoke.KAR", "riff.rmi", "song.mid")),
         *("midi/odd \\xff.mid", "midi/song.mid"),
@@ -292,7 +360,7 @@ def test_what_cannot_be_read_is_listed_and_waits_for_nothing(tmp_path, monkeypat
     monkeypatch.setattr(os, "scandir", refuse)  # tests may run as root, whom no folder refuses
     prepare.prepare([tmp_path / "midi"], tmp_path / "songs", ONE_WORKER)
     reasons = {entry["source"]: entry["reason"] for entry in read_rejected(tmp_path / "songs")}
-    assert set(reasons) == {"midi/locked", "midi/pipe.mid", "midi/loop.mid"}
+    assert set(reasons) == {"midi/locked", "midi/pipe.mid", "midi/loop.mid", "midi/loop"}
     assert reasons["midi/locked"] == "cannot be read (Permission denied)" and "not a file" in reasons["midi/pipe.mid"]
 
 

@@ -1,99 +1,151 @@
-"""Every row of a dataset against its own tokens: what `check DATASET` finds, and what --repair writes anew."""
+"""Every file of a dataset against its digests and every row against its own tokens: what `check DATASET` finds."""
 
-import hashlib
-import os
-import shutil
+from collections import Counter
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from tqdm import tqdm
 
-from configs import PrepareConfig
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.files import DatasetError, open_batch, read_manifest, read_rejected, shards_of, write_batch
-from tokenizer.dataset.gather import gather, work_folder
+from tokenizer.dataset.files import (
+    MANIFEST,
+    REJECTED,
+    SPLITS,
+    DatasetError,
+    file_digest,
+    kind_of,
+    read_manifest,
+    read_rejected,
+    shards_of,
+)
+from tokenizer.dataset.shards import Rows, open_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import run
 from tokenizer.tokens.encode import encode_song, grid_song
 from tokenizer.tokens.fields import compute
 
+MISSING = "damaged dataset"  # the kind of reason in rejected.jsonl of songs that a repair had to leave out
+
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, where (a shard's file, and the row in it or None for all of it), and whether a repair mends it or
-    leaves it out.
+    """What is wrong, where (a file, and the row in it or None for all of it), and whether a repair mends it or leaves
+    it out.
     """
 
-    shard: str
+    file: str
     row: int | None
     problem: str
     mendable: bool
 
 
+@dataclass(frozen=True)
+class Audited:
+    """Of a shard: what is wrong in it; (hash, family) of its songs by (file, row); int64[643] how often it has each
+    token.
+    """
+
+    findings: list[Finding]
+    songs: dict[tuple[str, int], tuple[int, int]]
+    token_counts: np.ndarray
+
+
 def audit(folder: Path, workers: int = 0) -> list[Finding]:
-    """Everything that is wrong with a dataset. Raises DatasetError where it cannot be opened at all."""
+    """Everything that is wrong with a dataset. Raises DatasetError where its manifest cannot be used."""
     manifest = read_manifest(folder)
     shards = shards_of(manifest)
-    findings, places = [], {}
-    with tqdm(total=len(shards), desc="checking", unit="shard", disable=None) as progress:
-        for found, songs in run(partial(_audit_shard, folder), [entry for _, entry in shards], workers, "local"):
-            findings += found
-            places |= songs
-            progress.update()
     split_of = {entry["file"]: split for split, entry in shards}
-    return sorted(
-        findings + _duplicates(places, split_of), key=lambda found: (found.shard, found.row or 0, found.problem)
-    )
+    findings, places = [], {}
+    counts = {split: np.zeros(vocab.SIZE, np.int64) for split in SPLITS}
+    with tqdm(total=len(shards), desc="checking", unit="shard", disable=None) as progress:
+        for name, audited in run(partial(_audit_shard, folder), [entry for _, entry in shards], workers, "local"):
+            findings += audited.findings
+            places |= audited.songs
+            counts[split_of[name]] += audited.token_counts
+            progress.update()
+    if not findings:  # else they differ for that reason
+        findings += _sums(manifest, counts)
+    findings += _audit_rejected(folder, manifest) + _duplicates(places, split_of)
+    return sorted(findings, key=lambda found: (found.file, found.row or 0, found.problem))
 
 
-def _audit_shard(folder: Path, entry: dict) -> tuple[list[Finding], dict]:
-    """What is wrong in one shard, and (hash, family) of its songs by (shard, row)."""
-    name, path = entry["file"], folder / entry["file"]
+def missing_songs(folder: Path) -> list[str]:
+    """Sources of the songs that a repair had to leave out. Raises DatasetError."""
+    return [entry["source"] for entry in read_rejected(folder) if kind_of(entry["reason"]) == MISSING]
+
+
+def _audit_shard(folder: Path, entry: dict) -> tuple[str, Audited]:
+    """The file's name, and what is in it."""
+    name, path, none = entry["file"], folder / entry["file"], np.zeros(vocab.SIZE, np.int64)
     try:
         batch = open_batch(path)
     except DatasetError as error:
-        return [Finding(name, None, str(error).removeprefix(f"{path}: "), mendable=False)], {}
+        why = str(error).removeprefix(f"{path}: ").split(";")[0]
+        return name, Audited([Finding(name, None, why, mendable=False)], {}, none)
     findings = []
-    with path.open("rb") as content:
-        if hashlib.file_digest(content, "sha256").hexdigest() != entry["sha256"]:
-            findings.append(Finding(name, None, "other bytes than the manifest says (sha256)", mendable=True))
+    if file_digest(path) != entry["sha256"]:
+        findings.append(Finding(name, None, "other bytes than the manifest says (sha256)", mendable=True))
     if batch.num_rows != entry["songs"]:
         findings.append(
             Finding(name, None, f"{batch.num_rows} songs, the manifest says {entry['songs']}", mendable=True)
         )
-    songs = {}
-    for row in range(batch.num_rows):
-        problem, mendable = problem_of(batch, row)
+    songs, rows = {}, Rows(batch, path)
+    for row in range(len(rows)):
+        problem, mendable = problem_of(rows, row)
         if problem:
             findings.append(Finding(name, row, problem, mendable))
             if not mendable:
                 continue
         songs[name, row] = (batch.column("hash")[row].as_py(), batch.column("family")[row].as_py())
-    return findings, songs
+    ids = batch.column("ids").flatten().to_numpy()
+    return name, Audited(findings, songs, np.bincount(ids, minlength=vocab.SIZE)[: vocab.SIZE])
 
 
-def problem_of(batch: pa.RecordBatch, row: int) -> tuple[str | None, bool]:
-    """What is wrong with a row, or None; and whether its ids are a whole song, from which the rest
-    can be made again.
+def _sums(manifest: dict, counts: dict[str, np.ndarray]) -> list[Finding]:
+    """The manifest's sums against its shards, which are whole."""
+    findings = []
+    for split, part in manifest["splits"].items():
+        for name in ("songs", "tokens"):
+            if part[name] != (there := sum(entry[name] for entry in part["shards"])):
+                findings.append(
+                    Finding(MANIFEST, None, f"{part[name]} {split} {name}, the shards have {there}", mendable=True)
+                )
+        if part["token_counts"] != counts[split].tolist():
+            findings.append(Finding(MANIFEST, None, f"the shards have other {split} token_counts", mendable=True))
+    return findings
+
+
+def _audit_rejected(folder: Path, manifest: dict) -> list[Finding]:
+    path = folder / REJECTED
+    try:
+        kinds = Counter(kind_of(entry["reason"]) for entry in read_rejected(folder))
+        if file_digest(path) != manifest["rejected_sha256"]:
+            return [Finding(REJECTED, None, "other bytes than the manifest says (sha256)", mendable=True)]
+    except DatasetError as error:
+        return [Finding(REJECTED, None, str(error).removeprefix(f"{path}: ").split(";")[0], mendable=True)]
+    if kinds != manifest["rejected"]:
+        return [Finding(MANIFEST, None, f"it counts {manifest['rejected']}, {REJECTED} has {dict(kinds)}", True)]
+    return []
+
+
+# ---------------------------------------------------------------- rows
+
+
+def problem_of(rows: Rows, row: int) -> tuple[str | None, bool]:
+    """What is wrong with a row, or None; and whether its ids are a whole song, from which the rest can be made again.
+    Nothing is made again of a row with a wrong digest: which of its columns is wrong, it does not say.
     """
-    ids = ids_of(batch, row)
-    problem = grammar_problem(ids)
-    if problem:
+    if problem := rows.problem(row):
         return problem, False
-    expected, row_of = to_row(compute(ids), batch.column("source")[row].as_py()), batch.slice(row, 1)
-    wrong = [
-        field.name
-        for field in fields(StoredSong)
-        if not row_of.column(field.name).equals(record_batch([expected]).column(field.name))
-    ]
+    ids = rows.values("ids", row).astype(np.int32)
+    if problem := grammar_problem(ids):
+        return problem, False
+    there, expected = rows.batch.slice(row, 1), record_batch([to_row(compute(ids), rows.source(row))])
+    names = [field.name for field in fields(StoredSong)]
+    wrong = [name for name in names if not there.column(name).equals(expected.column(name))]
     return (f"its {', '.join(wrong)} do not follow from its tokens" if wrong else None), True
-
-
-def ids_of(batch: pa.RecordBatch, row: int) -> np.ndarray:
-    return batch.column("ids")[row].values.to_numpy().astype(np.int32)
 
 
 def grammar_problem(ids: np.ndarray) -> str | None:
@@ -137,47 +189,3 @@ def _duplicates(songs: dict[tuple[str, int], tuple[int, int]], split_of: dict[st
             findings.append(Finding(*place, "in another split than the same music in another key", mendable=True))
         first.setdefault(hash_, place)
     return findings
-
-
-# ---------------------------------------------------------------- repair
-
-
-def repair(folder: Path, workers: int = 0) -> dict:
-    """Writes the dataset anew from the tokens of its whole rows, and takes its place; returns the new manifest. Rows
-    whose tokens are no song and shards that cannot be opened are left out, which rejected.jsonl says. The old folder
-    stays until the new one is whole.
-    """
-    manifest = read_manifest(folder)
-    config = PrepareConfig(**manifest["config"], shard=manifest["shard"], workers=workers)
-    repaired = folder.with_name(f"{folder.name}.repaired")
-    with work_folder(repaired) as work:
-        rejected, files = [], []
-        for split, entry in shards_of(manifest):
-            path = work / "blocks" / entry["file"]
-            try:
-                batch = open_batch(folder / entry["file"])
-            except DatasetError:
-                rejected.append(
-                    {
-                        "source": f"{split} shard {entry['file']}",
-                        "reason": "damaged dataset: the shard cannot be opened",
-                    }
-                )
-                continue
-            songs = []
-            for row in range(batch.num_rows):
-                ids, source = ids_of(batch, row), batch.column("source")[row].as_py()
-                problem = grammar_problem(ids)
-                if problem:
-                    rejected.append({"source": source, "reason": f"damaged dataset: {problem}"})
-                else:
-                    songs.append(to_row(compute(ids), source))
-            write_batch(path.parent, path.name, record_batch(songs))
-            files.append(path)
-        lists = [read_rejected(folder), sorted(rejected, key=lambda entry: entry["source"])]
-        gather(files, lists, work, repaired, config, manifest["tokenizer_version"])
-    old = folder.with_name(f"{folder.name}.old")
-    os.replace(folder, old)
-    os.replace(repaired, folder)
-    shutil.rmtree(old)
-    return read_manifest(folder)

@@ -5,7 +5,8 @@
     OUT/validation-00000.arrow
     OUT/rejected.jsonl           every file that is not in the dataset, with its reason
 
-Shards are memory-mapped: opening is instant, and resident memory does not grow with the dataset.
+Everything carries a digest: the manifest one of itself, of rejected.jsonl and of each shard, and a shard one of each
+row (shards.py), so that damage is found and nothing that is damaged is trained on.
 A folder that holds a mixture.json instead is several datasets trained on together: {"datasets": {"PATH": WEIGHT, ...}},
 where a weight is how often an epoch has each song of that dataset (0.5: half of its songs) and a path is seen from the
 folder.
@@ -14,6 +15,7 @@ folder.
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,11 +26,13 @@ import pyarrow as pa
 
 from configs import InputError, PrepareConfig
 from tokenizer import vocabulary as vocab
+from tokenizer.disk.atomic import atomic, write_text
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, REJECTED, MIXTURE = "manifest.json", "rejected.jsonl", "mixture.json"
 SPLITS = ("train", "validation")
 Split = Literal["train", "validation"]
+SHARD_NAME = re.compile(r"(train|validation)-\d{5,}\.arrow")
 FIELD_TYPES = {
     "ids": np.uint16,
     "bar": np.int16,
@@ -37,6 +41,7 @@ FIELD_TYPES = {
     "onset": np.uint16,
     "span": np.uint16,
 }
+DIGEST = "digest"
 SCHEMA = pa.schema(
     [
         *((name, pa.list_(pa.from_numpy_dtype(dtype))) for name, dtype in FIELD_TYPES.items()),
@@ -48,6 +53,7 @@ SCHEMA = pa.schema(
         ("source", pa.string()),  # the file, below the folder given to prepare
         ("hash", pa.uint64()),  # of the notes on the grid: see music_hash
         ("family", pa.uint64()),  # the same in every transposition
+        (DIGEST, pa.uint32()),  # of all the columns above: see shards.Rows.digest
     ]
 )
 
@@ -56,7 +62,7 @@ class DatasetError(InputError):
     """A dataset that cannot be used; the message names the file and says what to do."""
 
 
-# ---------------------------------------------------------------- reading
+# ---------------------------------------------------------------- the manifest
 
 
 def shards_of(manifest: dict) -> list[tuple[Split, dict]]:
@@ -64,96 +70,85 @@ def shards_of(manifest: dict) -> list[tuple[Split, dict]]:
     return [(split, entry) for split in SPLITS for entry in manifest["splits"][split]["shards"]]
 
 
-def read_mixture(folder: Path) -> dict[Path, float]:
-    """Weight of each dataset of a mixture; a dataset by itself has weight 1. Raises DatasetError."""
-    path = folder / MIXTURE
-    if not path.exists():
-        return {folder: 1.0}
-    try:
-        weights = {folder / name: float(weight) for name, weight in json.loads(path.read_text())["datasets"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f'{path}: cannot be read ({error}); it should say {{"datasets": {{"PATH": WEIGHT}}}}'
-        ) from error
-    if not weights or not all(0 < weight < 1000 for weight in weights.values()):
-        raise DatasetError(f"{path}: name at least one dataset, with weights above 0 and below 1000")
-    return weights
-
-
 def read_manifest(folder: Path) -> dict:
-    """The manifest, if this program can read the dataset. Raises DatasetError."""
+    """The manifest, if it is whole and this program can read the dataset. Raises DatasetError."""
     path = folder / MANIFEST
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such dataset; make one with: hid-museformer prepare MIDI_DIR {folder}")
-    try:
-        manifest = json.loads(path.read_text())
-        form, fingerprint = manifest["format"], manifest["vocabulary"]
-    except FileNotFoundError:
+    manifest = _parsed(folder, path)
+    if DIGEST in manifest and manifest[DIGEST] != digest_of(manifest):
+        raise _damaged(path, "its digest is that of another content; was it edited?")
+    if manifest.get("format") != FORMAT:
         raise DatasetError(
-            f"{folder}: not a whole dataset (no {MANIFEST}); make one with: hid-museformer prepare MIDI_DIR OUT"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); run prepare again") from error
-    if form != FORMAT:
-        raise DatasetError(f"{path}: dataset format {form}, this program reads {FORMAT}; run prepare again")
-    if fingerprint != vocab.FINGERPRINT:
+            f"{path}: dataset format {manifest.get('format')}, this program reads {FORMAT}; run prepare again"
+        )
+    if DIGEST not in manifest:
+        raise _damaged(path, "it has no digest")
+    if manifest.get("vocabulary") != vocab.FINGERPRINT:
         raise DatasetError(
-            f"{path}: tokens of another vocabulary ({fingerprint}, not {vocab.FINGERPRINT}); run prepare again"
+            f"{path}: tokens of another vocabulary ({manifest.get('vocabulary')}, not {vocab.FINGERPRINT}); "
+            "run prepare again"
         )
     try:
-        missing = {name for name in ("tokenizer_version", "shard", "config", "rejected") if name not in manifest}
-        missing |= {
-            name
-            for _, shard in shards_of(manifest)
-            for name in ("file", "songs", "tokens", "bytes", "sha256")
-            if name not in shard
-        }
+        _check_entries(folder, manifest)
     except (KeyError, TypeError) as error:
-        missing = {str(error)}
-    if missing:
-        raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}; run prepare again")
+        raise DatasetError(f"{path}: lacks {error}; run prepare again") from error
     return manifest
 
 
-def open_shard(path: Path, entry: dict) -> pa.RecordBatch:
-    """A shard, if it is the one that its manifest's entry describes. Raises DatasetError."""
+def _parsed(folder: Path, path: Path) -> dict:
+    """The JSON object of a manifest. Raises DatasetError."""
     try:
-        size = path.stat().st_size
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.isdir(folder):
+            raise DatasetError(
+                f"{folder}: not a whole dataset (no {MANIFEST}); make one with: hid-museformer prepare MIDI_DIR OUT"
+            ) from None
+        raise DatasetError(
+            f"{folder}: no such dataset; make one with: hid-museformer prepare MIDI_DIR {folder}"
+        ) from None
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); run prepare again") from error
-    if size != entry["bytes"]:
-        raise DatasetError(f"{path}: {size} bytes, the manifest says {entry['bytes']}; run prepare again")
-    batch = open_batch(path)
-    if batch.num_rows != entry["songs"]:
-        raise DatasetError(f"{path}: {batch.num_rows} songs, the manifest says {entry['songs']}; run prepare again")
-    return batch
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(manifest, dict):
+        raise _damaged(path, "not a JSON object")
+    return manifest
 
 
-def open_batch(path: Path) -> pa.RecordBatch:
-    """The rows of an Arrow file of songs, memory-mapped. Raises DatasetError."""
-    try:
-        with pa.memory_map(str(path)) as source:
-            reader = pa.ipc.open_file(source)
-            if not reader.schema.equals(SCHEMA):
-                raise DatasetError(f"{path}: other columns than this program writes; run prepare again")
-            return reader.get_batch(0)
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); run prepare again") from error
+def _damaged(path: Path, why: str) -> DatasetError:
+    return DatasetError(f"{path}: damaged ({why}); run prepare again")
 
 
-# ---------------------------------------------------------------- writing
+def _check_entries(folder: Path, manifest: dict) -> None:
+    """Raises DatasetError, or what a missing key or a wrong type raises."""
+    path = folder / MANIFEST
+    missing = {name for name in ("tokenizer_version", "shard", "inputs", "rejected", "rejected_sha256", "config")}
+    missing -= manifest.keys()
+    for split in SPLITS:
+        missing |= {"songs", "tokens", "token_counts", "shards"} - manifest["splits"][split].keys()
+    for _, entry in shards_of(manifest):
+        missing |= {"file", "songs", "tokens", "bytes", "sha256"} - entry.keys()
+    known = PrepareConfig().content()
+    missing |= known.keys() - manifest["config"].keys()
+    if missing:
+        raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}; run prepare again")
+    if unknown := manifest["config"].keys() - known.keys():
+        raise DatasetError(f"{path}: unknown settings in config: {', '.join(sorted(unknown))}; run prepare again")
+    inside, names = os.path.realpath(folder), set()
+    for split, entry in shards_of(manifest):
+        name = entry["file"]
+        if not (isinstance(name, str) and SHARD_NAME.fullmatch(name) and name.startswith(split)) or name in names:
+            raise DatasetError(f"{path}: {name!r} is no name of a {split} shard; run prepare again")
+        if os.path.dirname(os.path.realpath(folder / name)) != inside:
+            raise DatasetError(f"{folder / name}: a link that leads out of the dataset; put the file itself there")
+        names.add(name)
 
 
-def write_batch(folder: Path, name: str, batch: pa.RecordBatch) -> dict:
-    """A shard of rows as they are; returns its entry of the manifest."""
-    path, temporary = folder / name, folder / f".{name}.tmp"
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    os.replace(temporary, path)
-    with path.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    tokens = len(batch.column("ids").flatten())
-    return {"file": name, "songs": batch.num_rows, "tokens": tokens, "bytes": path.stat().st_size, "sha256": digest}
+def digest_of(manifest: dict) -> str:
+    """sha256 of the manifest without its digest, as JSON with sorted keys and no spaces."""
+    content = {name: value for name, value in manifest.items() if name != DIGEST}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def write_manifest(
@@ -163,45 +158,110 @@ def write_manifest(
     config: PrepareConfig,
     version: str,
     shard: str = "1/1",
+    inputs: str | None = None,
 ) -> dict:
     """The manifest, last of all, and before it the list of what was left out.
 
-    rejected: {"source", "reason"} of every file that is not in the dataset. shard: "I/N" of a dataset that holds one of
-    N parts.
+    splits: entries of write_batch. rejected: {"source", "reason"} of every file that is not in the dataset. shard:
+    "I/N" of a dataset that holds one of N parts. inputs: digest of the files that were read (None: not known).
     """
-    reasons: Counter[str] = Counter()
-    temporary = folder / f".{REJECTED}.tmp"
-    with temporary.open("w") as sink:
-        for entry in rejected:
-            reasons[entry["reason"].split(":")[0].split(" (")[0]] += 1
-            sink.write(json.dumps(entry, ensure_ascii=False) + "\n")
-    os.replace(temporary, folder / REJECTED)
+    reasons = write_rejected(folder, rejected)
     manifest = {
         "format": FORMAT,
         "vocabulary": vocab.FINGERPRINT,
         "tokenizer_version": version,
         "shard": shard,
+        "inputs": inputs,
         "config": config.content(),
-        "splits": {
-            split: {
-                "songs": sum(s["songs"] for s in shards),
-                "tokens": sum(s["tokens"] for s in shards),
-                "shards": shards,
-            }
-            for split, shards in splits.items()
-        },
+        "splits": {split: _summed(entries) for split, entries in splits.items()},
         "rejected": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        "rejected_sha256": file_digest(folder / REJECTED),
     }
-    temporary = folder / f".{MANIFEST}.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    os.replace(temporary, folder / MANIFEST)
+    save_manifest(folder, manifest)
     return manifest
 
 
+def save_manifest(folder: Path, manifest: dict) -> None:
+    """Puts the digest on and writes it, a list of numbers a line."""
+    manifest[DIGEST] = digest_of(manifest)
+    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+    # No text in JSON holds a line break, so that these are lists.
+    text = re.sub(r"\[\n[\s\d,]*\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
+    write_text(folder / MANIFEST, text + "\n")
+
+
+def _summed(entries: list[dict]) -> dict:
+    """What the manifest says of a split."""
+    counts = sum((np.array(entry["token_counts"]) for entry in entries), np.zeros(vocab.SIZE, np.int64))
+    shards = [{name: value for name, value in entry.items() if name != "token_counts"} for entry in entries]
+    return {
+        "songs": sum(entry["songs"] for entry in entries),
+        "tokens": sum(entry["tokens"] for entry in entries),
+        "token_counts": counts.tolist(),
+        "shards": shards,
+    }
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+# ---------------------------------------------------------------- what was left out
+
+
+def write_rejected(folder: Path, rejected: Iterable[dict]) -> Counter[str]:
+    """How many were left out for which kind of reason."""
+    reasons: Counter[str] = Counter()
+    with atomic(folder / REJECTED) as temporary, temporary.open("w", encoding="utf-8") as sink:
+        for entry in rejected:
+            reasons[kind_of(entry["reason"])] += 1
+            sink.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    return reasons
+
+
+def kind_of(reason: str) -> str:
+    return reason.split(":")[0].split(" (")[0]
+
+
 def read_rejected(folder: Path) -> Iterator[dict]:
-    """{"source", "reason"} of each file that prepare left out, by name of the source."""
+    """{"source", "reason"} of each file that prepare left out, by name of the source. Raises DatasetError."""
+    path = folder / REJECTED
     try:
-        with (folder / REJECTED).open() as lines:
-            yield from map(json.loads, lines)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{folder / REJECTED}: cannot be read ({error}); run prepare again") from error
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                entry = json.loads(line)
+                if not isinstance(entry, dict) or not {"source", "reason"} <= entry.keys():
+                    raise ValueError(f"line {number} names no source and reason")
+                yield entry
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: missing; mend it with: hid-museformer check --repair {folder}") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DatasetError(
+            f"{path}: damaged ({error}); mend it with: hid-museformer check --repair {folder}"
+        ) from error
+
+
+# ---------------------------------------------------------------- mixtures
+
+
+def read_mixture(folder: Path) -> dict[Path, float]:
+    """Weight of each dataset of a mixture; a dataset by itself has weight 1. Raises DatasetError."""
+    path, form = folder / MIXTURE, 'it should say {"datasets": {"PATH": WEIGHT}}'
+    try:
+        mixture = json.loads(path.read_text(encoding="utf-8"))
+        weights = {folder / name: float(weight) for name, weight in mixture["datasets"].items()}
+    except (FileNotFoundError, NotADirectoryError):
+        return {folder: 1.0}
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DatasetError(f"{path}: cannot be understood ({error}); {form}") from error
+    if unknown := mixture.keys() - {"datasets"}:
+        raise DatasetError(f"{path}: unknown keys {', '.join(sorted(unknown))}; {form}, and nothing else")
+    if not weights or not all(0 < weight < 1000 for weight in weights.values()):
+        raise DatasetError(f"{path}: name at least one dataset, with weights above 0 and below 1000")
+    return weights

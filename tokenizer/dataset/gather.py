@@ -4,16 +4,15 @@ Which song goes where is decided by three numbers of each (family, hash, place);
 by shard, by all workers. A shard that is whole stays when the work is killed, and is not made again.
 """
 
-import errno
-import fcntl
 import hashlib
 import heapq
 import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,53 +23,86 @@ from tqdm import tqdm
 
 from configs import InputError, PrepareConfig
 from tokenizer.dataset.files import (
+    MANIFEST,
+    REJECTED,
     SCHEMA,
-    open_batch,
-    open_shard,
+    SHARD_NAME,
+    DatasetError,
+    file_digest,
     read_manifest,
     read_rejected,
     shards_of,
-    write_batch,
     write_manifest,
 )
+from tokenizer.dataset.report import FILES as REPORT_FILES
 from tokenizer.dataset.report import write_report
+from tokenizer.dataset.shards import Rows, open_batch, open_shard, write_batch
 from tokenizer.dataset.workers import run
+from tokenizer.disk.atomic import WriteError, write_json
+from tokenizer.disk.lock import only_writer
 
 WHOLE_RANGE = 1 << 64  # of a hash
+UNFINISHED = re.compile(r"[0-9a-f]{24}")  # names of what gather writes into
+NONE: np.ndarray = np.zeros(0, np.uint64)
 
 
 class NothingUsable(InputError):
     """No file can be used."""
 
 
+def is_ours(name: str) -> bool:
+    """Whether a dataset has a file of this name."""
+    return name in (MANIFEST, REJECTED, *REPORT_FILES) or bool(SHARD_NAME.fullmatch(name))
+
+
+def absolute(out: Path) -> Path:
+    """The same place with a name of its own, which "." and ".." have not."""
+    return Path(os.path.abspath(out))
+
+
+def partial_folder(out: Path) -> Path:
+    """Where `out`, which is absolute, is made."""
+    return out.with_name(f"{out.name}.partial")
+
+
 def refuse_to_overwrite(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    """Raises InputError where there is something. An empty folder is taken, and one that a killed run was filling."""
+    if not os.path.lexists(out):
+        return
+    names = set(os.listdir(out)) if out.is_dir() else {MANIFEST}
+    being_filled = partial_folder(out).is_dir() and MANIFEST not in names and all(map(is_ours, names))
+    if names and not being_filled:
         raise InputError(f"{out}: exists already; name a new folder, or remove it first")
 
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[Path]:
-    """OUT.partial, for one process at a time. Stays where the work is interrupted, so that it can go on; goes where it
-    is done, or where no dataset can come of it.
+    """OUT.partial, for one process at a time; out is absolute. Stays where the work is interrupted, so that it can go
+    on; goes where it is done, or where no dataset can come of it. Raises Busy, WriteError.
     """
-    work = out.with_name(f"{out.name}.partial")
+    work = partial_folder(out)
     try:
         (work / "blocks").mkdir(parents=True, exist_ok=True)
-        with (work / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{work}: another process is making {out} there; wait for it") from None
+    except OSError as error:
+        raise WriteError(work, error) from error
+    try:
+        with only_writer(work):
             try:
                 yield work
             except NothingUsable:
-                shutil.rmtree(work)
+                _empty(work)
                 raise
-        shutil.rmtree(work)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        again = "; make room and give the same command again: it goes on where it stopped" if full else ""
-        raise InputError(f"{error.filename or work}: cannot be written ({error.strerror}){again}") from error
+            _empty(work)
+    finally:
+        with suppress(OSError):  # something is in it: what is not finished, or is not ours, or is another process
+            work.rmdir()
+
+
+def _empty(work: Path) -> None:
+    """Removes what is made there."""
+    for path in work.iterdir():
+        if path.is_dir() and (path.name == "blocks" or UNFINISHED.fullmatch(path.name)):
+            shutil.rmtree(path)
 
 
 @dataclass(frozen=True)
@@ -92,31 +124,58 @@ def gather(
     out: Path,
     config: PrepareConfig,
     version: str,
+    inputs: str | None = None,
+    held_out: np.ndarray = NONE,
 ) -> dict:
     """The dataset `out` of all rows of the files; returns its manifest. rejected: lists sorted by source. work: folder
-    for what is not finished. Raises NothingUsable.
+    for what is not finished. inputs: see write_manifest. held_out: families that are for validation in any case. Raises
+    NothingUsable.
     """
     arranged = arrange(files, config.duplicates)
     if not len(arranged.kept):
         first = next(heapq.merge(*rejected, key=_source), {"source": "none", "reason": "in this shard"})
         raise NothingUsable(f"none of the files can be used; the first: {first['source']}: {first['reason']}")
-    validation = count_validation(arranged.families, config.validation_fraction)
-    splits = {"train": arranged.kept[validation:], "validation": arranged.kept[:validation]}
-    names = json.dumps([[str(file) for file in files], config.content()]).encode()
-    unfinished = work / hashlib.sha256(names).hexdigest()[:24]
+    by_content = np.arange(len(arranged.kept)) < count_validation(arranged.families, config.validation_fraction)
+    validates = by_content | np.isin(arranged.families, held_out)
+    if validates.all():
+        raise NothingUsable("no song is left to train on: each is held out in one of the datasets")
+    if more := int((validates & ~by_content).sum()):
+        print(f"{more} more songs are for validation: one of the datasets holds them out")
+    splits = {"train": arranged.kept[~validates], "validation": arranged.kept[validates]}
+    unfinished = work / _key(files, splits, config)
     unfinished.mkdir(exist_ok=True)
     shards = _write_shards(files, splits, unfinished, config)
     left_out = heapq.merge(
         *(_resolved(entries, arranged, files) for entries in [*rejected, _copies(arranged)]), key=_source
     )
-    manifest = write_manifest(unfinished, shards, left_out, config, version, config.shard)
+    manifest = write_manifest(unfinished, shards, left_out, config, version, config.shard, inputs)
     write_report(unfinished, manifest)
     for entry in unfinished.glob(".*.json"):
         entry.unlink()
-    if out.is_dir():
-        out.rmdir()  # it is empty
-    os.replace(unfinished, out)
+    _move(unfinished, out)
     return manifest
+
+
+def _key(files: Sequence[Path], splits: dict[str, np.ndarray], config: PrepareConfig) -> str:
+    """Of everything that decides what the shards hold; a file that was written anew is another one."""
+    states = [(str(file), (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+    settings = [states, config.content(), len(splits["validation"])]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
+
+
+def _move(unfinished: Path, out: Path) -> None:
+    """To its place. A folder that is there stays the folder it is, since someone may stand in it: it is filled, with
+    the manifest last.
+    """
+    try:
+        if not out.is_dir():
+            os.replace(unfinished, out)
+            return
+        for path in sorted(unfinished.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
+            os.replace(path, out / path.name)
+        unfinished.rmdir()
+    except OSError as error:
+        raise WriteError(out, error) from error
 
 
 def _source(entry: dict) -> str:
@@ -152,7 +211,9 @@ def arrange(files: Sequence[Path], duplicates: str) -> Arrangement:
 
 
 def _source_at(files: Sequence[Path], file: int, row: int) -> str:
-    return open_batch(files[file]).column("source")[int(row)].as_py()
+    rows = Rows(open_batch(files[file]), files[file])
+    rows.verify(int(row))
+    return rows.source(int(row))
 
 
 def _copies(arranged: Arrangement) -> Iterator[dict]:
@@ -163,8 +224,10 @@ def _resolved(entries: Iterable[dict], arranged: Arrangement, files: Sequence[Pa
     """Duplicates say which song was kept, of all that are gathered here."""
     order = np.argsort(arranged.groups)
     for entry in entries:
-        if "group" in entry:
-            place = np.searchsorted(arranged.groups, np.uint64(int(entry["group"], 16)), sorter=order)
+        group = np.uint64(int(entry.get("group", "0"), 16))
+        place = int(np.searchsorted(arranged.groups, group, sorter=order))
+        # Of a damaged dataset the song that was kept may be gone.
+        if "group" in entry and place < len(order) and arranged.groups[order[place]] == group:
             source = _source_at(files, *arranged.kept[order[place]])
             entry = {
                 "source": entry["source"],
@@ -176,14 +239,17 @@ def _resolved(entries: Iterable[dict], arranged: Arrangement, files: Sequence[Pa
 
 def count_validation(families: np.ndarray, fraction: float) -> int:
     """How many songs, the first ones, are for validation: by content, which is uniform, so that a song stays in its
-    split whatever is added. A song is in the split of its transpositions. Of two songs one validates at least.
+    split whatever is added. A song is in the split of its transpositions. Of two songs one validates at least, if they
+    are not one in two keys; one by itself is trained on.
     """
-    count = int(np.searchsorted(families, np.uint64(int(fraction * WHOLE_RANGE)), side="left"))
-    if fraction > 0 and len(families) > 1:
-        count = int(np.searchsorted(families, families[max(count, 1) - 1], side="right"))
-        if count == len(families):
-            count = 1
-    return count
+    if fraction == 0 or not len(families):
+        return 0
+    below = int(np.searchsorted(families, np.uint64(int(fraction * WHOLE_RANGE)), side="left"))
+    for least in (max(below, 1), 1):  # all of them cannot validate: then the first does
+        count = int(np.searchsorted(families, families[least - 1], side="right"))
+        if count < len(families):
+            return count
+    return 0
 
 
 # ---------------------------------------------------------------- writing
@@ -207,7 +273,7 @@ def _write_shards(
             partial(_write_shard, [str(file) for file in files], str(folder)), missing, config.workers, config.engine
         ):
             progress.update()
-    entries = [json.loads(_entry(folder, name).read_text()) for name, _ in tasks]
+    entries = [json.loads(_entry(folder, name).read_text(encoding="utf-8")) for name, _ in tasks]
     return {split: [entry for entry in entries if entry["file"].startswith(f"{split}-")] for split in splits}
 
 
@@ -217,53 +283,74 @@ def _entry(folder: Path, name: str) -> Path:
 
 def _write_shard(files: list[str], folder: str, task: tuple[str, np.ndarray]) -> None:
     name, places = task
-    batches = {
-        int(file): open_batch(Path(files[file])).replace_schema_metadata(None) for file in np.unique(places[:, 0])
-    }
-    rows = (
-        pa.Table.from_batches([batches[file].slice(row, 1) for file, row in places.tolist()], SCHEMA)
-        .combine_chunks()
-        .to_batches()
-    )
-    if len(rows) != 1:
+    numbers = np.unique(places[:, 0]).tolist()
+    batches = {file: open_batch(Path(files[file])).replace_schema_metadata(None) for file in numbers}
+    rows = {file: Rows(batch, Path(files[file])) for file, batch in batches.items()}
+    for file, row in places.tolist():
+        rows[file].verify(row)
+    slices = [batches[file].slice(row, 1) for file, row in places.tolist()]
+    # With an empty one beside it a single row is copied too; else its bytes would depend on the file it comes from.
+    whole = pa.Table.from_batches([*slices, slices[0].slice(0, 0)], SCHEMA).combine_chunks().to_batches()
+    if len(whole) != 1:
         raise InputError(f"{name} is too large for one Arrow file; take a smaller --songs-per-shard")
-    entry = write_batch(Path(folder), name, rows[0])
-    temporary = _entry(Path(folder), f"{name}.tmp")
-    temporary.write_text(json.dumps(entry))
-    os.replace(temporary, _entry(Path(folder), name))
+    write_json(_entry(Path(folder), name), write_batch(Path(folder), name, whole[0]))
 
 
 # ---------------------------------------------------------------- merging
 
 
 def merge(folders: Sequence[Path], out: Path, workers: int) -> dict:
-    """One dataset of several that were prepared alike, such as all the shards of one: the same bytes as one prepare of
-    all files.
+    """One dataset of several that were prepared alike. All the shards I/N of one collection make the same bytes as one
+    prepare of all files. Of independent datasets, a song that one of them holds out, in whatever key, is held out.
+    Raises InputError.
     """
+    out = absolute(out)
     refuse_to_overwrite(out)
-    manifests = {folder: read_manifest(folder) for folder in sorted(map(Path, folders))}
+    manifests = {folder: read_manifest(folder) for folder in sorted(map(absolute, folders))}
+    first = next(iter(manifests.values()))
+    _check_alike(manifests)
+    rejected_is_whole(manifests)
+    files, held_out = [], [NONE]
+    for folder, manifest in manifests.items():
+        for split, entry in shards_of(manifest):
+            rows = open_shard(folder / entry["file"], entry)
+            files.append(rows.path)
+            if split == "validation" and manifest["shard"] == "1/1":
+                held_out.append(rows.batch.column("family").to_numpy().copy())
+    config = PrepareConfig(**first["config"], workers=workers)
+    # The shards of one collection have read the same files, all of them.
+    of_shards = {manifest["inputs"] if manifest["shard"] != "1/1" else None for manifest in manifests.values()}
+    inputs = of_shards.pop() if len(of_shards) == 1 else None
+    lists = [read_rejected(folder) for folder in manifests]
+    with work_folder(out) as work:
+        merged = gather(files, lists, work, out, config, first["tokenizer_version"], inputs, np.concatenate(held_out))
+    return merged
+
+
+def _check_alike(manifests: dict[Path, dict]) -> None:
+    """Raises InputError where datasets cannot be joined."""
     first = next(iter(manifests))
     for folder, manifest in manifests.items():
         for name in ("config", "tokenizer_version"):
             if manifest[name] != manifests[first][name]:
                 raise InputError(f"{folder}: prepared with another {name} than {first}; prepare them alike")
     shards = sorted(manifest["shard"] for manifest in manifests.values())
-    count = int(shards[0].split("/")[1])
-    if count > 1 and shards != sorted(f"{number}/{count}" for number in range(1, count + 1)):
+    counts = {int(shard.split("/")[1]) for shard in shards}
+    complete = [f"{number}/{count}" for count in counts for number in range(1, count + 1)]
+    if counts != {1} and (len(counts) > 1 or shards != sorted(complete)):
+        largest = max(counts)
         raise InputError(
-            f"these are the shards {', '.join(shards)}; merge takes each of 1/{count} to {count}/{count} once"
+            f"these are the shards {', '.join(shards)}; merge takes each of 1/{largest} to {largest}/{largest} once"
         )
-    files = [folder / entry["file"] for folder, manifest in manifests.items() for _, entry in shards_of(manifest)]
+
+
+def rejected_is_whole(manifests: dict[Path, dict]) -> None:
+    """Raises DatasetError."""
     for folder, manifest in manifests.items():
-        for _, entry in shards_of(manifest):
-            open_shard(folder / entry["file"], entry)
-    config = PrepareConfig(**manifests[first]["config"], workers=workers)
-    with work_folder(out) as work:
-        return gather(
-            files,
-            [read_rejected(folder) for folder in manifests],
-            work,
-            out,
-            config,
-            manifests[first]["tokenizer_version"],
-        )
+        for _ in read_rejected(folder):  # raises where it cannot be
+            pass
+        if file_digest(folder / REJECTED) != manifest["rejected_sha256"]:
+            raise DatasetError(
+                f"{folder / REJECTED}: damaged (its digest is that of another content); mend it with: hid-museformer "
+                f"check --repair {folder}"
+            )

@@ -11,7 +11,7 @@ process holds more than a block or a shard in memory, besides the names of the f
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,9 +19,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from configs import InputError, PrepareConfig
-from tokenizer.dataset.files import FORMAT, REJECTED, open_batch, write_batch
+from tokenizer.dataset.files import FORMAT, MANIFEST, REJECTED, DatasetError, read_manifest
 from tokenizer.dataset.filters import reason_to_reject
-from tokenizer.dataset.gather import gather, refuse_to_overwrite, work_folder
+from tokenizer.dataset.find import SUFFIXES, File, find_midi
+from tokenizer.dataset.gather import absolute, gather, partial_folder, refuse_to_overwrite, work_folder
+from tokenizer.dataset.shards import Rows, open_batch, write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import run
 from tokenizer.grid.meter import ScoreTooLong
@@ -30,9 +32,8 @@ from tokenizer.music import midi
 from tokenizer.tokens.encode import encode_grid
 
 TOKENIZER_VERSION = "2.2"  # of what tokens a song becomes; raise it whenever that changes
-SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 BLOCK_FILES = 64  # what a killed worker loses at most; 16 workers lose a shard of 1024 songs together
-File = tuple[str, str]  # source name, path
+CONTENTS = "contents"  # in a block's metadata: of each of its files what says which content it has
 
 
 def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
@@ -40,85 +41,98 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
     manifest.
 
     The dataset depends on the files alone, not on their order or the number of workers. What cannot be used is listed
-    in rejected.jsonl with its reason, and the rest goes on. The same call again goes on where it was stopped. Raises
-    InputError where nothing can be made.
+    in rejected.jsonl with its reason, and the rest goes on. The same call again goes on where it was stopped; once
+    done, it does nothing. Raises InputError where nothing can be made.
     """
-    out = Path(out)
-    refuse_to_overwrite(out)
-    files, unreadable = find_midi(folders)
+    out = absolute(out)
+    if not (out / MANIFEST).exists():
+        refuse_to_overwrite(out)
+    files, unreadable = find_midi(folders, leave_out=[out, partial_folder(out)])
     if not files:
         raise InputError(f"no MIDI file ({', '.join(SUFFIXES)}) in {', '.join(map(str, folders))}")
-    if not config.shard.startswith("1/"):
-        unreadable = []  # the first shard tells
+    if (out / MANIFEST).exists():
+        manifest = _complete(out, files, unreadable, config)
+        print(f"{out}: already complete; for other songs or settings name another folder")
+        return manifest
+    listed = unreadable if config.shard.startswith("1/") else []  # the first shard tells
     with work_folder(out) as work:
-        blocks = _tokenize_all(files, work / "blocks", config)
-        manifest = gather(
-            blocks, [chain.from_iterable(map(_rejected, blocks)), unreadable], work, out, config, TOKENIZER_VERSION
-        )
+        blocks = tokenize_all(files, work / "blocks", config)
+        inputs = _inputs_digest(files, chain.from_iterable(map(_contents, blocks)), unreadable)
+        lists = [chain.from_iterable(map(rejected_of, blocks)), listed]
+        manifest = gather(blocks, lists, work, out, config, TOKENIZER_VERSION, inputs)
     print(summary(out, manifest))
     return manifest
 
 
-# ---------------------------------------------------------------- finding
+# ---------------------------------------------------------------- done already
 
 
-def find_midi(folders: Sequence[Path]) -> tuple[list[File], list[dict]]:
-    """Every MIDI file as (source name, path), sorted by name, and the folders that cannot be read as {"source",
-    "reason"}.
-
-    The name is the path below the given folder, that folder's own name first; of two folders with one name the second,
-    sorted by their whole paths, gets a number.
+def _complete(out: Path, files: list[File], unreadable: list[dict], config: PrepareConfig) -> dict:
+    """The manifest of `out`, if it was made of these files with these settings. Raises InputError naming which of them
+    differ.
     """
-    files, unreadable = [], []
-    given: dict[str, Path] = {}
-    for folder in sorted({Path(folder).resolve(): Path(folder) for folder in folders}.items()):
-        resolved, folder = folder
-        if not folder.exists():
-            raise InputError(f"{folder}: no such file or folder")
-        name, number = resolved.name, 2
-        while name in given:
-            name, number = f"{resolved.name}-{number}", number + 1
-        given[name] = folder
-        if folder.is_file():
-            files.append((_printable(name), str(folder)))
-            continue
-
-        def note(error: OSError, name: str = name, folder: Path = folder) -> None:
-            source = os.path.join(name, os.path.relpath(error.filename, folder))
-            unreadable.append({"source": _printable(source), "reason": f"cannot be read ({error.strerror})"})
-
-        for root, _, names in os.walk(folder, onerror=note):  # does not follow links to folders, so no loops
-            below = os.path.join(name, os.path.relpath(root, folder)) if root != str(folder) else name
-            files += [
-                (_printable(os.path.join(below, file)), os.path.join(root, file))
-                for file in names
-                if file.lower().endswith(SUFFIXES)
-            ]
-    return sorted(files), sorted(unreadable, key=lambda entry: entry["source"])
+    manifest = read_manifest(out)
+    then = manifest["config"] | {"shard": manifest["shard"], "tokenizer version": manifest["tokenizer_version"]}
+    now = config.content() | {"shard": config.shard, "tokenizer version": TOKENIZER_VERSION}
+    differ = [
+        f"{name.replace('_', '-')} {then[name]} there, {now[name]} here" for name in now if then[name] != now[name]
+    ]
+    if differ:
+        what = f"made with other settings ({'; '.join(differ)})"
+    elif manifest["inputs"] is None:
+        what = "not made by one prepare (but by merge, import-shards or a repair)"
+    else:
+        starts = range(0, len(files), BLOCK_FILES)
+        blocks = [(start, [path for _, path in files[start : start + BLOCK_FILES]]) for start in starts]
+        found = sorted(run(_contents_of, blocks, config.workers, "local"))
+        contents = chain.from_iterable(block for _, block in found)
+        if _inputs_digest(files, contents, unreadable) == manifest["inputs"]:
+            return manifest
+        what = "made of other files (some were added, removed or changed since)"
+    raise InputError(f"{out}: exists already, {what}; name a new folder, or remove it first")
 
 
-def _printable(name: str) -> str:
-    """A file name that is not Unicode, with its odd bytes written as \\xff."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _inputs_digest(files: list[File], contents: Iterable[str], unreadable: list[dict]) -> str:
+    """Of all files that were found, by name: which content each has, or why it cannot be read."""
+    digest = hashlib.sha256()
+    for (source, _), content in zip(files, contents, strict=True):
+        digest.update((json.dumps([source, content]) + "\n").encode())
+    digest.update(json.dumps(unreadable).encode())
+    return digest.hexdigest()
+
+
+def _contents_of(block: tuple[int, list[str]]) -> tuple[int, list[str]]:
+    """Number of a block, and which content each of its files has."""
+    number, paths = block
+    return number, [_content(path)[1] for path in paths]
+
+
+def _content(path: str) -> tuple[bytes | midi.UnreadableFile, str]:
+    """A file's bytes, or why there are none; and in a word which they are."""
+    try:
+        raw = midi.load(path)
+    except midi.UnreadableFile as error:
+        return error, str(error).removeprefix(f"{path}: ")
+    return raw, hashlib.sha256(raw).hexdigest()
 
 
 # ---------------------------------------------------------------- tokenizing
 
 
-def tokenize(path: str, source: str, config: PrepareConfig) -> StoredSong | str | None:
-    """The song, or why it cannot be used, or None where it belongs to another shard."""
+def tokenize(path: str, source: str, config: PrepareConfig) -> tuple[StoredSong | str | None, str]:
+    """The song, or why it cannot be used, or None where it belongs to another shard; and which content the file has."""
+    raw, content = _content(path)
+    if isinstance(raw, midi.UnreadableFile):
+        return (content if _in_shard(source.encode(), config.shard) else None), content
+    if not _in_shard(raw, config.shard):
+        return None, content
     try:
-        raw = midi.load(path)
-        if not _in_shard(raw, config.shard):
-            return None
         song = quantize(midi.parse(raw, path))
-        return reason_to_reject(song, config) or to_row(encode_grid(song), source)
-    except midi.UnreadableFile as error:
-        return str(error).removeprefix(f"{path}: ") if _in_shard(source.encode(), config.shard) else None
+        return reason_to_reject(song, config) or to_row(encode_grid(song), source), content
     except midi.MidiError as error:
-        return str(error).removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{path}: "), content
     except (ScoreTooLong, SongTooLong) as error:
-        return str(error)
+        return str(error), content
 
 
 def _in_shard(content: bytes, shard: str) -> bool:
@@ -127,11 +141,11 @@ def _in_shard(content: bytes, shard: str) -> bool:
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % count == number - 1
 
 
-def _tokenize_all(files: list[File], folder: Path, config: PrepareConfig) -> list[Path]:
-    """Block files of all files, in order; those that are there already are not made again."""
+def tokenize_all(files: list[File], folder: Path, config: PrepareConfig) -> list[Path]:
+    """Block files of all files, in order; those that are there already, whole, are not made again."""
     starts = range(0, len(files), BLOCK_FILES)
     blocks = [folder / f"{_key(files[start : start + BLOCK_FILES], config)}.arrow" for start in starts]
-    missing = [(start, block) for start, block in zip(starts, blocks, strict=True) if not block.exists()]
+    missing = [(start, block) for start, block in zip(starts, blocks, strict=True) if not _is_whole(block)]
     tasks = [(files[start : start + BLOCK_FILES], block) for start, block in missing]
     done = len(files) - sum(len(task) for task, _ in tasks)
     with tqdm(total=len(files), initial=done, desc="tokenizing", unit="file", disable=None) as progress:
@@ -140,19 +154,31 @@ def _tokenize_all(files: list[File], folder: Path, config: PrepareConfig) -> lis
     return blocks
 
 
+def _is_whole(block: Path) -> bool:
+    try:
+        rows = Rows(open_batch(block), block)
+        return {REJECTED.encode(), CONTENTS.encode()} <= (rows.batch.schema.metadata or {}).keys() and not any(
+            map(rows.problem, range(len(rows)))
+        )
+    except DatasetError:
+        return False
+
+
 def _tokenize_block(config: PrepareConfig, task: tuple[list[File], Path]) -> int:
-    """Writes a block: its songs as rows, and what was left out in the schema's metadata.
-    Returns the number of files.
+    """Writes a block: its songs as rows, and in the schema's metadata what was left out and which content each file
+    has. Returns the number of files.
     """
     files, block = task
-    songs, rejected = [], []
+    songs, rejected, contents = [], [], []
     for source, path in files:
-        result = tokenize(path, source, config)
+        result, content = tokenize(path, source, config)
+        contents.append(content)
         if isinstance(result, StoredSong):
             songs.append(result)
         elif result is not None:
             rejected.append({"source": source, "reason": result})
-    write_batch(block.parent, block.name, record_batch(songs).replace_schema_metadata({REJECTED: json.dumps(rejected)}))
+    metadata = {REJECTED: json.dumps(rejected), CONTENTS: json.dumps(contents)}
+    write_batch(block.parent, block.name, record_batch(songs).replace_schema_metadata(metadata))
     return len(files)
 
 
@@ -169,9 +195,13 @@ def _key(files: list[File], config: PrepareConfig) -> str:
     return hashlib.sha256(json.dumps([states, settings], sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _rejected(block: Path) -> Iterator[dict]:
+def rejected_of(block: Path) -> Iterator[dict]:
     """Read when it is needed, block by block."""
     yield from json.loads(open_batch(block).schema.metadata[REJECTED.encode()])
+
+
+def _contents(block: Path) -> Iterator[str]:
+    yield from json.loads(open_batch(block).schema.metadata[CONTENTS.encode()])
 
 
 def summary(out: Path, manifest: dict) -> str:

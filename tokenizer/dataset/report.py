@@ -1,30 +1,33 @@
 """What a dataset holds, as numbers (report.json) and as one picture (report.png)."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.files import open_batch, shards_of
+from tokenizer.dataset.files import shards_of
+from tokenizer.dataset.shards import open_batch
+from tokenizer.disk.atomic import atomic, write_json
 from tokenizer.music import instruments
 
+FILES = ("report.json", "report.png")
 CONTEXTS = (2048, 8192, 16384, 24576)  # tokens of a row that lengths are compared with
 BARS = 16  # at most, of each kind that is counted
 
 
 def write_report(folder: Path, manifest: dict) -> dict:
-    """Reads every shard once, one at a time."""
-    counts = np.zeros(vocab.SIZE, np.int64)
+    """Reads the sizes of the songs in every shard, one at a time."""
+    counts = sum(np.array(part["token_counts"]) for part in manifest["splits"].values())
     lengths, seconds = [np.zeros(0, np.int64)], 0.0
     for _, entry in shards_of(manifest):
         batch = open_batch(folder / entry["file"])
-        counts += np.bincount(batch.column("ids").flatten().to_numpy(), minlength=vocab.SIZE)
         lengths.append(np.diff(batch.column("ids").offsets.to_numpy()))
         seconds += float(batch.column("seconds").to_numpy().sum(dtype=np.float64))
     report = summarize(counts, np.concatenate(lengths), seconds, manifest["rejected"])
-    (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    draw(report, np.concatenate(lengths), folder / "report.png")
+    numbers, picture = FILES
+    write_json(folder / numbers, report, indent=1)
+    with atomic(folder / picture) as temporary:
+        draw(report, np.concatenate(lengths), temporary)
     return report
 
 

@@ -12,17 +12,17 @@ import pyarrow as pa
 from configs import InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import (
+    DIGEST,
     FIELD_TYPES,
     SCHEMA,
     SPLITS,
     DatasetError,
     Split,
-    open_shard,
     read_manifest,
     read_mixture,
     shards_of,
-    write_batch,
 )
+from tokenizer.dataset.shards import Rows, open_shard, with_digests, write_batch
 from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
 from tokenizer.grid.song import TEMPO_MICROSECONDS
 from tokenizer.music.score import DRUMS
@@ -41,7 +41,7 @@ class SongTooLong(InputError):
 
 @dataclass(frozen=True)
 class StoredSong:
-    """One row of a shard: the columns of SCHEMA."""
+    """One row of a shard: the columns of SCHEMA but for the digest, which is made when it is written."""
 
     ids: np.ndarray
     bar: np.ndarray
@@ -108,8 +108,10 @@ def music_hash(tokens: TokenFields, any_key: bool = False) -> int:
 
 
 def record_batch(songs: Sequence[StoredSong]) -> pa.RecordBatch:
-    columns = [pa.array([getattr(song, field.name) for song in songs], field.type) for field in SCHEMA]
-    return pa.record_batch(columns, schema=SCHEMA)
+    """The rows, with their digests."""
+    schema = pa.schema([field for field in SCHEMA if field.name != DIGEST])
+    columns = [pa.array([getattr(song, field.name) for song in songs], field.type) for field in schema]
+    return with_digests(pa.record_batch(columns, schema=schema))
 
 
 def write_shard(folder: Path, name: str, songs: Sequence[StoredSong]) -> dict:
@@ -126,22 +128,28 @@ class Songs(Sequence):
     tokens, spans, bars, tracks: int64[len], sizes of each song. weight: float64[len], how often an epoch has it.
     """
 
-    def __init__(self, batches: list[pa.RecordBatch], weights: list[float]):
+    def __init__(self, shards: list[Rows], weights: list[float], token_counts: np.ndarray):
+        """weights: of the songs of each shard. token_counts: see there."""
         self.weight = np.concatenate(
-            [np.zeros(0), *(np.full(b.num_rows, w) for b, w in zip(batches, weights, strict=True))]
+            [np.zeros(0), *(np.full(len(rows), weight) for rows, weight in zip(shards, weights, strict=True))]
         )
-        self._batches = [batch for batch in batches if batch.num_rows]
-        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
-        self.tokens = self._sizes("ids")
-        self.bars = self._sizes("bar_tokens")
-        self.tracks = self._concatenated([batch.column("tracks").to_numpy() for batch in self._batches])
-        self.spans = self._concatenated([_sums(batch.column("bar_spans")) for batch in self._batches])
+        self._shards = [rows for rows in shards if len(rows)]
+        self._starts = np.cumsum([0, *map(len, self._shards)])
+        self._token_counts = token_counts
+        batches = [rows.batch for rows in self._shards]
+        self.tokens = _concatenated([np.diff(batch.column("ids").offsets.to_numpy()) for batch in batches])
+        self.bars = _concatenated([np.diff(batch.column("bar_tokens").offsets.to_numpy()) for batch in batches])
+        self.tracks = _concatenated([batch.column("tracks").to_numpy() for batch in batches])
+        self.spans = _concatenated([_sums(batch.column("bar_spans")) for batch in batches])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def __getitem__(self, index: int) -> TokenFields:
-        stored = {name: self._list(name, index) for name in FIELD_TYPES}
+        """Raises DatasetError where the stored song is damaged."""
+        rows, row = self._place(index)
+        rows.verify(row)
+        stored = {name: rows.values(name, row) for name in FIELD_TYPES}
         columns = {name: values.astype(np.int32) for name, values in stored.items()}
         for name in ("onset", "span"):
             columns[name][stored[name] == NO_COUNT] = OUTSIDE
@@ -156,15 +164,15 @@ class Songs(Sequence):
         for shard in np.unique(shard_of).tolist():
             here = np.flatnonzero(shard_of == shard)
             for size, name in zip(sizes, ("bar_tokens", "bar_spans"), strict=True):
-                column = self._batches[shard].column(name)
+                column = self._shards[shard].batch.column(name)
                 begins = column.offsets.to_numpy()[songs[here] - self._starts[shard]]
                 size[ranges(starts[here], bars[here])] = column.values.to_numpy()[ranges(begins, bars[here])]
         return sizes[0], sizes[1]
 
     def value(self, name: str, index: int) -> int | float | str:
         """A song's source, hash, family, notes, seconds or tracks."""
-        batch, row = self._place(index)
-        return batch.column(name)[row].as_py()
+        rows, row = self._place(index)
+        return rows.batch.column(name)[row].as_py()
 
     def source(self, index: int) -> str:
         return self.value("source", index)
@@ -174,38 +182,22 @@ class Songs(Sequence):
 
     def column(self, name: str) -> np.ndarray:
         """[len]: one of the numbers of every song."""
-        return np.concatenate(
-            [
-                np.zeros(0, SCHEMA.field(name).type.to_pandas_dtype()),
-                *(b.column(name).to_numpy() for b in self._batches),
-            ]
-        )
+        none = np.zeros(0, SCHEMA.field(name).type.to_pandas_dtype())
+        return np.concatenate([none, *(rows.batch.column(name).to_numpy() for rows in self._shards)])
 
     def token_counts(self) -> np.ndarray:
-        """int64[643]: how often each token occurs in the split."""
-        counts = np.zeros(vocab.SIZE, np.int64)
-        for batch in self._batches:
-            counts += np.bincount(batch.column("ids").flatten().to_numpy(), minlength=vocab.SIZE)
-        return counts
+        """int64[643]: how often each token occurs in the split's files, whatever the songs' weights."""
+        return self._token_counts.copy()
 
-    def _place(self, index: int) -> tuple[pa.RecordBatch, int]:
+    def _place(self, index: int) -> tuple[Rows, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"song {index} of {len(self)}")
         shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._batches[shard], int(index - self._starts[shard])
+        return self._shards[shard], int(index - self._starts[shard])
 
-    def _list(self, name: str, index: int) -> np.ndarray:
-        batch, row = self._place(index)
-        column = batch.column(name)
-        begin, end = column.offsets[row].as_py(), column.offsets[row + 1].as_py()
-        return column.values.slice(begin, end - begin).to_numpy()
 
-    def _sizes(self, name: str) -> np.ndarray:
-        return self._concatenated([np.diff(batch.column(name).offsets.to_numpy()) for batch in self._batches])
-
-    @staticmethod
-    def _concatenated(parts: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
+def _concatenated(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -221,10 +213,12 @@ def _sums(column: pa.ListArray) -> np.ndarray:
 
 
 class Dataset:
-    """A dataset made by `prepare`, or a mixture of some: dataset["train"] and dataset["validation"] are Songs;
-    manifest: what prepare wrote (of a mixture: of its first dataset).
+    """A dataset made by `prepare`, or a mixture of some: dataset["train"] and dataset["validation"] are Songs, of which
+    the latter may be empty; manifest: what prepare wrote (of a mixture: of its first dataset). notices: what whoever
+    trains on it should know.
 
-    Everything is checked on opening. Raises DatasetError.
+    A song that is held out in one part of a mixture, in whatever key, has weight 0 in the others.
+    Manifests and the structure of the files are checked on opening, each song when it is loaded. Raises DatasetError.
     """
 
     def __init__(self, folder: Path):
@@ -232,18 +226,38 @@ class Dataset:
         weights = read_mixture(self.folder)
         manifests = {part: read_manifest(part) for part in weights}
         self.manifest = next(iter(manifests.values()))
-        self._shards = [
+        self._described = [
             (str(weights[part]), split, s["sha256"]) for part in weights for split, s in shards_of(manifests[part])
         ]
-        self._splits = {}
+        self._splits, part_of = {}, {}
         for split in SPLITS:
             entries = [(part, entry) for part in weights for of, entry in shards_of(manifests[part]) if of == split]
-            batches = [open_shard(part / entry["file"], entry) for part, entry in entries]
-            self._splits[split] = Songs(batches, [weights[part] if split == "train" else 1.0 for part, _ in entries])
-            if len(self._splits[split]) == 0:
-                raise DatasetError(
-                    f"{self.folder}: no {split} songs; prepare a dataset from at least two different songs"
-                )
+            shards = [open_shard(part / entry["file"], entry) for part, entry in entries]
+            counts = sum(np.array(manifest["splits"][split]["token_counts"]) for manifest in manifests.values())
+            self._splits[split] = Songs(shards, [weights[part] for part, _ in entries], counts)
+            numbers = [list(weights).index(part) for part, _ in entries]
+            part_of[split] = np.repeat(np.array(numbers, int), list(map(len, shards)))
+        self["validation"].weight[:] = 1
+        if not len(self["train"]):
+            raise DatasetError(f"{self.folder}: no train songs; prepare a dataset from at least one song")
+        self.notices = self._hold_out(list(weights), part_of["train"], part_of["validation"])
+        if not self["train"].weight.any():
+            raise DatasetError(f"{self.folder}: no train songs: each is held out in another part of the mixture")
+
+    def _hold_out(self, parts: list[Path], train_part: np.ndarray, validation_part: np.ndarray) -> list[str]:
+        """Takes out of the train songs those that any part validates on; says how many, by part."""
+        train, validation = self["train"].column("family"), self["validation"].column("family")
+        notices, held_out = [], np.zeros(len(train), bool)
+        for number, part in enumerate(parts if len(parts) > 1 else []):
+            for other_number, other in enumerate(parts):
+                shared = (train_part == number) & np.isin(train, validation[validation_part == other_number])
+                held_out |= shared
+                if shared.any():
+                    notices.append(f"{shared.sum()} songs of {part} are held out in {other}: not trained on")
+        self["train"].weight[held_out] = 0
+        if held_out.any():
+            self._described.append(("held out", int(held_out.sum())))
+        return notices
 
     def __getitem__(self, split: Split) -> Songs:
         return self._splits[split]
@@ -253,5 +267,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Of the music and its order: two datasets with one fingerprint give the same batches."""
-        return hashlib.sha256(json.dumps(self._shards).encode()).hexdigest()[:16]
+        """Of the music, its order and how often it is trained on: two datasets with one fingerprint give the same
+        batches.
+        """
+        return hashlib.sha256(json.dumps(self._described).encode()).hexdigest()[:16]

@@ -7,10 +7,7 @@ and signature change is lost.
 Its two formats are read by arrow_batches here and by torch_ref.shards, which needs PyTorch.
 """
 
-import concurrent.futures
 import json
-import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -25,10 +22,12 @@ from tqdm import tqdm
 from configs import InputError, PrepareConfig
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset import prepare
-from tokenizer.dataset.files import write_batch
 from tokenizer.dataset.filters import reason_to_reject
-from tokenizer.dataset.gather import NothingUsable, gather, refuse_to_overwrite, work_folder
+from tokenizer.dataset.gather import NothingUsable, absolute, gather, refuse_to_overwrite, work_folder
+from tokenizer.dataset.shards import write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
+from tokenizer.dataset.workers import cores, process_pool
+from tokenizer.disk.atomic import WriteError, write_json
 from tokenizer.grid.meter import BAR_TICKS, MAX_BARS, TICKS_PER_BEAT, ScoreTooLong
 from tokenizer.grid.quantize import quantize
 from tokenizer.grid.song import TEMPO_MICROSECONDS
@@ -185,7 +184,7 @@ def _array(value: pa.Scalar) -> np.ndarray:
 
 def _json(path: Path, key: str) -> list:
     try:
-        return json.loads(path.read_text())[key]
+        return json.loads(path.read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise V121Error(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
@@ -240,6 +239,7 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
     """
     if config.shard != "1/1" or config.engine != "local":
         raise InputError("--shard and --engine are for prepare; v1.2.1's data is read by one machine")
+    out = absolute(out)
     refuse_to_overwrite(out)
     count: Counter[str] = Counter()
     blocks, rejected = [], []
@@ -262,9 +262,11 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
             record = ImportRecord(str(data), *(count[field.name] for field in fields(ImportRecord)[1:]))
             rejected.sort(key=lambda entry: entry["source"])
             manifest = gather(blocks, [rejected], work, out, config, prepare.TOKENIZER_VERSION)
-        except InputError as error:  # of any kind: nothing can come of this data, so nothing stays
+        except WriteError:
+            raise
+        except InputError as error:  # of any other kind: nothing can come of this data, so nothing stays
             raise NothingUsable(str(error)) from error
-        (out / IMPORT).write_text(json.dumps(asdict(record), indent=1) + "\n")
+        write_json(out / IMPORT, asdict(record), indent=1)
     print(prepare.summary(out, manifest))
     print(f"{record.notes:,} notes in {record.songs} songs, each at its place")
     for number, what in ((record.tempo_changes, "tempo"), (record.signature_changes, "time signature")):
@@ -284,14 +286,9 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
 def _convert(batches: Iterable[list[V121Song]], config: PrepareConfig) -> Iterator[list[Imported]]:
     """Batch by batch, so that no more than one is in memory."""
     convert = partial(import_song, config=config)
-    workers = config.workers or os.cpu_count() or 1
+    workers = config.workers or cores()
     with tqdm(desc="importing", unit="song", disable=None) as progress, ExitStack() as opened:
-        context = multiprocessing.get_context("spawn")
-        pool = (
-            opened.enter_context(concurrent.futures.ProcessPoolExecutor(workers, mp_context=context))
-            if workers > 1
-            else None
-        )
+        pool = opened.enter_context(process_pool(workers)) if workers > 1 else None
         for batch in batches:
             imported = []
             for one in pool.map(convert, batch, chunksize=8) if pool else map(convert, batch):

@@ -3,13 +3,16 @@ Results come as they are done, in any order.
 """
 
 import concurrent.futures
+import math
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 from configs import InputError
 
@@ -18,14 +21,14 @@ TASKS_AHEAD = 4  # per worker, submitted but not done
 
 def run(function: Callable, tasks: Sequence, workers: int, engine: str) -> Iterator:
     """function(task) of each task. workers: 0 for one per core. Raises InputError where a process dies."""
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    workers = min(workers or cores(), len(tasks))
     if engine == "ray":
         return _on_ray(function, tasks)
     return map(function, tasks) if workers <= 1 else _in_processes(function, tasks, workers)
 
 
 def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator:
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         try:
             waiting = iter(tasks)
             resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
@@ -45,6 +48,69 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
             pool.shutdown(cancel_futures=True)
 
 
+def process_pool(workers: int) -> concurrent.futures.ProcessPoolExecutor:
+    """Processes that end when this one is gone, however it ends."""
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+
+
+def end_with_parent() -> None:
+    """In a process that multiprocessing started: ends it when the one that started it is gone, killed or not, in the
+    middle of whatever it does. What it writes is whole or absent all the same.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_wait_and_exit, args=[parent.sentinel], daemon=True).start()
+
+
+def _wait_and_exit(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+# ---------------------------------------------------------------- cores
+
+
+def cores(root: Path = Path("/")) -> int:
+    """Processors that this process may use: those that it is bound to, and no more than its container's share of time
+    (control groups of version 1 and 2). root: where /proc and /sys lie.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min([bound, *_quotas(root)]), 1)
+
+
+def _quotas(root: Path) -> Iterator[int]:
+    """Processors, rounded up, of each control group around this process that limits them."""
+    groups = root / "sys" / "fs" / "cgroup"
+    for line in _read(root / "proc" / "self" / "cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            folder, limit = groups, "{}/cpu.max"
+        elif "cpu" in controllers.split(","):
+            folder, limit = groups / controllers, "{}/cpu.cfs_quota_us"
+            if not folder.is_dir():
+                folder = groups / "cpu"
+        else:
+            continue
+        inner = folder / path.lstrip("/")
+        for place in (inner, *inner.parents):  # seen from inside a container, only the outermost is there
+            quota, *period = _read(Path(limit.format(place))).split() or ["max"]
+            period = period or _read(place / "cpu.cfs_period_us").split()
+            if quota.isdecimal() and int(quota) and period and period[0].isdecimal() and int(period[0]):
+                yield math.ceil(int(quota) / int(period[0]))
+            if place == folder:
+                break
+
+
+def _read(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8")
+    return ""
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
 @contextmanager
 def ctrl_c_held_back() -> Iterator[None]:
     """Ctrl-C waits until the end. Processes that are started meanwhile never get it: a terminal sends it to them too,
@@ -57,15 +123,7 @@ def ctrl_c_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with_parent() -> None:
-    """In a worker process: it ends when the process that started it has ended, however that ended."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, name="end with parent", daemon=True).start()
+# ---------------------------------------------------------------- Ray
 
 
 def _on_ray(function: Callable, tasks: Sequence) -> Iterator:

@@ -2,14 +2,26 @@
 What MIDI files are read into and tokens decode to.
 """
 
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from configs import InputError
+
 DRUMS = 128  # "program" of a drum track; 0-127 are General MIDI programs
+
+
+class ImpossibleScore(InputError):
+    """What no music has; the message names the track, note or change, and the value. Programs make scores, but of what
+    people give them: it is theirs to mend, as a file is.
+    """
+
 
 # One note. Times count ticks from the start of the song; pitch 0-127, velocity 1-127, duration at least 0.
 NOTE = np.dtype([("onset_ticks", np.int64), ("duration_ticks", np.int64), ("pitch", np.int16), ("velocity", np.int16)])
+NOTE_RANGES = {"onset_ticks": (0, None), "duration_ticks": (0, None), "pitch": (0, 127), "velocity": (1, 127)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +30,9 @@ class Track:
 
     program: int
     notes: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "program", _whole(self.program, "program"))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Track) and self.program == other.program and np.array_equal(self.notes, other.notes)
@@ -32,6 +47,10 @@ class Tempo:
     tick: int
     microseconds_per_beat: int
 
+    def __post_init__(self) -> None:
+        for name in ("tick", "microseconds_per_beat"):
+            object.__setattr__(self, name, _whole(getattr(self, name), f"tempo: {name}"))
+
     @property
     def bpm(self) -> float:
         return 60e6 / self.microseconds_per_beat
@@ -45,16 +64,71 @@ class Signature:
     numerator: int
     denominator: int
 
+    def __post_init__(self) -> None:
+        for name in ("tick", "numerator", "denominator"):
+            object.__setattr__(self, name, _whole(getattr(self, name), f"signature: {name}"))
+
 
 @dataclass(frozen=True)
 class Score:
     """A song. A beat is a quarter note, whatever the signature.
 
     tempos and signatures are sorted by tick, at most one a tick, and each begins with one at tick 0.
-    Equality compares everything, note by note.
+    Equality compares everything, note by note. Raises ImpossibleScore.
     """
 
     ticks_per_beat: int
     tracks: tuple[Track, ...]
     tempos: tuple[Tempo, ...]
     signatures: tuple[Signature, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ticks_per_beat", _whole(self.ticks_per_beat, "ticks_per_beat"))
+        if self.ticks_per_beat < 1:
+            raise ImpossibleScore(f"ticks_per_beat: {self.ticks_per_beat}, at least 1")
+        for number, track in enumerate(self.tracks):
+            _check_track(track, f"track {number}")
+        _check_changes(self.tempos, "tempo")
+        _check_changes(self.signatures, "signature")
+        for number, tempo in enumerate(self.tempos):
+            if tempo.microseconds_per_beat < 1:
+                raise ImpossibleScore(f"tempo {number}: {tempo.microseconds_per_beat} microseconds a beat, at least 1")
+        for number, signature in enumerate(self.signatures):
+            numerator, denominator = signature.numerator, signature.denominator
+            if numerator < 1 or denominator < 1 or denominator & (denominator - 1):
+                raise ImpossibleScore(
+                    f"signature {number}: {numerator}/{denominator}; beats are at least 1, of a note of 1, 2, 4, 8 ..."
+                )
+
+
+def _whole(value: Any, what: str) -> int:
+    """Of numpy's or Python's whole numbers Python's, in which nothing overflows."""
+    if type(value) is int:
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ImpossibleScore(f"{what} {value!r} is not a whole number") from None
+
+
+def _check_track(track: Track, where: str) -> None:
+    if not 0 <= track.program <= DRUMS:
+        raise ImpossibleScore(f"{where}: program {track.program}, 0 to {DRUMS}")
+    if not isinstance(track.notes, np.ndarray) or track.notes.dtype != NOTE or track.notes.ndim != 1:
+        raise ImpossibleScore(f"{where}: its notes are not an array of NOTE, of one dimension")
+    for name, (least, most) in NOTE_RANGES.items() if len(track.notes) else ():
+        values = track.notes[name]
+        if values.min() < least or (most is not None and values.max() > most):
+            note = int(np.flatnonzero((values < least) | (values > (values.max() if most is None else most)))[0])
+            limits = f"at least {least}" if most is None else f"{least} to {most}"
+            raise ImpossibleScore(f"{where}, note {note}: {name} {values[note]}, {limits}")
+
+
+def _check_changes(changes: tuple[Tempo, ...] | tuple[Signature, ...], what: str) -> None:
+    if not changes or changes[0].tick != 0:
+        raise ImpossibleScore(f"the first {what} is not at tick 0")
+    for number in range(1, len(changes)):
+        if changes[number].tick <= changes[number - 1].tick:
+            raise ImpossibleScore(
+                f"{what} {number}: at tick {changes[number].tick}, not after the one at {changes[number - 1].tick}"
+            )
