@@ -154,6 +154,43 @@ TOKENS = (
         "tests/tokenizer/test_tokenizer.py",
     ),
 )
+DATASET = (
+    fault(
+        "tokenizer/dataset/shards.py",
+        "a row's digest is not looked at",
+        "if self.digest(row) != self._digests[row]:",
+        "if False:",
+        "tests/tokenizer/test_damage.py",
+    ),
+    fault(
+        "tokenizer/dataset/files.py",
+        "an edited manifest is taken",
+        "if DIGEST in manifest and manifest[DIGEST] != digest_of(manifest):",
+        "if False:",
+        "tests/tokenizer/test_damage.py",
+    ),
+    fault(
+        "tokenizer/dataset/songs.py",
+        "what another part of a mixture holds out is trained on",
+        'self["train"].weight[held_out] = 0',
+        "pass",
+        "tests/tokenizer/test_held_out.py",
+    ),
+    fault(
+        "tokenizer/dataset/repair.py",
+        "a shard that may not be read counts as damaged",
+        "        except Unreadable as error:",
+        "        except ZeroDivisionError as error:",
+        "tests/tokenizer/test_repair.py",
+    ),
+    fault(
+        "tokenizer/dataset/workers.py",
+        "workers outlive the process that started them",
+        ", initializer=end_with_parent)",
+        ")",
+        "tests/tokenizer/test_workers.py",
+    ),
+)
 ATTENTION = (
     fault(
         "jax_impl/attention/xla.py",
@@ -306,4 +343,4 @@ CONFIGS = (
         "tests/sampling/test_sample.py",
     ),
 )
-FAULTS = (*DISK, *MUSIC, *GRID, *TOKENS, *ATTENTION, *MODEL, *SAMPLING, *CLI, *REFERENCE, *CONFIGS)
+FAULTS = (*DISK, *MUSIC, *GRID, *TOKENS, *DATASET, *ATTENTION, *MODEL, *SAMPLING, *CLI, *REFERENCE, *CONFIGS)

@@ -143,7 +143,7 @@ def test_one_song_alone_is_trained_on(tmp_path, monkeypatch, capsys):
     assert audit(tmp_path / "songs", 1) == []
     decode = ("decode", tmp_path / "songs", "--index", 0, "-o", tmp_path / "x.mid")
     assert run(monkeypatch, capsys, *decode)[0] == 0
-    status, said = run(monkeypatch, capsys, *decode, "--split", "validation")
+    status, said = run(monkeypatch, capsys, *decode, "--split", "validation", "--overwrite")
     assert status == 2 and "has no validation songs" in said and said.count("\n") == 1
 
 
