@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
-from configs import ComputeConfig, InputError
+from configs import ComputeConfig, InputError, TrainConfig
 from configs.model import AUTO_REMAT
+from jax_impl.batch import Batch
+from tokenizer import vocabulary as vocab
 
 GB = 1e9
 
@@ -28,6 +32,25 @@ def of(compiled: jax.stages.Compiled) -> Memory:
     analysis = compiled.memory_analysis()
     arguments = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     return Memory(arguments, analysis.temp_size_in_bytes)
+
+
+def refuse_what_cannot_fit(config: TrainConfig, parameters: Any, mesh: Mesh, limit: int) -> None:
+    """Raises InputError where a device would need more than `limit` bytes for that alone which no rematerialization
+    saves: parameters, their gradient and two moments, the logits of one micro batch, and the step's inputs.
+
+    Found before songs are planned and programs compiled, which takes long where something is far too large.
+    """
+    shared = mesh.size // mesh.shape["data"]
+    state = 4 * 4 * sum(leaf.size for leaf in jax.tree.leaves(parameters)) // shared
+    tokens = config.batch_size * config.max_seq_len // mesh.size
+    rows = tokens * 4 * (vocab.SIZE + config.gradient_accumulation_steps * len(Batch._fields))
+    if state + rows > limit:
+        raise InputError(
+            f"a step takes more than {(state + rows) / GB:.1f} GB of each device, {state / GB:.1f} for the model and "
+            f"its optimizer and {rows / GB:.1f} for {config.batch_size} rows of {config.max_seq_len} tokens, and "
+            f"{limit / GB:.1f} GB are for it: take a smaller --max-seq-len, --batch-size or --model-size, or more "
+            "--fsdp-devices"
+        )
 
 
 def fastest_that_fits(

@@ -43,9 +43,15 @@ class Plan:
         weight = self.songs.weight
         times = np.floor(weight).astype(np.int64) + (random.random(len(weight)) < weight % 1)
         order = random.permutation(np.repeat(np.arange(len(weight)), times))
+        if not len(order):
+            raise InputError(
+                f"epoch {epoch + 1} has none of the {len(weight)} songs: the weights of mixture.json leave none; "
+                "give larger ones"
+            )
         rows = Rows.joined(
             [Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))]
         )
+        rows = rows.where(rows.pieces["spans"] > 0)  # a window may hold no note, as in a gap of many bars
         if not len(rows):
             limits = f"--max-seq-len {self.config.max_seq_len} and {self.config.max_spans} bar summaries (--max-spans)"
             raise InputError(f"a row of {limits} holds no bar of any song; take more")
@@ -77,8 +83,7 @@ class Plan:
                 piece = augment(piece, self.config.augment, random)
             if n_bars != WHOLE:
                 piece = crop(piece, first_bar, n_bars)
-            if piece.span.max() >= 0:  # a window may hold no note
-                tokens.append(piece)
+            tokens.append(piece)
         return pack_row(tokens, self.config.max_seq_len)
 
 
@@ -93,6 +98,11 @@ class Rows:
     @classmethod
     def joined(cls, parts: list[tuple[np.ndarray, np.ndarray]]) -> "Rows":
         return cls(*map(np.concatenate, zip((np.zeros(0, PIECE), np.zeros(0, np.int64)), *parts, strict=True)))
+
+    def where(self, keep: np.ndarray) -> "Rows":
+        """Only these pieces, bool[N], and the rows that have any of them."""
+        row = np.repeat(np.arange(len(self)), np.diff(self._ends))[keep]
+        return Rows(self.pieces[keep], np.unique(row, return_counts=True)[1])
 
     def in_order(self, order: np.ndarray) -> "Rows":
         counts = np.diff(self._ends)[order]

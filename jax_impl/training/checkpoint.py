@@ -252,7 +252,11 @@ def why_unread(error: Exception, found: Record | None) -> str:
         return f"a file of it is missing; {{advice}} ({said})"
     if "Truncated" in text or "OUT_OF_RANGE" in text:  # tensorstore reads a missing data file as an empty one
         return f"damaged: a file of it is cut short or missing; {{advice}} ({said})"
-    if Damage in kinds or JSONDecodeError in kinds or any(mark in text for mark in ("DATA_LOSS", "CRC", "corrupt")):
+    if (
+        Damage in kinds
+        or JSONDecodeError in kinds
+        or any(mark in text for mark in ("DATA_LOSS", "CRC", "ZSTD", "corrupt"))
+    ):
         return f"damaged; {{advice}} ({said})"
     now = versions()
     other = [f"{name} {there} (here {now[name]})" for name, there in (found.versions if found else {}).items()
