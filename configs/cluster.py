@@ -15,8 +15,11 @@ class ClusterConfig:
     coordinator: str | None = None  # HOST:PORT of process 0, where nothing can be asked; then the next two too
     num_processes: int | None = None  # processes of the run
     process_id: int | None = None  # number of this one, from 0
+    wait_seconds: int = 300  # how long to wait for the others
 
     def __post_init__(self) -> None:
+        if not 1 <= self.wait_seconds <= 86_400:
+            raise InputError(f"--wait-seconds must be from 1 to 86400, got {self.wait_seconds}")
         given = [value is not None for value in (self.coordinator, self.num_processes, self.process_id)]
         if any(given) and not self.distributed:
             raise InputError("--coordinator, --num-processes and --process-id are for --distributed; give that too")
@@ -27,7 +30,7 @@ class ClusterConfig:
         if not all(given):
             return
         host, _, port = self.coordinator.rpartition(":")
-        if not (host and port.isdigit()):
+        if not (host and port.isdigit() and 0 < int(port) < 65_536):
             raise InputError(f"--coordinator must be HOST:PORT, got {self.coordinator}")
         if self.num_processes < 1:
             raise InputError(f"--num-processes must be at least 1, got {self.num_processes}")

@@ -13,7 +13,7 @@ AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
 # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
 SPANS_PER_TOKEN = 3 / 16
-LARGEST = (1 << 31) - 1  # of whole numbers: steps, rows and tokens are counted in 32 bits on the device
+INT32 = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,27 @@ class TrainConfig:
         rules |= dict.fromkeys(("learning_rate", "clip_norm"), (lambda value: value > 0, "above 0"))
         rules |= dict.fromkeys(("beta1", "beta2", "dropout"), (lambda value: 0 <= value < 1, "at least 0 and below 1"))
         rules["final_learning_rate"] = (lambda value: 0 <= value <= 1, "from 0 to 1, a share of the peak")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"--{name.replace('_', '-')} must be a finite number, got {value}")
+            if isinstance(value, int) and value > INT32:
+                raise InputError(f"--{name.replace('_', '-')} must be at most {INT32}, got {value}")
         for name, (holds, rule) in rules.items():
             value = vars(self)[name]
             if value is not None and not holds(value):
                 raise InputError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
-        for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise InputError(f"--{name.replace('_', '-')} must be a number, got {value}")
-            if isinstance(value, int) and value > LARGEST:
-                raise InputError(f"--{name.replace('_', '-')} must be at most {LARGEST}, got {value}")
+
+        if self.step_tokens > INT32:
+            raise InputError(
+                f"--gradient-accumulation-steps {self.gradient_accumulation_steps} x --batch-size {self.batch_size} x "
+                f"--max-seq-len {self.max_seq_len} are {self.step_tokens} tokens a step, more than can be counted "
+                f"({INT32})"
+            )
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of an optimizer step, padding included."""
+        return self.gradient_accumulation_steps * self.batch_size * self.max_seq_len
 
     @property
     def row_spans(self) -> int:

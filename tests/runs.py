@@ -59,7 +59,7 @@ def start(
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     flags = f"{os.environ.get('XLA_FLAGS', '')} {flags} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, __file__, str(data_dir), str(output_dir), *arguments]
+    command = [sys.executable, "-m", "tests.runs", str(data_dir), str(output_dir), *arguments]
     with (log or output_dir.with_suffix(".log")).open("a") as file:
         return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from configs import ComputeConfig, InputError, TrainConfig
 from configs.model import AUTO_REMAT
@@ -11,9 +13,6 @@ from jax_impl.batch import Batch
 from tokenizer import vocabulary as vocab
 
 GB = 1e9
-STATE_BYTES = 16  # of a parameter: its value, two moments and a gradient, fp32
-LOGIT_BYTES = 4  # of a token and a word of the vocabulary
-BATCH_BYTES = 4 * len(Batch._fields)  # of a token
 
 
 @dataclass(frozen=True)
@@ -35,27 +34,22 @@ def of(compiled: jax.stages.Compiled) -> Memory:
     return Memory(arguments, analysis.temp_size_in_bytes)
 
 
-def refuse_what_cannot_fit(config: TrainConfig, parameters: int, devices: int, limit: int) -> None:
-    """Raises InputError where not even the least that a step takes on a device fits `limit` bytes: said at once, where
-    compiling it would take minutes first. parameters: of the model.
+def refuse_what_cannot_fit(config: TrainConfig, parameters: Any, mesh: Mesh, limit: int) -> None:
+    """Raises InputError where a device would need more than `limit` bytes for that alone which no rematerialization
+    saves: parameters, their gradient and two moments, the logits of one micro batch, and the step's inputs.
+
+    Found before songs are planned and programs compiled, which takes long where something is far too large.
     """
-    tokens = config.batch_size * config.max_seq_len / devices
-    parts = {
-        f"--model-size: {parameters / 1e6:.0f} M parameters, their moments and gradient": (
-            STATE_BYTES * parameters / config.fsdp_devices
-        ),
-        f"--batch-size {config.batch_size} x --max-seq-len {config.max_seq_len}: the logits of a micro batch": (
-            LOGIT_BYTES * vocab.SIZE * tokens
-        ),
-        f"--gradient-accumulation-steps {config.gradient_accumulation_steps}: the tokens of a step": (
-            BATCH_BYTES * tokens * config.gradient_accumulation_steps
-        ),
-    }
-    if sum(parts.values()) > limit:
-        most, needed = max(parts.items(), key=lambda part: part[1])
+    shared = mesh.size // mesh.shape["data"]
+    state = 4 * 4 * sum(leaf.size for leaf in jax.tree.leaves(parameters)) // shared
+    tokens = config.batch_size * config.max_seq_len // mesh.size
+    rows = tokens * 4 * (vocab.SIZE + config.gradient_accumulation_steps * len(Batch._fields))
+    if state + rows > limit:
         raise InputError(
-            f"a step takes at least {sum(parts.values()) / GB:.1f} GB of each device, and {limit / GB:.1f} GB are for "
-            f"it; {needed / GB:.1f} GB for {most}: take less of that"
+            f"a step takes more than {(state + rows) / GB:.1f} GB of each device, {state / GB:.1f} for the model and "
+            f"its optimizer and {rows / GB:.1f} for {config.batch_size} rows of {config.max_seq_len} tokens, and "
+            f"{limit / GB:.1f} GB are for it: take a smaller --max-seq-len, --batch-size or --model-size, or more "
+            "--fsdp-devices"
         )
 
 

@@ -14,12 +14,16 @@ one.
 import os
 import sys
 import threading
+import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -27,61 +31,95 @@ from configs import ClusterConfig, InputError, TrainConfig
 from jax_impl.batch import Batch
 
 DATA, FSDP = "data", "fsdp"
-COME_SECONDS = 300  # after which processes that have not come are given up
-TOLD_SECONDS = 10  # between two lines of one that waits for them
+MESSAGE_BYTES = 2000  # of an error that one process tells the others
+QUIET_SECONDS, TELL_SECONDS = 0.5, 10.0  # before the first line about processes that are waited for; between two
+GRACE_SECONDS = 30  # that JAX waits longer than we do, so that it is we who say what happened
+START_ALL = (
+    "start all of them under SLURM or the like, or give each --coordinator HOST:PORT --num-processes N --process-id I"
+)
 LOST_SECONDS = 30  # after which a process that says nothing is given up, and the others end
 
 
 def join(cluster: ClusterConfig) -> None:
-    """Makes this process one of a run's; before any other use of JAX. Says from the first second that it waits for the
-    others. Raises InputError where they cannot be found; where they do not come, ends the process with one line and
-    status 2.
+    """Makes this process one of a run's; before any other use of JAX. Raises InputError where the others cannot be
+    found.
     """
     if not cluster.distributed:
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, which training handles itself
-    came = threading.Event()
-    threading.Thread(target=_wait_for_others, args=[cluster, came], daemon=True).start()
     try:
-        jax.distributed.initialize(
-            cluster.coordinator,
-            cluster.num_processes,
-            cluster.process_id,
-            initialization_timeout=2 * COME_SECONDS,
-            heartbeat_timeout_seconds=LOST_SECONDS,
-        )
+        with told_while_waiting(cluster):
+            jax.distributed.initialize(
+                cluster.coordinator,
+                cluster.num_processes,
+                cluster.process_id,
+                initialization_timeout=cluster.wait_seconds + GRACE_SECONDS,
+                heartbeat_timeout_seconds=LOST_SECONDS,
+            )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"--distributed: the other processes were not found ({reason}); start all of them under SLURM or the like, "
-            "or give each --coordinator HOST:PORT --num-processes N --process-id I"
-        ) from error
+        raise InputError(f"--distributed: the other processes were not found ({reason}); {START_ALL}") from error
+
+
+@contextmanager
+def told_while_waiting(cluster: ClusterConfig) -> Iterator[None]:
+    """Says on stderr from the first second on who is waited for, and ends this process with one line and exit status 2
+    when that took too long: JAX itself would be silent for as long, and then abort with a stack.
+    """
+    me = "this process" if cluster.process_id is None else f"process {cluster.process_id} of {cluster.num_processes}"
+    where = "the others of this job" if cluster.coordinator is None else f"the others at {cluster.coordinator}"
+    found = threading.Event()
+
+    def watch() -> None:
+        began = time.monotonic()
+        found.wait(QUIET_SECONDS)
+        while not found.is_set():
+            waited = time.monotonic() - began
+            left = cluster.wait_seconds - waited
+            if left <= 0:
+                print(
+                    f"error: --distributed: {me} found not all of {where} in {cluster.wait_seconds} s; {START_ALL}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(2)
+            print(f"{me} waits for {where} ({waited:.0f} of {cluster.wait_seconds} s)", file=sys.stderr, flush=True)
+            found.wait(min(TELL_SECONDS, left))
+
+    threading.Thread(target=watch, name="told while waiting", daemon=True).start()
+    try:
+        yield
     finally:
-        came.set()
-
-
-def _wait_for_others(cluster: ClusterConfig, came: threading.Event) -> None:
-    """Tells how long it has waited. At the end it ends the process, which JAX would do without a word that helps."""
-    where = f" at {cluster.coordinator}" if cluster.coordinator else ""
-    others = f"all {cluster.num_processes} processes" if cluster.num_processes else "the other processes"
-    own = "" if cluster.process_id is None else f" (this is number {cluster.process_id})"
-    waited = 0
-    while not came.wait(0 if waited == 0 else TOLD_SECONDS):
-        if waited >= COME_SECONDS:
-            print(
-                f"error: --distributed: {others} did not come together{where} within {waited} s{own}; see that all are "
-                "started, reach that host and port, and agree on --num-processes",
-                file=sys.stderr,
-                flush=True,
-            )
-            os._exit(2)
-        print(f"waiting for {others}{where}{own}: {waited} s", file=sys.stderr, flush=True)
-        waited += TOLD_SECONDS
+        found.set()
 
 
 def is_leader() -> bool:
     """Whether this process is the one that prints, and writes metrics and pictures."""
     return jax.process_index() == 0
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """What fails in one process is raised in all of them, so that none waits for one that has ended. What is done
+    meanwhile must wait for no other process. Raises InputError.
+    """
+    if jax.process_count() == 1:
+        yield
+        return
+    failed = None
+    try:
+        yield
+    except Exception as error:
+        failed = error
+    told = np.zeros(MESSAGE_BYTES, np.uint8)
+    own = b"" if failed is None else (str(failed) or type(failed).__name__).encode()[:MESSAGE_BYTES]
+    told[: len(own)] = np.frombuffer(own, np.uint8)
+    of_all = [bytes(row[row > 0]).decode(errors="ignore") for row in multihost_utils.process_allgather(told)]
+    if failed is not None:
+        raise failed
+    for number, message in enumerate(of_all):
+        if message:
+            raise InputError(f"{message} (process {number})")
 
 
 def make_mesh(config: TrainConfig) -> Mesh:

@@ -2,7 +2,6 @@
 from any position on.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from multiprocessing import resource_tracker
@@ -13,12 +12,13 @@ from absl import flags
 
 from configs import DataConfig, InputError
 from jax_impl.batch import Batch, pack_row, stack_rows
-from jax_impl.loading.packing import Plan, Rows
+from jax_impl.loading.packing import Plan
 from tokenizer.dataset.files import Split
 from tokenizer.dataset.songs import Dataset, Songs
 from tokenizer.dataset.workers import ctrl_c_held_back, end_with_parent
 
 ENDLESS = 1 << 40  # batches; more than any run takes
+START = {"batches": 0, "rows": []}
 PREFETCH_BATCHES = 4  # per worker
 
 
@@ -28,24 +28,28 @@ class BatchSource:
     rows. Each host takes its rows of every global batch, so that together they take each row once.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        config: DataConfig,
-        split: Split,
-        planned: dict[int, Rows] | None = None,
-        first_rows: Sequence[int] = (0,),
-    ):
-        """first_rows: number of the first row of each epoch, as far as that is known; the others are planned."""
+    def __init__(self, dataset: Dataset, config: DataConfig, split: Split):
         self.dataset, self.config, self.split = dataset, config, split
         augment = config.augment if split == "train" else None
         # The plan of all rows; this process takes its part of them.
         self.plan = plan_of(dataset[split], replace(config, augment=augment, part=0, parts=1))
-        self.plan.planned |= planned or {}
-        self.first_rows = list(first_rows)
+        self.first_rows = [0]  # number of the first row of each epoch, as far as they are known
 
     def __reduce__(self):  # workers need not plan again
-        return _in_worker, (self.dataset, self.config, self.split, self.plan.planned, self.first_rows)
+        known = {"first_rows": self.first_rows, "planned": self.plan.planned}
+        return BatchSource, (self.dataset, self.config, self.split), known
+
+    def __setstate__(self, known: dict) -> None:
+        self.first_rows = known["first_rows"]
+        self.plan.planned |= known["planned"]
+
+    def with_rows(self, index: int) -> tuple[Batch, np.ndarray]:
+        """Batch and int64[epochs], the rows of each epoch that is over with it: from them another process knows where
+        the next begins without planning those before.
+        """
+        batch = self[index]
+        over = np.searchsorted(self.first_rows, (int(index) + 1) * self.config.batch_size, side="right") - 1
+        return batch, np.diff(self.first_rows)[:over]
 
     def __len__(self) -> int:
         return ENDLESS if self.split == "train" else -(-len(self.plan.rows(0)) // self.config.batch_size)
@@ -54,36 +58,28 @@ class BatchSource:
         """Batch [B, T]; for training this process's part of it, [B / parts, T]."""
         first, size = int(index) * self.config.batch_size, self.config.batch_size
         if self.split == "train":  # the order of rows is the same for any number of parts
+            self._plan_to(first + size - 1)
             size //= self.config.parts
             first += self.config.part * size
         return stack_rows([self._row(number) for number in range(first, first + size)])
 
-    def with_first_rows(self, index: int) -> tuple[Batch, np.ndarray]:
-        """The batch, and the first rows of the epochs that have begun with it."""
-        batch, first = self[index], int(index) * self.config.batch_size
-        return batch, np.array([row for row in self.first_rows if row <= first])
+    def _plan_to(self, number: int) -> None:
+        """All epochs up to that of this row."""
+        while number >= self.first_rows[-1]:
+            epoch = len(self.first_rows) - 1
+            self.first_rows.append(self.first_rows[-1] + len(self.plan.rows(epoch)))
 
     def _row(self, number: int) -> Batch:
         if self.split == "validation":
             rows = len(self.plan.rows(0))
             return self.plan.row(0, number) if number < rows else pack_row([], self.config.max_seq_len)
-        while number >= self.first_rows[-1]:
-            epoch = len(self.first_rows) - 1
-            self.first_rows.append(self.first_rows[-1] + len(self.plan.rows(epoch)))
         epoch = int(np.searchsorted(self.first_rows, number, side="right")) - 1
         return self.plan.row(epoch, number - self.first_rows[epoch])
 
 
-def _in_worker(*arguments) -> BatchSource:
-    """What a source becomes in another process, which is not to outlive the one that it loads for."""
-    end_with_parent()
-    return BatchSource(*arguments)
-
-
 class Loader:
     """Iterator of Batch [B, T] of numpy arrays, or this process's rows of them. Its position is the number of batches
-    taken, whatever the number of workers and processes, and where the epochs so far begin, which spares planning them
-    again.
+    taken, whatever the number of workers and processes.
 
     close() ends its workers; a `with` block does.
     """
@@ -91,7 +87,7 @@ class Loader:
     def __init__(self, source: BatchSource):
         self._source = source
         self._batches = None
-        self.set_state({"batches": 0, "first_rows": [0]})
+        self.set_state(START)
 
     def __iter__(self) -> "Loader":
         return self
@@ -108,19 +104,34 @@ class Loader:
 
     def __next__(self) -> Batch:
         with ctrl_c_held_back():  # training, which handles it, still needs its workers to finish its step
-            batch, first_rows = next(self._batches)
-        self._position, self._first_rows = self._position + 1, first_rows.tolist()
+            try:
+                batch, self._rows = next(self._batches)
+            except RuntimeError as error:
+                if "terminated unexpectedly" not in str(error):
+                    raise
+                raise InputError(
+                    f"a loader process died (out of memory?): {error}; the same command with a smaller --num-workers "
+                    "goes on from the last checkpoint"
+                ) from error
+        self._position += 1
         return batch
 
+    def peek(self) -> Batch:
+        """The first batch that comes next, where none was taken yet."""
+        return self._source[self._position]
+
     def get_state(self) -> dict:
-        """For a checkpoint: what set_state needs to go on with the very next batch."""
-        return {"batches": self._position, "first_rows": self._first_rows}
+        """For a checkpoint: what set_state needs to go on with the very next batch. batches: how many were taken; rows:
+        of each epoch that is over, so that none of them is planned again.
+        """
+        return {"batches": self._position, "rows": self._rows.tolist()}
 
     def set_state(self, state: dict) -> None:
         self.close()
-        self._position, self._first_rows = state["batches"], state["first_rows"]
-        self._source.first_rows = list(self._first_rows)
-        batches = grain.MapDataset.range(self._position, len(self._source)).map(self._source.with_first_rows)
+        self._position = state["batches"]
+        self._rows = np.array(state.get("rows", []), np.int64)  # of states written before there were any: planned again
+        self._source.first_rows = [0, *np.cumsum(self._rows).tolist()]
+        batches = grain.MapDataset.range(self._position, len(self._source)).map(self._source.with_rows)
         workers = self._source.config.num_workers
         threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
         iterated = batches.to_iter_dataset(threads)
@@ -129,22 +140,22 @@ class Loader:
             if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)
-            iterated = iterated.mp_prefetch(options)
+            iterated = iterated.mp_prefetch(options, worker_init_fn=_begin_worker)
         self._batches = iter(iterated)
 
 
-def loader(dataset: Dataset, config: DataConfig, split: Split) -> Loader:
-    """Batches of a split: endless for training, one pass for validation. Raises InputError where a row holds no bar of
-    any song.
+def _begin_worker(*_: int) -> None:
+    end_with_parent()
+
+
+def loader(dataset: Dataset, config: DataConfig, split: Split, state: dict = START) -> Loader:
+    """Batches of a split, from a state on: endless for training, one pass for validation. Raises InputError where a row
+    holds no bar of any song.
     """
-    source = BatchSource(dataset, config, split)
-    if not len(source.plan.rows(0)):  # what cannot work fails here and not in a worker
-        raise InputError(
-            f"{dataset.folder}: no {split} song is in the first epoch: by the weights of its mixture an epoch has "
-            f"{dataset[split].weight.sum():.3f} songs; raise them"
-        )
-    source[0]
-    return Loader(source)
+    batches = Loader(BatchSource(dataset, config, split))
+    batches.set_state(state)
+    batches.peek()  # what cannot work fails here and not in a worker
+    return batches
 
 
 def rows_per_epoch(dataset: Dataset, config: DataConfig, split: Split) -> int:

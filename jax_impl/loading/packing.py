@@ -45,13 +45,18 @@ class Plan:
         weight = self.songs.weight
         times = np.floor(weight).astype(np.int64) + (random.random(len(weight)) < weight % 1)
         order = random.permutation(np.repeat(np.arange(len(weight)), times))
+        if not len(order) and not epoch:  # a later one may be without
+            raise InputError(
+                f"the first epoch has none of the {len(weight)} songs: by the weights of mixture.json an epoch has "
+                f"{weight.sum():.3g} songs; give larger ones"
+            )
         rows = Rows.joined(
             [Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))]
         )
         if len(order) and not len(rows):
             limits = f"--max-seq-len {self.config.max_seq_len} and {self.config.max_spans} bar summaries (--max-spans)"
             raise InputError(f"a row of {limits} holds no bar of any song; take more")
-        rows = rows.without(self._silent(rows.pieces))
+        rows = rows.where(~self._silent(rows.pieces))
         return rows.in_order(random.permutation(len(rows)))
 
     def _silent(self, pieces: np.ndarray) -> np.ndarray:
@@ -111,11 +116,10 @@ class Rows:
     def joined(cls, parts: list[tuple[np.ndarray, np.ndarray]]) -> "Rows":
         return cls(*map(np.concatenate, zip((np.zeros(0, PIECE), np.zeros(0, np.int64)), *parts, strict=True)))
 
-    def without(self, dropped: np.ndarray) -> "Rows":
-        """Without these pieces bool[N], and without the rows that nothing is left of."""
-        of_row = np.repeat(np.arange(len(self)), np.diff(self._ends))
-        counts = np.bincount(of_row[~dropped], minlength=len(self))
-        return Rows(self.pieces[~dropped], counts[counts > 0])
+    def where(self, keep: np.ndarray) -> "Rows":
+        """Only these pieces, bool[N], and the rows that have any of them."""
+        row = np.repeat(np.arange(len(self)), np.diff(self._ends))[keep]
+        return Rows(self.pieces[keep], np.unique(row, return_counts=True)[1])
 
     def in_order(self, order: np.ndarray) -> "Rows":
         counts = np.diff(self._ends)[order]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from configs import MaskRule
 from jax_impl.attention import BlockMask, pack
@@ -44,13 +45,38 @@ class Summaries(NamedTuple):
     key_position: jax.Array  # int32[B, M] rotary position as a key of RS
 
 
-def summaries(batch: Batch, rule: MaskRule, max_spans: int) -> Summaries:
-    """Summaries of each row. max_spans: most summaries any row needs (the packing of rows keeps to it); M is the next
-    multiple of 64.
+def summaries(batch: Batch, rule: MaskRule, max_spans: int | None) -> Summaries:
+    """Summaries of each row. max_spans: most summaries any row needs; M is the next multiple of 64. Outside of jit, where
+    rows can be looked at, None takes what they need, and ValueError is raised where they need more than M; in a
+    compiled program whoever packs the rows keeps to it.
     """
-    slots = -(-max_spans // SLOTS) * SLOTS
+    if not isinstance(batch.span, jax.core.Tracer):
+        needed = most_summaries(batch, rule)
+        max_spans = needed if max_spans is None else max_spans
+        if needed > _slots_for(max_spans):
+            raise ValueError(f"a row needs {needed} summaries, more than max_spans {max_spans}")
+    elif max_spans is None:
+        raise ValueError("in a compiled program max_spans must be given: its rows are not known yet")
+    slots = _slots_for(max_spans)
     per_row = _span_summaries if rule.scope == "span" else _bar_summaries
     return jax.vmap(lambda row: per_row(row, slots))(batch)
+
+
+def most_summaries(batch: Batch, rule: MaskRule) -> int:
+    """Of any row of a batch [B, T]: its spans, or the bar numbers of its documents."""
+    document, bar = np.asarray(batch.document), np.asarray(batch.bar)
+    if rule.scope == "span":
+        return int(np.where(document > 0, np.asarray(batch.span), OUTSIDE).max(initial=OUTSIDE)) + 1
+    rows = np.zeros(len(document), np.int64)
+    for number in range(1, int(document.max(initial=0)) + 1):
+        inside = document == number
+        rows += np.where(inside.any(axis=-1), np.maximum(np.where(inside, bar, 0).max(axis=-1), 0) + 1, 0)
+    return int(rows.max(initial=0))
+
+
+def _slots_for(max_spans: int) -> int:
+    """At least one block of them: arrays of no summaries are no arrays for a kernel."""
+    return -(-max(max_spans, 1) // SLOTS) * SLOTS
 
 
 def _span_summaries(row: Batch, slots: int) -> Summaries:

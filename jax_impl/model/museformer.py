@@ -158,11 +158,11 @@ class MuseFormer(nnx.Module):
         self.norm = nnx.LayerNorm(config.width, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
 
     def __call__(
-        self, batch: Batch, *, max_spans: int, compute: ComputeConfig, dropout_key: jax.Array | None
+        self, batch: Batch, *, max_spans: int | None = None, compute: ComputeConfig, dropout_key: jax.Array | None
     ) -> jax.Array:
         """Logits float32[B, T, 643] of the next token.
 
-        max_spans: most summaries any row needs. dropout_key: None for no dropout.
+        max_spans: most summaries any row needs (None: what these need; under jit it must be given). dropout_key: None for no dropout.
         """
         streams, _ = self._run(batch, max_spans, compute, dropout_key, keep=lambda streams, keys: None)
         return self.logits(streams.regular)
@@ -174,14 +174,14 @@ class MuseFormer(nnx.Module):
             normed = self.norm(regular).astype(regular.dtype)
             return jnp.einsum("BTD,VD->BTV", normed, table, preferred_element_type=jnp.float32)
 
-    def layer_streams(self, batch: Batch, *, max_spans: int, compute: ComputeConfig) -> Streams:
+    def layer_streams(self, batch: Batch, *, max_spans: int | None = None, compute: ComputeConfig) -> Streams:
         """Both streams after the embedding and after each layer, [L + 1, B, length, D], without dropout: for tests and
         pictures.
         """
         last, kept = self._run(batch, max_spans, compute, None, keep=lambda streams, keys: streams)
         return jax.tree.map(lambda inputs, last: jnp.concatenate([inputs, last[None]]), kept, last)
 
-    def keys(self, batch: Batch, *, max_spans: int, compute: ComputeConfig) -> Keys:
+    def keys(self, batch: Batch, *, max_spans: int | None = None, compute: ComputeConfig) -> Keys:
         """What all layers hold of a batch, [L, B, N, length, H] each: for sampling on from there."""
         return self._run(batch, max_spans, compute, None, keep=lambda streams, keys: keys)[1]
 

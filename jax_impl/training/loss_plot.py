@@ -1,11 +1,11 @@
 """The loss curves of a run as a picture."""
 
-import os
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from jax_impl.training import metrics
+from tokenizer.disk.atomic import atomic
 
 TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = "#9db8d9", "#c0392b", "#777777"
 
@@ -36,6 +36,5 @@ def draw(metrics_path: Path, png: Path) -> None:
     axes.set(xlabel="optimizer step", ylabel="loss, nats per token", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
-    temporary = png.with_name(f".{png.name}.tmp{os.getpid()}")
-    figure.savefig(temporary, dpi=120, format="png")
-    os.replace(temporary, png)
+    with atomic(png) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

@@ -12,10 +12,12 @@ began. After a restart the lines past the restored step are dropped: the file is
 
 import hashlib
 import json
-import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from configs import InputError, TrainConfig
+from tokenizer.disk.atomic import WriteError, write_text
 
 FILE = "metrics.jsonl"
 
@@ -26,29 +28,48 @@ class Metrics:
     def __init__(self, config: TrainConfig, restored_step: int):
         self.path = config.output_dir / FILE
         kept = [record for record in read(self.path) if record["step"] <= restored_step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        os.replace(temporary, self.path)
-        self._file = self.path.open("a")
+        write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = self.path.open("a", encoding="utf-8")
         self._tracker = tracker(config)
 
     def write(self, kind: str, step: int, values: dict[str, float | None]) -> None:
-        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        self._file.flush()
+        """Raises WriteError."""
+        try:
+            self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise WriteError(self.path, error) from error
         self._tracker.write(kind, step, {name: value for name, value in values.items() if value is not None})
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written has been told
+            self._file.close()
         self._tracker.close()
 
 
 def read(path: Path) -> list[dict]:
-    """The records of a metrics.jsonl; none if there is no file. A last line cut short by a crash is dropped."""
+    """The records of a metrics.jsonl; none if there is no file. A line that is none, as of a disk that was full, is
+    left out with a notice.
+    """
     if not path.exists():
         return []
-    *lines, rest = path.read_text().split("\n")
-    del rest  # without a newline it is not whole
-    return [json.loads(line) for line in lines]
+    *lines, rest = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate([*lines, rest] if rest else lines, start=1):
+        if line is not rest and (record := _record(line)):
+            records.append(record)
+        else:
+            print(f"notice: {path}, line {number}: cut short or damaged; left out", file=sys.stderr)
+    return records
+
+
+def _record(line: bytes) -> dict | None:
+    try:
+        record = json.loads(line)
+        kinds = {"kind": str, "step": int, "loss": (int, float)}
+        return record if all(isinstance(record[name], kind) for name, kind in kinds.items()) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 # ---------------------------------------------------------------- trackers

@@ -12,6 +12,11 @@ from configs import InputError, TrainConfig
 from jax_impl.training.metrics import Metrics
 from jax_impl.training.step import Measured
 
+ADVICE = (
+    "Checkpoints from before it are intact. "
+    "Try a new --output-dir with a lower --learning-rate, a longer --warmup-steps or --precision fp32"
+)
+
 
 class Diverged(InputError):
     """The loss or the gradient is no longer a number; the message names the step."""
@@ -67,11 +72,7 @@ class Progress:
         """The numbers of a step, once the device has them. Raises Diverged."""
         loss, norm = float(measured.loss), float(measured.gradient_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise Diverged(
-                f"training failed at step {step}: loss {loss}, gradient norm {norm}. Checkpoints from "
-                "before it are intact. "
-                "Try a new --output-dir with a lower --learning-rate, a longer --warmup-steps or --precision fp32"
-            )
+            raise Diverged(f"training failed at step {step}: loss {loss}, gradient norm {norm}. {ADVICE}")
         self._losses.append(loss)
         self._norms.append(norm)
         self._tokens += int(measured.tokens)
@@ -100,6 +101,9 @@ class Progress:
         self._losses, self._norms, self._tokens, self._waited, self._line_began = [], [], 0, 0.0, now
 
     def validation(self, step: int, loss: float, guesses: dict[str, float]) -> None:
+        """Raises Diverged, before a checkpoint of such weights is saved."""
+        if not math.isfinite(loss):
+            raise Diverged(f"training failed at step {step}: validation loss {loss}. {ADVICE}")
         if not self._metrics:
             return
         self._metrics.write("validation", step, {"loss": loss, **guesses})

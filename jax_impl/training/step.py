@@ -12,6 +12,10 @@ from configs import ComputeConfig, ModelConfig, TrainConfig
 from jax_impl.batch import Batch
 from jax_impl.model.museformer import MuseFormer
 
+# Folded into a run's key before the step's number, so that no key of dropout is one of the initialization, whose keys
+# are the run's with 0, 1, 2, ... folded in
+DROPOUT_STREAM = 0x64726F70  # "drop"
+
 
 class TrainState(NamedTuple):
     """What one step turns into the next. parameters: nested dicts of arrays; step: int32[], optimizer steps taken."""
@@ -49,6 +53,11 @@ def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
     return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets) * batch.weights)
 
 
+def dropout_key(seed: int, step: jax.Array) -> jax.Array:
+    """The key of a step's dropout, counted from 0."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM), step)
+
+
 def train_step(
     state: TrainState,
     batches: Batch,
@@ -66,8 +75,8 @@ def train_step(
     The loss is the mean over the real targets of all rows, so each micro batch counts by its targets. Dropout is a
     function of (seed, step, micro batch).
     """
-    total = jnp.sum(batches.weights)
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    total = jnp.maximum(jnp.sum(batches.weights), 1)  # no target at all: loss 0, no gradient
+    key = dropout_key(seed, state.step)
 
     def loss(parameters: Any, batch: Batch, key: jax.Array) -> jax.Array:
         model = nnx.merge(graph, parameters)

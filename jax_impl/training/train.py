@@ -13,8 +13,8 @@ import signal
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 from configs import (
     MASK_RULES,
@@ -39,14 +38,15 @@ from jax_impl.device import device, memory, sharding
 from jax_impl.loading import loader
 from jax_impl.model import flops
 from jax_impl.model.museformer import abstract_model
-from jax_impl.training import loss_plot
-from jax_impl.training.checkpoint import CheckpointError, Checkpoints, Record, load_model, plain, versions
+from jax_impl.training import loss_plot, rollback
+from jax_impl.training.checkpoint import FOLDER, CheckpointError, Checkpoints, Record, plain, versions
 from jax_impl.training.metrics import Metrics
 from jax_impl.training.optimizer import learning_rate, optimizer
 from jax_impl.training.progress import Progress
 from jax_impl.training.step import Measured, TrainState, abstract_batches, initial_state, train_step, validation_step
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
+from tokenizer.disk.lock import only_writer
 
 # Steps given to the device before the metrics of the one before are waited for: it never idles, and NaN shows soon
 RUN_AHEAD = 2
@@ -73,7 +73,7 @@ class Result:
 def model_config(config: TrainConfig) -> ModelConfig:
     """The model that the flags describe. Raises CheckpointError where --init-from names no run."""
     shape = MODEL_SIZES[config.model_size]
-    if config.init_from:
+    if config.init_from is not None:
         with Checkpoints(config.init_from, keep_last=None) as checkpoints:
             shape = checkpoints.record(checkpoints.choose("best")).model_config
     return dataclasses.replace(shape, mask_rule=MASK_RULES[config.mask_rule], dropout=config.dropout)
@@ -87,26 +87,35 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
     Diverged where training fails.
     """
     # ------------------------------------------------------------ what can be wrong is found first
-    dataset = Dataset(config.data_dir)
-    data_config = DataConfig(
-        max_seq_len=config.max_seq_len,
-        max_spans=config.row_spans,
-        batch_size=config.batch_size,
-        max_bars=model.max_bars,
-        seed=config.seed,
-        num_workers=config.num_workers,
-        augment=AugmentConfig() if config.augment else None,
-    )
-    total_steps = count_steps(config, dataset, data_config)
-    mesh = sharding.make_mesh(config)
-    make_writable(config.output_dir)
-    compute = device.compute_config(config)
+    limit = device.memory_limit()
+    with sharding.all_or_none():
+        mesh = sharding.make_mesh(config)
+        compute = device.compute_config(config)
+        graph, abstract = abstract_model(model)
+        memory.refuse_what_cannot_fit(config, abstract, mesh, limit)
+        dataset = Dataset(config.data_dir)
+        data_config = DataConfig(
+            max_seq_len=config.max_seq_len,
+            max_spans=config.row_spans,
+            batch_size=config.batch_size,
+            max_bars=model.max_bars,
+            seed=config.seed,
+            num_workers=config.num_workers,
+            augment=AugmentConfig() if config.augment else None,
+        )
+        total_steps = count_steps(config, dataset, data_config)
+        if config.resume_from is not None and not (config.output_dir / FOLDER).is_dir():
+            raise CheckpointError(
+                f"--resume-from {config.resume_from}: there are no checkpoints in {config.output_dir}"
+            )
     with ExitStack() as opened:  # closes everything again, last first, however this ends
+        opened.enter_context(alone_in(config.output_dir))
         checkpoints = opened.enter_context(Checkpoints(config.output_dir, config.keep_last))
-        first_step = checkpoints.choose(config.resume_from) if config.resume_from else checkpoints.latest() or 0
-        record = checkpoints.record(first_step) if first_step else None
-        if record:
-            check_agreement(record, config, model, total_steps, dataset)
+        with sharding.all_or_none():
+            first_step, goes_back = rollback.begin(config.output_dir, checkpoints, config.resume_from)
+            record = None if first_step is None else checkpoints.record(first_step)
+            if record:
+                check_agreement(record, config, model, total_steps, dataset)
         if first_step == total_steps:
             say(
                 f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose "
@@ -116,13 +125,18 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
 
         # ------------------------------------------------------------ data, model, optimizer
         own_part = dataclasses.replace(data_config, part=jax.process_index(), parts=jax.process_count())
-        rows = opened.enter_context(loader.loader(dataset, own_part, "train"))
-        if record:
-            rows.set_state(record.data)
-        validation = validation_batches(config, dataset, data_config)
-        guesses = {"uniform": UNIFORM_LOSS, "unigram": unigram_loss(dataset["train"].token_counts(), validation)}
+        with sharding.all_or_none():
+            rows = opened.enter_context(
+                loader.loader(dataset, own_part, "train", record.data if record else loader.START)
+            )
+            validation = validation_batches(config, dataset, data_config)
+            guesses = {}
+            if validation:
+                guesses = {
+                    "uniform": UNIFORM_LOSS,
+                    "unigram": unigram_loss(dataset["train"].token_counts(), validation),
+                }
 
-        graph, abstract = abstract_model(model)
         rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
         tx = optimizer(config, rate)
         initialize = functools.partial(initial_state, model, tx, config.seed)
@@ -131,13 +145,19 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         abstract_state = sharding.laid_out(abstract_state, layout)
         if record:
             state = checkpoints.restore(first_step, abstract_state)
-        elif config.init_from:
-            state = jax.device_put(state_from(config.init_from, model, tx), layout)
+        elif config.init_from is not None:
+            state = state_from(config.init_from, model, tx, abstract_state)
         else:
             state = jax.jit(initialize, out_shardings=layout)()
-        if config.resume_from:
-            checkpoints.delete_after(first_step)  # it is whole: nothing was deleted if it was not
-        metrics = opened.enter_context(closing(Metrics(config, first_step))) if sharding.is_leader() else None
+        if goes_back:  # its checkpoint is whole: nothing is deleted if it is not
+            go_back(config.output_dir, checkpoints, first_step)
+        elif config.resume_from is not None:
+            say(
+                f"already went back to step {config.resume_from}; going on from {first_step} (to go back once more, "
+                f"remove {config.output_dir / rollback.FILE})"
+            )
+        steps_done = 0 if first_step is None else first_step
+        metrics = opened.enter_context(closing(Metrics(config, steps_done))) if sharding.is_leader() else None
 
         # ------------------------------------------------------------ the two programs
         batches_place, batch_place = sharding.rows(mesh, stacked=True), sharding.rows(mesh, stacked=False)
@@ -156,26 +176,27 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         placed_validation = [sharding.from_all_rows(batch, batch_place) for batch in validation]
         with jax.set_mesh(mesh):  # attention kernels of our own need it
             if config.remat == "auto":
-                step_fn, compute = memory.fastest_that_fits(compile_step, compute, device.memory_limit())
+                step_fn, compute = memory.fastest_that_fits(compile_step, compute, limit)
             else:
                 step_fn = compile_step(compute)
-            validate_fn = validate_fn.lower(abstract_state.parameters, placed_validation[0]).compile()
+            if placed_validation:
+                validate_fn = validate_fn.lower(abstract_state.parameters, placed_validation[0]).compile()
 
         # ------------------------------------------------------------ the loop
         peak = device.peak_flops(compute, mesh.size)
-        needed_flops = flops.per_token(model, validation[:4], config.row_spans)
+        needed_flops = flops.per_token(model, validation[:4] or [rows.peek()], config.row_spans)
         millions = sum(leaf.size for leaf in jax.tree.leaves(abstract)) / 1e6
         say(
             f"device: {mesh.size} x {device.describe(compute)}; mesh "
             f"{' x '.join(f'{name} {size}' for name, size in mesh.shape.items())}"
         )
         say(
-            f"model: {millions:.1f} M parameters; steps {first_step + 1} to {total_steps}, "
+            f"model: {millions:.1f} M parameters; steps {steps_done + 1} to {total_steps}, "
             f"{needed_flops / 1e6:.0f} MFLOPs per token"
         )
 
         carried = record.window if record else {}
-        steps = range(first_step + 1, total_steps + 1)
+        steps = range(steps_done + 1, total_steps + 1)
         progress = opened.enter_context(closing(Progress(config, metrics, steps, carried, needed_flops, peak)))
         stop = opened.enter_context(Stop())
         agreement = sharding.Agreement(mesh, lag=RUN_AHEAD)
@@ -195,7 +216,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
 
             validation_loss = None
             with progress.paused():
-                if validate_due:
+                if validate_due and placed_validation:
                     validation_loss = mean_loss(validate_fn, state.parameters, placed_validation)
                     progress.validation(step, validation_loss, guesses)
                 if save_due or stopping:
@@ -237,14 +258,21 @@ def say(line: str) -> None:
 
 def count_steps(config: TrainConfig, dataset: Dataset, data_config: DataConfig) -> int:
     """Optimizer steps of the run: given, or as many as its epochs have batches. Raises InputError."""
+    if config.steps is not None:
+        return check_warmup(config, config.steps)
     rows = loader.rows_per_epoch(dataset, data_config, "train")
-    steps = config.steps or config.epochs * rows // (config.batch_size * config.gradient_accumulation_steps)
+    steps = config.epochs * rows // (config.batch_size * config.gradient_accumulation_steps)
     if steps < 1:
         raise InputError(
             f"--epochs {config.epochs} of {rows} rows do not fill one step of "
             f"{config.gradient_accumulation_steps} x {config.batch_size} "
             "rows; take a smaller --batch-size, more --epochs, or --steps"
         )
+    return check_warmup(config, steps)
+
+
+def check_warmup(config: TrainConfig, steps: int) -> int:
+    """The steps, where they are enough. Raises InputError."""
     if config.warmup_steps >= steps:
         raise InputError(f"--warmup-steps {config.warmup_steps} must be below the {steps} steps of the run")
     return steps
@@ -260,12 +288,30 @@ def make_writable(folder: Path) -> None:
         raise InputError(f"--output-dir {folder}: cannot be written ({error.strerror})") from error
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """The run's folder, made where there is none, and no other run in it meanwhile. The leader holds it for all its
+    processes. Raises InputError in all of them.
+    """
+    with ExitStack() as held:
+        with sharding.all_or_none():
+            if sharding.is_leader():
+                make_writable(folder)
+                held.enter_context(only_writer(folder))
+        yield
+
+
 def check_agreement(
     record: Record, config: TrainConfig, model: ModelConfig, total_steps: int, dataset: Dataset
 ) -> None:
     """Raises CheckpointError naming what differs between the run that wrote the checkpoint and this one."""
     then = record.train | record.model | {"total steps": record.total_steps, "dataset": record.dataset}
     now = plain(config) | plain(model) | {"total steps": total_steps, "dataset": dataset.fingerprint}
+    if record.step == 0:
+        raise CheckpointError(
+            f"{config.output_dir} holds imported weights (step 0), which a run would replace; to train from them give "
+            f"--init-from {config.output_dir} and another --output-dir"
+        )
     different = [
         f"{name} {then.get(name)} there, {now[name]} here"
         for name in now
@@ -278,15 +324,34 @@ def check_agreement(
         )
 
 
-def state_from(run: Path, model: ModelConfig, tx: optax.GradientTransformation) -> TrainState:
-    """The state before the first step with the weights of another run's best checkpoint; every parameter has the same
-    shape under all mask rules. Raises CheckpointError where the shapes differ.
+def state_from(run: Path, model: ModelConfig, tx: optax.GradientTransformation, abstract: TrainState) -> TrainState:
+    """The state before the first step, laid out as `abstract`, with the weights of another run's best checkpoint; every
+    parameter has the same shape under all mask rules. Raises CheckpointError where the shapes differ.
     """
-    loaded, record = load_model(run, "best")
-    if dataclasses.replace(loaded.config, mask_rule=model.mask_rule, dropout=model.dropout) != model:
-        raise CheckpointError(f"{run}: a model of another shape ({record.model}); it can start none of {plain(model)}")
-    parameters = nnx.to_pure_dict(nnx.state(loaded))
-    return TrainState(parameters, jax.jit(tx.init)(parameters), jnp.zeros((), jnp.int32))
+    with Checkpoints(run, keep_last=None) as checkpoints:
+        best = checkpoints.choose("best")
+        record = checkpoints.record(best)
+        if dataclasses.replace(record.model_config, mask_rule=model.mask_rule, dropout=model.dropout) != model:
+            raise CheckpointError(
+                f"{run}: a model of another shape ({record.model}); it can start none of {plain(model)}"
+            )
+        parameters = checkpoints.parameters(best, abstract.parameters)
+    places = jax.tree.map(lambda leaf: leaf.sharding, (abstract.optimizer, abstract.step))
+    moments, step = jax.jit(lambda parameters: (tx.init(parameters), jnp.zeros((), jnp.int32)), out_shardings=places)(
+        parameters
+    )
+    return TrainState(parameters, moments, step)
+
+
+def go_back(run: Path, checkpoints: Checkpoints, step: int) -> None:
+    """Deletes the checkpoints after this one, and remembers it. Ended at any line, the next start finishes it."""
+    if sharding.is_leader():
+        rollback.write(run, rollback.Rollback(step, deleted=None))
+    deleted = checkpoints.delete_after(step)
+    if sharding.is_leader():
+        rollback.write(run, rollback.Rollback(step, deleted))
+    what = f"checkpoints {', '.join(map(str, deleted))} deleted" if deleted else "there were no later checkpoints"
+    say(f"went back to step {step}: {what}")
 
 
 # ---------------------------------------------------------------- batches
@@ -298,7 +363,9 @@ def stack(micro_batches: Sequence[Batch]) -> Batch:
 
 
 def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataConfig) -> list[Batch]:
-    """The same ones at every validation, [B, T] each, kept in memory."""
+    """The same ones at every validation, [B, T] each, kept in memory; none where no songs are kept for it."""
+    if not len(dataset["validation"]):
+        return []
     with loader.loader(dataset, dataclasses.replace(data_config, num_workers=0), "validation") as rows:
         return list(itertools.islice(rows, config.validation_batches))
 

@@ -1,5 +1,6 @@
 """Checkpoints: complete, the right ones kept, damage noticed, the model restored from them alone."""
 
+import json
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,11 @@ from flax import nnx
 
 from configs import MASK_RULES, ModelConfig
 from jax_impl.model.museformer import MuseFormer
+from jax_impl.training import digest
 from jax_impl.training.checkpoint import (
     CheckpointError,
     Checkpoints,
     Record,
-    checksum,
     load_model,
     on_default_device,
     plain,
@@ -48,7 +49,6 @@ def record(step: int) -> Record:
         window={"losses": [1 / 3]},
         vocabulary=vocab.FINGERPRINT,
         versions=versions(),
-        checksums={},
     )
 
 
@@ -73,7 +73,8 @@ def test_a_state_comes_back_as_it_was_saved_with_its_record(tmp_path):
         restored = checkpoints.restore(2, on_default_device(state(0)))
         again = checkpoints.record(2)
     assert jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and bool((a == b).all()), restored, state(2)))
-    assert replace(again, checksums={}) == record(2)
+    assert replace(again, checksums={}, shapes={}, validation_loss=None) == record(2)
+    assert again.validation_loss == 2.0
     assert again.model_config == MODEL
 
 
@@ -105,8 +106,15 @@ def test_a_half_written_checkpoint_is_not_seen_and_is_cleared_away(tmp_path):
     assert steps(tmp_path) == {1, 2, 3}
 
 
-@pytest.mark.parametrize("damage", ["one flipped bit", "cut short", "gone"])
-def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("one flipped bit", "damaged"),
+        ("cut short", "damaged: a file of it is cut short"),
+        ("gone", "damaged: .* or missing"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(tmp_path, damage, said):
     save(tmp_path, [1.0, 2.0])
     file = largest_file(tmp_path / "checkpoints" / "2" / "parameters")
     content = bytearray(file.read_bytes())
@@ -118,21 +126,13 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
     with Checkpoints(tmp_path, keep_last=None) as checkpoints:
-        with pytest.raises(CheckpointError, match=r"checkpoints/2: damaged"):
+        with pytest.raises(CheckpointError, match=r"checkpoints/2: " + said):
             checkpoints.restore(2, on_default_device(state(0)))
         checkpoints.restore(1, on_default_device(state(0)))
 
 
-def test_a_single_bit_changes_the_checksum():
-    values = np.arange(100, dtype=np.float32)
-    for bit in (0, 15, 31):
-        changed = values.copy()
-        changed.view(np.uint32)[7] ^= np.uint32(1 << bit)
-        assert int(checksum({"a": changed})) != int(checksum({"a": values}))
-
-
 def test_a_checkpoint_with_wrong_contents_is_refused_by_its_checksum(tmp_path, monkeypatch):
-    monkeypatch.setattr("jax_impl.training.checkpoint.checksum", lambda tree: 7)
+    monkeypatch.setattr(digest, "checksum", lambda tree: "7")
     save(tmp_path, [1.0])
     monkeypatch.undo()
     with (
@@ -185,3 +185,176 @@ def test_the_model_comes_back_from_the_checkpoint_alone(tmp_path):
         jax.tree.leaves(nnx.to_pure_dict(nnx.state(restored))), jax.tree.leaves(parameters), strict=True
     ):
         np.testing.assert_array_equal(actual, saved)
+
+
+# ---------------------------------------------------------------- which is best
+
+
+def test_a_loss_that_is_no_number_is_never_the_best(tmp_path):
+    save(tmp_path, [2.0, float("nan"), 3.0, float("-inf")], keep_last=1)
+    assert steps(tmp_path) == {1, 4}
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        assert checkpoints.choose("best") == 1
+
+
+def test_of_equal_losses_the_last_is_the_best(tmp_path):
+    save(tmp_path, [2.0, 2.0, 3.0], keep_last=3)
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        assert checkpoints.choose("best") == 2
+
+
+# ---------------------------------------------------------------- the digest
+
+
+ARRAYS = {"a": np.arange(100, dtype=np.float32), "b": np.arange(12, dtype=np.int32).reshape(3, 4)}
+
+
+def test_every_bit_is_in_the_digest():
+    for word, bit in ((0, 0), (7, 15), (99, 31)):
+        changed = ARRAYS["a"].copy()
+        changed.view(np.uint32)[word] ^= np.uint32(1 << bit)
+        assert digest.checksum(ARRAYS | {"a": changed}) != digest.checksum(ARRAYS)
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"a": ARRAYS["a"][::-1].copy()},  # the same words in another order
+        {"a": np.roll(ARRAYS["a"], 1)},
+        {"b": ARRAYS["b"].T.copy()},
+        {"b": ARRAYS["b"].reshape(4, 3)},
+        {"b": ARRAYS["b"].view(np.float32)},
+        {"a": ARRAYS["b"], "b": ARRAYS["a"]},  # the same arrays in each other's place
+        {"c": np.zeros(3, np.float32)},
+    ],
+)
+def test_where_words_and_arrays_stand_is_in_the_digest(moved):
+    assert digest.checksum(ARRAYS | moved) != digest.checksum(ARRAYS)
+
+
+def test_the_digest_of_given_arrays_stays():
+    assert digest.checksum(ARRAYS) == "8f74174cefe241dafa4bff03e2a3e685"
+
+
+# ---------------------------------------------------------------- what is so
+
+
+def test_a_record_with_a_changed_digit_is_damaged(tmp_path):
+    save(tmp_path, [1.25])
+    path = tmp_path / "checkpoints" / "1" / "run" / "metadata"
+    path.write_text(path.read_text(encoding="utf-8").replace("1.25", "1.26"), encoding="utf-8")
+    with (
+        Checkpoints(tmp_path, keep_last=None) as checkpoints,
+        pytest.raises(CheckpointError, match=r"checkpoints/1: damaged; .*the digest of its record is wrong"),
+    ):
+        checkpoints.choose("best")
+
+
+def test_a_checkpoint_that_was_written_before_there_were_digests_is_read(tmp_path):
+    save(tmp_path, [1.0, 2.0])
+    for step, loss in ((1, 7.0), (2, 6.0)):
+        folder = tmp_path / "checkpoints" / str(step)
+        path = folder / "run" / "metadata"
+        values = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("digest", "shapes", "validation_loss"):
+            del values[name]
+        arrays = {"parameters": state(step).parameters, "optimizer": state(step).optimizer}
+        values["checksums"] = {name: int(digest.plain_sum(tree)) for name, tree in arrays.items()}
+        path.write_text(json.dumps(values), encoding="utf-8")
+        (folder / "metrics").mkdir()
+        (folder / "metrics" / "metrics").write_text(json.dumps({"validation_loss": loss}), encoding="utf-8")
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        assert checkpoints.choose("best") == 2
+        checkpoints.restore(2, on_default_device(state(0)))
+
+
+def test_another_model_is_told_as_such_by_the_array_that_differs(tmp_path):
+    save(tmp_path, [1.0])
+    other = state(0, {"a": jnp.zeros((64, 32)), "b": {"c": jnp.arange(3)}})
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints, pytest.raises(CheckpointError) as told:
+        checkpoints.restore(1, on_default_device(other))
+    assert "holds another model: ['a'] is float32[64,64] there, and float32[64,32] is wanted" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes"), "does not fit into memory"),
+        (MemoryError(), "does not fit into memory"),
+        (PermissionError(13, "Permission denied", "d/1"), "may not be read"),
+        (ValueError("PERMISSION_DENIED: Error opening d/1"), "may not be read"),
+        (FileNotFoundError(2, "No such file", "d/1"), "a file of it is missing"),
+        (ValueError("DATA_LOSS: d/1"), "damaged"),
+        (KeyError("who knows {x}"), r"could not be restored; use another .*KeyError: 'who knows \{x\}'"),
+    ],
+)
+def test_an_error_of_the_storage_is_told_as_what_it_is(tmp_path, monkeypatch, error, said):
+    save(tmp_path, [1.0])
+
+    def fails(*_, **__):
+        raise RuntimeError("reading failed") from error  # as deep as orbax has them
+
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "restore", fails)
+        with pytest.raises(CheckpointError, match=rf"checkpoints/1: {said}"):
+            checkpoints.restore(1, on_default_device(state(0)))
+
+
+def test_an_error_that_nobody_understands_names_the_versions_that_wrote_it(tmp_path, monkeypatch):
+    older = replace(record(1), versions=versions() | {"orbax-checkpoint": "0.1"})
+    with Checkpoints(tmp_path, keep_last=1) as checkpoints:
+        checkpoints.save(state(1), older, None)
+
+    def fails(*_, **__):
+        raise KeyError("who knows")
+
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "restore", fails)
+        with pytest.raises(CheckpointError, match=r"not be restored; it was written with orbax-checkpoint 0\.1"):
+            checkpoints.restore(1, on_default_device(state(0)))
+
+
+def test_a_full_disk_is_named_with_the_bytes_that_were_wanted(tmp_path, monkeypatch):
+    save(tmp_path, [1.0])
+
+    def full(*_, **__):
+        raise ValueError("INTERNAL: " + 500 * "long story " + "[OS error 28: No space left on device]")
+
+    message = (
+        r"checkpoints: the checkpoint of step 2 .*no space left on the disk: 16,\d{3} bytes wanted, [\d,]+ bytes free"
+    )
+    with pytest.raises(CheckpointError, match=message), Checkpoints(tmp_path, keep_last=2) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", full)
+        checkpoints.save(state(2), record(2), None)
+
+
+# ---------------------------------------------------------------- damage of any file
+
+
+def test_any_flipped_bit_or_cut_of_any_file_is_found_or_harmless(tmp_path):
+    """Equal values, or one error that names the folder of the step; 2 x 100 of them, drawn over files, not bytes."""
+    save(tmp_path, [2.0])
+    random = np.random.default_rng(0)
+    files = sorted(path for path in (tmp_path / "checkpoints" / "1").rglob("*") if path.is_file())
+    want, about = state(1), None
+    for trial in range(200):
+        file = files[trial % len(files)]
+        content = file.read_bytes()
+        harmed = bytearray(content)
+        place = int(random.integers(len(content)))
+        if trial // len(files) % 2:
+            del harmed[place:]
+        else:
+            harmed[place] ^= 1 << int(random.integers(8))
+        file.write_bytes(harmed)
+        try:
+            with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+                assert checkpoints.choose("best") == 1
+                about = about or checkpoints.record(1)
+                assert checkpoints.record(1) == about
+                restored = checkpoints.restore(1, on_default_device(state(0)))
+            jax.tree.map(np.testing.assert_array_equal, restored, want)
+        except CheckpointError as error:
+            assert f"{tmp_path}/checkpoints/1: " in str(error), (file, error)
+        finally:
+            file.write_bytes(content)

@@ -1,0 +1,81 @@
+"""What a checkpoint knows beside its arrays, as JSON with a digest of itself."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+from configs import MaskRule, ModelConfig
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+FILE = Path("run", "metadata")  # in the folder of a step, where orbax keeps it
+
+
+class Damage(ValueError):
+    """Contents that are not what was written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Plain JSON values only. The last three are filled in when it is saved."""
+
+    step: int
+    model: dict  # ModelConfig
+    train: dict  # TrainConfig, paths as text
+    total_steps: int
+    data: dict  # position of the data iterator after this step
+    dataset: str  # fingerprint of the songs
+    window: dict  # metrics of the steps since the last line of metrics.jsonl
+    vocabulary: str
+    versions: dict
+    checksums: dict = dataclasses.field(default_factory=dict)  # of "parameters" and "optimizer"
+    shapes: dict = dataclasses.field(default_factory=dict)  # of both, by path; {} where it was written before
+    validation_loss: float | None = None  # of this step, where it was measured
+
+    @property
+    def model_config(self) -> ModelConfig:
+        rule = self.model["mask_rule"]
+        rule = MaskRule(**rule | {"far_offsets": tuple(rule["far_offsets"])})
+        return ModelConfig(**self.model | {"mask_rule": rule})
+
+    def signed(self) -> dict:
+        """What is written: its fields, and a digest of them. Inverse: read."""
+        values = dataclasses.asdict(self)
+        return values | {"digest": _digest(values)}
+
+
+def read(step_folder: Path) -> Record:
+    """The record of a checkpoint. Raises OSError, and Damage where it is not what was written."""
+    try:
+        values = json.loads((step_folder / FILE).read_bytes())
+        if "digest" in values:
+            if values.pop("digest") != _digest(values):
+                raise Damage("the digest of its record is wrong")
+        else:  # written before there was one
+            values["validation_loss"] = _loss_before(step_folder)
+        return Record(**values)
+    except Damage:
+        raise
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise Damage(f"its record is none ({error})") from error
+
+
+def _loss_before(step_folder: Path) -> float | None:
+    path = step_folder / "metrics" / "metrics"
+    return json.loads(path.read_bytes())["validation_loss"] if path.exists() else None
+
+
+def _digest(values: dict) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries whose numerics or formats a checkpoint hangs on."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def plain(config: Any) -> dict:
+    """A config as JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
