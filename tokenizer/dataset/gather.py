@@ -55,13 +55,13 @@ def is_ours(name: str) -> bool:
     return name in (MANIFEST, REJECTED, *REPORT_FILES) or bool(SHARD_NAME.fullmatch(name))
 
 
-def absolute(out: Path) -> Path:
-    """The same place with a name of its own, which "." and ".." have not."""
-    return Path(os.path.abspath(out))
+def named(folder: Path) -> Path:
+    """The same place with a name of its own, which ".", ".." and a link have not."""
+    return Path(os.path.realpath(folder))
 
 
 def partial_folder(out: Path) -> Path:
-    """Where `out`, which is absolute, is made."""
+    """Where `out`, which is `named`, is made."""
     return out.with_name(f"{out.name}.partial")
 
 
@@ -77,7 +77,7 @@ def refuse_to_overwrite(out: Path) -> None:
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[Path]:
-    """OUT.partial, for one process at a time; out is absolute. Stays where the work is interrupted, so that it can go
+    """OUT.partial, for one process at a time; out is `named`. Stays where the work is interrupted, so that it can go
     on; goes where it is done, or where no dataset can come of it. Raises Busy, WriteError.
     """
     work = partial_folder(out)
@@ -304,9 +304,9 @@ def merge(folders: Sequence[Path], out: Path, workers: int) -> dict:
     prepare of all files. Of independent datasets, a song that one of them holds out, in whatever key, is held out.
     Raises InputError.
     """
-    out = absolute(out)
+    out = named(out)
     refuse_to_overwrite(out)
-    manifests = {folder: read_manifest(folder) for folder in sorted(map(absolute, folders))}
+    manifests = {folder: read_manifest(folder) for folder in sorted(set(map(named, folders)))}
     first = next(iter(manifests.values()))
     _check_alike(manifests)
     rejected_is_whole(manifests)
