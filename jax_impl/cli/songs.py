@@ -86,7 +86,8 @@ def check(
             songs.append(path)
     # Lists, so that all are looked at.
     all_whole = all([_check_dataset(part, repair, from_, workers) for _, part in datasets])
-    all_whole &= all([_check_mixture(path) for path in dict.fromkeys(p for p, part in datasets if p != part)])
+    if all_whole:
+        all_whole = all([_check_mixture(path) for path in dict.fromkeys(p for p, part in datasets if p != part)])
     return 0 if _check_songs(songs, workers) and all_whole else 1
 
 

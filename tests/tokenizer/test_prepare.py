@@ -18,7 +18,8 @@ from tests import ROOT
 from tests.scores import score_of
 from tests.tokenizer.kill_prepare import kill_again_and_again
 from tokenizer.dataset import prepare
-from tokenizer.dataset.files import DatasetError, read_rejected
+from tokenizer.dataset.audit import audit
+from tokenizer.dataset.files import DatasetError, read_manifest, read_rejected
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.find import find_midi
 from tokenizer.dataset.gather import count_validation, merge, work_folder
@@ -160,6 +161,18 @@ def test_a_split_of_one_song_merges_to_the_bytes_of_one_prepare(tmp_path, songs_
     settings = {"songs_per_shard": songs_per_shard, "validation_fraction": 1e-9}
     whole = prepared(tmp_path / "midi", tmp_path / "whole", **settings)
     parts = [prepared(tmp_path / "midi", tmp_path / str(n), shard=f"{n}/2", **settings) for n in (1, 2)]
+    merge(parts, tmp_path / "songs", workers=1)
+    assert contents(tmp_path / "songs") == contents(whole)
+
+
+def test_a_part_of_a_small_collection_may_be_empty(tmp_path):
+    (tmp_path / "midi").mkdir()
+    for seed in range(2):
+        midi.write(short(seed), tmp_path / "midi" / f"{seed}.mid")
+    whole = prepared(tmp_path / "midi", tmp_path / "whole")
+    parts = [prepared(tmp_path / "midi", tmp_path / str(n), shard=f"{n}/4") for n in range(1, 5)]
+    assert min(sum(split["songs"] for split in read_manifest(part)["splits"].values()) for part in parts) == 0
+    assert all(audit(part, 1) == [] for part in parts)
     merge(parts, tmp_path / "songs", workers=1)
     assert contents(tmp_path / "songs") == contents(whole)
 

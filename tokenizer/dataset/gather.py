@@ -132,12 +132,12 @@ def gather(
     NothingUsable.
     """
     arranged = arrange(files, config.duplicates)
-    if not len(arranged.kept):
-        first = next(heapq.merge(*rejected, key=_source), {"source": "none", "reason": "in this shard"})
+    if not len(arranged.kept) and config.shard == "1/1":  # a part of a small collection may be empty
+        first = next(heapq.merge(*rejected, key=_source), {"source": "there is none", "reason": "no songs"})
         raise NothingUsable(f"none of the files can be used; the first: {first['source']}: {first['reason']}")
     by_content = np.arange(len(arranged.kept)) < count_validation(arranged.families, config.validation_fraction)
     validates = by_content | np.isin(arranged.families, held_out)
-    if validates.all():
+    if len(validates) and validates.all():
         raise NothingUsable("no song is left to train on: each is held out in one of the datasets")
     if more := int((validates & ~by_content).sum()):
         print(f"{more} more songs are for validation: one of the datasets holds them out")
@@ -149,7 +149,8 @@ def gather(
         *(_resolved(entries, arranged, files) for entries in [*rejected, _copies(arranged)]), key=_source
     )
     manifest = write_manifest(unfinished, shards, left_out, config, version, config.shard, inputs)
-    write_report(unfinished, manifest)
+    if len(arranged.kept):
+        write_report(unfinished, manifest)
     for entry in unfinished.glob(".*.json"):
         entry.unlink()
     _move(unfinished, out)
@@ -184,7 +185,7 @@ def _source(entry: dict) -> str:
 
 def arrange(files: Sequence[Path], duplicates: str) -> Arrangement:
     """Songs in the order of family, hash; of songs that are the same the first by source stays."""
-    columns = {"family": [], "hash": [], "file": [], "row": []}
+    columns = {"family": [NONE], "hash": [NONE], "file": [np.zeros(0, int)], "row": [np.zeros(0, int)]}
     for number, path in enumerate(files):
         batch = open_batch(path)
         for name in ("family", "hash"):
