@@ -40,12 +40,13 @@ def merge(paths: Positional[DatasetsAndOut], workers: int = 0) -> int:
         paths: datasets, then the folder of the new one.
         workers: processes (0: one per core).
     """
-    from tokenizer.dataset import gather, prepare
+    from tokenizer.dataset import prepare
+    from tokenizer.dataset.merge import merge
 
     if len(paths) < 2:
         raise InputError("name at least one dataset, then the folder of the dataset to make")
     *datasets, out = paths
-    print(prepare.summary(out, gather.merge(datasets, out, workers)))
+    print(prepare.summary(out, merge(datasets, out, workers)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Songs of many files to one dataset, in the order of their content: the second half of prepare, and all of merge.
+"""Songs of many files to one dataset, in the order of their content: the second half of prepare and of merge.
 
 Which song goes where is decided by three numbers of each (family, hash, place); the songs themselves are copied shard
 by shard, by all workers. A shard that is whole stays when the work is killed, and is not made again.
@@ -27,16 +27,11 @@ from tokenizer.dataset.files import (
     REJECTED,
     SCHEMA,
     SHARD_NAME,
-    DatasetError,
-    file_digest,
-    read_manifest,
-    read_rejected,
-    shards_of,
     write_manifest,
 )
 from tokenizer.dataset.report import FILES as REPORT_FILES
 from tokenizer.dataset.report import write_report
-from tokenizer.dataset.shards import Rows, open_batch, open_shard, write_batch
+from tokenizer.dataset.shards import Rows, open_batch, write_batch
 from tokenizer.dataset.workers import run
 from tokenizer.disk.atomic import cannot_write, write_json
 from tokenizer.disk.lock import only_writer
@@ -94,8 +89,9 @@ def work_folder(out: Path) -> Iterator[Path]:
                 raise
             _empty(work)
     finally:
-        with suppress(OSError):  # something is in it: what is not finished, or is not ours, or is another process
-            work.rmdir()
+        for empty in (work / "blocks", work):
+            with suppress(OSError):  # there is something in it, not finished or not ours, or another process
+                empty.rmdir()
 
 
 def _empty(work: Path) -> None:
@@ -295,63 +291,3 @@ def _write_shard(files: list[str], folder: str, task: tuple[str, np.ndarray]) ->
     if len(whole) != 1:
         raise InputError(f"{name} is too large for one Arrow file; take a smaller --songs-per-shard")
     write_json(_entry(Path(folder), name), write_batch(Path(folder), name, whole[0]))
-
-
-# ---------------------------------------------------------------- merging
-
-
-def merge(folders: Sequence[Path], out: Path, workers: int) -> dict:
-    """One dataset of several that were prepared alike. All the shards I/N of one collection make the same bytes as one
-    prepare of all files. Of independent datasets, a song that one of them holds out, in whatever key, is held out.
-    Raises InputError.
-    """
-    out = named(out)
-    refuse_to_overwrite(out)
-    manifests = {folder: read_manifest(folder) for folder in sorted(set(map(named, folders)))}
-    first = next(iter(manifests.values()))
-    _check_alike(manifests)
-    rejected_is_whole(manifests)
-    files, held_out = [], [NONE]
-    for folder, manifest in manifests.items():
-        for split, entry in shards_of(manifest):
-            rows = open_shard(folder / entry["file"], entry)
-            files.append(rows.path)
-            if split == "validation" and manifest["shard"] == "1/1":
-                held_out.append(rows.batch.column("family").to_numpy().copy())
-    config = PrepareConfig(**first["config"], workers=workers)
-    # The shards of one collection have read the same files, all of them.
-    of_shards = {manifest["inputs"] if manifest["shard"] != "1/1" else None for manifest in manifests.values()}
-    inputs = of_shards.pop() if len(of_shards) == 1 else None
-    lists = [read_rejected(folder) for folder in manifests]
-    with work_folder(out) as work:
-        merged = gather(files, lists, work, out, config, first["tokenizer_version"], inputs, np.concatenate(held_out))
-    return merged
-
-
-def _check_alike(manifests: dict[Path, dict]) -> None:
-    """Raises InputError where datasets cannot be joined."""
-    first = next(iter(manifests))
-    for folder, manifest in manifests.items():
-        for name in ("config", "tokenizer_version"):
-            if manifest[name] != manifests[first][name]:
-                raise InputError(f"{folder}: prepared with another {name} than {first}; prepare them alike")
-    shards = sorted(manifest["shard"] for manifest in manifests.values())
-    counts = {int(shard.split("/")[1]) for shard in shards}
-    complete = [f"{number}/{count}" for count in counts for number in range(1, count + 1)]
-    if counts != {1} and (len(counts) > 1 or shards != sorted(complete)):
-        largest = max(counts)
-        raise InputError(
-            f"these are the shards {', '.join(shards)}; merge takes each of 1/{largest} to {largest}/{largest} once"
-        )
-
-
-def rejected_is_whole(manifests: dict[Path, dict]) -> None:
-    """Raises DatasetError."""
-    for folder, manifest in manifests.items():
-        for _ in read_rejected(folder):  # raises where it cannot be
-            pass
-        if file_digest(folder / REJECTED) != manifest["rejected_sha256"]:
-            raise DatasetError(
-                f"{folder / REJECTED}: damaged (its digest is that of another content); mend it with: hid-museformer "
-                f"check --repair {folder}"
-            )

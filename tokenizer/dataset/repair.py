@@ -62,17 +62,18 @@ def repair(folder: Path, midi_dirs: Sequence[Path] = (), workers: int = 0) -> Re
     files of missing songs are, named as they were to prepare. Raises InputError, and then nothing is changed.
     """
     folder = named(folder)
-    manifest = read_manifest(folder)
-    config = PrepareConfig(**manifest["config"], shard=manifest["shard"], workers=workers)
-    if midi_dirs and manifest["tokenizer_version"] != TOKENIZER_VERSION:
-        raise InputError(
-            f"--from: {folder} is of tokenizer {manifest['tokenizer_version']}, this is {TOKENIZER_VERSION}; prepare "
-            "all of it again"
-        )
-    shards = _open_all(folder, manifest)
-    rejected, list_is_whole = _rejected(folder, manifest)
+    read_manifest(folder)  # what is no dataset gets no folder beside it
     try:
         with work_folder(folder) as work:
+            manifest = read_manifest(folder)
+            config = PrepareConfig(**manifest["config"], shard=manifest["shard"], workers=workers)
+            if midi_dirs and manifest["tokenizer_version"] != TOKENIZER_VERSION:
+                raise InputError(
+                    f"--from: {folder} is of tokenizer {manifest['tokenizer_version']}, this is {TOKENIZER_VERSION}; "
+                    "prepare all of it again"
+                )
+            shards = _open_all(folder, manifest)
+            rejected, list_is_whole = _rejected(folder, manifest)
             shutil.rmtree(work / "repaired", ignore_errors=True)  # of one that was killed
             kept = _keep(shards, work / "blocks")
             missing = [entry for entry in rejected if kind_of(entry["reason"]) == MISSING] + kept.damaged
