@@ -41,12 +41,13 @@ def merge(paths: Positional[DatasetsAndOut], workers: int = 0) -> int:
         paths: datasets, then the folder of the new one.
         workers: processes (0: one per core).
     """
-    from tokenizer.dataset import gather, prepare
+    from tokenizer.dataset import prepare
+    from tokenizer.dataset.merge import merge
 
     if len(paths) < 2:
         raise InputError("name at least one dataset, then the folder of the dataset to make")
     *datasets, out = paths
-    print(prepare.summary(out, gather.merge(datasets, out, workers)))
+    print(prepare.summary(out, merge(datasets, out, workers)))
     return 0
 
 
@@ -87,7 +88,8 @@ def check(
             songs.append(path)
     # Lists, so that all are looked at.
     all_whole = all([_check_dataset(part, repair, from_, workers) for _, part in datasets])
-    all_whole &= all([_check_mixture(path) for path in dict.fromkeys(p for p, part in datasets if p != part)])
+    if all_whole:
+        all_whole = all([_check_mixture(path) for path in dict.fromkeys(p for p, part in datasets if p != part)])
     return 0 if _check_songs(songs, workers) and all_whole else 1
 
 

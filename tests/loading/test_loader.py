@@ -176,11 +176,15 @@ def test_rows_are_full():
 
 
 def test_rows_of_real_songs_are_full(songs, tmp_path):
-    """In the proportions of the collection: where most songs are longer than a row, fewer fill it."""
-    prepare(all_songs()[::7] or songs, tmp_path / "songs", PrepareConfig(workers=2))
+    """In the proportions of the collection: where most songs are longer than a row, fewer fill it. The composer's, of
+    3000 tokens, leave more of a row.
+    """
+    real = all_songs()[::7]
+    prepare(real or songs, tmp_path / "songs", PrepareConfig(workers=2))
     plan = Plan(Dataset(tmp_path / "songs")["train"], replace(CONFIG, max_seq_len=8192, max_spans=1536))
-    real = [int((plan.row(0, index).document > 0).sum()) for index in range(len(plan.rows(0)))]
-    assert len(real) < 20 or np.mean(sorted(real)[1:]) > 0.97 * 8192, "all but the epoch's last row"
+    tokens = [int((plan.row(0, index).document > 0).sum()) for index in range(len(plan.rows(0)))]
+    assert len(tokens) >= (20 if real else 5)
+    assert np.mean(sorted(tokens)[1:]) > (0.97 if real else 0.94) * 8192, "all but the epoch's last row"
 
 
 def test_epochs_differ_in_order_and_windows_but_not_in_themselves(dataset):

@@ -16,7 +16,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.dataset import shards
 from tokenizer.dataset.audit import audit
 from tokenizer.dataset.files import MANIFEST, REJECTED, DatasetError, read_manifest, read_rejected
-from tokenizer.dataset.gather import merge
+from tokenizer.dataset.merge import merge
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.shards import Damaged, Unreadable, open_batch
 from tokenizer.dataset.songs import Dataset, record_batch, to_row, write_shard

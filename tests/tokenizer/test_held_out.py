@@ -14,7 +14,8 @@ from tests.tokenizer.test_damage import song
 from tests.tokenizer.test_prepare import transposed
 from tokenizer.dataset.audit import audit
 from tokenizer.dataset.files import DatasetError, write_manifest
-from tokenizer.dataset.gather import count_validation, merge
+from tokenizer.dataset.gather import count_validation
+from tokenizer.dataset.merge import merge
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.songs import Dataset, to_row, write_shard
 from tokenizer.music import midi

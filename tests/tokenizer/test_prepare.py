@@ -21,7 +21,8 @@ from tokenizer.dataset import prepare
 from tokenizer.dataset.files import DatasetError, read_rejected
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.find import find_midi
-from tokenizer.dataset.gather import count_validation, merge, work_folder
+from tokenizer.dataset.gather import count_validation, work_folder
+from tokenizer.dataset.merge import merge
 from tokenizer.dataset.songs import Dataset
 from tokenizer.dataset.workers import run
 from tokenizer.disk.lock import Busy
@@ -152,18 +153,6 @@ def test_shards_of_three_machines_merge_to_the_bytes_of_one(folder, whole, tmp_p
         merge([tmp_path / name for name in "123"], tmp_path / "other", workers=1)
 
 
-@pytest.mark.parametrize("songs_per_shard", [1, 8])
-def test_a_split_of_one_song_merges_to_the_bytes_of_one_prepare(tmp_path, songs_per_shard):
-    (tmp_path / "midi").mkdir()
-    for seed in range(4):
-        midi.write(short(seed), tmp_path / "midi" / f"{seed}.mid")
-    settings = {"songs_per_shard": songs_per_shard, "validation_fraction": 1e-9}
-    whole = prepared(tmp_path / "midi", tmp_path / "whole", **settings)
-    parts = [prepared(tmp_path / "midi", tmp_path / str(n), shard=f"{n}/2", **settings) for n in (1, 2)]
-    merge(parts, tmp_path / "songs", workers=1)
-    assert contents(tmp_path / "songs") == contents(whole)
-
-
 # ---------------------------------------------------------------- done already
 
 
@@ -195,19 +184,6 @@ def test_a_finished_prepare_given_again_does_nothing(tmp_path, monkeypatch, caps
     with pytest.raises(InputError, match="made of other files"):
         prepared(tmp_path / "midi", out)
     assert contents(out) == before
-
-
-def test_what_was_merged_of_all_shards_is_what_one_prepare_makes(tmp_path, capsys):
-    (tmp_path / "midi").mkdir()
-    for seed in range(4):
-        midi.write(short(seed), tmp_path / "midi" / f"{seed}.mid")
-    parts = [prepared(tmp_path / "midi", tmp_path / str(n), shard=f"{n}/2") for n in (1, 2)]
-    merge(parts, tmp_path / "songs", workers=1)
-    prepared(tmp_path / "midi", tmp_path / "songs")
-    assert "already complete" in capsys.readouterr().out
-    merge([tmp_path / "songs"], tmp_path / "again", workers=1)
-    with pytest.raises(InputError, match="not made by one prepare"):
-        prepared(tmp_path / "midi", tmp_path / "again")
 
 
 def short(seed: int) -> Score:

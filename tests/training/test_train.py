@@ -4,7 +4,6 @@ and that what cannot work is said before any work.
 
 import dataclasses
 import functools
-import json
 import os
 import re
 import resource
@@ -30,6 +29,7 @@ from jax_impl.training.train import stack
 from tests.rounding import apart, budget, moved
 from tests.rows import batch_of, random_song
 from tests.runs import MODEL, config, start, wait_for, write_dataset
+from tokenizer.dataset.files import read_manifest, save_manifest
 
 COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")
 TIMES = {"tokens_per_second", "mfu", "input_wait", "seconds"}
@@ -362,7 +362,6 @@ def test_rows_without_room_for_a_bar_are_said_before_any_work(tmp_path, monkeypa
 
 def test_a_dataset_of_another_vocabulary_is_refused(dataset, tmp_path):
     other = write_dataset(tmp_path / "songs")
-    manifest = json.loads((other / "manifest.json").read_text()) | {"vocabulary": "0" * 16}
-    (other / "manifest.json").write_text(json.dumps(manifest))
+    save_manifest(other, read_manifest(other) | {"vocabulary": "0" * 16})
     with pytest.raises(InputError, match=re.escape(str(other)) + ".*another vocabulary"):
         train.train(config(other, tmp_path / "run"), MODEL)

@@ -1,4 +1,4 @@
-"""Songs of many files to one dataset, in the order of their content: the second half of prepare, and all of merge.
+"""Songs of many files to one dataset, in the order of their content: the second half of prepare and of merge.
 
 Which song goes where is decided by three numbers of each (family, hash, place); the songs themselves are copied shard
 by shard, by all workers. A shard that is whole stays when the work is killed, and is not made again.
@@ -27,16 +27,11 @@ from tokenizer.dataset.files import (
     REJECTED,
     SCHEMA,
     SHARD_NAME,
-    DatasetError,
-    file_digest,
-    read_manifest,
-    read_rejected,
-    shards_of,
     write_manifest,
 )
 from tokenizer.dataset.report import FILES as REPORT_FILES
 from tokenizer.dataset.report import write_report
-from tokenizer.dataset.shards import Rows, open_batch, open_shard, write_batch
+from tokenizer.dataset.shards import Rows, open_batch, write_batch
 from tokenizer.dataset.workers import run
 from tokenizer.disk.atomic import WriteError, write_json
 from tokenizer.disk.lock import only_writer
@@ -55,13 +50,13 @@ def is_ours(name: str) -> bool:
     return name in (MANIFEST, REJECTED, *REPORT_FILES) or bool(SHARD_NAME.fullmatch(name))
 
 
-def absolute(out: Path) -> Path:
-    """The same place with a name of its own, which "." and ".." have not."""
-    return Path(os.path.abspath(out))
+def named(folder: Path) -> Path:
+    """The same place with a name of its own, which ".", ".." and a link have not."""
+    return Path(os.path.realpath(folder))
 
 
 def partial_folder(out: Path) -> Path:
-    """Where `out`, which is absolute, is made."""
+    """Where `out`, which is `named`, is made."""
     return out.with_name(f"{out.name}.partial")
 
 
@@ -77,7 +72,7 @@ def refuse_to_overwrite(out: Path) -> None:
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[Path]:
-    """OUT.partial, for one process at a time; out is absolute. Stays where the work is interrupted, so that it can go
+    """OUT.partial, for one process at a time; out is `named`. Stays where the work is interrupted, so that it can go
     on; goes where it is done, or where no dataset can come of it. Raises Busy, WriteError.
     """
     work = partial_folder(out)
@@ -94,8 +89,9 @@ def work_folder(out: Path) -> Iterator[Path]:
                 raise
             _empty(work)
     finally:
-        with suppress(OSError):  # something is in it: what is not finished, or is not ours, or is another process
-            work.rmdir()
+        for empty in (work / "blocks", work):
+            with suppress(OSError):  # there is something in it, not finished or not ours, or another process
+                empty.rmdir()
 
 
 def _empty(work: Path) -> None:
@@ -132,12 +128,12 @@ def gather(
     NothingUsable.
     """
     arranged = arrange(files, config.duplicates)
-    if not len(arranged.kept):
-        first = next(heapq.merge(*rejected, key=_source), {"source": "none", "reason": "in this shard"})
+    if not len(arranged.kept) and config.shard == "1/1":  # a part of a small collection may be empty
+        first = next(heapq.merge(*rejected, key=_source), {"source": "there is none", "reason": "no songs"})
         raise NothingUsable(f"none of the files can be used; the first: {first['source']}: {first['reason']}")
     by_content = np.arange(len(arranged.kept)) < count_validation(arranged.families, config.validation_fraction)
     validates = by_content | np.isin(arranged.families, held_out)
-    if validates.all():
+    if len(validates) and validates.all():
         raise NothingUsable("no song is left to train on: each is held out in one of the datasets")
     if more := int((validates & ~by_content).sum()):
         print(f"{more} more songs are for validation: one of the datasets holds them out")
@@ -149,7 +145,8 @@ def gather(
         *(_resolved(entries, arranged, files) for entries in [*rejected, _copies(arranged)]), key=_source
     )
     manifest = write_manifest(unfinished, shards, left_out, config, version, config.shard, inputs)
-    write_report(unfinished, manifest)
+    if len(arranged.kept):
+        write_report(unfinished, manifest)
     for entry in unfinished.glob(".*.json"):
         entry.unlink()
     _move(unfinished, out)
@@ -184,7 +181,7 @@ def _source(entry: dict) -> str:
 
 def arrange(files: Sequence[Path], duplicates: str) -> Arrangement:
     """Songs in the order of family, hash; of songs that are the same the first by source stays."""
-    columns = {"family": [], "hash": [], "file": [], "row": []}
+    columns = {"family": [NONE], "hash": [NONE], "file": [np.zeros(0, int)], "row": [np.zeros(0, int)]}
     for number, path in enumerate(files):
         batch = open_batch(path)
         for name in ("family", "hash"):
@@ -294,63 +291,3 @@ def _write_shard(files: list[str], folder: str, task: tuple[str, np.ndarray]) ->
     if len(whole) != 1:
         raise InputError(f"{name} is too large for one Arrow file; take a smaller --songs-per-shard")
     write_json(_entry(Path(folder), name), write_batch(Path(folder), name, whole[0]))
-
-
-# ---------------------------------------------------------------- merging
-
-
-def merge(folders: Sequence[Path], out: Path, workers: int) -> dict:
-    """One dataset of several that were prepared alike. All the shards I/N of one collection make the same bytes as one
-    prepare of all files. Of independent datasets, a song that one of them holds out, in whatever key, is held out.
-    Raises InputError.
-    """
-    out = absolute(out)
-    refuse_to_overwrite(out)
-    manifests = {folder: read_manifest(folder) for folder in sorted(map(absolute, folders))}
-    first = next(iter(manifests.values()))
-    _check_alike(manifests)
-    rejected_is_whole(manifests)
-    files, held_out = [], [NONE]
-    for folder, manifest in manifests.items():
-        for split, entry in shards_of(manifest):
-            rows = open_shard(folder / entry["file"], entry)
-            files.append(rows.path)
-            if split == "validation" and manifest["shard"] == "1/1":
-                held_out.append(rows.batch.column("family").to_numpy().copy())
-    config = PrepareConfig(**first["config"], workers=workers)
-    # The shards of one collection have read the same files, all of them.
-    of_shards = {manifest["inputs"] if manifest["shard"] != "1/1" else None for manifest in manifests.values()}
-    inputs = of_shards.pop() if len(of_shards) == 1 else None
-    lists = [read_rejected(folder) for folder in manifests]
-    with work_folder(out) as work:
-        merged = gather(files, lists, work, out, config, first["tokenizer_version"], inputs, np.concatenate(held_out))
-    return merged
-
-
-def _check_alike(manifests: dict[Path, dict]) -> None:
-    """Raises InputError where datasets cannot be joined."""
-    first = next(iter(manifests))
-    for folder, manifest in manifests.items():
-        for name in ("config", "tokenizer_version"):
-            if manifest[name] != manifests[first][name]:
-                raise InputError(f"{folder}: prepared with another {name} than {first}; prepare them alike")
-    shards = sorted(manifest["shard"] for manifest in manifests.values())
-    counts = {int(shard.split("/")[1]) for shard in shards}
-    complete = [f"{number}/{count}" for count in counts for number in range(1, count + 1)]
-    if counts != {1} and (len(counts) > 1 or shards != sorted(complete)):
-        largest = max(counts)
-        raise InputError(
-            f"these are the shards {', '.join(shards)}; merge takes each of 1/{largest} to {largest}/{largest} once"
-        )
-
-
-def rejected_is_whole(manifests: dict[Path, dict]) -> None:
-    """Raises DatasetError."""
-    for folder, manifest in manifests.items():
-        for _ in read_rejected(folder):  # raises where it cannot be
-            pass
-        if file_digest(folder / REJECTED) != manifest["rejected_sha256"]:
-            raise DatasetError(
-                f"{folder / REJECTED}: damaged (its digest is that of another content); mend it with: hid-museformer "
-                f"check --repair {folder}"
-            )

@@ -22,7 +22,7 @@ from configs import InputError, PrepareConfig
 from tokenizer.dataset.files import FORMAT, MANIFEST, REJECTED, DatasetError, read_manifest
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.find import SUFFIXES, File, find_midi
-from tokenizer.dataset.gather import absolute, gather, partial_folder, refuse_to_overwrite, work_folder
+from tokenizer.dataset.gather import gather, named, partial_folder, refuse_to_overwrite, work_folder
 from tokenizer.dataset.shards import Rows, open_batch, write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import run
@@ -44,7 +44,7 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
     in rejected.jsonl with its reason, and the rest goes on. The same call again goes on where it was stopped; once
     done, it does nothing. Raises InputError where nothing can be made.
     """
-    out = absolute(out)
+    shown, out = Path(out), named(out)
     if not (out / MANIFEST).exists():
         refuse_to_overwrite(out)
     files, unreadable = find_midi(folders, leave_out=[out, partial_folder(out)])
@@ -52,7 +52,7 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
         raise InputError(f"no MIDI file ({', '.join(SUFFIXES)}) in {', '.join(map(str, folders))}")
     if (out / MANIFEST).exists():
         manifest = _complete(out, files, unreadable, config)
-        print(f"{out}: already complete; for other songs or settings name another folder")
+        print(f"{shown}: already complete; for other songs or settings name another folder")
         return manifest
     listed = unreadable if config.shard.startswith("1/") else []  # the first shard tells
     with work_folder(out) as work:
@@ -60,7 +60,7 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
         inputs = _inputs_digest(files, chain.from_iterable(map(_contents, blocks)), unreadable)
         lists = [chain.from_iterable(map(rejected_of, blocks)), listed]
         manifest = gather(blocks, lists, work, out, config, TOKENIZER_VERSION, inputs)
-    print(summary(out, manifest))
+    print(summary(shown, manifest))
     return manifest
 
 

@@ -25,7 +25,7 @@ from tokenizer.dataset.files import (
     shards_of,
 )
 from tokenizer.dataset.find import find_midi
-from tokenizer.dataset.gather import NothingUsable, absolute, gather, is_ours, work_folder
+from tokenizer.dataset.gather import NothingUsable, gather, is_ours, named, work_folder
 from tokenizer.dataset.prepare import TOKENIZER_VERSION, rejected_of, tokenize_all
 from tokenizer.dataset.shards import Damaged, Rows, Unreadable, open_batch, write_batch
 from tokenizer.dataset.songs import record_batch, to_row
@@ -61,18 +61,19 @@ def repair(folder: Path, midi_dirs: Sequence[Path] = (), workers: int = 0) -> Re
     """Writes the dataset anew from its whole rows; it takes the old one's place once it is whole. midi_dirs: where the
     files of missing songs are, named as they were to prepare. Raises InputError, and then nothing is changed.
     """
-    folder = absolute(folder)
-    manifest = read_manifest(folder)
-    config = PrepareConfig(**manifest["config"], shard=manifest["shard"], workers=workers)
-    if midi_dirs and manifest["tokenizer_version"] != TOKENIZER_VERSION:
-        raise InputError(
-            f"--from: {folder} is of tokenizer {manifest['tokenizer_version']}, this is {TOKENIZER_VERSION}; prepare "
-            "all of it again"
-        )
-    shards = _open_all(folder, manifest)
-    rejected, list_is_whole = _rejected(folder, manifest)
+    folder = named(folder)
+    read_manifest(folder)  # what is no dataset gets no folder beside it
     try:
         with work_folder(folder) as work:
+            manifest = read_manifest(folder)
+            config = PrepareConfig(**manifest["config"], shard=manifest["shard"], workers=workers)
+            if midi_dirs and manifest["tokenizer_version"] != TOKENIZER_VERSION:
+                raise InputError(
+                    f"--from: {folder} is of tokenizer {manifest['tokenizer_version']}, this is {TOKENIZER_VERSION}; "
+                    "prepare all of it again"
+                )
+            shards = _open_all(folder, manifest)
+            rejected, list_is_whole = _rejected(folder, manifest)
             shutil.rmtree(work / "repaired", ignore_errors=True)  # of one that was killed
             kept = _keep(shards, work / "blocks")
             missing = [entry for entry in rejected if kind_of(entry["reason"]) == MISSING] + kept.damaged

@@ -23,7 +23,7 @@ from configs import InputError, PrepareConfig
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset import prepare
 from tokenizer.dataset.filters import reason_to_reject
-from tokenizer.dataset.gather import NothingUsable, absolute, gather, refuse_to_overwrite, work_folder
+from tokenizer.dataset.gather import NothingUsable, gather, named, refuse_to_overwrite, work_folder
 from tokenizer.dataset.shards import write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import cores, process_pool
@@ -239,7 +239,7 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
     """
     if config.shard != "1/1" or config.engine != "local":
         raise InputError("--shard and --engine are for prepare; v1.2.1's data is read by one machine")
-    out = absolute(out)
+    shown, out = out, named(out)
     refuse_to_overwrite(out)
     count: Counter[str] = Counter()
     blocks, rejected = [], []
@@ -267,7 +267,7 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
         except InputError as error:  # of any other kind: nothing can come of this data, so nothing stays
             raise NothingUsable(str(error)) from error
         write_json(out / IMPORT, asdict(record), indent=1)
-    print(prepare.summary(out, manifest))
+    print(prepare.summary(shown, manifest))
     print(f"{record.notes:,} notes in {record.songs} songs, each at its place")
     for number, what in ((record.tempo_changes, "tempo"), (record.signature_changes, "time signature")):
         if number:

@@ -1,0 +1,68 @@
+"""Datasets that were prepared apart, joined."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from configs import InputError, PrepareConfig
+from tokenizer.dataset.files import REJECTED, DatasetError, file_digest, read_manifest, read_rejected, shards_of
+from tokenizer.dataset.gather import NONE, gather, named, refuse_to_overwrite, work_folder
+from tokenizer.dataset.shards import open_shard
+
+
+def merge(folders: Sequence[Path], out: Path, workers: int) -> dict:
+    """One dataset of several that were prepared alike. All the shards I/N of one collection make the same bytes as one
+    prepare of all files. Of independent datasets, a song that one of them holds out, in whatever key, is held out.
+    Raises InputError.
+    """
+    out = named(out)
+    refuse_to_overwrite(out)
+    manifests = {folder: read_manifest(folder) for folder in sorted(set(map(named, folders)))}
+    first = next(iter(manifests.values()))
+    _check_alike(manifests)
+    rejected_is_whole(manifests)
+    files, held_out = [], [NONE]
+    for folder, manifest in manifests.items():
+        for split, entry in shards_of(manifest):
+            rows = open_shard(folder / entry["file"], entry)
+            files.append(rows.path)
+            if split == "validation" and manifest["shard"] == "1/1":
+                held_out.append(rows.batch.column("family").to_numpy().copy())
+    config = PrepareConfig(**first["config"], workers=workers)
+    # The shards of one collection have read the same files, all of them.
+    of_shards = {manifest["inputs"] if manifest["shard"] != "1/1" else None for manifest in manifests.values()}
+    inputs = of_shards.pop() if len(of_shards) == 1 else None
+    lists = [read_rejected(folder) for folder in manifests]
+    with work_folder(out) as work:
+        merged = gather(files, lists, work, out, config, first["tokenizer_version"], inputs, np.concatenate(held_out))
+    return merged
+
+
+def _check_alike(manifests: dict[Path, dict]) -> None:
+    """Raises InputError where datasets cannot be joined."""
+    first = next(iter(manifests))
+    for folder, manifest in manifests.items():
+        for name in ("config", "tokenizer_version"):
+            if manifest[name] != manifests[first][name]:
+                raise InputError(f"{folder}: prepared with another {name} than {first}; prepare them alike")
+    shards = sorted(manifest["shard"] for manifest in manifests.values())
+    counts = {int(shard.split("/")[1]) for shard in shards}
+    complete = [f"{number}/{count}" for count in counts for number in range(1, count + 1)]
+    if counts != {1} and (len(counts) > 1 or shards != sorted(complete)):
+        largest = max(counts)
+        raise InputError(
+            f"these are the shards {', '.join(shards)}; merge takes each of 1/{largest} to {largest}/{largest} once"
+        )
+
+
+def rejected_is_whole(manifests: dict[Path, dict]) -> None:
+    """Raises DatasetError."""
+    for folder, manifest in manifests.items():
+        for _ in read_rejected(folder):  # raises where it cannot be
+            pass
+        if file_digest(folder / REJECTED) != manifest["rejected_sha256"]:
+            raise DatasetError(
+                f"{folder / REJECTED}: damaged (its digest is that of another content); mend it with: hid-museformer "
+                f"check --repair {folder}"
+            )
