@@ -108,6 +108,8 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
             raise CheckpointError(
                 f"--resume-from {config.resume_from}: there are no checkpoints in {config.output_dir}"
             )
+    for notice in dataset.notices:
+        say(f"notice: {notice}")
     with ExitStack() as opened:  # closes everything again, last first, however this ends
         opened.enter_context(alone_in(config.output_dir))
         checkpoints = opened.enter_context(Checkpoints(config.output_dir, config.keep_last))
