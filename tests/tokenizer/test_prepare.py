@@ -118,8 +118,11 @@ def test_a_file_that_changed_meanwhile_is_read_again(tmp_path):
 
 
 def test_two_runs_do_not_write_one_dataset(tmp_path, folder):
-    with work_folder(tmp_path / "songs"), pytest.raises(Busy, match=r"process \d+ on .* writes there"):
-        prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
+    with work_folder(tmp_path / "songs") as work:
+        with pytest.raises(Busy, match=r"process \d+ on .* writes there"):
+            prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
+        assert (work / "blocks").is_dir(), "the second one touches nothing"
+    assert not work.exists()
 
 
 def test_ctrl_c_is_for_the_one_who_waits_for_workers_not_for_them():
