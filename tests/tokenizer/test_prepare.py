@@ -168,9 +168,11 @@ def test_a_finished_prepare_given_again_does_nothing(tmp_path, monkeypatch, caps
     before = contents(out)
     capsys.readouterr()
     os.utime(tmp_path / "midi" / "0.mid", (1, 1))
+    shutil.copytree(out, tmp_path / "songs.partial" / "blocks")  # killed in its last moment
     with monkeypatch.context() as patched:
         patched.setattr(prepare, "tokenize", None)
         prepared(tmp_path / "midi", out)
+    assert not (tmp_path / "songs.partial").exists()
     assert capsys.readouterr().out == f"{out}: already complete; for other songs or settings name another folder\n"
     for changes, message in (
         ({"min_bars": 1}, "made with other settings (min-bars 0 there, 1 here)"),
