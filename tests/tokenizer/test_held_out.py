@@ -10,13 +10,14 @@ import pytest
 from configs import InputError, PrepareConfig
 from jax_impl.cli import main
 from tests.scores import score_of
-from tests.tokenizer.test_damage import song
+from tests.tokenizer.test_damage import TRAIN, flip, place_of, song
 from tests.tokenizer.test_prepare import transposed
 from tokenizer.dataset.audit import audit
 from tokenizer.dataset.files import DatasetError, write_manifest
 from tokenizer.dataset.gather import count_validation
 from tokenizer.dataset.merge import merge
 from tokenizer.dataset.prepare import prepare
+from tokenizer.dataset.repair import repair
 from tokenizer.dataset.songs import Dataset, to_row, write_shard
 from tokenizer.music import midi
 from tokenizer.tokens.encode import encode
@@ -124,6 +125,15 @@ def test_datasets_that_hold_out_each_other_s_songs_are_not_merged(tmp_path, rows
     write(tmp_path / "b", [rows[1]], [rows[0]])
     with pytest.raises(InputError, match="no song is left to train on"):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "songs", workers=1)
+
+
+def test_what_was_held_out_stays_held_out_in_a_repair(tmp_path, rows):
+    rows = sorted(rows, key=lambda row: (row.family, row.hash))
+    folder = write(tmp_path / "songs", rows[:4], rows[4:])  # by their content the first ones would be
+    flip(folder / TRAIN, place_of(folder, "ids", row=1))
+    assert repair(folder, workers=1).missing == [rows[1].source]
+    validation = Dataset(folder)["validation"]
+    assert {rows[4].source, rows[5].source} <= {validation.source(i) for i in range(len(validation))}
 
 
 # ---------------------------------------------------------------- small datasets

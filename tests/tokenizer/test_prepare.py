@@ -118,8 +118,11 @@ def test_a_file_that_changed_meanwhile_is_read_again(tmp_path):
 
 
 def test_two_runs_do_not_write_one_dataset(tmp_path, folder):
-    with work_folder(tmp_path / "songs"), pytest.raises(Busy, match=r"process \d+ on .* writes there"):
-        prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
+    with work_folder(tmp_path / "songs") as work:
+        with pytest.raises(Busy, match=r"process \d+ on .* writes there"):
+            prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
+        assert (work / "blocks").is_dir(), "the second one touches nothing"
+    assert not work.exists()
 
 
 def test_ctrl_c_is_for_the_one_who_waits_for_workers_not_for_them():
@@ -165,9 +168,11 @@ def test_a_finished_prepare_given_again_does_nothing(tmp_path, monkeypatch, caps
     before = contents(out)
     capsys.readouterr()
     os.utime(tmp_path / "midi" / "0.mid", (1, 1))
+    shutil.copytree(out, tmp_path / "songs.partial" / "blocks")  # killed in its last moment
     with monkeypatch.context() as patched:
         patched.setattr(prepare, "tokenize", None)
         prepared(tmp_path / "midi", out)
+    assert not (tmp_path / "songs.partial").exists()
     assert capsys.readouterr().out == f"{out}: already complete; for other songs or settings name another folder\n"
     for changes, message in (
         ({"min_bars": 1}, "made with other settings (min-bars 0 there, 1 here)"),

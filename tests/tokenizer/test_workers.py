@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from configs import InputError
 from tests import ROOT
 from tokenizer.dataset import workers
 
@@ -51,6 +52,17 @@ def test_no_worker_outlives_the_process_that_started_it(number):
             for pid in left:
                 os.kill(int(pid), signal.SIGKILL)
     assert most == 4, "the process, what tracks its resources, and two workers"
+
+
+def test_where_no_worker_can_be_started_that_is_told(monkeypatch):
+    """It was a broken pipe, which the command line took for a reader who had seen enough: nothing, and status 0."""
+
+    def broken(*_, **__):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", broken)
+    with pytest.raises(InputError, match=r"no worker process can be started .*Broken pipe.*--workers 1"):
+        list(workers.run(abs, [1, 2, 3], 2, "local"))
 
 
 # ---------------------------------------------------------------- cores

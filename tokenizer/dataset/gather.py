@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,18 +80,21 @@ def work_folder(out: Path) -> Iterator[Path]:
         (work / "blocks").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteError(work, error) from error
-    try:
-        with only_writer(work):
-            try:
-                yield work
-            except NothingUsable:
-                _empty(work)
-                raise
+    with ExitStack() as after, only_writer(work):
+        after.callback(_remove_if_empty, work)
+        try:
+            yield work
+        except NothingUsable:
             _empty(work)
-    finally:
-        for empty in (work / "blocks", work):
-            with suppress(OSError):  # there is something in it, not finished or not ours, or another process
-                empty.rmdir()
+            raise
+        finally:
+            _remove_if_empty(work / "blocks")
+        _empty(work)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # there is something in it, not finished or not ours, or another process
+        folder.rmdir()
 
 
 def _empty(work: Path) -> None:

@@ -47,12 +47,10 @@ def _check_alike(manifests: dict[Path, dict]) -> None:
             if manifest[name] != manifests[first][name]:
                 raise InputError(f"{folder}: prepared with another {name} than {first}; prepare them alike")
     shards = sorted(manifest["shard"] for manifest in manifests.values())
-    counts = {int(shard.split("/")[1]) for shard in shards}
-    complete = [f"{number}/{count}" for count in counts for number in range(1, count + 1)]
-    if counts != {1} and (len(counts) > 1 or shards != sorted(complete)):
-        largest = max(counts)
+    parts = max(int(shard.split("/")[1]) for shard in shards)
+    if parts > 1 and shards != sorted(f"{number}/{parts}" for number in range(1, parts + 1)):
         raise InputError(
-            f"these are the shards {', '.join(shards)}; merge takes each of 1/{largest} to {largest}/{largest} once"
+            f"these are the shards {', '.join(shards)}; merge takes each of 1/{parts} to {parts}/{parts} once"
         )
 
 

@@ -52,6 +52,9 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
         raise InputError(f"no MIDI file ({', '.join(SUFFIXES)}) in {', '.join(map(str, folders))}")
     if (out / MANIFEST).exists():
         manifest = _complete(out, files, unreadable, config)
+        if partial_folder(out).is_dir():  # of a run that was killed in its last moment
+            with work_folder(out):
+                pass
         print(f"{shown}: already complete; for other songs or settings name another folder")
         return manifest
     listed = unreadable if config.shard.startswith("1/") else []  # the first shard tells

@@ -32,7 +32,7 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
         try:
             waiting = iter(tasks)
             resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
-            with ctrl_c_held_back():  # workers finish their tasks, which are not lost
+            with _starting(), ctrl_c_held_back():  # workers finish their tasks, which are not lost
                 running = {
                     pool.submit(function, task) for _, task in zip(range(workers * TASKS_AHEAD), waiting, strict=False)
                 }
@@ -49,9 +49,19 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
 
 
 def process_pool(workers: int) -> concurrent.futures.ProcessPoolExecutor:
-    """Processes that end when this one is gone, however it ends."""
+    """Processes that end when this one is gone, however it ends. Raises InputError where none can be started."""
     context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+    with _starting():
+        return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """A broken pipe here is to a process that could not start; it must not be taken for a reader who has gone."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"no worker process can be started ({error}); --workers 1 does without") from error
 
 
 def end_with_parent() -> None:
