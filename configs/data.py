@@ -6,7 +6,7 @@ from typing import Literal
 from configs.errors import InputError
 
 # Fields of PrepareConfig that say how the work is done, not what the dataset holds.
-EXECUTION = ("workers", "engine", "shard")
+EXECUTION = ("workers", "engine", "shard", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class PrepareConfig:
     max_crossing: float | None = None  # songs of which a larger share of notes sounds across a bar line are left out
     shard: str = "1/1"  # I/N: only this part of the files, chosen by content, for N machines; then `merge` the datasets
     engine: Literal["local", "ray"] = "local"  # processes of this machine, or a Ray cluster that sees the same folders
+    overwrite: bool = False  # move aside what is in the folder of the dataset, if it is something else
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:

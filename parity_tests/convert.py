@@ -17,19 +17,19 @@ from jax_impl.training.checkpoint import Checkpoints, Record, load_model, plain,
 from jax_impl.training.optimizer import optimizer
 from jax_impl.training.step import TrainState
 from tokenizer import vocabulary as vocab
-from tokenizer.disk.atomic import WriteError
+from tokenizer.disk.atomic import WriteError, move_aside
 from torch_ref import checkpoint as torch_file
 
 RULE = "mask_rule"  # in the args of files that export_torch writes
 
 
-def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
+def import_torch(path: Path, run: Path, rule: str, overwrite: bool = False) -> ModelConfig:
     """Writes a run folder, at step 0, that `generate`, `parity` and `train --init-from` take. Raises InputError and
     then writes nothing.
     """
     run = Path(os.path.abspath(run))
-    if os.path.lexists(run):
-        raise InputError(f"{run}: exists already; name a new folder")
+    if os.path.lexists(run) and not overwrite:
+        raise InputError(f"{run}: exists already; name a new folder, or --overwrite to move this one aside")
     weights, args = torch_file.read(path)
     try:
         config, parameters = from_v121(weights, MASK_RULES[rule])
@@ -58,6 +58,8 @@ def import_torch(path: Path, run: Path, rule: str) -> ModelConfig:
         with Checkpoints(temporary, keep_last=1) as checkpoints:
             checkpoints.save(state, record, validation_loss=None)
             checkpoints.finish()
+        if os.path.lexists(run):
+            print(f"{run}: moved to {move_aside(run, 'old')}")
         os.replace(temporary, run)
     except OSError as error:
         raise WriteError(run, error) from error

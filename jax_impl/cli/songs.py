@@ -34,12 +34,13 @@ def prepare(paths: Positional[FoldersAndOut], config: Annotated[PrepareConfig, a
     return 0
 
 
-def merge(paths: Positional[DatasetsAndOut], workers: int = 0) -> int:
+def merge(paths: Positional[DatasetsAndOut], workers: int = 0, overwrite: bool = False) -> int:
     """Join datasets that were prepared alike, such as all the shards that several machines made of one collection.
 
     Args:
         paths: datasets, then the folder of the new one.
         workers: processes (0: one per core).
+        overwrite: move aside what is in the folder of the new one.
     """
     from tokenizer.dataset import prepare
     from tokenizer.dataset.merge import merge
@@ -47,7 +48,7 @@ def merge(paths: Positional[DatasetsAndOut], workers: int = 0) -> int:
     if len(paths) < 2:
         raise InputError("name at least one dataset, then the folder of the dataset to make")
     *datasets, out = paths
-    print(prepare.summary(out, merge(datasets, out, workers)))
+    print(prepare.summary(out, merge(datasets, out, workers, overwrite)))
     return 0
 
 

@@ -35,7 +35,12 @@ def parity(
     return 0 if _with_torch("parity_tests.report").parity(checkpoint, size, plot, overwrite) else 1
 
 
-def import_torch(file: Positional[File], run: Positional[Run], mask_rule: Literal["v121", "span"] = "v121") -> int:
+def import_torch(
+    file: Positional[File],
+    run: Positional[Run],
+    mask_rule: Literal["v121", "span"] = "v121",
+    overwrite: bool = False,
+) -> int:
     """Turn a checkpoint of v1.2.1 (best.pt) into a run that generate, parity and train --init-from take.
 
     No code in the file runs; one that is more than tensors and plain values is refused.
@@ -44,8 +49,9 @@ def import_torch(file: Positional[File], run: Positional[Run], mask_rule: Litera
         file: a PyTorch file with model_state_dict and args.
         run: the new folder.
         mask_rule: what the model was trained under; span only for files of export-torch.
+        overwrite: move aside what is in the folder.
     """
-    config = _with_torch("parity_tests.convert").import_torch(file, run, mask_rule)
+    config = _with_torch("parity_tests.convert").import_torch(file, run, mask_rule, overwrite)
     shape = f"{config.layers} layers x {config.width}, {config.heads} heads, FFN {config.ffn}, {config.max_bars} bars"
     print(f"{run}: {shape}, rule {mask_rule}")
     if mask_rule == "v121":

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -351,3 +352,26 @@ def test_an_unfinished_folder_is_no_obstacle_and_no_dataset(folder, whole, tmp_p
         Dataset(tmp_path / "songs")
     prepare.prepare([folder], tmp_path / "songs", ONE_WORKER)
     assert contents(tmp_path / "songs") == contents(whole)
+
+
+def test_what_is_in_the_folder_is_moved_aside_when_that_is_said(folder, whole, tmp_path):
+    """Never removed; and nothing is moved where the same dataset is there, or where nothing can be made."""
+    out = shutil.copytree(whole, tmp_path / "songs")
+    again = replace(ONE_WORKER, overwrite=True)
+    prepare.prepare([folder], out, again)
+    with pytest.raises(InputError, match=r"songs: exists already, made with other settings.*--overwrite"):
+        prepare.prepare([folder], out, replace(ONE_WORKER, min_bars=5))
+    with pytest.raises(InputError, match="no MIDI file"):
+        prepare.prepare([tmp_path / "songs"], tmp_path / "songs", again)
+    assert [path.name for path in tmp_path.iterdir()] == ["songs"]
+    prepare.prepare([folder], out, replace(again, min_bars=5))
+    assert contents(tmp_path / "songs.old") == contents(whole) != contents(out)
+    with pytest.raises(InputError, match="is one of the datasets to join"):
+        merge([whole, out], out, workers=1, overwrite=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"mine: exists already; .*--overwrite"):
+        prepare.prepare([folder], tmp_path / "mine", ONE_WORKER)
+    prepare.prepare([folder], tmp_path / "mine", again)
+    assert contents(tmp_path / "mine") == contents(whole)
+    assert [path.name for path in (tmp_path / "mine.old").iterdir()] == ["notes.txt"]

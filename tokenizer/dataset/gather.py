@@ -33,10 +33,11 @@ from tokenizer.dataset.report import FILES as REPORT_FILES
 from tokenizer.dataset.report import write_report
 from tokenizer.dataset.shards import Rows, open_batch, write_batch
 from tokenizer.dataset.workers import run
-from tokenizer.disk.atomic import WriteError, write_json
+from tokenizer.disk.atomic import WriteError, move_aside, write_json
 from tokenizer.disk.lock import only_writer
 
 WHOLE_RANGE = 1 << 64  # of a hash
+INSTEAD = "name a new folder, or --overwrite to move this one aside"
 UNFINISHED = re.compile(r"[0-9a-f]{24}")  # names of what gather writes into
 NONE: np.ndarray = np.zeros(0, np.uint64)
 
@@ -60,14 +61,18 @@ def partial_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
-def refuse_to_overwrite(out: Path) -> None:
-    """Raises InputError where there is something. An empty folder is taken, and one that a killed run was filling."""
+def make_room(out: Path, overwrite: bool) -> None:
+    """Raises InputError where there is something, or moves it aside. An empty folder is taken, and one that a killed
+    run was filling.
+    """
     if not os.path.lexists(out):
         return
     names = set(os.listdir(out)) if out.is_dir() else {MANIFEST}
     being_filled = partial_folder(out).is_dir() and MANIFEST not in names and all(map(is_ours, names))
     if names and not being_filled:
-        raise InputError(f"{out}: exists already; name a new folder, or remove it first")
+        if not overwrite:
+            raise InputError(f"{out}: exists already; {INSTEAD}")
+        print(f"{out}: moved to {move_aside(out, 'old')}")
 
 
 @contextmanager

@@ -7,17 +7,20 @@ import numpy as np
 
 from configs import InputError, PrepareConfig
 from tokenizer.dataset.files import REJECTED, DatasetError, file_digest, read_manifest, read_rejected, shards_of
-from tokenizer.dataset.gather import NONE, gather, named, refuse_to_overwrite, work_folder
+from tokenizer.dataset.gather import NONE, gather, make_room, named, work_folder
 from tokenizer.dataset.shards import open_shard
 
 
-def merge(folders: Sequence[Path], out: Path, workers: int) -> dict:
+def merge(folders: Sequence[Path], out: Path, workers: int, overwrite: bool = False) -> dict:
     """One dataset of several that were prepared alike. All the shards I/N of one collection make the same bytes as one
     prepare of all files. Of independent datasets, a song that one of them holds out, in whatever key, is held out.
-    Raises InputError.
+    overwrite: what is there is moved aside. Raises InputError.
     """
     out = named(out)
-    refuse_to_overwrite(out)
+    if out in map(named, folders):
+        raise InputError(f"{out}: is one of the datasets to join; name a new folder")
+    if not overwrite:
+        make_room(out, overwrite)
     manifests = {folder: read_manifest(folder) for folder in sorted(set(map(named, folders)))}
     first = next(iter(manifests.values()))
     _check_alike(manifests)
@@ -35,6 +38,7 @@ def merge(folders: Sequence[Path], out: Path, workers: int) -> dict:
     inputs = of_shards.pop() if len(of_shards) == 1 else None
     lists = [read_rejected(folder) for folder in manifests]
     with work_folder(out) as work:
+        make_room(out, overwrite)
         merged = gather(files, lists, work, out, config, first["tokenizer_version"], inputs, np.concatenate(held_out))
     return merged
 

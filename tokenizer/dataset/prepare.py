@@ -22,7 +22,7 @@ from configs import InputError, PrepareConfig
 from tokenizer.dataset.files import FORMAT, MANIFEST, REJECTED, DatasetError, read_manifest
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.find import SUFFIXES, File, find_midi
-from tokenizer.dataset.gather import gather, named, partial_folder, refuse_to_overwrite, work_folder
+from tokenizer.dataset.gather import INSTEAD, gather, make_room, named, partial_folder, work_folder
 from tokenizer.dataset.shards import Rows, open_batch, write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import run
@@ -45,13 +45,12 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
     done, it does nothing. Raises InputError where nothing can be made.
     """
     shown, out = Path(out), named(out)
-    if not (out / MANIFEST).exists():
-        refuse_to_overwrite(out)
+    if not config.overwrite and not (out / MANIFEST).exists():
+        make_room(out, overwrite=False)
     files, unreadable = find_midi(folders, leave_out=[out, partial_folder(out)])
     if not files:
         raise InputError(f"no MIDI file ({', '.join(SUFFIXES)}) in {', '.join(map(str, folders))}")
-    if (out / MANIFEST).exists():
-        manifest = _complete(out, files, unreadable, config)
+    if (out / MANIFEST).exists() and (manifest := _complete(out, files, unreadable, config)):
         if partial_folder(out).is_dir():  # of a run that was killed in its last moment
             with work_folder(out):
                 pass
@@ -62,6 +61,7 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
         blocks = tokenize_all(files, work / "blocks", config)
         inputs = _inputs_digest(files, chain.from_iterable(map(_contents, blocks)), unreadable)
         lists = [chain.from_iterable(map(rejected_of, blocks)), listed]
+        make_room(out, config.overwrite)
         manifest = gather(blocks, lists, work, out, config, TOKENIZER_VERSION, inputs)
     print(summary(shown, manifest))
     return manifest
@@ -70,11 +70,16 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
 # ---------------------------------------------------------------- done already
 
 
-def _complete(out: Path, files: list[File], unreadable: list[dict], config: PrepareConfig) -> dict:
-    """The manifest of `out`, if it was made of these files with these settings. Raises InputError naming which of them
-    differ.
+def _complete(out: Path, files: list[File], unreadable: list[dict], config: PrepareConfig) -> dict | None:
+    """The manifest of `out`, if it was made of these files with these settings; else None where it may be moved aside.
+    Raises InputError naming which of them differ.
     """
-    manifest = read_manifest(out)
+    try:
+        manifest = read_manifest(out)
+    except DatasetError:
+        if config.overwrite:
+            return None
+        raise
     then = manifest["config"] | {"shard": manifest["shard"], "tokenizer version": manifest["tokenizer_version"]}
     now = config.content() | {"shard": config.shard, "tokenizer version": TOKENIZER_VERSION}
     differ = [
@@ -92,7 +97,9 @@ def _complete(out: Path, files: list[File], unreadable: list[dict], config: Prep
         if _inputs_digest(files, contents, unreadable) == manifest["inputs"]:
             return manifest
         what = "made of other files (some were added, removed or changed since)"
-    raise InputError(f"{out}: exists already, {what}; name a new folder, or remove it first")
+    if config.overwrite:
+        return None
+    raise InputError(f"{out}: exists already, {what}; {INSTEAD}")
 
 
 def _inputs_digest(files: list[File], contents: Iterable[str], unreadable: list[dict]) -> str:

@@ -23,7 +23,7 @@ from configs import InputError, PrepareConfig
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset import prepare
 from tokenizer.dataset.filters import reason_to_reject
-from tokenizer.dataset.gather import NothingUsable, gather, named, refuse_to_overwrite, work_folder
+from tokenizer.dataset.gather import NothingUsable, gather, make_room, named, work_folder
 from tokenizer.dataset.shards import write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import cores, process_pool
@@ -240,7 +240,8 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
     if config.shard != "1/1" or config.engine != "local":
         raise InputError("--shard and --engine are for prepare; v1.2.1's data is read by one machine")
     shown, out = out, named(out)
-    refuse_to_overwrite(out)
+    if not config.overwrite:
+        make_room(out, overwrite=False)
     count: Counter[str] = Counter()
     blocks, rejected = [], []
     with work_folder(out) as work:
@@ -261,6 +262,7 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
                     count["merged_notes"] += one.notes - one.result.notes if isinstance(one.result, StoredSong) else 0
             record = ImportRecord(str(data), *(count[field.name] for field in fields(ImportRecord)[1:]))
             rejected.sort(key=lambda entry: entry["source"])
+            make_room(out, config.overwrite)
             manifest = gather(blocks, [rejected], work, out, config, prepare.TOKENIZER_VERSION)
         except WriteError:
             raise
