@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from configs import ClusterConfig, ModelConfig, PrepareConfig, TrainConfig
+from configs import ClusterConfig, InputError, ModelConfig, PrepareConfig, TrainConfig
 from jax_impl.device import sharding
 from jax_impl.training import train
 from jax_impl.training.progress import Progress
@@ -83,8 +83,13 @@ def main() -> None:
     args = parser.parse_args()
     handle = Progress.step
     Progress.step = lambda *arguments: (handle(*arguments), time.sleep(args.pause))
-    sharding.join(ClusterConfig(**args.cluster))
-    train.train(config(args.data_dir, args.output_dir, **args.changes), MODEL)
+    if "init_from" in args.changes:
+        args.changes["init_from"] = Path(args.changes["init_from"])
+    try:
+        sharding.join(ClusterConfig(**args.cluster))
+        train.train(config(args.data_dir, args.output_dir, **args.changes), MODEL)
+    except InputError as error:
+        sys.exit(print(f"error: {error}", file=sys.stderr) or 2)
 
 
 if __name__ == "__main__":

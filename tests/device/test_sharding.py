@@ -27,6 +27,7 @@ from jax_impl.training.step import initial_state
 from tests.rounding import apart, budget, neighbours
 from tests.runs import MODEL, config, start, wait_for, write_dataset
 from tokenizer import vocabulary as vocab
+from tokenizer.disk.lock import only_writer
 
 ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "max_seq_len": 128, "max_spans": 32}
 ROWS |= {"log_every": 1, "remat": "none"}
@@ -205,11 +206,15 @@ def test_a_checkpoint_of_eight_devices_holds_the_bits_that_one_device_reads(eigh
 # ---------------------------------------------------------------- many processes
 
 
-def start_two(dataset: Path, output_dir: Path, *arguments: str, **changes) -> list:
-    """Two processes of one device each; the second's log is run-1.log."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
-        address = f"localhost:{probe.getsockname()[1]}"
+        return probe.getsockname()[1]
+
+
+def start_two(dataset: Path, output_dir: Path, *arguments: str, **changes) -> list:
+    """Two processes of one device each; the second's log is run-1.log."""
+    address = f"localhost:{free_port()}"
     clusters = [
         {"distributed": True, "coordinator": address, "num_processes": 2, "process_id": number} for number in range(2)
     ]
@@ -238,6 +243,37 @@ def test_two_processes_train_as_one_does_and_only_the_first_speaks(assert_as_on_
     assert "step 8: validation loss" in two_processes.with_suffix(".log").read_text()
     other = two_processes.with_name("run-1.log").read_text().splitlines()
     assert [line for line in other if not line.startswith("[Gloo]")] == []
+
+
+def test_a_process_that_never_comes_is_told_of_at_once_and_then_ends_the_run_in_one_line(dataset, tmp_path):
+    alone = {"distributed": True, "coordinator": f"localhost:{free_port()}", "num_processes": 2, "process_id": 0}
+    process = start(dataset, tmp_path / "run", "--cluster", json.dumps(alone | {"wait_seconds": 2}))
+    assert process.wait() == 2
+    first, *_, last = (tmp_path / "run.log").read_text(encoding="utf-8").splitlines()
+    assert re.match(r"process 0 of 2 waits for the others at localhost:\d+ \(\d of 2 s\)", first)
+    assert last.startswith("error: --distributed: process 0 of 2 found not all of the others at localhost:")
+
+
+def test_two_processes_share_what_one_alone_is_told(dataset, two_processes, tmp_path):
+    """Weights of another run, accumulation, augmentation and no validation, a lock that another holds, and going
+    back; each refusal ends both.
+    """
+    output_dir = tmp_path / "run"
+    songs = shutil.copytree(dataset, tmp_path / "songs")
+    manifest = json.loads((songs / "manifest.json").read_text(encoding="utf-8"))
+    manifest["splits"]["validation"] = []
+    (songs / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    changes = {"init_from": str(two_processes), "gradient_accumulation_steps": 2, "augment": True}
+    finish(start_two(songs, output_dir, checkpoint_every=4, **changes), output_dir)
+    assert {record["kind"] for record in metrics.read(output_dir / metrics.FILE)} == {"train"}
+
+    with only_writer(output_dir):
+        refused = start_two(songs, output_dir, resume_from=4, **changes)
+        assert [process.wait() for process in refused] == [2, 2]
+    for log in (output_dir.with_suffix(".log"), output_dir.with_name("run-1.log")):
+        assert f"process {os.getpid()} on" in log.read_text(encoding="utf-8")
+    finish(start_two(songs, output_dir, checkpoint_every=4, resume_from=4, **changes), output_dir)
+    assert "went back to step 4: checkpoints 8 deleted" in output_dir.with_suffix(".log").read_text(encoding="utf-8")
 
 
 def test_two_processes_that_were_stopped_and_then_lost_one_go_on_bit_for_bit(dataset, two_processes, tmp_path):
