@@ -242,7 +242,7 @@ def test_two_processes_train_as_one_does_and_only_the_first_speaks(assert_as_on_
     assert_as_on_one_device(two_processes)
     assert "step 8: validation loss" in two_processes.with_suffix(".log").read_text()
     other = two_processes.with_name("run-1.log").read_text().splitlines()
-    assert [line for line in other if not line.startswith("[Gloo]")] == []
+    assert [line for line in other if not line.startswith(("[Gloo]", "process 1 of 2 waits for the others"))] == []
 
 
 def test_a_process_that_never_comes_is_told_of_at_once_and_then_ends_the_run_in_one_line(dataset, tmp_path):
@@ -261,7 +261,7 @@ def test_two_processes_share_what_one_alone_is_told(dataset, two_processes, tmp_
     output_dir = tmp_path / "run"
     songs = shutil.copytree(dataset, tmp_path / "songs")
     manifest = json.loads((songs / "manifest.json").read_text(encoding="utf-8"))
-    manifest["splits"]["validation"] = []
+    manifest["splits"]["validation"] |= {"songs": 0, "tokens": 0, "shards": []}
     (songs / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     changes = {"init_from": str(two_processes), "gradient_accumulation_steps": 2, "augment": True}
     finish(start_two(songs, output_dir, checkpoint_every=4, **changes), output_dir)
