@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from configs import ClusterConfig, ModelConfig, PrepareConfig, TrainConfig
+from configs import ClusterConfig, InputError, ModelConfig, PrepareConfig, TrainConfig
 from jax_impl.device import sharding
 from jax_impl.training import train
 from jax_impl.training.progress import Progress
@@ -60,14 +60,14 @@ def start(
     flags = f"{os.environ.get('XLA_FLAGS', '')} {flags} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "tests.runs", str(data_dir), str(output_dir), *arguments]
-    with (log or output_dir.with_suffix(".log")).open("a") as file:
+    with (log or output_dir.with_suffix(".log")).open("a", encoding="utf-8") as file:
         return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
 
 
 def wait_for(path: Path, process: subprocess.Popen, output_dir: Path) -> None:
     """Until the process has made this."""
     while not path.exists():
-        assert process.poll() is None, output_dir.with_suffix(".log").read_text()
+        assert process.poll() is None, output_dir.with_suffix(".log").read_text(encoding="utf-8")
         time.sleep(0.002)
 
 
@@ -83,8 +83,13 @@ def main() -> None:
     args = parser.parse_args()
     handle = Progress.step
     Progress.step = lambda *arguments: (handle(*arguments), time.sleep(args.pause))
-    sharding.join(ClusterConfig(**args.cluster))
-    train.train(config(args.data_dir, args.output_dir, **args.changes), MODEL)
+    if "init_from" in args.changes:
+        args.changes["init_from"] = Path(args.changes["init_from"])
+    try:
+        sharding.join(ClusterConfig(**args.cluster))
+        train.train(config(args.data_dir, args.output_dir, **args.changes), MODEL)
+    except InputError as error:
+        sys.exit(print(f"error: {error}", file=sys.stderr) or 2)
 
 
 if __name__ == "__main__":

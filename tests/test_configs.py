@@ -37,21 +37,56 @@ CONFIGS = (
 )
 
 
+def reads(source: str) -> set[str]:
+    """Names of the attributes that a program takes a value from to use it: x.NAME, outside of __post_init__, which only
+    says what values make no sense, and not as a statement that does nothing or only within an assert.
+    """
+    tree = ast.parse(source)
+    idle = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__post_init__"]
+    idle += [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    idle += [node for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Attribute)]
+    unused = {id(part) for node in idle for part in ast.walk(node)}
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in unused
+    }
+
+
 @pytest.fixture(scope="module")
-def attributes_read() -> set[str]:
-    """Names of all attributes that the program reads from anything, x.NAME."""
-    names = set()
-    for folder in ("configs", "jax_impl", "tokenizer"):
-        for path in (ROOT / folder).rglob("*.py"):
-            reads = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute))
-            names |= {node.attr for node in reads if isinstance(node.ctx, ast.Load)}
-    return names
+def attributes_read() -> dict[Path, set[str]]:
+    """Of each file of the program."""
+    files = [path for folder in ("configs", "jax_impl", "tokenizer") for path in (ROOT / folder).rglob("*.py")]
+    return {path: reads(path.read_text(encoding="utf-8")) for path in files}
+
+
+def names(config: type, path: Path) -> bool:
+    """Whether a file has to do with this config: it names the class, or is handed one by a file that does."""
+    return config.__name__ in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_every_field_is_read_somewhere(config, attributes_read):
-    unread = {field.name for field in dataclasses.fields(config)} - attributes_read
+def test_every_field_is_read_where_its_config_is_at_hand(config, attributes_read):
+    """A field of the same name in another config does not count, unless one file has to do with both."""
+    at_hand = set().union(*(found for path, found in attributes_read.items() if names(config, path)))
+    unread = {field.name for field in dataclasses.fields(config)} - at_hand
     assert not unread
+
+
+@pytest.mark.parametrize(
+    "mention",
+    [
+        "def f(x: C): return dict(field=x)",
+        "def f(x: C): x.field",
+        "def f(x: C): assert x.field > 0",
+        "def f(x: C): x.field = 3",
+        "def f(x: C): 'field'",
+        "class C:\n    field: int\n    def __post_init__(self): check(self.field)",
+    ],
+)
+def test_a_field_that_is_only_mentioned_is_not_read(mention):
+    assert "field" not in reads(mention)
+    assert "field" in reads("def f(x: C): return x.field + 1")
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -92,7 +127,7 @@ def test_nonsense_is_refused_by_the_flag_s_name(field, value):
 
 
 def test_every_flag_of_training_has_a_help_text():
-    source = (ROOT / "configs" / "train.py").read_text().splitlines()
+    source = (ROOT / "configs" / "train.py").read_text(encoding="utf-8").splitlines()
     for field in dataclasses.fields(TrainConfig):
         (line,) = [line for line in source if line.startswith(f"    {field.name}:")]
         assert "  # " in line, field.name
@@ -103,3 +138,24 @@ def test_a_part_that_is_none_of_its_parts_is_refused(shard):
     PrepareConfig(shard="8/8")
     with pytest.raises(InputError, match=f"--shard must be I/N with I from 1 to N, such as 2/8, got {shard}"):
         PrepareConfig(shard=shard)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_every_number_of_training_is_finite(value):
+    floats = [field.name for field in dataclasses.fields(TrainConfig) if field.type is float]
+    assert len(floats) > 6
+    for name in floats:
+        with pytest.raises(InputError, match=f"--{name.replace('_', '-')} must be a finite number, got"):
+            TrainConfig(Path("songs"), Path("run"), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"steps": 2**31}, "--steps must be at most 2147483647"),
+        ({"batch_size": 2**20}, "--batch-size 1048576 x --max-seq-len 8192 are 8589934592 tokens a step"),
+    ],
+)
+def test_sizes_that_cannot_be_counted_are_refused(sizes, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig(Path("songs"), Path("run"), **sizes)

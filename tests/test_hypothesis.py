@@ -25,7 +25,7 @@ print(len(drawn), drawn)
 
 def drawn(*arguments: str) -> str:
     command = [sys.executable, "-c", PROGRAM, *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
 
 
 def test_draws_do_not_depend_on_the_modules_that_are_loaded():

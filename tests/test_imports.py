@@ -43,7 +43,7 @@ def imports(path: Path, root: Path = ROOT) -> set[str]:
     module.
     """
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -121,14 +121,14 @@ def test_an_import_that_climbs_or_goes_in_a_circle_is_found(tmp_path):
     }
     for name, text in house.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     floors = ("lower", "upper", "__init__")
     assert climbing("house", floors, tmp_path) == [
         "house/attic has no floor",
         "house/lower/floor.py imports house.upper.roof",
     ]
     assert set(circle("house", tmp_path)) == {"house.lower.floor", "house.upper.roof"}
-    (tmp_path / "house/lower/floor.py").write_text("import house.lower.carpet")
+    (tmp_path / "house/lower/floor.py").write_text("import house.lower.carpet", encoding="utf-8")
     assert climbing("house", floors, tmp_path) == ["house/attic has no floor"]
     assert set(circle("house", tmp_path)) == {"house.lower.floor", "house.lower.carpet"}
 
@@ -155,5 +155,5 @@ def test_the_face_of_the_tokenizer_is_light():
         "assert tokenizer.decode(tokenizer.encode(score).ids) == tokenizer.snap(score)\n"
         f"print(sorted({HEAVY} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
     assert done.stdout == "[]\n"

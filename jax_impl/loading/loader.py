@@ -17,6 +17,7 @@ from tokenizer.dataset.files import Split
 from tokenizer.dataset.songs import Dataset, Songs
 from tokenizer.dataset.workers import ctrl_c_held_back, end_with_parent
 
+grain.config.update("py_traceback_filtering", "off")  # it would add lines to the text of a worker's error
 ENDLESS = 1 << 40  # batches; more than any run takes
 START = {"batches": 0, "rows": []}
 PREFETCH_BATCHES = 4  # per worker

@@ -46,8 +46,8 @@ class Summaries(NamedTuple):
 
 
 def summaries(batch: Batch, rule: MaskRule, max_spans: int | None) -> Summaries:
-    """Summaries of each row. max_spans: most summaries any row needs; M is the next multiple of 64. Outside of jit, where
-    rows can be looked at, None takes what they need, and ValueError is raised where they need more than M; in a
+    """Summaries of each row. max_spans: most summaries any row needs; M is the next multiple of 64. Outside of jit,
+    where rows can be looked at, None takes what they need, and ValueError is raised where they need more than M; in a
     compiled program whoever packs the rows keeps to it.
     """
     if not isinstance(batch.span, jax.core.Tracer):

@@ -162,7 +162,8 @@ class MuseFormer(nnx.Module):
     ) -> jax.Array:
         """Logits float32[B, T, 643] of the next token.
 
-        max_spans: most summaries any row needs (None: what these need; under jit it must be given). dropout_key: None for no dropout.
+        max_spans: most summaries any row needs (None: what these need; under jit it must be given).
+        dropout_key: None for no dropout.
         """
         streams, _ = self._run(batch, max_spans, compute, dropout_key, keep=lambda streams, keys: None)
         return self.logits(streams.regular)

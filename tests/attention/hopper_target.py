@@ -85,10 +85,10 @@ def read_reports(folder: Path) -> list[dict]:
     """What ptxas said about each kernel compiled since the folder was emptied."""
     reports = []
     for path in sorted(folder.glob("*.ptxas")):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         log = path.with_name(f"{path.stem}.mlir-passes.log")
         sass = path.with_suffix(".sass_ctrl")
-        log_text = log.read_text(errors="replace") if log.exists() else ""
+        log_text = log.read_text(errors="replace", encoding="utf-8") if log.exists() else ""
         compiler = re.search(r"release [\d.]+, V([\d.]+)", log_text)
         numbers = lambda pattern, text=text: [int(number) for number in re.findall(pattern, text)]
         reports.append(
@@ -98,7 +98,9 @@ def read_reports(folder: Path) -> list[dict]:
                 "spill_lines": len(numbers(r"(\d+) bytes spill stores")),
                 "registers_at_entry": numbers(r"Used (\d+) registers"),
                 "named_barriers": sum(numbers(r"used (\d+) barriers")),
-                "steps": count_instructions(sass.read_text(errors="replace")) if sass.exists() else None,
+                "steps": count_instructions(sass.read_text(errors="replace", encoding="utf-8"))
+                if sass.exists()
+                else None,
                 "shared_bytes": sorted(set(map(int, re.findall(r"dynamic_shared_memory_size %c(\d+)_i32", log_text)))),
                 "warnings": re.findall(r".*[Ww]arning.*", text),
                 "compiler": compiler and compiler.group(1),

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not gpu_target.installed(), reason="needs XLA's 
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, dict]:
     program = [sys.executable, hopper_target.__file__]
-    run = subprocess.run(program, env=hopper_target.environment(), capture_output=True, text=True)
+    run = subprocess.run(program, env=hopper_target.environment(), capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr[-3000:]
     return {result["case"]: result for result in map(json.loads, run.stdout.splitlines())}
 

@@ -127,10 +127,10 @@ def test_check_tells_exact_files_from_others_by_its_exit_status(run, midi_dir, t
 def test_check_looks_at_every_dataset_of_a_mixture_and_goes_on_after_one_that_cannot_be_opened(run, midi_dir, tmp_path):
     for name in ("one", "other"):
         assert run("prepare", midi_dir, tmp_path / name, "--workers", 1)[0] == 0
-    (tmp_path / "mixture.json").write_text('{"datasets": {"one": 1, "other": 0.5}}')
+    (tmp_path / "mixture.json").write_text('{"datasets": {"one": 1, "other": 0.5}}', encoding="utf-8")
     status, out, _ = run("check", tmp_path)
     assert status == 0 and out.count("nothing wrong") == 2
-    (tmp_path / "one" / "manifest.json").write_text("{")
+    (tmp_path / "one" / "manifest.json").write_text("{", encoding="utf-8")
     status, out, _ = run("check", tmp_path)
     assert status == 1 and "damaged" in out and out.count("nothing wrong") == 1
 
@@ -148,7 +148,7 @@ def test_a_prepared_song_decodes_to_the_file_it_came_from(run, midi_dir, tmp_pat
 def test_text_goes_from_midi_and_back(run, midi_dir, tmp_path):
     status, out, _ = run("text", midi_dir / "0.mid", "--lossless")
     assert status == 0 and out.startswith("H ") and "CHORDS 0:" in out
-    (tmp_path / "a.txt").write_text(out)
+    (tmp_path / "a.txt").write_text(out, encoding="utf-8")
     assert run("text", tmp_path / "a.txt", "-o", tmp_path / "a.mid")[0] == 0
     assert snap(midi.read(tmp_path / "a.mid")) == snap(midi.read(midi_dir / "0.mid"))
     for words, message in (
@@ -290,8 +290,8 @@ def test_sigterm_ends_training_with_a_checkpoint_and_status_143(tmp_path):
     flags |= dict(steps=100_000, validate_every=100_000, checkpoint_every=100_000, validation_batches=1)
     words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     program = [sys.executable, "-m", "jax_impl.cli", "train", *words]
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
-    while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").read_text():
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, encoding="utf-8")
+    while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").read_text(encoding="utf-8"):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)

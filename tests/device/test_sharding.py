@@ -30,6 +30,7 @@ from tests import ROOT
 from tests.rounding import apart, budget, neighbours
 from tests.runs import MODEL, config, start, wait_for, write_dataset
 from tokenizer import vocabulary as vocab
+from tokenizer.disk.lock import only_writer
 
 ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "max_seq_len": 128, "max_spans": 32}
 ROWS |= {"log_every": 1, "remat": "none"}
@@ -44,7 +45,7 @@ def run(dataset: Path, output_dir: Path, *arguments: str, devices: int = 8, flag
     """A finished run in a process with so many devices; flags: XLA's."""
     arguments += ("--changes", json.dumps(ROWS | changes))
     process = start(dataset, output_dir, *arguments, devices=devices, flags=flags)
-    assert process.wait() == 0, output_dir.with_suffix(".log").read_text()
+    assert process.wait() == 0, output_dir.with_suffix(".log").read_text(encoding="utf-8")
     return output_dir
 
 
@@ -174,7 +175,7 @@ def test_rows_that_count_alike_whatever_their_targets_are_beyond_the_budget(
 
 def test_weights_are_gathered_layer_by_layer_and_activations_are_never_sent(eight_devices):
     (program,) = eight_devices.parent.glob("program/*train_step*after_optimizations.txt")
-    text = program.read_text()
+    text = program.read_text(encoding="utf-8")
     assert not re.search(r" (all-to-all|collective-permute)(-start)?\(", text)
     gathered = [tuple(map(int, shape.split(","))) for shape in re.findall(r"= f32\[([\d,]+)\]\S* all-gather\(", text)]
     widest = MODEL.width * max(3 * MODEL.width, 2 * MODEL.ffn)  # of the weights of one layer
@@ -208,11 +209,15 @@ def test_a_checkpoint_of_eight_devices_holds_the_bits_that_one_device_reads(eigh
 # ---------------------------------------------------------------- many processes
 
 
-def start_two(dataset: Path, output_dir: Path, *arguments: str, **changes) -> list:
-    """Two processes of one device each; the second's log is run-1.log."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
-        address = f"localhost:{probe.getsockname()[1]}"
+        return probe.getsockname()[1]
+
+
+def start_two(dataset: Path, output_dir: Path, *arguments: str, **changes) -> list:
+    """Two processes of one device each; the second's log is run-1.log."""
+    address = f"localhost:{free_port()}"
     clusters = [
         {"distributed": True, "coordinator": address, "num_processes": 2, "process_id": number} for number in range(2)
     ]
@@ -226,7 +231,9 @@ def start_two(dataset: Path, output_dir: Path, *arguments: str, **changes) -> li
 
 def finish(processes: list, output_dir: Path) -> None:
     for process in processes:
-        assert process.wait() == 0, "".join(path.read_text() for path in output_dir.parent.glob("*.log"))
+        assert process.wait() == 0, "".join(
+            path.read_text(encoding="utf-8") for path in output_dir.parent.glob("*.log")
+        )
 
 
 @pytest.fixture(scope="module")
@@ -238,20 +245,51 @@ def two_processes(dataset, tmp_path_factory) -> Path:
 
 def test_two_processes_train_as_one_does_and_only_the_first_speaks(assert_as_on_one_device, two_processes):
     assert_as_on_one_device(two_processes)
-    assert "step 8: validation loss" in two_processes.with_suffix(".log").read_text()
-    other = two_processes.with_name("run-1.log").read_text().splitlines()
-    assert [line for line in other if not line.startswith("[Gloo]")] == []
+    assert "step 8: validation loss" in two_processes.with_suffix(".log").read_text(encoding="utf-8")
+    other = two_processes.with_name("run-1.log").read_text(encoding="utf-8").splitlines()
+    assert [line for line in other if not line.startswith(("[Gloo]", "process 1 of 2 waits for the others"))] == []
+
+
+def test_a_process_that_never_comes_is_told_of_at_once_and_then_ends_the_run_in_one_line(dataset, tmp_path):
+    alone = {"distributed": True, "coordinator": f"localhost:{free_port()}", "num_processes": 2, "process_id": 0}
+    process = start(dataset, tmp_path / "run", "--cluster", json.dumps(alone | {"wait_seconds": 2}))
+    assert process.wait() == 2
+    first, *_, last = (tmp_path / "run.log").read_text(encoding="utf-8").splitlines()
+    assert re.match(r"process 0 of 2 waits for the others at localhost:\d+ \(\d of 2 s\)", first)
+    assert last.startswith("error: --distributed: process 0 of 2 found not all of the others at localhost:")
+
+
+def test_two_processes_share_what_one_alone_is_told(dataset, two_processes, tmp_path):
+    """Weights of another run, accumulation, augmentation and no validation, a lock that another holds, and going
+    back; each refusal ends both.
+    """
+    output_dir = tmp_path / "run"
+    songs = shutil.copytree(dataset, tmp_path / "songs")
+    manifest = json.loads((songs / "manifest.json").read_text(encoding="utf-8"))
+    manifest["splits"]["validation"] |= {"songs": 0, "tokens": 0, "shards": []}
+    (songs / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    changes = {"init_from": str(two_processes), "gradient_accumulation_steps": 2, "augment": True}
+    finish(start_two(songs, output_dir, checkpoint_every=4, **changes), output_dir)
+    assert {record["kind"] for record in metrics.read(output_dir / metrics.FILE)} == {"train"}
+
+    with only_writer(output_dir):
+        refused = start_two(songs, output_dir, resume_from=4, **changes)
+        assert [process.wait() for process in refused] == [2, 2]
+    for log in (output_dir.with_suffix(".log"), output_dir.with_name("run-1.log")):
+        assert f"process {os.getpid()} on" in log.read_text(encoding="utf-8")
+    finish(start_two(songs, output_dir, checkpoint_every=4, resume_from=4, **changes), output_dir)
+    assert "went back to step 4: checkpoints 8 deleted" in output_dir.with_suffix(".log").read_text(encoding="utf-8")
 
 
 def test_two_processes_that_were_stopped_and_then_lost_one_go_on_bit_for_bit(dataset, two_processes, tmp_path):
     output_dir = tmp_path / "run"
     processes = start_two(dataset, output_dir, "--pause", "2")
     while not metrics.read(output_dir / metrics.FILE):
-        assert processes[0].poll() is None, output_dir.with_suffix(".log").read_text()
+        assert processes[0].poll() is None, output_dir.with_suffix(".log").read_text(encoding="utf-8")
         time.sleep(0.01)
     os.kill(processes[1].pid, signal.SIGTERM)  # both stop at the same step, though only one gets the signal
     finish(processes, output_dir)
-    log = output_dir.with_suffix(".log").read_text()
+    log = output_dir.with_suffix(".log").read_text(encoding="utf-8")
     stopped = re.search(r"stopped by SIGTERM after step (\d)", log)
     assert stopped and int(stopped[1]) < 6, log
 

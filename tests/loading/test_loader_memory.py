@@ -41,5 +41,5 @@ def test_an_epoch_of_300_mb_is_read_with_100_mb_more_than_its_first_batch_took(t
     write_manifest(tmp_path, splits, [], PrepareConfig(), "test")
     assert (tmp_path / "train-00000.arrow").stat().st_size > 280 << 20
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.stdout == "the limit holds\n"

@@ -126,3 +126,21 @@ def test_a_songs_masks_are_the_same_wherever_it_is_packed(rule):
     packed_keys = np.r_[slot : slot + used, 64 + len(stranger) : 64 + len(stranger) + len(alone)]
     assert np.array_equal(summarize[0, :used][:, keys], packed[0][0, slot : slot + used][:, packed_keys])
     assert np.array_equal(update[0][:, keys], packed[1][0, len(stranger) : len(stranger) + len(alone)][:, packed_keys])
+
+
+# ---------------------------------------------------------------- room for summaries
+
+
+@pytest.mark.parametrize("name", ["span", "v121"])
+def test_too_little_room_for_summaries_is_an_error_and_none_takes_what_is_needed(name):
+    rule = MASK_RULES[name]
+    batch = batch_of([[random_song(seed, bars=20) for seed in range(6)]], 4096)
+    needed = masks.most_summaries(batch, rule)
+    assert needed > 64
+    chosen, given = masks.summaries(batch, rule, None), masks.summaries(batch, rule, needed)
+    assert all(bool((a == b).all()) for a, b in zip(chosen, given, strict=True))
+    assert int((chosen.document > 0).sum()) == needed
+    with pytest.raises(ValueError, match=f"a row needs {needed} summaries, more than max_spans 64"):
+        masks.summaries(batch, rule, 64)
+    with pytest.raises(ValueError, match="in a compiled program max_spans must be given"):
+        jax.jit(lambda batch: masks.summaries(batch, rule, None))(batch)

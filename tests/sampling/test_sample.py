@@ -331,9 +331,9 @@ def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_pa
     assert (tmp_path / "x-3.png").stat().st_size > 5000
     compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
     assert (tmp_path / "y.mid").read_bytes() == (tmp_path / "x-2.mid").read_bytes() != (tmp_path / "x.mid").read_bytes()
-    values = json.loads((tmp_path / "x-2.json").read_text())
+    values = json.loads((tmp_path / "x-2.json").read_text(encoding="utf-8"))
     assert values["number"] == 1 and values["step"] == 5 and values["sampler"]["seed"] == 0
-    (tmp_path / "x-2.json").write_text(json.dumps(values | {"tokens": values["tokens"][:-1]}))
+    (tmp_path / "x-2.json").write_text(json.dumps(values | {"tokens": values["tokens"][:-1]}), encoding="utf-8")
     with pytest.raises(InputError, match="became another song"):
         compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
 
@@ -442,7 +442,7 @@ def test_sound_without_fluidsynth_says_how_to_get_it(monkeypatch):
 def test_sound_is_what_fluidsynth_makes_of_the_file(model, tmp_path, monkeypatch):
     """A stand-in for FluidSynth, which need not be installed where tests run, writes its arguments."""
     program = tmp_path / "fluidsynth"
-    program.write_text('#!/bin/sh\necho "$@" > "$5"\n')
+    program.write_text('#!/bin/sh\necho "$@" > "$5"\n', encoding="utf-8")
     program.chmod(0o755)
     (tmp_path / "font.sf2").touch()
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

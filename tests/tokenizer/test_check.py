@@ -17,7 +17,7 @@ def test_a_song_is_exact_and_counted(tmp_path):
 
 
 def test_a_bad_file_is_an_answer_not_an_exception(tmp_path):
-    (tmp_path / "bad.mid").write_text("nothing")
+    (tmp_path / "bad.mid").write_text("nothing", encoding="utf-8")
     result = check(tmp_path / "bad.mid")
     assert not result.exact and "bad.mid" in result.error
 

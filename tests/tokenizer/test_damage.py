@@ -46,7 +46,7 @@ def prepared(tmp_path_factory) -> Path:
     (folder / "midi").mkdir()
     for seed in range(4):
         midi.write(song(seed), folder / "midi" / f"{seed}.mid")
-    (folder / "midi" / "bad.mid").write_text("no music")
+    (folder / "midi" / "bad.mid").write_text("no music", encoding="utf-8")
     prepare([folder / "midi"], folder / "songs", PrepareConfig(workers=1, validation_fraction=0.3))
     return folder / "songs"
 
@@ -189,7 +189,10 @@ def refuse(monkeypatch, path: Path) -> None:
 
 def test_a_manifest_that_was_edited_is_refused(dataset):
     path = dataset / MANIFEST
-    path.write_text(path.read_text().replace('"validation_fraction": 0.3', '"validation_fraction": 0.2'))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"validation_fraction": 0.3', '"validation_fraction": 0.2'),
+        encoding="utf-8",
+    )
     with pytest.raises(DatasetError, match=r"manifest.json: damaged .*was it edited"):
         read_manifest(dataset)
 
@@ -223,7 +226,7 @@ def test_the_manifest_counts_the_tokens_of_a_split_on_one_line(dataset, monkeypa
     for split in ("train", "validation"):
         ids = np.concatenate([tokens.ids for tokens in data[split]])
         assert data[split].token_counts().tolist() == np.bincount(ids, minlength=vocab.SIZE).tolist()
-    lines = (dataset / MANIFEST).read_text().splitlines()
+    lines = (dataset / MANIFEST).read_text(encoding="utf-8").splitlines()
     assert sum('"token_counts": [' in line and line.endswith("],") for line in lines) == 2 and len(lines) < 80
 
 

@@ -35,10 +35,10 @@ def folder(tmp_path_factory):
         midi.write(compose(seed), folder / ("inside" if seed % 2 else ".") / f"song {seed}.mid")
     shutil.copy(folder / "song 0.mid", folder / "a copy.MID")
     (folder / "empty.mid").touch()
-    (folder / "text.midi").write_text("not music")
+    (folder / "text.midi").write_text("not music", encoding="utf-8")
     (folder / "cut.mid").write_bytes((folder / "song 2.mid").read_bytes()[:500])
     midi.write(score_of(), folder / "silent.mid")
-    (folder / "readme.txt").write_text("not looked at")
+    (folder / "readme.txt").write_text("not looked at", encoding="utf-8")
     (folder / "inside" / "loop").symlink_to(folder)
     return folder
 
@@ -123,7 +123,7 @@ def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():
     [
         (lambda out: shutil.rmtree(out), "no such dataset"),
         (lambda out: (out / MANIFEST).unlink(), "not a whole dataset"),
-        (lambda out: (out / MANIFEST).write_text("{"), "damaged"),
+        (lambda out: (out / MANIFEST).write_text("{", encoding="utf-8"), "damaged"),
         (lambda out: edit(out, vocabulary="another"), "another vocabulary"),
         (lambda out: edit(out, format=99), "format 99"),
         (lambda out: edit(out, splits={}), "lacks 'train'"),
@@ -160,13 +160,13 @@ def test_a_damaged_dataset_is_named_on_opening(dataset, tmp_path, damage, messag
 
 
 def edit(out, **changes):
-    save_manifest(out, json.loads((out / MANIFEST).read_text()) | changes)
+    save_manifest(out, json.loads((out / MANIFEST).read_text(encoding="utf-8")) | changes)
 
 
 def other_columns(path):
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, pa.schema([("x", pa.int8())])) as writer:
         writer.write_batch(pa.record_batch([pa.array([1], pa.int8())], names=["x"]))
-    manifest = json.loads((path.parent / MANIFEST).read_text())
+    manifest = json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))
     manifest["splits"]["train"]["shards"][0]["bytes"] = path.stat().st_size
     edit(path.parent, splits=manifest["splits"])
 
@@ -176,7 +176,7 @@ def scramble(path):
 
 
 def no_train(out):
-    manifest = json.loads((out / MANIFEST).read_text())
+    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     manifest["splits"]["train"]["shards"] = []
     edit(out, splits=manifest["splits"])
 

@@ -84,7 +84,7 @@ def test_the_folder_of_the_dataset_is_no_input(tmp_path):
 def test_what_lies_in_the_folder_for_unfinished_work_stays(tmp_path):
     tree(tmp_path, "midi/one.mid")
     (tmp_path / "songs.partial").mkdir()
-    (tmp_path / "songs.partial" / "mine.txt").write_text("mine")
+    (tmp_path / "songs.partial" / "mine.txt").write_text("mine", encoding="utf-8")
     prepare([tmp_path / "midi"], tmp_path / "songs", ONE_WORKER)
     assert [path.name for path in (tmp_path / "songs.partial").iterdir()] == ["mine.txt"]
 
@@ -109,7 +109,7 @@ def test_a_path_is_where_it_leads_to_however_it_is_written(tmp_path, out):
     (tmp_path / "link").symlink_to(here)
     command = [sys.executable, "-c", PROGRAM, "../midi", out]
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
-    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "midi"]
     assert done.stdout.startswith(f"{Path(out)}: 1 songs to train on")

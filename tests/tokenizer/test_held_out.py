@@ -34,7 +34,7 @@ def write(folder: Path, train: list, validation: list) -> Path:
 
 
 def mixture(folder: Path, **weights: float) -> Path:
-    (folder / "mixture.json").write_text(json.dumps({"datasets": weights}))
+    (folder / "mixture.json").write_text(json.dumps({"datasets": weights}), encoding="utf-8")
     return folder
 
 
@@ -94,11 +94,11 @@ def test_a_mixture_that_holds_out_every_song_is_refused(tmp_path, rows):
 
 def test_what_a_mixture_says_besides_datasets_is_named(tmp_path, rows):
     write(tmp_path / "a", [rows[0]], [rows[1]])
-    (tmp_path / "mixture.json").write_text('{"datasets": {"a": 1}, "weigths": {"a": 2}}')
+    (tmp_path / "mixture.json").write_text('{"datasets": {"a": 1}, "weigths": {"a": 2}}', encoding="utf-8")
     with pytest.raises(DatasetError, match=r"mixture\.json: unknown keys weigths"):
         Dataset(tmp_path)
     for text in ("[]", '{"datasets": ["a"]}', '{"datasets": {"a": null}}', "{"):
-        (tmp_path / "mixture.json").write_text(text)
+        (tmp_path / "mixture.json").write_text(text, encoding="utf-8")
         with pytest.raises(DatasetError, match=r"mixture\.json: cannot be understood"):
             Dataset(tmp_path)
 

@@ -295,7 +295,7 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypa
 
 def test_a_place_that_cannot_hold_a_file_is_named(tmp_path):
     score = score_of((0, [(0, 480, 60, 80)]))
-    (tmp_path / "plain").write_text("not a folder")
+    (tmp_path / "plain").write_text("not a folder", encoding="utf-8")
     (tmp_path / "folder.mid").mkdir()
     for path in (
         tmp_path / "none" / "x.mid",

@@ -57,7 +57,7 @@ def folder(tmp_path_factory):
     midi.write(transposed(compose(7), 3), folder / "in another key.mid")
     midi.write(transposed(compose(8), -2), folder / "another key.mid")
     (folder / "empty.mid").touch()
-    (folder / "text.mid").write_text("no music")
+    (folder / "text.mid").write_text("no music", encoding="utf-8")
     (folder / "broken link.mid").symlink_to(folder / "nowhere")
     return folder
 
@@ -296,7 +296,7 @@ def test_a_song_outside_a_limit_is_left_out_with_the_limit_s_name(limit, reason)
 def test_the_report_counts_what_is_there(whole):
     import json
 
-    report = json.loads((whole / "report.json").read_text())
+    report = json.loads((whole / "report.json").read_text(encoding="utf-8"))
     data = Dataset(whole)
     assert report["songs"] == sum(len(data[split]) for split in ("train", "validation")) == 42
     assert report["notes"] == sum(int(data[split].column("notes").sum()) for split in ("train", "validation"))

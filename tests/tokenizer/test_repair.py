@@ -36,7 +36,7 @@ def prepared(tmp_path_factory) -> Path:
     for seed in range(8):
         midi.write(song(seed), folder / "midi" / f"{seed}.mid")
     shutil.copy(folder / "midi" / "3.mid", folder / "midi" / "copy.mid")
-    (folder / "midi" / "bad.mid").write_text("no music")
+    (folder / "midi" / "bad.mid").write_text("no music", encoding="utf-8")
     prepare([folder / "midi"], folder / "songs", PrepareConfig(workers=1, songs_per_shard=3))
     return folder
 
@@ -67,7 +67,7 @@ def test_a_shard_that_may_not_be_read_stops_the_repair_and_nothing_changes(datas
 
 def test_a_row_with_a_wrong_digest_is_dropped_and_named_and_the_old_folder_stays(dataset):
     flip(dataset / TRAIN, place_of(dataset, "ids") + 40)  # a wrong pitch is as good a song as the right one
-    (dataset / "notes.txt").write_text("mine")
+    (dataset / "notes.txt").write_text("mine", encoding="utf-8")
     lost, all_of_them = Dataset(dataset)["train"].source(0), sources(dataset)
     before = contents(dataset)
     (dataset.parent / "songs.before-repair").mkdir()
@@ -83,7 +83,7 @@ def test_a_row_that_is_what_was_written_is_mended_and_the_folder_replaced(prepar
     rows = [to_row(data["train"][i], data["train"].source(i)) for i in range(3)]
     object.__setattr__(rows[1], "seconds", 7.0)
     write_shard(dataset, TRAIN, rows)
-    (dataset / "notes.txt").write_text("mine")
+    (dataset / "notes.txt").write_text("mine", encoding="utf-8")
     assert any("seconds do not follow" in finding.problem for finding in audit(dataset, 1))
     done = repair(dataset, workers=1)
     assert done.missing == [] and done.aside is None

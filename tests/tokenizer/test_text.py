@@ -167,8 +167,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     for name, message in (("x.txt", "not UTF-8 text"), ("none.txt", "No such file"), (".", "Is a directory")):
         with pytest.raises(TextError, match=message):
             read(tmp_path / name)
-    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     with pytest.raises(TextError, match="no song in HID text"):
         read(tmp_path / "empty.txt")
-    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
     assert read(tmp_path / "a.txt") == from_text(TEXT)

@@ -62,7 +62,7 @@ def test_everything_agrees_with_the_facts_read_from_v121():
     if not FACTS.exists():
         assert vocab.SIZE == 643  # the facts do not travel with the project
         return
-    facts = json.loads(FACTS.read_text())
+    facts = json.loads(FACTS.read_text(encoding="utf-8"))
     assert list(vocab.NAMES) == facts["vocab"]
     assert list(vocab.TEMPOS_BPM) == facts["tempo"]["values_bpm"]
     assert {int(bpm): vocab.tempo_bin(int(bpm)) for bpm in facts["tempo"]["quantize_table_20_to_300"]} == {

@@ -108,7 +108,7 @@ def test_cores_are_those_that_a_container_gives(tmp_path, monkeypatch, contents,
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
     for name, content in contents.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_text(content, encoding="utf-8")
     assert workers.cores(tmp_path) == cores
 
 
