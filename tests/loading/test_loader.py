@@ -1,14 +1,9 @@
 """Rows, their order and the loader's position."""
 
 import json
-import os
 import pickle
-import subprocess
-import sys
-import time
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +13,6 @@ from jax_impl.batch import pack_row
 from jax_impl.loading import loader, packing
 from jax_impl.loading.packer import WHOLE, Packer
 from jax_impl.loading.packing import Plan
-from tests import ROOT
 from tests.songs import all_songs
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import DatasetError
@@ -360,120 +354,3 @@ def test_a_mixture_is_trained_on_like_a_dataset(dataset, tmp_path):
     (tmp_path / "mixture.json").write_text('{"datasets": {"nowhere": 0}}', encoding="utf-8")
     with pytest.raises(DatasetError, match="weights above 0"):
         Dataset(tmp_path)
-
-
-# ---------------------------------------------------------------- long runs, workers, edges
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_going_on_plans_the_present_epoch_alone(dataset, monkeypatch, workers):
-    config = replace(CONFIG, num_workers=workers)
-    batches_an_epoch = loader.rows_per_epoch(dataset, config, "train") / config.batch_size
-    with loader.loader(dataset, config, "train") as batches:
-        for _ in range(int(2.5 * batches_an_epoch)):
-            next(batches)
-        state, expected = batches.get_state(), next(batches)
-    assert len(state["rows"]) == 2
-    planned, plan = [], Plan._rows
-
-    def counted(self, epoch):
-        planned.append(epoch)
-        return plan(self, epoch)
-
-    monkeypatch.setattr(Plan, "_rows", counted)
-    loader.plan_of.cache_clear()
-    with loader.loader(dataset, replace(config, num_workers=0), "train", state) as batches:
-        assert same(next(batches), expected)
-    assert planned == [2]
-
-
-def test_workers_end_with_a_run_that_is_killed_at_any_moment(dataset, tmp_path):
-    program = (
-        "import sys; from pathlib import Path; from jax_impl.loading import loader; from configs import DataConfig\n"
-        "from tokenizer.dataset.songs import Dataset\n"
-        "if __name__ == '__main__':\n"
-        f"    config = {replace(CONFIG, num_workers=1)!r}\n"
-        "    batches = loader.loader(Dataset(Path(sys.argv[1])), config, 'train')\n"
-        "    for number in range(1 << 30):\n"
-        "        print(number, flush=True); next(batches)\n"
-    )
-    script = tmp_path / "killed.py"
-    script.write_text(program, encoding="utf-8")
-    for moment in (1, 20):  # while its worker starts; while it works
-        process = subprocess.Popen(
-            [sys.executable, script, dataset.folder],
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        for _ in range(moment):
-            process.stdout.readline()
-        while not (workers := children(process.pid)):
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        for worker in workers:  # a guard against hangs is the suite's
-            while alive(worker):
-                time.sleep(0.05)
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
-
-
-def alive(pid: int) -> bool:
-    """Whether there is such a process that does anything; who adopts it may leave it a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def test_an_error_in_a_worker_is_told_as_it_is_here(dataset):
-    source = loader.BatchSource(Broken(dataset), replace(CONFIG, num_workers=1), "train")
-    with loader.Loader(source) as batches, pytest.raises(DatasetError, match=r"^songs\.arrow, row 3: damaged$"):
-        next(batches)
-
-
-class Broken:
-    """A dataset whose songs cannot be read, in whichever process."""
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-
-    def __getitem__(self, split: str) -> "BrokenSongs":
-        return BrokenSongs(self.dataset[split])
-
-
-class BrokenSongs:
-    def __init__(self, songs):
-        self.songs = songs
-
-    def __getattr__(self, name: str):
-        return getattr(object.__getattribute__(self, "songs"), name)
-
-    def __len__(self) -> int:
-        return len(self.songs)
-
-    def __getitem__(self, index: int):
-        raise DatasetError("songs.arrow, row 3: damaged")
-
-
-def test_no_row_is_empty_where_a_song_has_a_gap_longer_than_windows_are():
-    """4 bars with notes, 3000 without any, 2 with."""
-    sizes = Sizes([3006], [0], [0])
-    tokens, spans = np.zeros(3006, int), np.zeros(3006, int)
-    tokens[[0, 1, 2, 3, 3004, 3005]], spans[[0, 1, 2, 3, 3004, 3005]] = 10, 1
-    sizes.bar_sizes = lambda songs: (tokens, spans)
-    sizes.tokens, sizes.spans = np.array([68]), np.array([6])
-    rows = Plan(sizes, replace(CONFIG, max_seq_len=1024, max_bars=1000)).rows(0)
-    assert [int(rows[index]["spans"].sum() > 0) for index in range(len(rows))] == [1] * len(rows)
-    assert rows.pieces["spans"].sum() == 6
-    assert (rows.pieces["spans"] > 0).all()
-
-
-def test_weights_that_leave_no_song_are_told_as_such():
-    sizes = Sizes([3] * 4, [10] * 4, [1] * 4)
-    sizes.weight = np.full(4, 1e-9)
-    with pytest.raises(InputError, match=r"epoch 1 has none of the 4 songs: the weights of mixture.json leave none"):
-        Plan(sizes, CONFIG).rows(0)
