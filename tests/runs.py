@@ -89,7 +89,8 @@ def main() -> None:
         sharding.join(ClusterConfig(**args.cluster))
         train.train(config(args.data_dir, args.output_dir, **args.changes), MODEL)
     except InputError as error:
-        sys.exit(print(f"error: {error}", file=sys.stderr) or 2)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -416,9 +416,8 @@ def test_the_same_command_goes_back_once_and_then_on(dataset, uninterrupted, tmp
 
 @pytest.mark.parametrize("again", [4, None])
 @pytest.mark.parametrize("ends_in", ["write", "delete"])
-def test_going_back_that_was_ended_half_way_is_finished(dataset, tmp_path, monkeypatch, again, ends_in):
+def test_going_back_that_was_ended_half_way_is_finished(tmp_path, monkeypatch, again, ends_in):
     """Between any two of: saying so, deleting one, deleting the other, saying that it is done."""
-    settings = config(dataset, tmp_path, checkpoint_every=2, keep_last=8)
     with Checkpoints(tmp_path, keep_last=8) as checkpoints:
         for step in (2, 4, 6, 8):
             checkpoints.save(*small_state(step), None)
@@ -448,7 +447,6 @@ def test_going_back_that_was_ended_half_way_is_finished(dataset, tmp_path, monke
         train.go_back(tmp_path, checkpoints, 4)
         assert rollback.begin(tmp_path, checkpoints, again) == (4, False)
     assert steps_of(tmp_path) == [2, 4]
-    del settings
 
 
 def small_state(step: int) -> tuple[TrainState, Record]:
