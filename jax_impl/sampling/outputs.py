@@ -38,7 +38,7 @@ class Origin:
 
     run: str
     step: int
-    checksum: int
+    checksum: str
     sampler: dict
     constraints: dict
     prompt: list[int] | None
@@ -49,7 +49,7 @@ class Origin:
         cls, run: Path, record: Record, sampler: SampleConfig, wanted: Constraints, prompt: np.ndarray | None
     ) -> "Origin":
         given = None if prompt is None else prompt.tolist()
-        checksum = record.checksums.get("parameters", 0)
+        checksum = str(record.checksums.get("parameters", ""))
         return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), given, versions())
 
 
@@ -104,7 +104,8 @@ def read(path: Path) -> tuple[Origin, Sample]:
     """A sample and how it was made, from its JSON. Raises InputError."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        origin = Origin(**{field.name: values[field.name] for field in dataclasses.fields(Origin)})
+        made_with = {field.name: values[field.name] for field in dataclasses.fields(Origin)}
+        origin = Origin(**made_with | {"checksum": str(values["checksum"])})  # of older ones a number
         ids = np.array(values["tokens"], np.int32)
         return origin, Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]))
     except OSError as error:
