@@ -244,6 +244,103 @@ MODEL = (
         "parity_tests/test_golden_jax.py",
     ),
 )
+LOADING = (
+    fault(
+        "jax_impl/loading/packing.py",
+        "windows without a note become rows",
+        "rows = rows.where(~self._silent(rows.pieces))",
+        "pass",
+        "tests/loading/test_loader.py",
+    ),
+    fault(
+        "jax_impl/loading/loader.py",
+        "every process loads the first one's rows",
+        "first += self.config.part * size",
+        "first += 0",
+        "tests/loading/test_loader.py",
+    ),
+    fault(
+        "jax_impl/loading/loader.py",
+        "workers outlive the run",
+        "    end_with_parent()\n",
+        "    pass\n",
+        "tests/loading/test_workers.py",
+    ),
+    fault(
+        "jax_impl/loading/packing.py",
+        "a song is augmented alike in every epoch",
+        "np.random.SeedSequence([self.config.seed, epoch, song])",
+        "np.random.SeedSequence([self.config.seed, song])",
+        "tests/loading/test_loader.py",
+    ),
+)
+DEVICE = (
+    fault(
+        "jax_impl/device/sharding.py",
+        "arrays are split along their smallest axis",
+        "largest = max(axes, key=lambda axis: (shape[axis], axis))",
+        "largest = min(axes, key=lambda axis: (shape[axis], axis))",
+        "tests/device/test_sharding.py::test_an_array_is_split_along_its_largest_axis_that_divides",
+    ),
+    fault(
+        "jax_impl/device/memory.py",
+        "a step of twice the memory fits",
+        "        if needed <= limit:",
+        "        if needed <= 2 * limit:",
+        "tests/device/test_memory.py",
+    ),
+    fault(
+        "jax_impl/device/memory.py",
+        "only the model has to fit",
+        "if state + rows > limit:",
+        "if state > limit:",
+        "tests/training/test_train.py",
+    ),
+)
+TRAINING = (
+    fault(
+        "jax_impl/training/checkpoint.py",
+        "a loss that is no number is the best",
+        "if loss is not None and math.isfinite(loss)",
+        "if loss is not None",
+        "tests/training/test_checkpoint.py",
+    ),
+    fault(
+        "jax_impl/training/digest.py",
+        "two words may change places",
+        "_mix(_places(leaf.shape)[None] + seeds)",
+        "_mix(seeds)",
+        "tests/training/test_checkpoint.py",
+    ),
+    fault(
+        "jax_impl/training/step.py",
+        "a step without a target divides by 0",
+        "total = jnp.maximum(jnp.sum(batches.weights), 1)",
+        "total = jnp.sum(batches.weights)",
+        "tests/training/test_train.py",
+    ),
+    fault(
+        "jax_impl/training/rollback.py",
+        "a run goes back each time it is told",
+        "if done and done.step == resume_from and",
+        "if False and",
+        "tests/training/test_train.py",
+    ),
+    fault(
+        "jax_impl/training/train.py",
+        "two runs write into one folder",
+        "held.enter_context(only_writer(folder))",
+        "pass",
+        "tests/training/test_train.py",
+    ),
+    fault(
+        "jax_impl/training/optimizer.py",
+        "the first step has no rate",
+        "warmup = (step + 1) / ",
+        "warmup = step / ",
+        "tests/training/test_train.py",
+    ),
+)
 SAMPLING = (
     fault(
         "jax_impl/sampling/cache.py",
@@ -343,4 +440,19 @@ CONFIGS = (
         "tests/sampling/test_sample.py",
     ),
 )
-FAULTS = (*DISK, *MUSIC, *GRID, *TOKENS, *DATASET, *ATTENTION, *MODEL, *SAMPLING, *CLI, *REFERENCE, *CONFIGS)
+FAULTS = (
+    *DISK,
+    *MUSIC,
+    *GRID,
+    *TOKENS,
+    *DATASET,
+    *ATTENTION,
+    *MODEL,
+    *LOADING,
+    *DEVICE,
+    *TRAINING,
+    *SAMPLING,
+    *CLI,
+    *REFERENCE,
+    *CONFIGS,
+)
