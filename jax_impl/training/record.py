@@ -43,7 +43,7 @@ class Record:
     def signed(self) -> dict:
         """What is written: its fields, and a digest of them. Inverse: read."""
         values = dataclasses.asdict(self)
-        return values | {"digest": _digest(values)}
+        return values | {"digest": digest_of(values)}
 
 
 def read(step_folder: Path) -> Record:
@@ -51,7 +51,7 @@ def read(step_folder: Path) -> Record:
     try:
         values = json.loads((step_folder / FILE).read_bytes())
         if "digest" in values:
-            if values.pop("digest") != _digest(values):
+            if values.pop("digest") != digest_of(values):
                 raise Damage("the digest of its record is wrong")
         else:  # written before there was one
             values["validation_loss"] = _loss_before(step_folder)
@@ -67,7 +67,8 @@ def _loss_before(step_folder: Path) -> float | None:
     return json.loads(path.read_bytes())["validation_loss"] if path.exists() else None
 
 
-def _digest(values: dict) -> str:
+def digest_of(values: dict) -> str:
+    """32 hex digits of the sha256 of JSON values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 

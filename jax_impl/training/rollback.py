@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jax_impl.training.checkpoint import CheckpointError, Checkpoints
+from jax_impl.training.record import digest_of
 from tokenizer.disk.atomic import write_json
 
 FILE = "went_back.json"
@@ -28,18 +29,21 @@ def read(run: Path) -> Rollback | None:
     path = run / FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("digest") != digest_of(values):
+            raise ValueError("its digest is that of another content")
         return Rollback(int(values["step"]), values["deleted"])
     except FileNotFoundError:
         return None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); remove it, and --resume-from goes back once more") from error
 
 
 def write(run: Path, rollback: Rollback) -> None:
     """Raises WriteError."""
-    write_json(run / FILE, asdict(rollback))
+    values = asdict(rollback)
+    write_json(run / FILE, values | {"digest": digest_of(values)})
 
 
 def begin(run: Path, checkpoints: Checkpoints, resume_from: int | None) -> tuple[int | None, bool]:
