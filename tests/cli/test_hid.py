@@ -8,7 +8,13 @@ import pytest
 
 from tests import ROOT
 
-SAYS = '#!/bin/sh\necho "$PWD: $0 $*"\n'
+SAYS = """#!/bin/sh
+for argument in "$@"; do
+    if [ "$last" = --target ]; then mkdir -p "$argument"; fi # as an installation does
+    last=$argument
+done
+echo "$PWD: $0 $*"
+"""
 
 
 @pytest.fixture
