@@ -294,7 +294,7 @@ DEVICE = (
         "only the model has to fit",
         "if state + rows > limit:",
         "if state > limit:",
-        "tests/training/test_train.py",
+        "tests/training/test_nothing_lost.py",
     ),
 )
 TRAINING = (
@@ -324,14 +324,14 @@ TRAINING = (
         "a run goes back each time it is told",
         "if done and done.step == resume_from and",
         "if False and",
-        "tests/training/test_train.py",
+        "tests/training/test_nothing_lost.py",
     ),
     fault(
         "jax_impl/training/train.py",
         "two runs write into one folder",
         "held.enter_context(only_writer(folder))",
         "pass",
-        "tests/training/test_train.py",
+        "tests/training/test_nothing_lost.py",
     ),
     fault(
         "jax_impl/training/optimizer.py",
