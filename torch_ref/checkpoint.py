@@ -43,13 +43,12 @@ def load(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
-        if not wanted:
-            reason = next(iter(str(error).strip().splitlines()), "")[:200]
-            raise TorchFileError(f"{path}: not a readable PyTorch file ({reason})") from error
-        raise TorchFileError(
-            f"{path}: refused, since opening it could run code from the file: it wants {wanted[1]}; save the tensors "
-            "alone"
-        ) from error
+        if wanted:
+            what = f"opening it could run code from the file: it wants {wanted[1]}"
+        else:  # an instruction that no file of tensors has
+            said = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
+            what = f"it is more than tensors and plain values ({said[1] if said else str(error)[:200]})"
+        raise TorchFileError(f"{path}: refused, since {what}; save the tensors alone") from error
     except Exception as error:  # damage shows in many ways
         reason = next(iter(str(error).strip().splitlines()), "empty or truncated")[:200]
         raise TorchFileError(f"{path}: not a readable PyTorch file ({type(error).__name__}: {reason})") from error

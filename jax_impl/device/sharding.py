@@ -73,10 +73,11 @@ def told_while_waiting(cluster: ClusterConfig) -> Iterator[None]:
     def watch() -> None:
         began = time.monotonic()
         found.wait(QUIET_SECONDS)
+        told = False  # that it waits, before that it waited in vain
         while not found.is_set():
             waited = time.monotonic() - began
             left = cluster.wait_seconds - waited
-            if left <= 0:
+            if told and left <= 0:
                 print(
                     f"error: --distributed: {me} found not all of {where} in {cluster.wait_seconds} s; {START_ALL}",
                     file=sys.stderr,
@@ -84,7 +85,8 @@ def told_while_waiting(cluster: ClusterConfig) -> Iterator[None]:
                 )
                 os._exit(2)
             print(f"{me} waits for {where} ({waited:.0f} of {cluster.wait_seconds} s)", file=sys.stderr, flush=True)
-            found.wait(min(TELL_SECONDS, left))
+            told = True
+            found.wait(max(min(TELL_SECONDS, left), 0))
 
     threading.Thread(target=watch, name="told while waiting", daemon=True).start()
     try:

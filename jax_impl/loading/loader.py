@@ -2,6 +2,7 @@
 from any position on.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from multiprocessing import resource_tracker
@@ -29,12 +30,13 @@ class BatchSource:
     rows. Each host takes its rows of every global batch, so that together they take each row once.
     """
 
-    def __init__(self, dataset: Dataset, config: DataConfig, split: Split):
+    def __init__(self, dataset: Dataset, config: DataConfig, split: Split, rows: Sequence[int] = ()):
+        """rows: of each epoch that is over, which are not planned again."""
         self.dataset, self.config, self.split = dataset, config, split
         augment = config.augment if split == "train" else None
         # The plan of all rows; this process takes its part of them.
         self.plan = plan_of(dataset[split], replace(config, augment=augment, part=0, parts=1))
-        self.first_rows = [0]  # number of the first row of each epoch, as far as they are known
+        self.first_rows = [0, *np.cumsum(rows, dtype=int).tolist()]  # of each epoch, as far as they are known
 
     def __reduce__(self):  # workers need not plan again
         known = {"first_rows": self.first_rows, "planned": self.plan.planned}
@@ -85,10 +87,22 @@ class Loader:
     close() ends its workers; a `with` block does.
     """
 
-    def __init__(self, source: BatchSource):
-        self._source = source
-        self._batches = None
-        self.set_state(START)
+    def __init__(self, source: BatchSource, state: dict = START, first: Batch | None = None):
+        """Goes on from a state; first: the batch there, where it was looked at. From here on the source is for the
+        iterator alone, which reads it in another thread or process.
+        """
+        self.first = first
+        self._position, self._rows = state["batches"], np.array(state.get("rows", []), np.int64)
+        batches = grain.MapDataset.range(self._position, len(source)).map(source.with_rows)
+        threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
+        iterated = batches.to_iter_dataset(threads)
+        if workers := source.config.num_workers:
+            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
+            if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
+                flags.FLAGS.mark_as_parsed()
+            options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)
+            iterated = iterated.mp_prefetch(options, worker_init_fn=_begin_worker)
+        self._batches = iter(iterated)
 
     def __iter__(self) -> "Loader":
         return self
@@ -100,8 +114,7 @@ class Loader:
         self.close()
 
     def close(self) -> None:
-        if self._batches is not None:
-            self._batches.close()
+        self._batches.close()
 
     def __next__(self) -> Batch:
         with ctrl_c_held_back():  # training, which handles it, still needs its workers to finish its step
@@ -117,32 +130,11 @@ class Loader:
         self._position += 1
         return batch
 
-    def peek(self) -> Batch:
-        """The first batch that comes next, where none was taken yet."""
-        return self._source[self._position]
-
     def get_state(self) -> dict:
-        """For a checkpoint: what set_state needs to go on with the very next batch. batches: how many were taken; rows:
+        """For a checkpoint: what `loader` needs to go on with the very next batch. batches: how many were taken; rows:
         of each epoch that is over, so that none of them is planned again.
         """
         return {"batches": self._position, "rows": self._rows.tolist()}
-
-    def set_state(self, state: dict) -> None:
-        self.close()
-        self._position = state["batches"]
-        self._rows = np.array(state.get("rows", []), np.int64)  # of states written before there were any: planned again
-        self._source.first_rows = [0, *np.cumsum(self._rows).tolist()]
-        batches = grain.MapDataset.range(self._position, len(self._source)).map(self._source.with_rows)
-        workers = self._source.config.num_workers
-        threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
-        iterated = batches.to_iter_dataset(threads)
-        if workers:
-            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
-            if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
-                flags.FLAGS.mark_as_parsed()
-            options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)
-            iterated = iterated.mp_prefetch(options, worker_init_fn=_begin_worker)
-        self._batches = iter(iterated)
 
 
 def _begin_worker(*_: int) -> None:
@@ -153,10 +145,9 @@ def loader(dataset: Dataset, config: DataConfig, split: Split, state: dict = STA
     """Batches of a split, from a state on: endless for training, one pass for validation. Raises InputError where a row
     holds no bar of any song.
     """
-    batches = Loader(BatchSource(dataset, config, split))
-    batches.set_state(state)
-    batches.peek()  # what cannot work fails here and not in a worker
-    return batches
+    # A state written before it had rows: all epochs are planned again
+    source = BatchSource(dataset, config, split, state.get("rows", ()))
+    return Loader(source, state, source[state["batches"]])  # what cannot work fails here and not in a worker
 
 
 def rows_per_epoch(dataset: Dataset, config: DataConfig, split: Split) -> int:

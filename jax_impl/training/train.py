@@ -186,7 +186,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
 
         # ------------------------------------------------------------ the loop
         peak = device.peak_flops(compute, mesh.size)
-        needed_flops = flops.per_token(model, validation[:4] or [rows.peek()], config.row_spans)
+        needed_flops = flops.per_token(model, validation[:4] or [rows.first], config.row_spans)
         millions = sum(leaf.size for leaf in jax.tree.leaves(abstract)) / 1e6
         say(
             f"device: {mesh.size} x {device.describe(compute)}; mesh "

@@ -4,14 +4,13 @@ and what `memory` says where it cannot work.
 
 import dataclasses
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import pytest
 from flax import nnx
 
-from configs import ComputeConfig, InputError, ModelConfig, TrainConfig
+from configs import ComputeConfig, InputError, ModelConfig
 from configs.model import REMAT_CHOICES
 from jax_impl.cli import main
 from jax_impl.device import gpu_target, memory
@@ -138,20 +137,3 @@ def test_without_the_compiler_for_gpus_memory_says_what_to_install(monkeypatch, 
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and error.count("\n") == 1
     assert "./hid memory" in error and f"jax-cuda12-plugin=={jax.__version__}" in error
-
-
-@pytest.mark.parametrize(
-    ("changes", "parameters", "message"),
-    [
-        ({"max_seq_len": 10**8}, 10**6, r"--batch-size 4 x --max-seq-len 100000000: the logits"),
-        ({"batch_size": 10**8}, 10**6, r"--batch-size 100000000 x --max-seq-len 8192: the logits"),
-        ({"gradient_accumulation_steps": 10**8}, 10**6, r"--gradient-accumulation-steps 100000000: the tokens"),
-        ({}, 10**11, r"--model-size: 100000 M parameters"),
-    ],
-)
-def test_what_cannot_fit_is_refused_before_work_by_flag(changes, parameters, message):
-    config = TrainConfig(Path(), Path(), **changes)
-    with pytest.raises(InputError, match=rf"and 80\.0 GB are for it; .* GB for {message}"):
-        memory.refuse_what_cannot_fit(config, parameters, 1, 80 * 10**9)
-    memory.refuse_what_cannot_fit(TrainConfig(Path(), Path()), 4 * 10**8, 1, 80 * 10**9)
-    memory.refuse_what_cannot_fit(dataclasses.replace(config, fsdp_devices=10**6), parameters, 10**6, 80 * 10**9)

@@ -27,6 +27,7 @@ from jax_impl.training.step import initial_state
 from tests.rounding import apart, budget, neighbours
 from tests.runs import MODEL, config, start, wait_for, write_dataset
 from tokenizer import vocabulary as vocab
+from tokenizer.dataset.files import read_manifest, save_manifest
 from tokenizer.disk.lock import only_writer
 
 ROWS = {"batch_size": 8, "gradient_accumulation_steps": 1, "max_seq_len": 128, "max_spans": 32}
@@ -252,7 +253,7 @@ def test_a_process_that_never_comes_is_told_of_at_once_and_then_ends_the_run_in_
     process = start(dataset, tmp_path / "run", "--cluster", json.dumps(alone | {"wait_seconds": 2}))
     assert process.wait() == 2
     first, *_, last = (tmp_path / "run.log").read_text(encoding="utf-8").splitlines()
-    assert re.match(r"process 0 of 2 waits for the others at localhost:\d+ \(\d of 2 s\)", first)
+    assert re.match(r"process 0 of 2 waits for the others at localhost:\d+ \(\d+ of 2 s\)", first)
     assert last.startswith("error: --distributed: process 0 of 2 found not all of the others at localhost:")
 
 
@@ -262,9 +263,9 @@ def test_two_processes_share_what_one_alone_is_told(dataset, two_processes, tmp_
     """
     output_dir = tmp_path / "run"
     songs = shutil.copytree(dataset, tmp_path / "songs")
-    manifest = json.loads((songs / "manifest.json").read_text(encoding="utf-8"))
+    manifest = read_manifest(songs)
     manifest["splits"]["validation"] |= {"songs": 0, "tokens": 0, "shards": []}
-    (songs / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    save_manifest(songs, manifest)
     changes = {"init_from": str(two_processes), "gradient_accumulation_steps": 2, "augment": True}
     finish(start_two(songs, output_dir, checkpoint_every=4, **changes), output_dir)
     assert {record["kind"] for record in metrics.read(output_dir / metrics.FILE)} == {"train"}

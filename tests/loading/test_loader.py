@@ -241,8 +241,7 @@ def test_the_loader_goes_on_exactly_where_it_was(dataset, workers):
         for _ in range(9):
             first.append(next(batches))
             states.append(batches.get_state())
-    with loader.loader(dataset, replace(CONFIG, num_workers=0), "train") as batches:
-        batches.set_state(states[3])
+    with loader.loader(dataset, replace(CONFIG, num_workers=0), "train", states[3]) as batches:
         assert batches.get_state() == states[3] and states[3]["batches"] == 4
         for expected, state in zip(first[4:], states[4:], strict=True):
             assert same(next(batches), expected)
