@@ -388,9 +388,9 @@ CLI = (
     ),
     fault(
         "jax_impl/cli/__init__.py",
-        "SIGTERM ends at once and clears nothing away",
-        "lambda number, _: sys.exit(128 + number))",
-        "signal.SIG_DFL)",
+        "Ctrl-C ends with the status of success",
+        "os._exit(130)",
+        "os._exit(0)",
         "tests/cli/test_cli.py",
     ),
 )

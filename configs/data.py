@@ -1,5 +1,6 @@
 """How songs are stored, and how they become rows of a batch."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -43,6 +44,14 @@ class PrepareConfig:
             raise InputError(f"--workers must be 0 (one per core) or more, got {self.workers}")
         if self.min_notes < 1:
             raise InputError(f"--min-notes must be at least 1, got {self.min_notes}")
+        for name in ("bars", "notes", "pitches", "seconds"):
+            least, most = vars(self)[f"min_{name}"], vars(self).get(f"max_{name}")
+            if not 0 <= least < math.inf:
+                raise InputError(f"--min-{name} must be 0 or more, got {least}")
+            if most is not None and not 0 < most < math.inf:
+                raise InputError(f"--max-{name} must be above 0, got {most}")
+            if most is not None and most < least:
+                raise InputError(f"--min-{name} {least} and --max-{name} {most} leave no song")
         if self.max_crossing is not None and not 0 <= self.max_crossing <= 1:
             raise InputError(f"--max-crossing must be from 0 to 1, got {self.max_crossing}")
         number, _, count = self.shard.partition("/")

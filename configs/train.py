@@ -84,6 +84,11 @@ class TrainConfig:
             if value is not None and not holds(value):
                 raise InputError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
 
+        if self.max_spans > self.max_seq_len:
+            raise InputError(
+                f"--max-spans {self.max_spans} is more than --max-seq-len {self.max_seq_len}: a row has no more bars "
+                "than tokens"
+            )
         if self.step_tokens > INT32:
             raise InputError(
                 f"--gradient-accumulation-steps {self.gradient_accumulation_steps} x --batch-size {self.batch_size} x "

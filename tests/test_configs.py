@@ -159,3 +159,24 @@ def test_every_number_of_training_is_finite(value):
 def test_sizes_that_cannot_be_counted_are_refused(sizes, message):
     with pytest.raises(InputError, match=message):
         TrainConfig(Path("songs"), Path("run"), **sizes)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"min_seconds": float("nan")}, "--min-seconds must be 0 or more"),
+        ({"max_seconds": float("nan")}, "--max-seconds must be above 0"),
+        ({"min_bars": -1}, "--min-bars must be 0 or more"),
+        ({"max_bars": 0}, "--max-bars must be above 0"),
+        ({"min_bars": 10, "max_bars": 5}, "--min-bars 10 and --max-bars 5 leave no song"),
+    ],
+)
+def test_limits_that_leave_no_song_are_refused(limits, message):
+    PrepareConfig(min_bars=5, max_bars=5)
+    with pytest.raises(InputError, match=message):
+        PrepareConfig(**limits)
+
+
+def test_more_summaries_than_tokens_are_refused():
+    with pytest.raises(InputError, match="--max-spans 129 is more than --max-seq-len 128"):
+        TrainConfig(Path("songs"), Path("run"), max_seq_len=128, max_spans=129)

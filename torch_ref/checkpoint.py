@@ -79,8 +79,10 @@ def write(weights: dict[str, np.ndarray], args: dict, path: Path) -> None:
         "model_state_dict": {name: torch.tensor(np.asarray(value)) for name, value in weights.items()},
         "args": args,
     }
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, temporary.open("wb") as file:
         try:
-            torch.save(content, temporary)
-        except RuntimeError as error:  # what its writer makes of the system's errors
+            torch.save(content, file)
+        except RuntimeError as error:  # what its writer makes of the system's
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
             raise TorchFileError(f"{path}: cannot be written ({error})") from error

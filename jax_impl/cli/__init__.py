@@ -3,7 +3,6 @@
 """
 
 import os
-import signal
 import sys
 
 import tyro
@@ -39,8 +38,6 @@ def main() -> None:
     app = tyro.extras.SubcommandApp()
     for verb in VERBS:
         app.command(verb)
-    # So that what is unfinished is cleared away
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         status = app.cli(prog="hid-museformer", description=DESCRIPTION)
     except InputError as error:
@@ -53,11 +50,13 @@ def main() -> None:
         if error.filename is None and error.errno not in FULL:
             raise
         named = error.filename or "writing"
-        full = f"{disk_full(named)}; make room and give the same command again"
-        print(f"error: {named}: {full if error.errno in FULL else error.strerror}", file=sys.stderr)
+        why = error.strerror
+        if error.errno in FULL:
+            why = f"{disk_full(named)}; make room and give the same command again"
+        print(f"error: {named}: {why}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
-        status = 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)  # threads that still compile may crash an interpreter on its way out
     sys.exit(status)

@@ -15,7 +15,7 @@ from configs import InputError, PrepareConfig
 from configs.model import ModelSize
 from tokenizer.disk.atomic import refuse_to_replace, write_text
 
-MIDI_SUFFIXES = (".mid", ".midi")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 File = Annotated[Path, arg(metavar="FILE")]
 Run = Annotated[Path, arg(metavar="RUN")]
 
@@ -105,7 +105,7 @@ def text(
     """Show a MIDI file as v1.2.1's HID text, or turn such a text into a MIDI file.
 
     Args:
-        file: a MIDI file, or a text file (any other suffix than .mid and .midi).
+        file: a MIDI file, or a text file (any other suffix than .mid, .midi, .kar and .rmi).
         out: what to write: text where FILE is MIDI (without it, it is printed), MIDI where FILE is text.
         lossless: times in ticks, not on v1.2.1's grid; a text file says itself which it is.
         overwrite: write over a file that is there.

@@ -119,7 +119,10 @@ def again(run: Path, out: Path, path: Path, formats: Formats, overwrite: bool) -
     """Makes the sample of a JSON once more. Raises InputError where the checkpoint is another or the result differs."""
     origin, made = outputs.read(path)
     outputs.refuse_to_replace_any(out, formats, [], overwrite)
-    config, wanted = SampleConfig(**origin.sampler), Constraints(**origin.constraints)
+    config, wanted = (
+        outputs.config_of(SampleConfig, origin.sampler),
+        outputs.config_of(Constraints, origin.constraints),
+    )
     prompt = None if origin.prompt is None else np.array(origin.prompt, np.int32)
     sampler, now = _sampler(run, str(origin.step), config, wanted, prompt)
     if now.checksum != origin.checksum:

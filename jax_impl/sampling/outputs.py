@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,12 +101,25 @@ def _chords(ids: np.ndarray) -> list[str]:
     return names
 
 
+def config_of(kind: type, values: dict) -> Any:
+    """A config of plain JSON values. Raises ValueError where one has another type, TypeError where one is unknown, and
+    InputError.
+    """
+    for field in dataclasses.fields(kind):
+        value = values.get(field.name, field.default)
+        if type(value) is not type(field.default) and not (type(field.default) is float and type(value) is int):
+            raise ValueError(f"{field.name} is {value!r}")
+    return kind(**values)
+
+
 def read(path: Path) -> tuple[Origin, Sample]:
     """A sample and how it was made, from its JSON. Raises InputError."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         made_with = {field.name: values[field.name] for field in dataclasses.fields(Origin)}
         origin = Origin(**made_with | {"checksum": str(values["checksum"])})  # of older ones a number
+        config_of(SampleConfig, origin.sampler)
+        config_of(Constraints, origin.constraints)
         ids = np.array(values["tokens"], np.int32)
         return origin, Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]))
     except OSError as error:

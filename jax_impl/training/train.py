@@ -118,14 +118,21 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
             record = None if first_step is None else checkpoints.record(first_step)
             if record:
                 check_agreement(record, config, model, total_steps, dataset)
+        rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
+        tx = optimizer(config, rate)
+        initialize = functools.partial(initial_state, model, tx, config.seed)
+        abstract_state = jax.eval_shape(initialize)
+        layout = sharding.state_layout(abstract_state, mesh)
+        abstract_state = sharding.laid_out(abstract_state, layout)
         if first_step == total_steps:
+            checkpoints.restore(first_step, abstract_state)  # it is whole
             say(
                 f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose "
                 "another --output-dir"
             )
             return Result(first_step, total_steps, signal=None)
 
-        # ------------------------------------------------------------ data, model, optimizer
+        # ------------------------------------------------------------ data and state
         own_part = dataclasses.replace(data_config, part=jax.process_index(), parts=jax.process_count())
         with sharding.all_or_none():
             rows = opened.enter_context(
@@ -139,12 +146,6 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
                     "unigram": unigram_loss(dataset["train"].token_counts(), validation),
                 }
 
-        rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
-        tx = optimizer(config, rate)
-        initialize = functools.partial(initial_state, model, tx, config.seed)
-        abstract_state = jax.eval_shape(initialize)
-        layout = sharding.state_layout(abstract_state, mesh)
-        abstract_state = sharding.laid_out(abstract_state, layout)
         if record:
             state = checkpoints.restore(first_step, abstract_state)
         elif config.init_from is not None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,11 @@ def test_a_full_disk_is_named_with_path_and_bytes(tmp_path):
         atomic(tmp_path / "x.json"),
     ):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
+def test_a_full_disk_in_a_worker_is_told_as_one_here(tmp_path):
+    error = pickle.loads(pickle.dumps(WriteError(tmp_path / "x", OSError(errno.ENOSPC, "No space left on device"), 7)))
+    assert isinstance(error, WriteError) and "x: no space left on the disk: 7 bytes wanted" in str(error)
 
 
 def test_text_is_utf_8_whatever_the_locale_says(tmp_path):

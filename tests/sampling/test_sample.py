@@ -2,6 +2,7 @@
 and what is asked holds in the MIDI file.
 """
 
+import dataclasses
 import json
 import re
 
@@ -336,6 +337,21 @@ def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_pa
     (tmp_path / "x-2.json").write_text(json.dumps(values | {"tokens": values["tokens"][:-1]}), encoding="utf-8")
     with pytest.raises(InputError, match="became another song"):
         compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [("sampler", {"temperature": "hot"}), ("constraints", {"bars": None}), ("sampler", {"num_samples": 1.5})],
+)
+def test_the_json_of_a_sample_that_was_edited_wrongly_is_told_as_such(tmp_path, part, change):
+    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {})
+    values = dataclasses.asdict(origin) | {"number": 0, "finished": True, "errors": 0, "tokens": [1, 2]}
+    (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
+    assert outputs.read(tmp_path / "x.json")[0] == origin
+    values[part] |= change
+    (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"x\.json: not the JSON of a sample .*{next(iter(change))}"):
+        outputs.read(tmp_path / "x.json")
 
 
 def test_many_samples_go_on_where_they_stopped(run_dir, tmp_path, monkeypatch, capsys):

@@ -375,3 +375,17 @@ def test_what_is_in_the_folder_is_moved_aside_when_that_is_said(folder, whole, t
     prepare.prepare([folder], tmp_path / "mine", again)
     assert contents(tmp_path / "mine") == contents(whole)
     assert [path.name for path in (tmp_path / "mine.old").iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_dataset_is_not_called_complete(folder, whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "songs")
+    (out / "train-00000.arrow").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"train-00000\.arrow: 0 bytes, the manifest says \d+; .*--repair"):
+        prepare.prepare([folder], out, ONE_WORKER)
+    prepare.prepare([folder], out, replace(ONE_WORKER, overwrite=True))
+    assert contents(out) == contents(whole)
+
+
+def test_the_root_is_no_place_for_a_dataset(folder):
+    with pytest.raises(InputError, match="/: is no place for a dataset"):
+        prepare.prepare([folder], Path("/"), ONE_WORKER)

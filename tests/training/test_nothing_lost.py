@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,3 +216,12 @@ def test_any_flipped_bit_or_cut_of_a_runs_own_files_is_told_or_harmless(tmp_path
                     assert f"{tmp_path / name}: damaged" in str(error)
         (tmp_path / name).write_bytes(content)
     assert f"{tmp_path / metrics.FILE}, line" in capsys.readouterr().err
+
+
+def test_a_finished_run_whose_checkpoint_is_damaged_is_not_called_complete(dataset, uninterrupted, tmp_path):
+    run = shutil.copytree(uninterrupted, tmp_path / "run")
+    arrays = (run / "checkpoints" / "8" / "parameters").rglob("*")
+    largest = max((path for path in arrays if path.is_file()), key=lambda path: path.stat().st_size)
+    largest.write_bytes(bytes(largest.stat().st_size))
+    with pytest.raises(CheckpointError, match=r"checkpoints/8: damaged"):
+        train.train(config(dataset, run), MODEL)

@@ -29,6 +29,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import atomic, write_text
 
 FORMAT = 3
+AGAIN = "prepare it again with --overwrite, which moves this aside"
 MANIFEST, REJECTED, MIXTURE = "manifest.json", "rejected.jsonl", "mixture.json"
 SPLITS = ("train", "validation")
 Split = Literal["train", "validation"]
@@ -77,20 +78,17 @@ def read_manifest(folder: Path) -> dict:
     if DIGEST in manifest and manifest[DIGEST] != digest_of(manifest):
         raise _damaged(path, "its digest is that of another content; was it edited?")
     if manifest.get("format") != FORMAT:
-        raise DatasetError(
-            f"{path}: dataset format {manifest.get('format')}, this program reads {FORMAT}; run prepare again"
-        )
+        raise DatasetError(f"{path}: dataset format {manifest.get('format')}, this program reads {FORMAT}; {AGAIN}")
     if DIGEST not in manifest:
         raise _damaged(path, "it has no digest")
     if manifest.get("vocabulary") != vocab.FINGERPRINT:
         raise DatasetError(
-            f"{path}: tokens of another vocabulary ({manifest.get('vocabulary')}, not {vocab.FINGERPRINT}); "
-            "run prepare again"
+            f"{path}: tokens of another vocabulary ({manifest.get('vocabulary')}, not {vocab.FINGERPRINT}); {AGAIN}"
         )
     try:
         _check_entries(folder, manifest)
     except (KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: lacks {error}; run prepare again") from error
+        raise DatasetError(f"{path}: lacks {error}; {AGAIN}") from error
     return manifest
 
 
@@ -116,7 +114,7 @@ def _parsed(folder: Path, path: Path) -> dict:
 
 
 def _damaged(path: Path, why: str) -> DatasetError:
-    return DatasetError(f"{path}: damaged ({why}); run prepare again")
+    return DatasetError(f"{path}: damaged ({why}); {AGAIN}")
 
 
 def _check_entries(folder: Path, manifest: dict) -> None:
@@ -131,14 +129,14 @@ def _check_entries(folder: Path, manifest: dict) -> None:
     known = PrepareConfig().content()
     missing |= known.keys() - manifest["config"].keys()
     if missing:
-        raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}; run prepare again")
+        raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}; {AGAIN}")
     if unknown := manifest["config"].keys() - known.keys():
-        raise DatasetError(f"{path}: unknown settings in config: {', '.join(sorted(unknown))}; run prepare again")
+        raise DatasetError(f"{path}: unknown settings in config: {', '.join(sorted(unknown))}; {AGAIN}")
     inside, names = os.path.realpath(folder), set()
     for split, entry in shards_of(manifest):
         name = entry["file"]
         if not (isinstance(name, str) and SHARD_NAME.fullmatch(name) and name.startswith(split)) or name in names:
-            raise DatasetError(f"{path}: {name!r} is no name of a {split} shard; run prepare again")
+            raise DatasetError(f"{path}: {name!r} is no name of a {split} shard; {AGAIN}")
         if os.path.dirname(os.path.realpath(folder / name)) != inside:
             raise DatasetError(f"{folder / name}: a link that leads out of the dataset; put the file itself there")
         names.add(name)

@@ -52,8 +52,11 @@ def is_ours(name: str) -> bool:
 
 
 def named(folder: Path) -> Path:
-    """The same place with a name of its own, which ".", ".." and a link have not."""
-    return Path(os.path.realpath(folder))
+    """The same place with a name of its own, which ".", ".." and a link have not. Raises InputError for the root."""
+    place = Path(os.path.realpath(folder))
+    if not place.name:
+        raise InputError(f"{folder}: is no place for a dataset; name a folder in it")
+    return place
 
 
 def partial_folder(out: Path) -> Path:

@@ -19,11 +19,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from configs import InputError, PrepareConfig
-from tokenizer.dataset.files import FORMAT, MANIFEST, REJECTED, DatasetError, read_manifest
+from tokenizer.dataset.files import FORMAT, MANIFEST, REJECTED, DatasetError, read_manifest, shards_of
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.find import SUFFIXES, File, find_midi
 from tokenizer.dataset.gather import INSTEAD, gather, make_room, named, partial_folder, work_folder
-from tokenizer.dataset.shards import Rows, open_batch, write_batch
+from tokenizer.dataset.shards import Rows, open_batch, open_shard, write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import run
 from tokenizer.grid.meter import ScoreTooLong
@@ -76,6 +76,8 @@ def _complete(out: Path, files: list[File], unreadable: list[dict], config: Prep
     """
     try:
         manifest = read_manifest(out)
+        for _, entry in shards_of(manifest):
+            open_shard(out / entry["file"], entry)
     except DatasetError:
         if config.overwrite:
             return None
@@ -220,7 +222,7 @@ def summary(out: Path, manifest: dict) -> str:
     tokens = sum(part["tokens"] for part in manifest["splits"].values())
     lines = [
         f"{out}: {songs['train']} songs to train on, {songs['validation']} to validate, {tokens:,} tokens "
-        "(report.json, report.png)"
+        f"{'(report.json, report.png)' if any(songs.values()) else '(an empty part)'}"
     ]
     reasons = manifest["rejected"]
     if reasons:

@@ -28,6 +28,9 @@ class WriteError(InputError):
             why = f"{disk_full(path, wanted)}; make room and give the same command again"
         super().__init__(f"{path}: {why}")
 
+    def __reduce__(self):  # from a worker process
+        return WriteError, (self.path, self.error, self.wanted)
+
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
@@ -79,7 +82,7 @@ def write_json(path: str | os.PathLike, values: Any, indent: int | None = None) 
 def disk_full(path: str | os.PathLike, wanted: int | None = None) -> str:
     """ "no space left on the disk: 1,234 bytes wanted, 56 free"."""
     folder = Path(os.path.abspath(path))
-    while not folder.is_dir():
+    while not os.path.isdir(folder):
         folder = folder.parent
     needed = "" if wanted is None else f"{wanted:,} bytes wanted, "
     return f"no space left on the disk: {needed}{shutil.disk_usage(folder).free:,} bytes free"
@@ -104,7 +107,7 @@ def refuse_to_replace(
     (`ours`), is not written. Raises InputError naming the flag that allows it, --overwrite.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(f"{flag} {path}: is a folder; give the name of a file")
     if overwrite or not os.path.lexists(path):
         return
