@@ -335,7 +335,7 @@ def test_what_cannot_work_is_said_before_any_work(dataset, tmp_path, monkeypatch
 
 
 def test_rows_without_room_for_a_bar_are_said_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "initial_state", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr(train, "Metrics", lambda *_: pytest.fail("work has begun"))
     one_bar_songs = write_dataset(tmp_path / "songs", bars=1)
     with pytest.raises(InputError, match=r"3 bar summaries \(--max-spans\) holds no bar of any song"):
         train.train(config(one_bar_songs, tmp_path, max_spans=3), MODEL)
