@@ -10,7 +10,6 @@ import functools
 import itertools
 import math
 import signal
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +43,7 @@ from jax_impl.training.metrics import Metrics
 from jax_impl.training.optimizer import learning_rate, optimizer
 from jax_impl.training.progress import Progress
 from jax_impl.training.step import Measured, TrainState, abstract_batches, initial_state, train_step, validation_step
+from jax_impl.training.stop import Stop
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
 from tokenizer.disk.lock import only_writer
@@ -386,27 +386,3 @@ def mean_loss(validate_fn: Callable, parameters: Any, batches: Sequence[Batch]) 
     """Nats per token over all batches."""
     losses, targets = zip(*(validate_fn(parameters, batch) for batch in batches), strict=True)
     return sum(map(float, losses)) / sum(map(float, targets))
-
-
-# ---------------------------------------------------------------- stopping
-
-
-class Stop:
-    """While entered, SIGTERM and Ctrl-C (SIGINT) only set `signal`; a second Ctrl-C ends at once."""
-
-    signal: int | None = None
-
-    def __enter__(self) -> "Stop":
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def _handle(self, number: int, _frame: object) -> None:
-        if self.signal == number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = number
-        if sharding.is_leader():
-            print(f"\n{signal.Signals(number).name}: finishing this step and saving", file=sys.stderr)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
