@@ -229,6 +229,17 @@ def test_augmentation_is_a_function_of_seed_epoch_and_song(dataset):
     )
 
 
+def test_a_song_is_augmented_anew_each_epoch(dataset):
+    plan = Plan(dataset["train"], replace(CONFIG, max_seq_len=8192, max_spans=1536, augment=AugmentConfig()))
+    heard = set()
+    for epoch in range(4):
+        for index in range(len(plan.rows(epoch))):
+            songs, row = plan.rows(epoch)[index]["song"].tolist(), plan.row(epoch, index)
+            if 0 in songs:
+                heard.add(row.tokens[row.document == songs.index(0) + 1].tobytes())
+    assert len(heard) > 2
+
+
 # ---------------------------------------------------------------- the loader
 
 
