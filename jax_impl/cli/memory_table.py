@@ -91,8 +91,7 @@ def show(size: str, rows: int, length: int) -> None:
     """Prints what each rematerialization takes at this batch, and the largest batch that fits."""
     model, target = MODEL_SIZES[size], find_target()
     config = TrainConfig(Path(), Path(), batch_size=rows, max_seq_len=length)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_model(model)[1]))
-    memory.refuse_what_cannot_fit(config, parameters, 1, target.budget)
+    memory.refuse_what_cannot_fit(config, abstract_model(model)[1], 1, target.budget)
     print(
         f"{size}, {rows} x {length} tokens, bf16, attention {target.attention}; {target.describe()}: "
         f"{target.budget / GB:.1f} GB for JAX"

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
 from configs import ComputeConfig, InputError, TrainConfig
 from configs.model import AUTO_REMAT
@@ -34,15 +33,15 @@ def of(compiled: jax.stages.Compiled) -> Memory:
     return Memory(arguments, analysis.temp_size_in_bytes)
 
 
-def refuse_what_cannot_fit(config: TrainConfig, parameters: Any, mesh: Mesh, limit: int) -> None:
-    """Raises InputError where a device would need more than `limit` bytes for that alone which no rematerialization
-    saves: parameters, their gradient and two moments, the logits of one micro batch, and the step's inputs.
+def refuse_what_cannot_fit(config: TrainConfig, parameters: Any, devices: int, limit: int) -> None:
+    """Raises InputError where each of so many devices would need more than `limit` bytes for that alone which no
+    rematerialization saves: parameters, their gradient and two moments, the logits of one micro batch, and the step's
+    inputs.
 
     Found before songs are planned and programs compiled, which takes long where something is far too large.
     """
-    shared = mesh.size // mesh.shape["data"]
-    state = 4 * 4 * sum(leaf.size for leaf in jax.tree.leaves(parameters)) // shared
-    tokens = config.batch_size * config.max_seq_len // mesh.size
+    state = 4 * 4 * sum(leaf.size for leaf in jax.tree.leaves(parameters)) // config.fsdp_devices
+    tokens = config.batch_size * config.max_seq_len // devices
     rows = tokens * 4 * (vocab.SIZE + config.gradient_accumulation_steps * len(Batch._fields))
     if state + rows > limit:
         raise InputError(

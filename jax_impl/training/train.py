@@ -92,7 +92,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         mesh = sharding.make_mesh(config)
         compute = device.compute_config(config)
         graph, abstract = abstract_model(model)
-        memory.refuse_what_cannot_fit(config, abstract, mesh, limit)
+        memory.refuse_what_cannot_fit(config, abstract, mesh.size, limit)
         dataset = Dataset(config.data_dir)
         data_config = DataConfig(
             max_seq_len=config.max_seq_len,

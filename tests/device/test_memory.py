@@ -12,7 +12,7 @@ from flax import nnx
 
 from configs import ComputeConfig, InputError, ModelConfig
 from configs.model import REMAT_CHOICES
-from jax_impl.cli import main
+from jax_impl.cli import main, memory_table
 from jax_impl.device import gpu_target, memory
 from jax_impl.model import flops
 from jax_impl.model.museformer import REMAT_POLICIES, abstract_model
@@ -137,3 +137,17 @@ def test_without_the_compiler_for_gpus_memory_says_what_to_install(monkeypatch, 
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and error.count("\n") == 1
     assert "./hid memory" in error and f"jax-cuda12-plugin=={jax.__version__}" in error
+
+
+def test_the_table_has_a_line_for_each_rematerialization_and_refuses_what_cannot_fit_before_compiling(
+    monkeypatch, capsys
+):
+    target = memory_table.Target(jax.devices()[0], "xla", 80 * 10**9, {})
+    monkeypatch.setattr(memory_table, "find_target", lambda: target)
+    monkeypatch.setattr(memory_table, "measure", lambda model, rows, *_: memory.Memory(10**9, rows * 10**8))
+    memory_table.show("tiny", 4, 1024)
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if line.startswith(REMAT_CHOICES)] and "1.4 GB" in said
+    monkeypatch.setattr(memory_table, "measure", lambda *_: pytest.fail("compiled"))
+    with pytest.raises(InputError, match=r"4 rows of 100000000 tokens, and 80\.0 GB are for it"):
+        memory_table.show("tiny", 4, 10**8)
