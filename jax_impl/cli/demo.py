@@ -20,9 +20,10 @@ from tokenizer.disk.atomic import (
     WriteError,
     atomic,
     atomic_together,
+    file_digest,
+    is_as_written,
     move_aside,
     refuse_to_replace,
-    sha256_of,
     write_json,
 )
 from tokenizer.disk.lock import LOCK, only_writer
@@ -65,7 +66,7 @@ def _claim(out: Path, overwrite: bool) -> None:
             "the same"
         )
     for name in WRITTEN:
-        ours = summary is not None and (out / name).exists() and summary["files"].get(name) == sha256_of(out / name)
+        ours = summary is not None and is_as_written(out / name, summary["files"].get(name))
         refuse_to_replace(out / name, flag="--out", overwrite=overwrite, ours=ours)
     if summary is None:
         write_json(out / SUMMARY, {"made_by": MADE_BY, "files": {}})
@@ -106,7 +107,7 @@ def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
         midi.write(song.score(), written[0])
         pianoroll.piano_roll(song.score(), written[1], "a new song")
         shutil.copyfile(config.output_dir / LOSS, written[2])
-        digests = {name: sha256_of(file) for name, file in zip(WRITTEN, written, strict=True)}
+        digests = {name: file_digest(file) for name, file in zip(WRITTEN, written, strict=True)}
         write_json(summary_file, summary | {"files": digests}, indent=1)
     if best:
         print(
@@ -130,4 +131,4 @@ def _compose(folder: Path, songs: int, overwrite: bool) -> None:
         path = folder / f"{seed:03}.mid"
         with atomic(path) as temporary:
             midi.write(compose(seed), temporary)
-            refuse_to_replace(path, flag="--out", overwrite=overwrite, ours=sha256_of(path) == sha256_of(temporary))
+            refuse_to_replace(path, flag="--out", overwrite=overwrite, ours=is_as_written(path, file_digest(temporary)))

@@ -77,8 +77,8 @@ def _from_their_json(paths: list[Path], missing: set[int], origin: Origin, forma
     numbers.
     """
     for number in sorted(missing):
-        if outputs.made(paths[number]):
-            outputs.write(outputs.read(paths[number].with_suffix(".json"))[1], origin, paths[number], formats)
+        if there := outputs.beside(paths[number]):
+            outputs.write(there.sample, origin, paths[number], formats)
             yield number
 
 
@@ -117,7 +117,7 @@ def _sample(
 
 def again(run: Path, out: Path, path: Path, formats: Formats, overwrite: bool) -> int:
     """Makes the sample of a JSON once more. Raises InputError where the checkpoint is another or the result differs."""
-    origin, made = outputs.read(path)
+    origin, made, _ = outputs.read(path)
     outputs.refuse_to_replace_any(out, formats, [], overwrite)
     config, wanted = (
         outputs.config_of(SampleConfig, origin.sampler),

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from jax_impl.sampling import pianoroll
 from jax_impl.sampling.sample import Sample
 from jax_impl.training.checkpoint import Record, plain, versions
 from tokenizer import vocabulary as vocab
-from tokenizer.disk.atomic import atomic_together, refuse_to_replace, sha256_of, write_json
+from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
 from tokenizer.music import midi
 from tokenizer.tokens import grammar
 
@@ -86,7 +86,7 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> None:
             "errors": sample.errors,
             "tokens": sample.ids.tolist(),
             "files": {
-                file.name: sha256_of(written) for file, written in zip(files[1:], (midi_file, *others), strict=True)
+                file.name: file_digest(written) for file, written in zip(files[1:], (midi_file, *others), strict=True)
             },
         }
         write_json(json_file, values)
@@ -112,8 +112,16 @@ def config_of(kind: type, values: dict) -> Any:
     return kind(**values)
 
 
-def read(path: Path) -> tuple[Origin, Sample]:
-    """A sample and how it was made, from its JSON. Raises InputError."""
+class Written(NamedTuple):
+    """What a sample's JSON says. files: digests of the files that were written with it, by name."""
+
+    origin: Origin
+    sample: Sample
+    files: dict[str, str]
+
+
+def read(path: Path) -> Written:
+    """Of the JSON at `path`. Raises InputError."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         made_with = {field.name: values[field.name] for field in dataclasses.fields(Origin)}
@@ -121,7 +129,8 @@ def read(path: Path) -> tuple[Origin, Sample]:
         config_of(SampleConfig, origin.sampler)
         config_of(Constraints, origin.constraints)
         ids = np.array(values["tokens"], np.int32)
-        return origin, Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]))
+        sample = Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]))
+        return Written(origin, sample, dict(values.get("files", {})))  # older ones have none
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, OverflowError) as error:
@@ -131,58 +140,51 @@ def read(path: Path) -> tuple[Origin, Sample]:
 # ---------------------------------------------------------------- what is there already
 
 
-def made(path: Path) -> dict[str, str]:
-    """Names and digests of the files that were written with this MIDI file, as its JSON says; none where it is not the
-    JSON of a sample.
-    """
+def beside(path: Path) -> Written | None:
+    """What the JSON beside a MIDI file says, or None where there is none of a sample."""
     try:
-        read(path.with_suffix(".json"))
-        files = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")).get("files")
+        return read(path.with_suffix(".json"))
     except InputError:
-        return {}
-    return files if isinstance(files, dict) else {}
+        return None
 
 
 def refuse_to_replace_any(path: Path, formats: Formats, inputs: Sequence[Path | None], overwrite: bool) -> None:
     """Raises InputError where writing a sample would cost the user a file: one that is given, or that this program has
     not made, or that was changed since.
     """
-    digests = made(path)
-    for file in formats.files(path):
-        ours = (
-            bool(digests) if file.suffix == ".json" else file.name in digests and digests[file.name] == sha256_of(file)
-        )
+    there = beside(path)
+    json_file, *others = formats.files(path)
+    refuse_to_replace(json_file, inputs, flag="--out", overwrite=overwrite, ours=there is not None)
+    for file in others:
+        ours = there is not None and is_as_written(file, there.files.get(file.name))
         refuse_to_replace(file, inputs, flag="--out", overwrite=overwrite, ours=ours)
 
 
 def is_whole(path: Path, formats: Formats) -> bool:
     """Whether everything that is asked for of this sample is there as it was written."""
-    digests = made(path)
-    return bool(digests) and all(
-        file.name in digests and digests[file.name] == sha256_of(file) for file in formats.files(path)[1:]
+    there = beside(path)
+    return there is not None and all(
+        is_as_written(file, there.files.get(file.name)) for file in formats.files(path)[1:]
     )
 
 
 def refuse_other_settings(folder: Path, origin: Origin) -> None:
     """Raises InputError where a folder holds samples that were made otherwise, naming what differs."""
+    words = {"step": "another step", "checksum": "another checkpoint", "prompt": "another given song"}
+    words |= {"versions": "other versions of the libraries"}
     for path in sorted(folder.glob("*.json")):
-        if not (path.stem.isdecimal() and made(path)):
+        if not path.stem.isdecimal() or (there := beside(path)) is None:
             continue
-        there, _ = read(path)
-        differs = [
-            name for name in ("step", "checksum", "prompt", "versions") if getattr(there, name) != getattr(origin, name)
-        ]
+        differs = [word for name, word in words.items() if getattr(there.origin, name) != getattr(origin, name)]
         for name in ("sampler", "constraints"):
-            now, then = getattr(origin, name), getattr(there, name)
+            now, then = getattr(origin, name), getattr(there.origin, name)
             differs += [
                 f"--{key.replace('_', '-')} {then.get(key)} there, {now.get(key)} here"
                 for key in now.keys() | then.keys()
                 if now.get(key) != then.get(key) and key != "num_samples"  # the same songs, more of them
             ]
         if differs:
-            words = {"step": "another step", "checksum": "another checkpoint", "prompt": "another given song"}
-            words |= {"versions": "other versions of the libraries"}
-            what = "; ".join(words.get(difference, difference) for difference in sorted(differs))
+            what = "; ".join(sorted(differs))
             raise InputError(f"{folder}: holds samples made with other settings ({what}); give another --out")
 
 

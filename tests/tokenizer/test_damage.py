@@ -24,6 +24,7 @@ from tokenizer.music import midi
 from tokenizer.tokens.encode import encode
 
 TRAIN = "train-00000.arrow"
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def song(seed: int):
@@ -32,16 +33,8 @@ def song(seed: int):
     return score_of((seed % 4, notes))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    """They take most of the time."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tokenizer.dataset.report.draw", lambda report, lengths, path: path.write_bytes(b"PNG"))
-        yield
-
-
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
+def prepared(no_pictures, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "midi").mkdir()
     for seed in range(4):

@@ -22,6 +22,8 @@ from tokenizer.dataset.songs import Dataset, to_row, write_shard
 from tokenizer.music import midi
 from tokenizer.tokens.encode import encode
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def write(folder: Path, train: list, validation: list) -> Path:
     folder.mkdir()
@@ -36,14 +38,6 @@ def write(folder: Path, train: list, validation: list) -> Path:
 def mixture(folder: Path, **weights: float) -> Path:
     (folder / "mixture.json").write_text(json.dumps({"datasets": weights}), encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    """They take most of the time."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tokenizer.dataset.report.draw", lambda report, lengths, path: path.write_bytes(b"PNG"))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -19,17 +19,11 @@ from tokenizer.dataset.songs import Dataset, to_row, write_shard
 from tokenizer.disk.lock import Busy
 from tokenizer.music import midi
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    """They take most of the time."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tokenizer.dataset.report.draw", lambda report, lengths, path: path.write_bytes(b"PNG"))
-        yield
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
+def prepared(no_pictures, tmp_path_factory) -> Path:
     """Eight songs in shards of three, one of them a copy, and a file that is none."""
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "midi").mkdir()

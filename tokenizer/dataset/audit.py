@@ -14,7 +14,6 @@ from tokenizer.dataset.files import (
     REJECTED,
     SPLITS,
     DatasetError,
-    file_digest,
     kind_of,
     read_manifest,
     read_rejected,
@@ -23,6 +22,7 @@ from tokenizer.dataset.files import (
 from tokenizer.dataset.shards import Rows, open_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import run
+from tokenizer.disk.atomic import file_digest
 from tokenizer.tokens.encode import encode_song, grid_song
 from tokenizer.tokens.fields import compute
 

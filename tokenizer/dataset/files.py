@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from configs import InputError, PrepareConfig
 from tokenizer import vocabulary as vocab
-from tokenizer.disk.atomic import atomic, write_text
+from tokenizer.disk.atomic import atomic, file_digest, write_text
 
 FORMAT = 3
 AGAIN = "prepare it again with --overwrite, which moves this aside"
@@ -198,12 +198,6 @@ def _summed(entries: list[dict]) -> dict:
         "token_counts": counts.tolist(),
         "shards": shards,
     }
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 # ---------------------------------------------------------------- what was left out

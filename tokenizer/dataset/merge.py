@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from configs import InputError, PrepareConfig
-from tokenizer.dataset.files import REJECTED, DatasetError, file_digest, read_manifest, read_rejected, shards_of
+from tokenizer.dataset.files import REJECTED, DatasetError, read_manifest, read_rejected, shards_of
 from tokenizer.dataset.gather import NONE, gather, make_room, named, work_folder
 from tokenizer.dataset.shards import open_shard
+from tokenizer.disk.atomic import file_digest
 
 
 def merge(folders: Sequence[Path], out: Path, workers: int, overwrite: bool = False) -> dict:

@@ -18,7 +18,6 @@ from tokenizer.dataset.audit import MISSING, grammar_problem
 from tokenizer.dataset.files import (
     REJECTED,
     DatasetError,
-    file_digest,
     kind_of,
     read_manifest,
     read_rejected,
@@ -29,7 +28,7 @@ from tokenizer.dataset.gather import NothingUsable, gather, is_ours, named, work
 from tokenizer.dataset.prepare import TOKENIZER_VERSION, rejected_of, tokenize_all
 from tokenizer.dataset.shards import Damaged, Rows, Unreadable, open_batch, write_batch
 from tokenizer.dataset.songs import record_batch, to_row
-from tokenizer.disk.atomic import WriteError, move_aside
+from tokenizer.disk.atomic import WriteError, file_digest, move_aside
 from tokenizer.tokens.fields import compute
 
 

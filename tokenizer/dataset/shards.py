@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.files import DIGEST, FIELD_TYPES, SCHEMA, DatasetError, file_digest
-from tokenizer.disk.atomic import atomic
+from tokenizer.dataset.files import DIGEST, FIELD_TYPES, SCHEMA, DatasetError
+from tokenizer.disk.atomic import atomic, file_digest
 
 LISTS = (*FIELD_TYPES, "bar_tokens", "bar_spans")
 NUMBERS = ("tracks", "notes", "seconds", "hash", "family")

@@ -123,13 +123,17 @@ def refuse_to_replace(
         )
 
 
-def sha256_of(path: Path) -> str | None:
-    """Digest of a file's bytes, in hex; None where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_as_written(path: Path, digest: str | None) -> bool:
+    """Whether a file is there with the digest that was noted when it was written (None: it was not)."""
+    with suppress(OSError):
+        return file_digest(path) == digest
+    return False
 
 
 def _temporary_name(name: str) -> str:
