@@ -345,8 +345,8 @@ SAMPLING = (
     fault(
         "jax_impl/sampling/cache.py",
         "a summary stands after its span's last token",
-        "turn = rotation(pick(cache.length)[:, None] - 1, dtype)",
-        "turn = rotation(pick(cache.length)[:, None], dtype)",
+        "turn = rotation(cache.length[rows][:, None] - 1, dtype)",
+        "turn = rotation(cache.length[rows][:, None], dtype)",
         "tests/sampling/test_cache.py",
     ),
     fault(
