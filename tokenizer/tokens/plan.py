@@ -285,6 +285,8 @@ class Choice(NamedTuple):
 
     forced: Any  # int32[B] the script's token, FREE where the model writes
     allowed: Any  # bool[B, 643] where it writes
+    closing: Any  # bool[B] only what leads to an end is allowed, for want of room
+    withheld: Any  # bool[B] another track or bar would be allowed, if there were room
 
 
 def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any = np) -> Choice:
@@ -333,7 +335,12 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     note = goes_on & (kind == POSITION)
     pick = lambda mask, otherwise: xp.where(column(mask.any(axis=1)), mask, otherwise)
     everything = goes_on | ends
-    return Choice(forced, xp.where(column(closing), pick(final, pick(due, pick(note, everything))), everything))
+    allowed = xp.where(column(closing), pick(final, pick(due, pick(note, everything))), everything)
+
+    # What an end would cut short.
+    no_track = ~scripted & (state.tracks > 0) & ~has_room & (legal & of(TRACK)).any(axis=1)
+    no_bar = first & (state.bars >= plan.max_bars) & (plan.min_bars < plan.max_bars)
+    return Choice(forced, allowed, closing, no_track | no_bar)
 
 
 def advance(plan: Plan, place: Any, token: Any, xp: Any = np) -> Any:
