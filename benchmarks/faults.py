@@ -142,7 +142,7 @@ TOKENS = (
     fault(
         "tokenizer/tokens/grammar.py",
         "a later bar may have another signature",
-        "signature = xp.where(is_chord & (state.tracks > 1), remembered, state.signature)",
+        "signature = xp.where(is_chord & in_later, of_first_track, state.signature)",
         "signature = state.signature",
         "tests/tokenizer/test_grammar.py",
     ),
