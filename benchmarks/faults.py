@@ -65,7 +65,7 @@ MUSIC = (
         "tests/tokenizer/test_midi_events.py",
     ),
     fault(
-        "tokenizer/music/midi.py",
+        "tokenizer/music/channels.py",
         "drums are on the channel before theirs",
         "DRUM_CHANNEL = 9 ",
         "DRUM_CHANNEL = 8 ",
