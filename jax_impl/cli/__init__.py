@@ -8,7 +8,7 @@ import sys
 import tyro
 
 from configs import InputError
-from jax_impl.cli import sampling, songs, training, v121
+from jax_impl.cli import process, sampling, songs, training, v121
 from tokenizer.disk.atomic import FULL, disk_full
 
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
@@ -35,6 +35,7 @@ VERBS = (  # in the order of --help
 
 
 def main() -> None:
+    process.settle()
     app = tyro.extras.SubcommandApp()
     for verb in VERBS:
         app.command(verb)
