@@ -1,19 +1,19 @@
 """How a model is trained; the field names are the flags of `hid-museformer train` and the comments are their help."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from configs import ranges
 from configs.errors import InputError
 from configs.model import ModelSize, Remat
+from configs.ranges import INT32
 
 Precision = Literal["auto", "fp32", "bf16"]
 AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
 # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
 SPANS_PER_TOKEN = 3 / 16
-INT32 = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -56,34 +56,7 @@ class TrainConfig:
     tracker: Literal["none", "tensorboard", "wandb"] = "none"  # send metrics there too; needs the extra of that name
 
     def __post_init__(self) -> None:
-        at_least = {
-            "max_seq_len": 64,
-            "max_spans": 0,
-            "num_workers": 0,
-            "warmup_steps": 0,
-            "seed": 0,
-            "weight_decay": 0,
-            "data_devices": 0,
-        }
-        at_least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epochs", "steps", "log_every"), 1)
-        at_least |= dict.fromkeys(("validate_every", "validation_batches", "checkpoint_every", "keep_last"), 1)
-        at_least |= dict.fromkeys(("fsdp_devices", "resume_from"), 1)
-        rules = {
-            name: (lambda value, least=least: value >= least, f"at least {least}") for name, least in at_least.items()
-        }
-        rules |= dict.fromkeys(("learning_rate", "clip_norm"), (lambda value: value > 0, "above 0"))
-        rules |= dict.fromkeys(("beta1", "beta2", "dropout"), (lambda value: 0 <= value < 1, "at least 0 and below 1"))
-        rules["final_learning_rate"] = (lambda value: 0 <= value <= 1, "from 0 to 1, a share of the peak")
-        for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise InputError(f"--{name.replace('_', '-')} must be a finite number, got {value}")
-            if isinstance(value, int) and value > INT32:
-                raise InputError(f"--{name.replace('_', '-')} must be at most {INT32}, got {value}")
-        for name, (holds, rule) in rules.items():
-            value = vars(self)[name]
-            if value is not None and not holds(value):
-                raise InputError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
-
+        ranges.check(self)
         if self.max_spans > self.max_seq_len:
             raise InputError(
                 f"--max-spans {self.max_spans} is more than --max-seq-len {self.max_seq_len}: a row has no more bars "
