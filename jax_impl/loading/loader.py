@@ -5,7 +5,6 @@ from any position on.
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from multiprocessing import resource_tracker
 
 import grain
 import numpy as np
@@ -16,7 +15,7 @@ from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.loading.packing import Plan
 from tokenizer.dataset.files import Split
 from tokenizer.dataset.songs import Dataset, Songs
-from tokenizer.dataset.workers import ctrl_c_held_back, end_with_parent
+from tokenizer.dataset.workers import ctrl_c_held_back, end_with_parent, start_tracker
 
 ENDLESS = 1 << 40  # batches; more than any run takes
 START = {"batches": 0, "rows": []}
@@ -96,7 +95,7 @@ class Loader:
         threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
         iterated = batches.to_iter_dataset(threads)
         if workers := source.config.num_workers:
-            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
+            start_tracker()
             if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)

@@ -10,6 +10,7 @@ and restoring compares them.
 """
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -60,7 +61,8 @@ class Checkpoints:
             policy = managers.AnyPreservationPolicy([managers.LatestN(keep_last), _TheBest(self)])
             options = managers.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True)
         try:
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+            with _unwarned():
+                self._manager = ocp.CheckpointManager(self.folder, options=options)
         except OSError as error:
             raise CheckpointError(f"{self.folder}: cannot be opened ({error})") from error
 
@@ -222,6 +224,17 @@ class _TheBest(managers.PreservationPolicy):
             with suppress(CheckpointError):  # a damaged one is not the best
                 known[step] = self._checkpoints.record(step).validation_loss
         return known[step]
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Orbax warns that a folder is only read, which is what it was asked to do."""
+    logger, is_worse = logging.getLogger("absl"), lambda record: record.levelno > logging.WARNING
+    logger.addFilter(is_worse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_worse)
 
 
 def lowest(losses: dict[int, float | None]) -> int | None:
