@@ -26,7 +26,7 @@ PREFETCH_BATCHES = 4  # per worker
 
 class BatchSource:
     """Random access to the batches of a split. Training: epoch after epoch without end, an epoch's last rows share a
-    batch with the next epoch's first. Validation: epoch 0 once, not augmented, the last batch filled up with empty
+    batch with the next epoch's first. Any other split: epoch 0 once, not augmented, the last batch filled up with empty
     rows. Each host takes its rows of every global batch, so that together they take each row once.
     """
 
@@ -73,7 +73,7 @@ class BatchSource:
             self.first_rows.append(self.first_rows[-1] + len(self.plan.rows(epoch)))
 
     def _row(self, number: int) -> Batch:
-        if self.split == "validation":
+        if self.split != "train":
             rows = len(self.plan.rows(0))
             return self.plan.row(0, number) if number < rows else pack_row([], self.config.max_seq_len)
         epoch = int(np.searchsorted(self.first_rows, number, side="right")) - 1
@@ -142,7 +142,7 @@ def _begin_worker(*_: int) -> None:
 
 
 def loader(dataset: Dataset, config: DataConfig, split: Split, state: dict = START) -> Loader:
-    """Batches of a split, from a state on: endless for training, one pass for validation. Raises InputError where a row
+    """Batches of a split, from a state on: endless for training, one pass for any other. Raises InputError where a row
     holds no bar of any song.
     """
     # A state written before it had rows: all epochs are planned again
