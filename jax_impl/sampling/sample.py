@@ -44,12 +44,14 @@ ANYTHING, DEFAULT = Constraints(), SampleConfig()
 @dataclass(frozen=True)
 class Sample:
     """ids: int32[T], from BOS on. finished: it ends in EOS. errors: tokens that the grammar would not have allowed.
-    number: of the song among those of its seed. Decoded by score()."""
+    number: of the song among those of its seed. cut_short: it, or one of its tracks, was brought to an end for want of
+    room, where the model might have gone on. Decoded by score()."""
 
     ids: np.ndarray
     finished: bool
     errors: int
     number: int
+    cut_short: bool = False
 
     def score(self) -> Score:
         return decode(self.ids)
