@@ -241,7 +241,9 @@ def _resolved(entries: Iterable[dict], arranged: Arrangement, files: Sequence[Pa
         yield entry
 
 
-def divide(families: np.ndarray, config: PrepareConfig, held_out: Mapping[Split, np.ndarray]) -> dict[Split, np.ndarray]:
+def divide(
+    families: np.ndarray, config: PrepareConfig, held_out: Mapping[Split, np.ndarray]
+) -> dict[Split, np.ndarray]:
     """bool[songs] of each split: which of the songs, in order of their families, are in it. Validation has the first of
     them, a test the last, so that asking for one changes nothing of the other. Raises NothingUsable.
     """
