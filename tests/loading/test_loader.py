@@ -221,7 +221,11 @@ def test_a_weight_says_how_often_an_epoch_has_a_song(dataset):
 
 def test_augmentation_is_a_function_of_seed_epoch_and_song(dataset):
     config = replace(CONFIG, augment=AugmentConfig())
-    one, other, plain = EpochPlan(dataset["train"], config), EpochPlan(dataset["train"], config), EpochPlan(dataset["train"], CONFIG)
+    one, other, plain = (
+        EpochPlan(dataset["train"], config),
+        EpochPlan(dataset["train"], config),
+        EpochPlan(dataset["train"], CONFIG),
+    )
     assert same(one.row(1, 2), other.row(1, 2)) and not same(one.row(1, 2), plain.row(1, 2))
     assert np.array_equal(one.row(1, 2).document, plain.row(1, 2).document), "rows stay as they were planned"
     assert same(

@@ -18,7 +18,8 @@ from tokenizer.dataset.gather import count_validation
 from tokenizer.dataset.merge import merge
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.repair import repair
-from tokenizer.dataset.songs import Dataset, to_row, write_shard
+from tokenizer.dataset.shards import write_batch
+from tokenizer.dataset.songs import Dataset, record_batch, to_row
 from tokenizer.music import midi
 from tokenizer.tokens.encode import encode
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 def write(folder: Path, train: list, validation: list) -> Path:
     folder.mkdir()
     splits = {
-        split: [write_shard(folder, f"{split}-00000.arrow", rows)] if rows else []
+        split: [write_batch(folder, f"{split}-00000.arrow", record_batch(rows))] if rows else []
         for split, rows in (("train", train), ("validation", validation))
     }
     write_manifest(folder, splits, [], PrepareConfig(), "test")

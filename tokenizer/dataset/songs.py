@@ -22,7 +22,7 @@ from tokenizer.dataset.files import (
     read_mixture,
     shards_of,
 )
-from tokenizer.dataset.shards import Rows, open_shard, with_digests, write_batch
+from tokenizer.dataset.shards import Rows, open_shard, with_digests
 from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
 from tokenizer.grid.song import TEMPO_MICROSECONDS
 from tokenizer.music.score import DRUMS
@@ -112,11 +112,6 @@ def record_batch(songs: Sequence[StoredSong]) -> pa.RecordBatch:
     schema = pa.schema([field for field in SCHEMA if field.name != DIGEST])
     columns = [pa.array([getattr(song, field.name) for song in songs], field.type) for field in schema]
     return with_digests(pa.record_batch(columns, schema=schema))
-
-
-def write_shard(folder: Path, name: str, songs: Sequence[StoredSong]) -> dict:
-    """One shard, whole or not at all; returns its entry of the manifest."""
-    return write_batch(folder, name, record_batch(songs))
 
 
 # ---------------------------------------------------------------- all songs
