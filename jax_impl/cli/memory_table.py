@@ -21,8 +21,7 @@ from jax_impl.device import device, gpu_target, memory
 from jax_impl.device.memory import GB, Memory
 from jax_impl.model import flops
 from jax_impl.model.museformer import abstract_model
-from jax_impl.training.optimizer import learning_rate, optimizer
-from jax_impl.training.step import abstract_batches, initial_state, train_step
+from jax_impl.training.step import abstract_batches, make_step
 
 MB = 1e6
 VISITED = 0.4  # of the causal pairs, those in blocks that the kernels visit: real multi-track songs at 8192 tokens
@@ -56,16 +55,11 @@ def lower_step(model: ModelConfig, rows: int, length: int, remat: str, target: T
     """The step of training `rows` rows of `length` tokens on one device, bf16, state donated."""
     config = TrainConfig(Path(), Path(), batch_size=rows, max_seq_len=length)
     compute = ComputeConfig(target.attention, "bf16", remat, layer_rows=device.rows_at_once(length))
-    rate = functools.partial(learning_rate, config=config, total_steps=1000)
-    tx, place = optimizer(config, rate), jax.sharding.SingleDeviceSharding(target.device)
-    state = jax.eval_shape(functools.partial(initial_state, model, tx, config.seed))
-    inputs = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), (state, abstract_batches(config))
-    )
-    settings = dict(
-        graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute
-    )
-    return jax.jit(functools.partial(train_step, **settings), donate_argnames="state").lower(*inputs)
+    place = jax.sharding.SingleDeviceSharding(target.device)
+    _, initialize, step = make_step(model, config, total_steps=1000)
+    abstract = jax.eval_shape(initialize), abstract_batches(config)
+    inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract)
+    return jax.jit(functools.partial(step, compute=compute), donate_argnames="state").lower(*inputs)
 
 
 def measure(model: ModelConfig, rows: int, length: int, remat: str, target: Target) -> Memory:

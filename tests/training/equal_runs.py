@@ -1,6 +1,5 @@
 """Two runs compared bit by bit, of which one was stopped."""
 
-import functools
 import os
 from pathlib import Path
 
@@ -9,9 +8,8 @@ import numpy as np
 
 from jax_impl.training import metrics
 from jax_impl.training.checkpoint import Checkpoints, on_default_device
-from jax_impl.training.optimizer import learning_rate, optimizer
 from jax_impl.training.progress import Progress
-from jax_impl.training.step import initial_state
+from jax_impl.training.step import make_step
 from tests.runs import MODEL, config
 
 TIMES = {"tokens_per_second", "mfu", "input_wait", "seconds"}  # what differs between equal runs
@@ -20,8 +18,7 @@ TIMES = {"tokens_per_second", "mfu", "input_wait", "seconds"}  # what differs be
 def arrays(run: Path) -> list[np.ndarray]:
     """Parameters and optimizer state of the last checkpoint."""
     settings = config(Path(), run)
-    tx = optimizer(settings, functools.partial(learning_rate, config=settings, total_steps=8))
-    abstract = on_default_device(jax.eval_shape(functools.partial(initial_state, MODEL, tx, 0)))
+    abstract = on_default_device(jax.eval_shape(make_step(MODEL, settings, total_steps=8).initialize))
     with Checkpoints(run, keep_last=None) as checkpoints:
         state = checkpoints.restore(8, abstract)
     return [np.asarray(leaf) for leaf in jax.tree.leaves((state.parameters, state.optimizer))]

@@ -25,9 +25,9 @@ from jax_impl.training.checkpoint import (
     Checkpoints,
     load_model,
 )
-from jax_impl.training.optimizer import decayed, learning_rate, optimizer
+from jax_impl.training.optimizer import decayed, learning_rate
 from jax_impl.training.progress import Diverged
-from jax_impl.training.step import dropout_key, initial_state, train_step
+from jax_impl.training.step import dropout_key, make_step
 from jax_impl.training.train import stack
 from tests.rounding import apart, budget, moved
 from tests.rows import batch_of, random_song
@@ -184,12 +184,8 @@ def test_a_run_of_another_shape_or_none_at_all_is_refused_by_name(dataset, unint
 def first_step():
     """(the usual state before the first step, the step as a function of state and batches), dropout off."""
     model = dataclasses.replace(MODEL, dropout=0.0)
-    settings = config(Path(), Path())
-    rate = functools.partial(learning_rate, config=settings, total_steps=8)
-    tx = optimizer(settings, rate)
-    graph, _ = abstract_model(model)
-    step = functools.partial(train_step, graph=graph, tx=tx, rate=rate, seed=0, max_spans=64, compute=COMPUTE)
-    return jax.jit(functools.partial(initial_state, model, tx, 0))(), jax.jit(step)
+    _, initialize, step = make_step(model, config(Path(), Path()), total_steps=8)
+    return jax.jit(initialize)(), jax.jit(functools.partial(step, compute=COMPUTE))
 
 
 def test_gradient_accumulation_equals_the_large_batch():
@@ -220,13 +216,8 @@ def test_gradient_accumulation_equals_the_large_batch():
 
 
 def test_dropout_is_a_function_of_seed_and_step_alone(dataset):
-    settings = config(dataset, Path())
-    rate = functools.partial(learning_rate, config=settings, total_steps=8)
-    tx = optimizer(settings, rate)
-    graph, _ = abstract_model(MODEL)
-    initialize = jax.jit(functools.partial(initial_state, MODEL, tx, 0))
-    step = functools.partial(train_step, graph=graph, tx=tx, rate=rate, seed=0, max_spans=64, compute=COMPUTE)
-    step = jax.jit(step, donate_argnames="state")
+    _, initialize, step = make_step(MODEL, config(dataset, Path()), total_steps=8)
+    initialize, step = jax.jit(initialize), jax.jit(functools.partial(step, compute=COMPUTE), donate_argnames="state")
     batches = stack([batch_of([[random_song(row)]], 256) for row in range(2)])
 
     def loss(number: int) -> float:
