@@ -1,4 +1,4 @@
-"""A picture of a song: notes of all tracks over bars, drums below, chords on top."""
+"""A picture of a song: notes of all tracks over bars, drums below, chords on top. For outputs.py and the demo."""
 
 import os
 from collections.abc import Sequence
