@@ -23,12 +23,12 @@ from configs import ComputeConfig, Constraints, InputError, ModelConfig, SampleC
 from jax_impl.device import device
 from jax_impl.device.memory import GB
 from jax_impl.model.museformer import DTYPES, MuseFormer
-from jax_impl.sampling import cache, uncached
+from jax_impl.sampling import asked, cache, uncached
 from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
 from jax_impl.training.checkpoint import load_model
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
-from tokenizer.tokens import fields, grammar
+from tokenizer.tokens import fields, grammar, names
 from tokenizer.tokens import plan as planning
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.plan import Plan
@@ -71,14 +71,15 @@ class Loop(NamedTuple):
 def generate(
     run: Path,
     *,
-    prompt: Score | None = None,
+    prompt: Score | np.ndarray | str | Path | None = None,
     constraints: Constraints = ANYTHING,
     sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> list[Score]:
-    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany.
-    Raises InputError.
+    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany; its
+    tokens or the path of a MIDI file will do. Raises InputError.
     """
+    run, prompt, checkpoint = asked.checked(run, prompt, constraints, sampler, checkpoint)
     model, _ = load_model(run, checkpoint)
     writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
     return [sample.score() for sample in writer.samples()]
@@ -106,9 +107,8 @@ class Sampler:
         if self.cached:
             _refuse_what_does_not_fit(model.config, config, compute)
         most_spans = summary_slots(config.max_length) - 1
-        self.plan, self.notice = planning.make_plan(
-            prompt, wanted, config.max_length, most_spans, model.config.max_bars
-        )
+        self.plan, notice = planning.make_plan(prompt, wanted, config.max_length, most_spans, model.config.max_bars)
+        self.notice = "; ".join(filter(None, [*names.notices(wanted), notice]))
         self._graphs, self._weights = cache.graphs(model), cache.weights(model, compute)
         self._device_plan = jax.tree.map(jnp.asarray, self.plan)
         self._go_on = jax.jit(self._turns, donate_argnums=1)

@@ -14,14 +14,22 @@ OTHERS = 3  # instruments that a notice names beside the one that is taken
 SAME_TEMPO_BPM = 0.5  # a tempo that moves by more is told
 
 
+def check(wanted: Constraints) -> None:
+    """Raises InputError where a name means nothing."""
+    for flag, text, find in (
+        ("--instruments", wanted.instruments, programs),
+        ("--add", wanted.add, programs),
+        ("--chords", wanted.chords, chords),
+        ("--meter", wanted.meter, meter),
+    ):
+        if text:
+            find(text, flag)
+
+
 def notices(wanted: Constraints) -> list[str]:
-    """What of the wish becomes something else, for the user to read. Raises InputError."""
-    return [
-        *program_notices(wanted.instruments, "--instruments"),
-        *program_notices(wanted.add, "--add"),
-        *chord_notices(wanted.chords),
-        *tempo_notices(wanted.tempo),
-    ]
+    """What of the wish becomes something else, for the user to read."""
+    said = [*program_notices(wanted.instruments), *program_notices(wanted.add)]
+    return [*said, *chord_notices(wanted.chords), *tempo_notices(wanted.tempo)]
 
 
 # ---------------------------------------------------------------- instruments
@@ -35,12 +43,12 @@ def programs(text: str, flag: str) -> list[int]:
     return found
 
 
-def program_notices(text: str, flag: str) -> list[str]:
-    """Of each word that is no name of an instrument, which one was taken. Raises InputError."""
+def program_notices(text: str) -> list[str]:
+    """Of each word that is no name of an instrument, which one was taken."""
     said = []
     for word in dict.fromkeys(_listed(text)):
-        meant = _meant(word, flag)
-        if not meant.is_name:
+        meant = instruments.meant(word)
+        if meant and not meant.is_name:
             others = [_numbered(program) for program in meant.others[:OTHERS]]
             also = f" (also: {', '.join(others)})" if others else ""
             said.append(f"{word} -> {_numbered(meant.program)}{also}")
@@ -77,7 +85,7 @@ def chords(text: str, flag: str) -> list[int]:
     """Chords as bar_chords numbers them, 0 for N, as lead sheets spell them: C, Am, Bb7, F#-7, C/E, N.C., % for the one
     before. Those that no token says become the nearest that one does. Raises InputError.
     """
-    found = []
+    found: list[int] = []
     for word in chord_names.words(text):
         if word == chord_names.AGAIN and not found:
             raise InputError(f"{flag}: % repeats the chord before it, and none is there")
@@ -89,6 +97,8 @@ def chords(text: str, flag: str) -> list[int]:
             found.append(spelled.number)
         else:
             raise InputError(f"{flag}: unknown chord {word!r}; {_chord_help(word)}")
+    if not found:
+        raise InputError(f'{flag}: name at least one chord, such as "C Am F G7"')
     return found
 
 

@@ -95,7 +95,6 @@ def make_plan(
                 )
         script = _accompanied(fitting, wanted) if wanted.add else _continued(fitting)
         new_from = len(fitting[0].bars)
-    notice = "; ".join(filter(None, [*names.notices(wanted), notice]))
     return _with_limits(
         script, wanted, new_from, prompt is not None and not wanted.add, max_tokens, max_spans, max_bars
     ), notice
