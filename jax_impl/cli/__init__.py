@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tyro
 
 from configs import InputError
-from jax_impl.cli import flags, sampling, songs, training, v121
+from jax_impl.cli import flags, process, sampling, songs, training, v121
 from tokenizer.disk.atomic import FULL, disk_full
 
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
@@ -38,6 +38,7 @@ VERBS = (  # in the order of --help
 
 
 def main() -> None:
+    process.settle()
     try:
         status = _run(sys.argv[1:])
     except InputError as error:
