@@ -61,7 +61,8 @@ def test_numbers_values_and_other_spellings_of_flags_pass():
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
-def test_the_flags_that_are_known_are_those_of_the_verb_s_help(run, verb):
+def test_the_flags_that_are_known_are_those_of_the_verb_s_help(run, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "200")
     status, out, _ = run(verb.__name__.replace("_", "-"), "--help")
     assert status == 0
     columns = re.findall(r"^[│ ] (--?[a-z].*?)(?:  |$)", out, re.MULTILINE)  # in a frame, where there is a terminal
