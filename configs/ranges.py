@@ -102,7 +102,7 @@ RANGES: dict[str, dict[str, Range]] = {
     },
     "ClusterConfig": {
         "num_processes": COUNT,
-        "process_id": COUNT_OR_NONE,
+        "process_id": Range(0, INT32 - 1),
         "wait_seconds": Range(1, 86_400),
     },
     "PrepareConfig": {
@@ -172,7 +172,7 @@ def within(name: str, value: Any, limits: Range) -> None:
         if isinstance(number, float) and not math.isfinite(number):
             raise InputError(f"{name} must be a finite number, {limits}, got {number}")
         if number is not None and number not in limits:
-            words = f"at most {INT32}" if limits.most == INT32 < number else limits
+            words = f"at most {limits.most}" if limits.most in UNSAID and number > limits.most else limits
             raise InputError(f"{name} must be {words}, got {number}")
 
 
@@ -183,7 +183,7 @@ def typed(name: str, value: Any, annotation: Any) -> Any:
         return None
     words = [word for option in options if get_origin(option) is Literal for word in get_args(option)]
     if words:
-        if value not in words:
+        if not isinstance(value, str) or value not in words:
             raise InputError(f"{name} must be one of {', '.join(map(str, words))}, got {value!r}")
         return value
     (wanted,) = (option for option in options if option is not types.NoneType)
@@ -191,13 +191,13 @@ def typed(name: str, value: Any, annotation: Any) -> Any:
         return _several(name, value, get_args(wanted))
     try:
         return _CONVERT.get(wanted, lambda value: _instance(value, wanted))(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name} must be {_WORDS.get(wanted, f'a {wanted.__name__}')}, got {value!r}") from error
 
 
 def _several(name: str, value: Any, kinds: tuple) -> tuple:
     """kinds: (int, int) for two, (int, ...) for any number."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise InputError(f"{name} must be a tuple, got {value!r}")
     if kinds[-1] is not Ellipsis and len(value) != len(kinds):
         raise InputError(f"{name} must be {len(kinds)} values, got {value!r}")
