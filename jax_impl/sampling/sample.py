@@ -8,6 +8,7 @@ song outgrows one, the next, twice as large, goes on. The loop comes back to the
 it is.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -80,11 +81,13 @@ def generate(
     checkpoint: str | int = "best",
 ) -> list[Score]:
     """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany; its
-    tokens or the path of a MIDI file will do. Raises InputError.
+    tokens or the path of a MIDI file will do. Warns of what becomes something else than was asked. Raises InputError.
     """
     run, prompt, checkpoint = asked.checked(run, prompt, constraints, sampler, checkpoint)
     model, _ = load_model(run, checkpoint)
     writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
+    if writer.notice:
+        warnings.warn(writer.notice, stacklevel=2)
     return [sample.score() for sample in writer.samples()]
 
 

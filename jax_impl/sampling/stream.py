@@ -8,6 +8,7 @@
 Every token is looked at once, and a bar is decoded by itself: what a bar costs does not grow with the song.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +70,14 @@ def stream(
     checkpoint: str | int = "best",
 ) -> "Stream":
     """One song of a trained run, whose bars come as they are finished, given ones first. prompt: as for
-    sample.generate. Raises InputError.
+    sample.generate. Warns and raises as that does.
     """
     run, prompt, checkpoint = asked.checked(run, prompt, constraints, sampler, checkpoint)
     model, _ = load_model(run, checkpoint)
-    return Stream(Sampler(model, sampler, device.sampling_compute(), prompt, constraints))
+    writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
+    if writer.notice:
+        warnings.warn(writer.notice, stacklevel=2)
+    return Stream(writer)
 
 
 class Stream:

@@ -156,8 +156,9 @@ def test_an_instrument_that_is_spelled_almost_right_is_suggested(text, guess):
 
 @pytest.mark.parametrize("text", ["³", "٣", "128", "-1", "1.5", "9" * 5000, "blorp", "s", "()"])
 def test_what_is_no_instrument_is_refused_in_a_line(text):
-    with pytest.raises(InputError, match="--add: unknown instrument"):
+    with pytest.raises(InputError, match="--add: unknown instrument") as error:
         names.programs(text, "--add")
+    assert len(str(error.value)) < 250
     with pytest.raises(InputError, match="name at least one instrument"):
         names.programs(" , ", "--add")
 

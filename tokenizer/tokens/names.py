@@ -11,6 +11,7 @@ from tokenizer.tokens import chord_names
 
 METERS = {"c": "4/4", "c|": "2/2", "¢": "2/2"}
 OTHERS = 3  # instruments that a notice names beside the one that is taken
+LONGEST = 40  # letters of a wrong word that are shown
 SAME_TEMPO_BPM = 0.5  # a tempo that moves by more is told
 
 
@@ -63,11 +64,15 @@ def _meant(word: str, flag: str) -> instruments.Meant:
     if meant := instruments.meant(word):
         return meant
     similar = instruments.similar(word)
-    guess = f"did you mean {' or '.join(similar)}? " if similar else ""
+    guess = f"; did you mean {' or '.join(similar)}?" if similar else "."
     raise InputError(
-        f"{flag}: unknown instrument {word!r}; {guess}"
+        f"{flag}: unknown instrument {_short(word)!r}{guess} "
         f"An instrument is {_some()} ..., any General MIDI name or a part of one, or a program from 0 to 127"
     )
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= LONGEST else f"{word[:LONGEST]}..."
 
 
 def _some() -> str:
@@ -96,7 +101,7 @@ def chords(text: str, flag: str) -> list[int]:
         elif spelled := chord_names.parse(word):
             found.append(spelled.number)
         else:
-            raise InputError(f"{flag}: unknown chord {word!r}; {_chord_help(word)}")
+            raise InputError(f"{flag}: unknown chord {_short(word)!r}{_chord_help(word)}")
     if not found:
         raise InputError(f'{flag}: name at least one chord, such as "C Am F G7"')
     return found
@@ -122,10 +127,10 @@ def chord_notices(text: str) -> list[str]:
 
 
 def _chord_help(word: str) -> str:
-    guess = "H is B here. " if word[0] in "Hh" else ""
+    guess = "; H is B here." if word[0] in "Hh" else "."
     if similar := chord_names.similar(word):
-        guess = f"did you mean {' or '.join(similar)}? "
-    return f"{guess}A chord is such as C, Am, F#m7, Bb, G7, Dsus4, Bm7b5, Cmaj7, C/E; N.C. is none, % the one before"
+        guess = f"; did you mean {' or '.join(similar)}?"
+    return f"{guess} A chord is such as C, Am, F#m7, Bb, G7, Dsus4, Bm7b5, Cmaj7, C/E; N.C. is none, % the one before"
 
 
 def transposed_chord(chord: int, semitones: int) -> int:
