@@ -87,7 +87,7 @@ def test_chords_stand_between_spaces_commas_and_bar_lines(text):
 
 def test_signs_of_repetition_are_followed():
     labels = lambda text: [label(chord) for chord in names.chords(text, "--chords")]
-    assert labels("C % % G") == ["Cmaj", "Cmaj", "Cmaj", "Gmaj"]
+    assert labels("F C % % G") == ["Fmaj", "Cmaj", "Cmaj", "Cmaj", "Gmaj"]
     assert labels("||: C F :|| G") == labels("C F :| G") == ["Cmaj", "Fmaj", "Cmaj", "Fmaj", "Gmaj"]
     assert labels("|: C :|: D :|") == ["Cmaj", "Cmaj", "Dmaj", "Dmaj"]
     with pytest.raises(InputError, match="% repeats the chord before it"):
