@@ -3,6 +3,7 @@ before a model is loaded.
 """
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,3 +56,9 @@ def step(checkpoint: Any) -> Step:
         if checkpoint.isascii() and checkpoint.isdecimal() and len(checkpoint) < 20:
             return int(checkpoint)
     raise InputError(f"checkpoint must be best, latest or a step, got {checkpoint!r}")
+
+
+def tell(notice: str) -> None:
+    """Warns, where the program called generate or stream, of what became something else than was asked; "" is none."""
+    if notice:
+        warnings.warn(notice, stacklevel=3)

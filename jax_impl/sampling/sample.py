@@ -8,7 +8,6 @@ song outgrows one, the next, twice as large, goes on. The loop comes back to the
 it is.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -86,8 +85,7 @@ def generate(
     run, prompt, checkpoint = asked.checked(run, prompt, constraints, sampler, checkpoint)
     model, _ = load_model(run, checkpoint)
     writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
-    if writer.notice:
-        warnings.warn(writer.notice, stacklevel=2)
+    asked.tell(writer.notice)
     return [sample.score() for sample in writer.samples()]
 
 

@@ -8,7 +8,6 @@
 Every token is looked at once, and a bar is decoded by itself: what a bar costs does not grow with the song.
 """
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +74,7 @@ def stream(
     run, prompt, checkpoint = asked.checked(run, prompt, constraints, sampler, checkpoint)
     model, _ = load_model(run, checkpoint)
     writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
-    if writer.notice:
-        warnings.warn(writer.notice, stacklevel=2)
+    asked.tell(writer.notice)
     return Stream(writer)
 
 

@@ -58,3 +58,13 @@ def test_a_step_is_a_number_however_it_is_written():
     assert [asked.step(word) for word in ("best", "latest")] == ["best", "latest"]
     run, *_ = asked.checked("run", None, Constraints(), SampleConfig(), "best")
     assert run == Path("run")
+
+
+def test_what_became_something_else_is_a_warning_where_generate_was_called():
+    def generate(notice):
+        asked.tell(notice)
+
+    with pytest.warns(UserWarning, match="C13 -> C7") as warned:
+        generate("C13 -> C7")
+        generate("")
+    assert [warning.filename for warning in warned] == [__file__]
