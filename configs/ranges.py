@@ -79,6 +79,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "steps": COUNT,
         "learning_rate": POSITIVE,
         "warmup_steps": COUNT_OR_NONE,
+        "decay_steps": COUNT,
         "final_learning_rate": SHARE,
         "weight_decay": NOT_NEGATIVE,
         "beta1": BELOW_ONE,
@@ -103,6 +104,7 @@ RANGES: dict[str, dict[str, Range]] = {
     },
     "PrepareConfig": {
         "validation_fraction": BELOW_ONE,
+        "test_fraction": BELOW_ONE,
         "songs_per_shard": COUNT,
         "workers": Range(1, INT32, zero="one per core"),
         "min_bars": COUNT_OR_NONE,

@@ -114,16 +114,21 @@ def make_plan(
     if given is None:
         if wanted.bars > max_bars:
             raise InputError(f"--bars {wanted.bars}: this model has room for {max_bars}")
-        return _with_limits(_new(wanted), wanted, 0, limits, max_bars), ""
+        return _with_limits(_new(wanted), wanted, 0, limits, max_bars), _notice(wanted)
     most_given_bars = _most_given_bars(len(given), wanted, max_bars)
     fitting = _fitting(given, wanted, limits, most_given_bars)
     left_out = len(given) - len(fitting)
     of_fitting = replace(wanted, bars=wanted.bars - left_out) if wanted.bars else wanted
     plan = _with_limits(_script(fitting, wanted), of_fitting, len(fitting), limits, max_bars)
     if not left_out:
-        return plan, ""
+        return plan, _notice(wanted)
     too_many_bars = f"this model, which has room for {max_bars} bars" if len(given) > most_given_bars else ""
-    return plan, _left_out(left_out, len(given), wanted, too_many_bars or f"--max-length {max_tokens}")
+    limit = too_many_bars or f"--max-length {max_tokens}"
+    return plan, _notice(wanted, _left_out(left_out, len(given), wanted, limit))
+
+
+def _notice(wanted: Constraints, *more: str) -> str:
+    return "; ".join([*names.notices(wanted), *more])
 
 
 def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
