@@ -24,7 +24,9 @@ SCORES = {
     "drums alone": score_of(KIT),
     "1200 bars": score_of((0, [(1920 * n, 480, 60 + n % 20, 80) for n in range(1200)]), KIT),
     "100 tracks": score_of(*((program, [(480 * program, 480, 20 + program, 80)]) for program in range(100)), KIT),
-    "short bars": score_of((0, [(0, 9000, 60, 80)]), signatures=((0, 1, 8), (240, 4, 4), (4080, 1, 8), (5040, 3, 4))),
+    "short bars": score_of(
+        (0, [(240 * n, 200, 60 + n % 9, 80) for n in range(200)]), signatures=((0, 4, 4), (19200, 1, 8), (24000, 3, 4))
+    ),
 }
 
 
