@@ -12,7 +12,10 @@
 import io
 import os
 import stat
+import struct
+import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import mido
 import numpy as np
@@ -155,7 +158,8 @@ def _changed(tempos: dict[int, int]) -> list[int]:
 
 
 def write(score: Score, path: str | os.PathLike) -> str | None:
-    """A type 1 file: a conductor track, then a MIDI track per track of the score. Appears whole or not at all.
+    """A type 1 file: a conductor track, then a MIDI track per track of the score; in a RIFF wrapper where the path ends
+    in .rmi. Appears whole or not at all.
 
     read(path) == score again if every track has notes, sorted by (onset, pitch), none overlapping another of its pitch.
     More than 15 melodic programs share channels: program changes before the notes keep every note's sound, and ports
@@ -173,9 +177,22 @@ def write(score: Score, path: str | os.PathLike) -> str | None:
     content = io.BytesIO()
     midi.save(file=content)
     with atomic(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+        temporary.write_bytes(_in_riff(content.getvalue()) if path.suffix.lower() == ".rmi" else content.getvalue())
     notice = channels.notice(score, places)
     return notice and f"{path}: {notice}"
+
+
+def send(score: Score, stream: BinaryIO) -> None:
+    """The bytes of a MIDI file to a stream. Raises MidiError."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(score, song := Path(folder, "song.mid"))
+        stream.write(song.read_bytes())
+
+
+def _in_riff(content: bytes) -> bytes:
+    """A MIDI file as a .rmi file: RIFF's length and type, then a chunk with the bytes, filled up to an even number."""
+    chunk = b"data" + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+    return b"RIFF" + struct.pack("<I", len(b"RMID" + chunk)) + b"RMID" + chunk
 
 
 def _check_writable(score: Score, path: Path) -> None:
