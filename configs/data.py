@@ -20,6 +20,7 @@ class PrepareConfig:
     # Share of the songs, chosen by their content, that is held out: one at least, but one song alone is trained on; 0:
     # none
     validation_fraction: float = 0.05
+    test_fraction: float = 0.0  # share of the songs, chosen likewise, that is kept for a last test (0: no such split)
     songs_per_shard: int = 1024  # songs of one Arrow file
     workers: int = 0  # processes that read and tokenize (0: one per core)
     duplicates: Literal["exact", "transposed"] = "exact"  # what is dropped: the same notes, or the same in any key too
@@ -41,13 +42,19 @@ class PrepareConfig:
             least, most = vars(self)[f"min_{name}"], vars(self)[f"max_{name}"]
             if most is not None and most < least:
                 raise InputError(f"--min-{name} {least} and --max-{name} {most} leave no song")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise InputError(
+                f"--validation-fraction {self.validation_fraction} and --test-fraction {self.test_fraction} leave no "
+                "song to train on; together they must be below 1"
+            )
         number, _, count = self.shard.partition("/")
         if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
             raise InputError(f"--shard must be I/N with I from 1 to N, such as 2/8, got {self.shard}")
 
     def content(self) -> dict:
-        """The fields that decide what the dataset holds."""
-        return {name: value for name, value in asdict(self).items() if name not in EXECUTION}
+        """The fields that decide what the dataset holds; without a test split it is one of before there was any."""
+        without = EXECUTION if self.test_fraction else (*EXECUTION, "test_fraction")
+        return {name: value for name, value in asdict(self).items() if name not in without}
 
 
 @dataclass(frozen=True)

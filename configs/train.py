@@ -32,7 +32,9 @@ class TrainConfig:
     epochs: int = 10  # passes over the songs
     steps: int | None = None  # optimizer steps, instead of epochs
     learning_rate: float = 3e-4  # at its peak
-    warmup_steps: int = 200  # of linear growth to the peak; then a cosine down
+    schedule: Literal["cosine", "wsd"] = "cosine"  # down on a cosine; wsd: stays at the peak, then decays in a line
+    warmup_steps: int | None = None  # of linear growth to the peak (none: a tenth of the steps, 200 at most)
+    decay_steps: int | None = None  # of wsd's decay, at the end (none: a tenth of the steps)
     final_learning_rate: float = 0.1  # at the end, times the peak
     weight_decay: float = 0.1  # AdamW's, on matrices only
     beta1: float = 0.9  # AdamW's
@@ -54,6 +56,7 @@ class TrainConfig:
     resume_from: int | None = None  # go back to this checkpoint; later ones are deleted (none: go on from the newest)
     keep_last: int = 2  # checkpoints kept besides the best one
     tracker: Literal["none", "tensorboard", "wandb"] = "none"  # send metrics there too; needs the extra of that name
+    tracker_project: str = "hid-museformer"  # of W&B: where the run is listed
 
     def __post_init__(self) -> None:
         ranges.check(self)
@@ -73,6 +76,18 @@ class TrainConfig:
     def step_tokens(self) -> int:
         """Tokens of an optimizer step, padding included."""
         return self.gradient_accumulation_steps * self.batch_size * self.max_seq_len
+
+    def warmup(self, total_steps: int) -> int:
+        """Optimizer steps until the peak, in a run of so many."""
+        return min(200, total_steps // 10) if self.warmup_steps is None else self.warmup_steps
+
+    def plateau_end(self, total_steps: int) -> int | None:
+        """After which step the decay begins; None where the rate falls all the time. Up to it a run of another length
+        is the same run.
+        """
+        if self.schedule == "cosine":
+            return None
+        return total_steps - (max(total_steps // 10, 1) if self.decay_steps is None else self.decay_steps)
 
     @property
     def row_spans(self) -> int:

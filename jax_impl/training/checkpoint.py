@@ -45,11 +45,11 @@ class CheckpointError(InputError):
 
 
 class Checkpoints:
-    """The checkpoints of one run. With keep_last it writes: the best and the last so many are kept; with None it only
-    reads.
+    """The checkpoints of one run. With keep_last it writes: the best, the last so many and that of the step `keep` are
+    kept; with None it only reads.
     """
 
-    def __init__(self, run_dir: Path, keep_last: int | None):
+    def __init__(self, run_dir: Path, keep_last: int | None, keep: int | None = None):
         self.folder = Path(run_dir).absolute() / FOLDER
         self._losses: dict[int, float | None] = {}  # by step, as far as they were asked for
         self._bytes: int | None = None  # of the arrays of the last save
@@ -58,7 +58,8 @@ class Checkpoints:
                 raise CheckpointError(f"{run_dir}: no checkpoints here; give the --output-dir of a training run")
             options = managers.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
         else:
-            policy = managers.AnyPreservationPolicy([managers.LatestN(keep_last), _TheBest(self)])
+            kept = [managers.LatestN(keep_last), _TheBest(self), managers.CustomSteps([] if keep is None else [keep])]
+            policy = managers.AnyPreservationPolicy(kept)
             options = managers.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True)
         try:
             with _unwarned():
@@ -80,11 +81,19 @@ class Checkpoints:
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Those that there are, in order."""
+        return sorted(self._manager.all_steps())
+
+    def read_again(self) -> None:
+        """After checkpoints were moved."""
+        self._manager.reload()
+
     def choose(self, step: int | Literal["best", "latest"]) -> int:
         """A step that there is. "best" has the lowest validation loss; where none was validated yet, it is the latest.
         Raises CheckpointError.
         """
-        there = sorted(self._manager.all_steps())
+        there = self.steps()
         if not there:
             raise CheckpointError(
                 f"{self.folder}: no checkpoint yet; train longer, or with a smaller --checkpoint-every"
@@ -117,7 +126,7 @@ class Checkpoints:
 
     def delete_after(self, step: int) -> list[int]:
         """Deletes the checkpoints of later steps, damaged ones too, the last one first; returns which they were."""
-        later = sorted(there for there in self._manager.all_steps() if there > step)
+        later = [there for there in self.steps() if there > step]
         for there in reversed(later):
             self._manager.delete(there)
         return later
