@@ -38,6 +38,7 @@ def test_the_logits_of_a_song_are_those_of_the_definition(rule):
     graph, weights = nnx.split(model)
     row = stack_rows([pack_row([song], len(song))])
 
+    @jax.jit
     def definition(weights):
         return nnx.merge(graph, weights)(row, compute=REFERENCE, dropout_key=None)[0]
 
