@@ -36,11 +36,12 @@ def test_a_second_writer_is_told_who_the_first_is_until_it_dies(tmp_path):
 
 
 WINDOWS = """
-import fcntl
+import fcntl, os
 from tokenizer.disk import lock
 class Msvcrt:
     LK_NBLCK = 2
     def locking(file, mode, count):
+        assert os.lseek(file, 0, os.SEEK_CUR) > os.fstat(file).st_size, "others could not read what is locked"
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, count, 0, 1)
 lock.fcntl, lock.msvcrt = None, Msvcrt
 """
