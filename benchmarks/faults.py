@@ -368,7 +368,7 @@ SAMPLING = (
         "a song without its MIDI file counts as made",
         "for file in formats.files(path)[1:]\n    )",
         "for file in formats.files(path)[2:]\n    )",
-        "tests/sampling/test_sample.py",
+        "tests/sampling/test_compose.py",
     ),
 )
 CLI = (
@@ -380,9 +380,9 @@ CLI = (
         "tests/cli/test_cli.py",
     ),
     fault(
-        "jax_impl/cli/v121.py",
-        "text writes over its own input",
-        'refuse_to_replace(out, [file], flag="--out", overwrite=overwrite)',
+        "tokenizer/disk/destination.py",
+        "a file that is there is written over unasked",
+        "refuse_to_replace(path, inputs, flag=flag, overwrite=overwrite)",
         "pass",
         "tests/cli/test_cli.py",
     ),

@@ -83,8 +83,7 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
             for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing)):
                 write(sample)
     if is_folder and written.songs:
-        songs = f"{written.songs} song{'' if written.songs == 1 else 's'} written"
-        print(f"{out}: {songs}, {written} (checkpoint of step {origin.step})")
+        print(f"{out}: {_songs(written.songs)} written, {written} (checkpoint of step {origin.step})")
     _tell_errors(request.config, written)
     return 0
 
@@ -240,8 +239,12 @@ class Tally:
             (self.cut_short, "brought to an end for want of room"),
         ):
             if count:
-                words.append(what if self.songs == 1 else f"{count} songs {what}")
+                words.append(what if self.songs == 1 else f"{_songs(count)} {what}")
         return ", ".join(words)
+
+
+def _songs(count: int) -> str:
+    return f"{count} song" if count == 1 else f"{count} songs"
 
 
 def _tell_errors(config: SampleConfig, made: Tally) -> None:

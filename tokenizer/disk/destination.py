@@ -103,15 +103,18 @@ def folder_for(files: Sequence[Path], flag: str) -> Iterator[None]:
     with ExitStack() as opened:
         for place in reversed(missing):  # innermost first, when it ends
             opened.callback(_remove_empty, place)
+        place = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
-            for file in files:  # a name may be too long
+            for place in files:
                 with suppress(FileNotFoundError):
-                    os.lstat(file)
+                    os.lstat(place)
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(f"{flag} {folder}: cannot be a folder, a file is in the way") from None
         except OSError as error:
-            raise WriteError(f"{flag} {files[0]}", error) from error
+            raise WriteError(f"{flag} {place}", error) from error
         yield
 
 
