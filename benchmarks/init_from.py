@@ -61,7 +61,7 @@ def main() -> None:
 
 def run(config: TrainConfig) -> dict[int, float]:
     """Validation losses by step."""
-    train.train(config, train.model_config(config))
+    train.train(config)
     lines = metrics.read(config.output_dir / metrics.FILE)
     return {line["step"]: round(line["loss"], 3) for line in lines if line["kind"] == "validation"}
 

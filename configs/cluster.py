@@ -4,6 +4,7 @@ the field names are flags of `hid-museformer train` and the comments are their h
 
 from dataclasses import dataclass
 
+from configs import ranges
 from configs.errors import InputError
 
 
@@ -18,8 +19,7 @@ class ClusterConfig:
     wait_seconds: int = 300  # how long to wait for the others
 
     def __post_init__(self) -> None:
-        if not 1 <= self.wait_seconds <= 86_400:
-            raise InputError(f"--wait-seconds must be from 1 to 86400, got {self.wait_seconds}")
+        ranges.check(self)
         given = [value is not None for value in (self.coordinator, self.num_processes, self.process_id)]
         if any(given) and not self.distributed:
             raise InputError("--coordinator, --num-processes and --process-id are for --distributed; give that too")
@@ -32,7 +32,5 @@ class ClusterConfig:
         host, _, port = self.coordinator.rpartition(":")
         if not (host and port.isdigit() and 0 < int(port) < 65_536):
             raise InputError(f"--coordinator must be HOST:PORT, got {self.coordinator}")
-        if self.num_processes < 1:
-            raise InputError(f"--num-processes must be at least 1, got {self.num_processes}")
-        if not 0 <= self.process_id < self.num_processes:
+        if self.process_id >= self.num_processes:
             raise InputError(f"--process-id must be from 0 to {self.num_processes - 1}, got {self.process_id}")

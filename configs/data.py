@@ -1,9 +1,9 @@
 """How songs are stored, and how they become rows of a batch."""
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from configs import ranges
 from configs.errors import InputError
 
 # Fields of PrepareConfig that say how the work is done, not what the dataset holds.
@@ -20,6 +20,7 @@ class PrepareConfig:
     # Share of the songs, chosen by their content, that is held out: one at least, but one song alone is trained on; 0:
     # none
     validation_fraction: float = 0.05
+    test_fraction: float = 0.0  # share of the songs, chosen likewise, that is kept for a last test (0: no such split)
     songs_per_shard: int = 1024  # songs of one Arrow file
     workers: int = 0  # processes that read and tokenize (0: one per core)
     duplicates: Literal["exact", "transposed"] = "exact"  # what is dropped: the same notes, or the same in any key too
@@ -28,7 +29,7 @@ class PrepareConfig:
     min_notes: int = 1  # songs with fewer are left out
     max_notes: int | None = None  # songs with more are left out
     min_pitches: int = 0  # songs with fewer different pitches are left out
-    min_seconds: float = 0  # shorter songs are left out
+    min_seconds: float = 0.0  # shorter songs are left out
     max_seconds: float | None = None  # longer songs are left out
     max_crossing: float | None = None  # songs of which a larger share of notes sounds across a bar line are left out
     shard: str = "1/1"  # I/N: only this part of the files, chosen by content, for N machines; then `merge` the datasets
@@ -36,31 +37,24 @@ class PrepareConfig:
     overwrite: bool = False  # move aside what is in the folder of the dataset, if it is something else
 
     def __post_init__(self) -> None:
-        if not 0 <= self.validation_fraction < 1:
-            raise InputError(f"--validation-fraction must be at least 0 and below 1, got {self.validation_fraction}")
-        if self.songs_per_shard < 1:
-            raise InputError(f"--songs-per-shard must be at least 1, got {self.songs_per_shard}")
-        if self.workers < 0:
-            raise InputError(f"--workers must be 0 (one per core) or more, got {self.workers}")
-        if self.min_notes < 1:
-            raise InputError(f"--min-notes must be at least 1, got {self.min_notes}")
-        for name in ("bars", "notes", "pitches", "seconds"):
-            least, most = vars(self)[f"min_{name}"], vars(self).get(f"max_{name}")
-            if not 0 <= least < math.inf:
-                raise InputError(f"--min-{name} must be 0 or more, got {least}")
-            if most is not None and not 0 < most < math.inf:
-                raise InputError(f"--max-{name} must be above 0, got {most}")
+        ranges.check(self)
+        for name in ("bars", "notes", "seconds"):
+            least, most = vars(self)[f"min_{name}"], vars(self)[f"max_{name}"]
             if most is not None and most < least:
                 raise InputError(f"--min-{name} {least} and --max-{name} {most} leave no song")
-        if self.max_crossing is not None and not 0 <= self.max_crossing <= 1:
-            raise InputError(f"--max-crossing must be from 0 to 1, got {self.max_crossing}")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise InputError(
+                f"--validation-fraction {self.validation_fraction} and --test-fraction {self.test_fraction} leave no "
+                "song to train on; together they must be below 1"
+            )
         number, _, count = self.shard.partition("/")
         if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
             raise InputError(f"--shard must be I/N with I from 1 to N, such as 2/8, got {self.shard}")
 
     def content(self) -> dict:
-        """The fields that decide what the dataset holds."""
-        return {name: value for name, value in asdict(self).items() if name not in EXECUTION}
+        """The fields that decide what the dataset holds; without a test split it is one of before there was any."""
+        without = EXECUTION if self.test_fraction else (*EXECUTION, "test_fraction")
+        return {name: value for name, value in asdict(self).items() if name not in without}
 
 
 @dataclass(frozen=True)
@@ -70,6 +64,9 @@ class AugmentConfig:
     transpose: tuple[int, int] = (-5, 6)  # semitones of the pitched tracks and of the chords, both ends included
     velocity: tuple[int, int] = (-3, 3)  # bins of 4 MIDI velocities
     tempo: tuple[int, int] = (-2, 2)  # bins of 6 %
+
+    def __post_init__(self) -> None:
+        ranges.check(self, is_flag=False)
 
 
 @dataclass(frozen=True)
@@ -94,3 +91,6 @@ class DataConfig:
     augment: AugmentConfig | None = None
     part: int = 0
     parts: int = 1
+
+    def __post_init__(self) -> None:
+        ranges.check(self, is_flag=False)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from configs import ranges
+from configs.errors import InputError
+
 HEAD_DIM = 64  # the attention kernels are written for this head width
 
 
@@ -22,6 +25,9 @@ class MaskRule:
     typed: bool
     near_bars: int = 2
     far_offsets: tuple[int, ...] = (4,)
+
+    def __post_init__(self) -> None:
+        ranges.check(self, is_flag=False)
 
 
 # What the forward pass keeps for the backward pass, from most to least: everything; what matrix products and attention
@@ -51,8 +57,9 @@ class ModelConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        ranges.check(self, is_flag=False)
         if self.width % HEAD_DIM:
-            raise ValueError(f"width {self.width} must be a multiple of the head width {HEAD_DIM}")
+            raise InputError(f"width {self.width} must be a multiple of the head width {HEAD_DIM}")
 
     @property
     def heads(self) -> int:
@@ -75,6 +82,9 @@ class ComputeConfig:
     precision: Literal["fp32", "bf16"]
     remat: Remat
     layer_rows: int = 0
+
+    def __post_init__(self) -> None:
+        ranges.check(self, is_flag=False)
 
 
 # What a layer works on at once, per device: more makes no product faster and takes memory (0.1 MB a token for large)

@@ -2,12 +2,10 @@
 the field names are flags of `hid-museformer generate`, the comments their help.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
-from configs.errors import InputError
-
-LARGEST_SEED = (1 << 32) - 1  # of JAX's keys; larger ones would be others over again
+from configs import ranges
 
 
 @dataclass(frozen=True)
@@ -26,46 +24,35 @@ class SampleConfig:
     batch: int = 16  # songs sampled side by side
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise InputError(f"--temperature must be 0 or more, and a number, got {self.temperature}")
-        if self.top_k < 0:
-            raise InputError(f"--top-k must be 0 (off) or more, got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"--top-p must be above 0 and at most 1, got {self.top_p}")
-        if not 0 <= self.min_p <= 1:
-            raise InputError(f"--min-p must be from 0 (off) to 1, got {self.min_p}")
-        if not 1 <= self.repetition_penalty < math.inf:
-            raise InputError(f"--repetition-penalty must be 1 (off) or more, got {self.repetition_penalty}")
-        if self.max_length < 32:
-            raise InputError(f"--max-length must be at least 32 tokens, got {self.max_length}")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise InputError(f"--seed must be from 0 to {LARGEST_SEED}, got {self.seed}")
-        if self.num_samples < 1:
-            raise InputError(f"--num-samples must be at least 1, got {self.num_samples}")
-        if self.batch < 1:
-            raise InputError(f"--batch must be at least 1, got {self.batch}")
+        ranges.check(self)
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a song must be; all of it holds exactly. Names are looked up when the song is planned."""
+    """What a song must be. All of it holds exactly, of chords in their labels alone: the tokens name the chord of each
+    bar, whose notes need not sound it. Names are looked up when the song is planned.
+    """
 
     instruments: str = ""  # one track of each and no other: "drums,bass,piano", General MIDI names or programs 0-127
     bars: int = 0  # length of the song in bars, given ones included (0: the model decides)
     tempo: float = 0.0  # beats per minute, the nearest of 32 steps (0: the model decides)
     meter: str = ""  # time signature, such as 3/4
-    chords: str = ""  # chords of the bars, repeated: "C Am F G7"; bar lines (|) are for reading
+    chords: str = ""  # chord labels of the bars, repeated: "C Am F G7", bar lines (|) for reading; notes may differ
     transpose: int = 0  # semitones by which the given song and the chords are moved first
     keep_bars: int = 0  # bars of the given song that are kept when it is continued (0: all)
     add: str = ""  # instruments that the model plays along with the given song, named as above
     strict: bool = False  # refuse a given song that is too long, instead of leaving out its first bars
 
     def __post_init__(self) -> None:
-        if self.bars < 0:
-            raise InputError(f"--bars must be 0 (the model decides) or more, got {self.bars}")
-        if self.tempo and not 20 <= self.tempo <= 400:
-            raise InputError(f"--tempo must be from 20 to 400 beats per minute, got {self.tempo}")
-        if self.keep_bars < 0:
-            raise InputError(f"--keep-bars must be 0 (all) or more, got {self.keep_bars}")
-        if abs(self.transpose) > 48:
-            raise InputError(f"--transpose must be from -48 to 48 semitones, got {self.transpose}")
+        for name, between in (("instruments", ","), ("add", ","), ("chords", " ")):
+            object.__setattr__(self, name, _joined(getattr(self, name), between))
+        ranges.check(self)
+
+
+def _joined(value: Any, between: str) -> Any:
+    """Text, where a number or a list of names and numbers is given, as from Python."""
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, list | tuple):
+        return between.join(map(str, value))
+    return str(value) if hasattr(value, "__index__") else value

@@ -1,19 +1,19 @@
 """How a model is trained; the field names are the flags of `hid-museformer train` and the comments are their help."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from configs import ranges
 from configs.errors import InputError
 from configs.model import ModelSize, Remat
+from configs.ranges import INT32
 
 Precision = Literal["auto", "fp32", "bf16"]
 AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
 # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
 SPANS_PER_TOKEN = 3 / 16
-INT32 = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class TrainConfig:
     epochs: int = 10  # passes over the songs
     steps: int | None = None  # optimizer steps, instead of epochs
     learning_rate: float = 3e-4  # at its peak
-    warmup_steps: int = 200  # of linear growth to the peak; then a cosine down
+    schedule: Literal["cosine", "wsd"] = "cosine"  # down on a cosine; wsd: stays at the peak, then decays in a line
+    warmup_steps: int | None = None  # of linear growth to the peak (none: a tenth of the steps, 200 at most)
+    decay_steps: int | None = None  # of wsd's decay, at the end (none: a tenth of the steps)
     final_learning_rate: float = 0.1  # at the end, times the peak
     weight_decay: float = 0.1  # AdamW's, on matrices only
     beta1: float = 0.9  # AdamW's
@@ -54,36 +56,10 @@ class TrainConfig:
     resume_from: int | None = None  # go back to this checkpoint; later ones are deleted (none: go on from the newest)
     keep_last: int = 2  # checkpoints kept besides the best one
     tracker: Literal["none", "tensorboard", "wandb"] = "none"  # send metrics there too; needs the extra of that name
+    tracker_project: str = "hid-museformer"  # of W&B: where the run is listed
 
     def __post_init__(self) -> None:
-        at_least = {
-            "max_seq_len": 64,
-            "max_spans": 0,
-            "num_workers": 0,
-            "warmup_steps": 0,
-            "seed": 0,
-            "weight_decay": 0,
-            "data_devices": 0,
-        }
-        at_least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epochs", "steps", "log_every"), 1)
-        at_least |= dict.fromkeys(("validate_every", "validation_batches", "checkpoint_every", "keep_last"), 1)
-        at_least |= dict.fromkeys(("fsdp_devices", "resume_from"), 1)
-        rules = {
-            name: (lambda value, least=least: value >= least, f"at least {least}") for name, least in at_least.items()
-        }
-        rules |= dict.fromkeys(("learning_rate", "clip_norm"), (lambda value: value > 0, "above 0"))
-        rules |= dict.fromkeys(("beta1", "beta2", "dropout"), (lambda value: 0 <= value < 1, "at least 0 and below 1"))
-        rules["final_learning_rate"] = (lambda value: 0 <= value <= 1, "from 0 to 1, a share of the peak")
-        for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise InputError(f"--{name.replace('_', '-')} must be a finite number, got {value}")
-            if isinstance(value, int) and value > INT32:
-                raise InputError(f"--{name.replace('_', '-')} must be at most {INT32}, got {value}")
-        for name, (holds, rule) in rules.items():
-            value = vars(self)[name]
-            if value is not None and not holds(value):
-                raise InputError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
-
+        ranges.check(self)
         if self.max_spans > self.max_seq_len:
             raise InputError(
                 f"--max-spans {self.max_spans} is more than --max-seq-len {self.max_seq_len}: a row has no more bars "
@@ -100,6 +76,18 @@ class TrainConfig:
     def step_tokens(self) -> int:
         """Tokens of an optimizer step, padding included."""
         return self.gradient_accumulation_steps * self.batch_size * self.max_seq_len
+
+    def warmup(self, total_steps: int) -> int:
+        """Optimizer steps until the peak, in a run of so many."""
+        return min(200, total_steps // 10) if self.warmup_steps is None else self.warmup_steps
+
+    def plateau_end(self, total_steps: int) -> int | None:
+        """After which step the decay begins; None where the rate falls all the time. Up to it a run of another length
+        is the same run.
+        """
+        if self.schedule == "cosine":
+            return None
+        return total_steps - (max(total_steps // 10, 1) if self.decay_steps is None else self.decay_steps)
 
     @property
     def row_spans(self) -> int:

@@ -89,7 +89,7 @@ def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
         _compose(midi_dir, presets.DEMO_SONGS, overwrite)
     config = presets.demo(out / DATASET, out / CHECKPOINT)
     prepare([midi_dir], config.data_dir, PrepareConfig())
-    result = train.train(config, train.model_config(config))
+    result = train.train(config)
     if result.signal:
         return 128 + result.signal
     model, record = load_model(config.output_dir, "best")

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from configs import MODEL_SIZES, ComputeConfig, ModelConfig, TrainConfig
 from configs.model import REMAT_CHOICES
+from jax_impl.cli import process
 from jax_impl.device import device, gpu_target, memory
 from jax_impl.device.memory import GB, Memory
 from jax_impl.model import flops
@@ -47,7 +48,7 @@ def find_target() -> Target:
     if device.on_gpu():
         return Target(jax.devices()[0], device.best_attention(), device.memory_limit(), {})
     return Target(
-        gpu_target.devices(1)[0], "pallas", int(device.GPU_SHARE * gpu_target.H800_BYTES), gpu_target.NO_TIMING
+        gpu_target.devices(1)[0], "pallas", int(process.GPU_SHARE * gpu_target.H800_BYTES), gpu_target.NO_TIMING
     )
 
 
@@ -55,7 +56,7 @@ def lower_step(model: ModelConfig, rows: int, length: int, remat: str, target: T
     """The step of training `rows` rows of `length` tokens on one device, bf16, state donated."""
     config = TrainConfig(Path(), Path(), batch_size=rows, max_seq_len=length)
     compute = ComputeConfig(target.attention, "bf16", remat, layer_rows=device.rows_at_once(length))
-    rate = functools.partial(learning_rate, config=config, total_steps=config.warmup_steps + 1)
+    rate = functools.partial(learning_rate, config=config, total_steps=1000)
     tx, place = optimizer(config, rate), jax.sharding.SingleDeviceSharding(target.device)
     state = jax.eval_shape(functools.partial(initial_state, model, tx, config.seed))
     inputs = jax.tree.map(

@@ -18,7 +18,7 @@ def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[Clust
     from jax_impl.training import train
 
     sharding.join(cluster)
-    result = train.train(config, train.model_config(config))
+    result = train.train(config)
     return 128 + result.signal if result.signal else 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -65,11 +66,15 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
         missing, written = set(range(count)), Tally()  # a file that is named is written anew
 
         def write(sample: Sample) -> None:
-            outputs.write(sample, origin, paths[sample.number], formats)
+            path = paths[sample.number]
+            notice = outputs.write(sample, origin, path, formats)
             written.add(sample)
             missing.remove(sample.number)
-            if not is_folder:
-                tqdm.write(f"{paths[sample.number]}: {Tally.of(sample)} (checkpoint of step {origin.step})")
+            with tqdm.external_write_mode():  # beside its progress bar
+                if not is_folder:
+                    destination.tell(path, f"{Tally.of(sample)} (checkpoint of step {origin.step})", notice)
+                elif notice:
+                    print(f"notice: {path}: {notice}")
 
         if is_folder:
             outputs.refuse_other_settings(out, origin)
@@ -93,8 +98,7 @@ def write_to_standard_output(request: Request, bars: bool = False) -> int:
     with destination.standard_output(OUT) as output:
         sampler, origin = request.sampler()
         (sample,) = _played(sampler) if bars else _sampled(sampler, {0})
-        midi.send(sample.score(), output)
-        print(f"standard output: {Tally.of(sample)} (checkpoint of step {origin.step})")
+        _send(sample, output, f"{Tally.of(sample)} (checkpoint of step {origin.step})")
         _tell_errors(request.config, Tally.of(sample))
     return 0
 
@@ -150,14 +154,13 @@ def make_again(run: Path, out: str | Path, path: Path, formats: Formats, overwri
     if out == STANDARD_OUTPUT:
         with destination.standard_output(OUT) as output:
             sample = _same_sample(run, path, origin, made)
-            midi.send(sample.score(), output)
-            print(f"standard output: the same {len(sample.ids)} tokens again")
+            _send(sample, output, f"the same {len(sample.ids)} tokens again")
         return 0
     out = destination.file_named(out, MIDI, f"{path.stem}.mid", OUT)
     with _to_be_written([out], formats, [], overwrite):
         sample = _same_sample(run, path, origin, made)
-        outputs.write(sample, origin, out, formats)
-    print(f"{out}: the same {len(sample.ids)} tokens again")
+        notice = outputs.write(sample, origin, out, formats)
+    destination.tell(out, f"the same {len(sample.ids)} tokens again", notice)
     return 0
 
 
@@ -189,6 +192,12 @@ def _to_be_written(
         outputs.refuse_to_replace_any(path, formats, inputs, overwrite)
     with destination.folder_for([file for path in paths for file in formats.files(path)], OUT):
         yield
+
+
+def _send(sample: Sample, output: BinaryIO, what: str) -> None:
+    content, notice = midi.to_bytes(sample.score(), "standard output")
+    output.write(content)
+    destination.tell("standard output", what, notice)
 
 
 def _sampler(

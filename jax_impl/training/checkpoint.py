@@ -12,14 +12,12 @@ and restoring compares them.
 import dataclasses
 import logging
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal
 
-import absl.logging
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -37,26 +35,6 @@ from tokenizer.disk.atomic import FULL, disk_full
 
 __all__ = ["CheckpointError", "Checkpoints", "Record", "load_model", "on_default_device", "plain", "versions"]
 
-# Orbax warns of read-only folders, and tells of failures that are raised too
-absl.logging.set_verbosity(absl.logging.FATAL)
-logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-
-
-def _quiet(hook: Callable) -> Callable:
-    """tensorstore's threads that still work when a save or a restore has failed report to an event loop of orbax's that
-    has ended with it: a hundred tracebacks about nothing but that.
-    """
-
-    def filtered(*arguments: Any) -> None:
-        error = arguments[1] if len(arguments) > 1 else arguments[0].exc_value
-        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-            hook(*arguments)
-
-    return filtered
-
-
-sys.excepthook, sys.unraisablehook = _quiet(sys.excepthook), _quiet(sys.unraisablehook)
-
 FOLDER = "checkpoints"
 
 
@@ -67,11 +45,11 @@ class CheckpointError(InputError):
 
 
 class Checkpoints:
-    """The checkpoints of one run. With keep_last it writes: the best and the last so many are kept; with None it only
-    reads.
+    """The checkpoints of one run. With keep_last it writes: the best, the last so many and that of the step `keep` are
+    kept; with None it only reads.
     """
 
-    def __init__(self, run_dir: Path, keep_last: int | None):
+    def __init__(self, run_dir: Path, keep_last: int | None, keep: int | None = None):
         self.folder = Path(run_dir).absolute() / FOLDER
         self._losses: dict[int, float | None] = {}  # by step, as far as they were asked for
         self._bytes: int | None = None  # of the arrays of the last save
@@ -80,10 +58,12 @@ class Checkpoints:
                 raise CheckpointError(f"{run_dir}: no checkpoints here; give the --output-dir of a training run")
             options = managers.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
         else:
-            policy = managers.AnyPreservationPolicy([managers.LatestN(keep_last), _TheBest(self)])
+            kept = [managers.LatestN(keep_last), _TheBest(self), managers.CustomSteps([] if keep is None else [keep])]
+            policy = managers.AnyPreservationPolicy(kept)
             options = managers.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True)
         try:
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+            with _unwarned():
+                self._manager = ocp.CheckpointManager(self.folder, options=options)
         except OSError as error:
             raise CheckpointError(f"{self.folder}: cannot be opened ({error})") from error
 
@@ -101,11 +81,19 @@ class Checkpoints:
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Those that there are, in order."""
+        return sorted(self._manager.all_steps())
+
+    def read_again(self) -> None:
+        """After checkpoints were moved."""
+        self._manager.reload()
+
     def choose(self, step: int | Literal["best", "latest"]) -> int:
         """A step that there is. "best" has the lowest validation loss; where none was validated yet, it is the latest.
         Raises CheckpointError.
         """
-        there = sorted(self._manager.all_steps())
+        there = self.steps()
         if not there:
             raise CheckpointError(
                 f"{self.folder}: no checkpoint yet; train longer, or with a smaller --checkpoint-every"
@@ -138,7 +126,7 @@ class Checkpoints:
 
     def delete_after(self, step: int) -> list[int]:
         """Deletes the checkpoints of later steps, damaged ones too, the last one first; returns which they were."""
-        later = sorted(there for there in self._manager.all_steps() if there > step)
+        later = [there for there in self.steps() if there > step]
         for there in reversed(later):
             self._manager.delete(there)
         return later
@@ -245,6 +233,17 @@ class _TheBest(managers.PreservationPolicy):
             with suppress(CheckpointError):  # a damaged one is not the best
                 known[step] = self._checkpoints.record(step).validation_loss
         return known[step]
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Orbax warns that a folder is only read, which is what it was asked to do."""
+    logger, is_worse = logging.getLogger("absl"), lambda record: record.levelno > logging.WARNING
+    logger.addFilter(is_worse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_worse)
 
 
 def lowest(losses: dict[int, float | None]) -> int | None:

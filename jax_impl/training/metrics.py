@@ -1,13 +1,12 @@
 """Metrics of a run: one JSON object a line in metrics.jsonl, and optionally a tracker.
 
-    {"kind": "train", "step": 20, "loss": 3.1, "learning_rate": 3e-05, "gradient_norm": 0.9, "tokens_per_second":
-    2100.0, "mfu": null,
-     "input_wait": 0.01, "seconds": 12.3}
+    {"kind": "train", "step": 20, "loss": 3.1, "learning_rate": 3e-05, "gradient_norm": 0.9, "tokens": 160000,
+     "epoch": 0.53, "tokens_per_second": 2100.0, "mfu": null, "input_wait": 0.01, "seconds": 12.3}
     {"kind": "validation", "step": 200, "loss": 2.2, "uniform": 6.466, "unigram": 4.4}
 
-Losses are nats per token; training values are means over the steps since the line before. mfu is null where the
-device's peak is unknown, input_wait is the share of the time spent waiting for data, seconds the time since the program
-began. After a restart the lines past the restored step are dropped: the file is that of one run.
+Losses are nats per token; training values are means over the steps since the line before. tokens are those read since
+the run began, padding left out, and epoch how often it has read the songs. mfu is null where the device's peak is
+unknown, input_wait is the share of the time spent waiting for data, seconds the time since the program began. After a restart the lines past the restored step are dropped: the file is that of one run.
 """
 
 import hashlib
@@ -23,14 +22,16 @@ FILE = "metrics.jsonl"
 
 
 class Metrics:
-    """The writer. restored_step: lines after it are of steps that will be taken again."""
+    """The writer. restored_step: lines after it are of steps that will be taken again. about: JSON values that say what
+    is trained, for a tracker.
+    """
 
-    def __init__(self, config: TrainConfig, restored_step: int):
+    def __init__(self, config: TrainConfig, restored_step: int, about: dict):
         self.path = config.output_dir / FILE
         kept = [record for record in read(self.path) if record["step"] <= restored_step]
         write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
         self._file = self.path.open("a", encoding="utf-8")
-        self._tracker = tracker(config)
+        self._tracker = tracker(config, about)
 
     def write(self, kind: str, step: int, values: dict[str, float | None]) -> None:
         """Raises WriteError."""
@@ -84,10 +85,12 @@ class NoTracker:
 
 
 class TensorBoard:
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: TrainConfig, about: dict):
         from tensorboardX import SummaryWriter
 
         self._writer = SummaryWriter(str(config.output_dir / "tensorboard"))
+        indented = "".join(f"    {line}\n" for line in json.dumps(about, indent=1).splitlines())  # code in Markdown
+        self._writer.add_text("config", indented)
 
     def write(self, kind: str, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -98,12 +101,20 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: TrainConfig, about: dict):
         import wandb
 
         folder = config.output_dir.absolute()
         identity = hashlib.sha256(str(folder).encode()).hexdigest()[:16]  # a restart goes on in the same W&B run
-        self._run = wandb.init(project="hid-museformer", name=folder.name, id=identity, resume="allow", dir=str(folder))
+        self._run = wandb.init(
+            project=config.tracker_project,
+            name=folder.name,
+            id=identity,
+            resume="allow",
+            dir=str(folder),
+            config=about,
+            allow_val_change=True,  # a run that goes on may have other workers, versions, ...
+        )
 
     def write(self, kind: str, step: int, values: dict[str, float]) -> None:
         self._run.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
@@ -112,13 +123,13 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-TRACKERS = {"none": lambda config: NoTracker(), "tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+TRACKERS = {"none": lambda config, about: NoTracker(), "tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
-def tracker(config: TrainConfig) -> NoTracker | TensorBoard | WeightsAndBiases:
+def tracker(config: TrainConfig, about: dict) -> NoTracker | TensorBoard | WeightsAndBiases:
     """Raises InputError where its package is not installed."""
     try:
-        return TRACKERS[config.tracker](config)
+        return TRACKERS[config.tracker](config, about)
     except ImportError as error:
         raise InputError(
             f"--tracker {config.tracker}: {error}; pip install 'hid-museformer[{config.tracker}]'"

@@ -16,15 +16,22 @@ DECAYED = {"kernel": True, "embedding": True, "bias": False, "scale": False}
 def learning_rate(step: jax.Array, config: TrainConfig, total_steps: int) -> jax.Array:
     """float32[]: rate of optimizer step `step`, counted from 0.
 
-    Grows linearly to the peak, which step warmup_steps - 1 has; then half a cosine, to final_learning_rate times the
-    peak at total_steps.
+    Grows linearly to the peak, which step warmup - 1 has; then, by config.schedule, half a cosine down or a plateau and
+    a straight line down, to final_learning_rate times the peak, which the last step has.
     """
-    step = jnp.asarray(step, jnp.float32)
-    warmup = (step + 1) / max(config.warmup_steps, 1)
-    progress = (step + 1 - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)
-    final = config.final_learning_rate
-    cosine = final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-    return config.learning_rate * jnp.where(step < config.warmup_steps, warmup, cosine)
+    taken = jnp.asarray(step, jnp.float32) + 1  # steps with this one: none has the rate 0
+    warmup, final = config.warmup(total_steps), config.final_learning_rate
+    if config.schedule == "cosine":
+        # Not optax.warmup_cosine_decay_schedule: its warm-up rounds otherwise, up to 1e-5 of the rate, and runs that
+        # were begun with this one go on bit for bit
+        parts = [optax.cosine_decay_schedule(1.0, max(total_steps - warmup, 1), alpha=final)]
+        ends = [warmup]
+    else:
+        plateau_end = config.plateau_end(total_steps)
+        parts = [optax.constant_schedule(1.0), optax.linear_schedule(1.0, final, total_steps - plateau_end)]
+        ends = [warmup, plateau_end]
+    share_of_peak = optax.join_schedules([lambda taken: taken / max(warmup, 1), *parts], ends)
+    return config.learning_rate * share_of_peak(taken)
 
 
 def optimizer(config: TrainConfig, rate: Callable[[jax.Array], jax.Array]) -> optax.GradientTransformation:

@@ -25,8 +25,9 @@ class Diverged(InputError):
 class Progress:
     """Collects the steps' numbers between two lines of metrics.jsonl.
 
-    carried: what a checkpoint kept of the steps since the last line, so that the lines after a restart equal an
-    uninterrupted run's.
+    carried: what a checkpoint kept of the steps since the last line and of all steps, so that the lines after a restart
+    equal an uninterrupted run's.
+    epoch_rows: rows of the first epoch, as --epochs counts them; the others have about as many.
     needed_flops: per token; peak_flops: of all devices together, None where unknown.
     metrics: None in a process that only looks whether the numbers are numbers: of several, one writes and shows them.
     """
@@ -37,12 +38,16 @@ class Progress:
         metrics: Metrics | None,
         steps: range,
         carried: dict,
+        epoch_rows: int,
         needed_flops: float,
         peak_flops: float | None,
     ):
         self._config, self._metrics = config, metrics
         self._needed_flops, self._peak_flops = needed_flops, peak_flops
         self._losses, self._norms = list(carried.get("losses", [])), list(carried.get("norms", []))
+        # Not known of a run that was begun before it was counted
+        self._all_tokens = carried.get("tokens") if steps[0] > 1 else 0
+        self._epochs_per_step = config.batch_size * config.gradient_accumulation_steps / epoch_rows
         self._began = self._line_began = time.monotonic()
         self._tokens = 0
         self._waited = 0.0
@@ -52,7 +57,7 @@ class Progress:
         self._last_step = steps[-1]
 
     def carried(self) -> dict:
-        return {"losses": self._losses, "norms": self._norms}
+        return {"losses": self._losses, "norms": self._norms, "tokens": self._all_tokens}
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -75,7 +80,10 @@ class Progress:
             raise Diverged(f"training failed at step {step}: loss {loss}, gradient norm {norm}. {ADVICE}")
         self._losses.append(loss)
         self._norms.append(norm)
-        self._tokens += int(measured.tokens)
+        tokens = int(measured.tokens)
+        self._tokens += tokens
+        if self._all_tokens is not None:
+            self._all_tokens += tokens
         self._bar.update()
         if step % self._config.log_every == 0 or step == self._last_step:
             self._line(step, float(measured.learning_rate))
@@ -88,6 +96,8 @@ class Progress:
             "loss": float(np.mean(self._losses)),
             "learning_rate": learning_rate,
             "gradient_norm": float(np.mean(self._norms)),
+            "tokens": self._all_tokens,
+            "epoch": round(step * self._epochs_per_step, 4),
             "tokens_per_second": round(speed, 1),
             "mfu": round(speed * self._needed_flops / self._peak_flops, 4) if self._peak_flops else None,
             "input_wait": round(self._waited / seconds, 4),

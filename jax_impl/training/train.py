@@ -42,23 +42,18 @@ from jax_impl.training.checkpoint import FOLDER, CheckpointError, Checkpoints, R
 from jax_impl.training.metrics import Metrics
 from jax_impl.training.optimizer import learning_rate, optimizer
 from jax_impl.training.progress import Progress
+from jax_impl.training.resume import check_schedule, find_start, leave_behind, with_lengths
 from jax_impl.training.step import Measured, TrainState, abstract_batches, initial_state, train_step, validation_step
 from jax_impl.training.stop import Stop
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
+from tokenizer.disk.atomic import write_json
 from tokenizer.disk.lock import only_writer
 
 # Steps given to the device before the metrics of the one before are waited for: it never idles, and NaN shows soon
 RUN_AHEAD = 2
-PICTURE_FILE = "loss.png"
+CONFIG_FILE, PICTURE_FILE = "config.json", "loss.png"
 UNIFORM_LOSS = math.log(vocab.SIZE)
-
-# A run that goes on may change these: they do not touch the numbers, or only as another machine would.
-MAY_CHANGE = {"data_dir", "output_dir", "precision", "attention", "remat", "num_workers", "log_every", "validate_every"}
-MAY_CHANGE |= {"validation_batches", "checkpoint_every", "keep_last", "tracker"}
-MAY_CHANGE |= {"init_from"}  # a run that goes on has weights of its own
-MAY_CHANGE |= {"data_devices", "fsdp_devices", "resume_from"}
-MAY_CHANGE |= {"epochs", "steps"}  # what they come to may not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +74,17 @@ def model_config(config: TrainConfig) -> ModelConfig:
     return dataclasses.replace(shape, mask_rule=MASK_RULES[config.mask_rule], dropout=config.dropout)
 
 
-def train(config: TrainConfig, model: ModelConfig) -> Result:
+def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
     """Trains, or goes on training, the run in config.output_dir.
+
+    model: of a shape or with a mask rule that no flag says; None: the one that the flags say.
 
     On several hosts each process calls it (after sharding.join) with the same config; output_dir is one folder that all
     of them see. Raises InputError before any work where dataset, flags and checkpoint do not fit each other, and
     Diverged where training fails.
     """
     # ------------------------------------------------------------ what can be wrong is found first
+    model = model or model_config(config)
     limit = device.memory_limit()
     with sharding.all_or_none():
         mesh = sharding.make_mesh(config)
@@ -103,7 +101,9 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
             num_workers=config.num_workers,
             augment=AugmentConfig() if config.augment else None,
         )
-        total_steps = count_steps(config, dataset, data_config)
+        epoch_rows = loader.rows_per_epoch(dataset, data_config, "train")
+        total_steps = count_steps(config, epoch_rows)
+        check_schedule(config, total_steps)
         if config.resume_from is not None and not (config.output_dir / FOLDER).is_dir():
             raise CheckpointError(
                 f"--resume-from {config.resume_from}: there are no checkpoints in {config.output_dir}"
@@ -112,25 +112,26 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         say(f"notice: {notice}")
     with ExitStack() as opened:  # closes everything again, last first, however this ends
         opened.enter_context(alone_in(config.output_dir))
-        checkpoints = opened.enter_context(Checkpoints(config.output_dir, config.keep_last))
+        plateau_end = config.plateau_end(total_steps)
+        checkpoints = opened.enter_context(Checkpoints(config.output_dir, config.keep_last, plateau_end))
         with sharding.all_or_none():
-            first_step, goes_back = rollback.begin(config.output_dir, checkpoints, config.resume_from)
-            record = None if first_step is None else checkpoints.record(first_step)
-            if record:
-                check_agreement(record, config, model, total_steps, dataset)
+            start = find_start(checkpoints, config, model, total_steps, dataset)
+            record = start.record
+            config = with_lengths(config, record, total_steps)
+            check_schedule(config, total_steps)
         rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
         tx = optimizer(config, rate)
         initialize = functools.partial(initial_state, model, tx, config.seed)
         abstract_state = jax.eval_shape(initialize)
         layout = sharding.state_layout(abstract_state, mesh)
         abstract_state = sharding.laid_out(abstract_state, layout)
-        if first_step == total_steps:
-            checkpoints.restore(first_step, abstract_state)  # it is whole
-            say(
-                f"{config.output_dir}: already complete after {total_steps} steps; to train longer, choose "
-                "another --output-dir"
-            )
-            return Result(first_step, total_steps, signal=None)
+        if record and record.step == total_steps:
+            checkpoints.restore(total_steps, abstract_state)  # it is whole
+            longer = f"begin another with --init-from {config.output_dir}; a cosine has come to its end"
+            if plateau_end is not None:
+                longer = f"give a larger --steps, and it goes on from step {plateau_end}, before it decayed"
+            say(f"{config.output_dir}: already complete after {total_steps} steps; to train longer, {longer}")
+            return Result(total_steps, total_steps, signal=None)
 
         # ------------------------------------------------------------ data and state
         own_part = dataclasses.replace(data_config, part=jax.process_index(), parts=jax.process_count())
@@ -147,20 +148,32 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
                 }
 
         if record:
-            state = checkpoints.restore(first_step, abstract_state)
+            state = checkpoints.restore(record.step, abstract_state)
         elif config.init_from is not None:
             state = state_from(config.init_from, model, tx, abstract_state)
         else:
             state = jax.jit(initialize, out_shardings=layout)()
-        if goes_back:  # its checkpoint is whole: nothing is deleted if it is not
-            go_back(config.output_dir, checkpoints, first_step)
-        elif config.resume_from is not None:
+        if left := leave_behind(config.output_dir, checkpoints, start):  # its checkpoint is whole, as was seen above
+            say(left)
+        elif record and config.resume_from is not None:
             say(
-                f"already went back to step {config.resume_from}; going on from {first_step} (to go back once more, "
+                f"already went back to step {config.resume_from}; going on from {record.step} (to go back once more, "
                 f"remove {config.output_dir / rollback.FILE})"
             )
-        steps_done = 0 if first_step is None else first_step
-        metrics = opened.enter_context(closing(Metrics(config, steps_done))) if sharding.is_leader() else None
+        steps_done = record.step if record else 0
+        about = {
+            "train": plain(config),
+            "model": plain(model),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(abstract)),
+            "total_steps": total_steps,
+            "dataset": dataset.fingerprint,
+            "vocabulary": vocab.FINGERPRINT,
+            "versions": versions(),
+        }
+        metrics = None
+        if sharding.is_leader():
+            write_json(config.output_dir / CONFIG_FILE, about, indent=1)  # of the last start, where it is not the first
+            metrics = opened.enter_context(closing(Metrics(config, steps_done, about)))
 
         # ------------------------------------------------------------ the two programs
         batches_place, batch_place = sharding.rows(mesh, stacked=True), sharding.rows(mesh, stacked=False)
@@ -188,19 +201,19 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
         # ------------------------------------------------------------ the loop
         peak = device.peak_flops(compute, mesh.size)
         needed_flops = flops.per_token(model, validation[:4] or [rows.first], config.row_spans)
-        millions = sum(leaf.size for leaf in jax.tree.leaves(abstract)) / 1e6
         say(
             f"device: {mesh.size} x {device.describe(compute)}; mesh "
             f"{' x '.join(f'{name} {size}' for name, size in mesh.shape.items())}"
         )
         say(
-            f"model: {millions:.1f} M parameters; steps {steps_done + 1} to {total_steps}, "
+            f"model: {about['parameters'] / 1e6:.1f} M parameters; steps {steps_done + 1} to {total_steps}, "
             f"{needed_flops / 1e6:.0f} MFLOPs per token"
         )
 
         carried = record.window if record else {}
         steps = range(steps_done + 1, total_steps + 1)
-        progress = opened.enter_context(closing(Progress(config, metrics, steps, carried, needed_flops, peak)))
+        measures = Progress(config, metrics, steps, carried, epoch_rows, needed_flops, peak)
+        progress = opened.enter_context(closing(measures))
         stop = opened.enter_context(Stop())
         agreement = sharding.Agreement(mesh, lag=RUN_AHEAD)
         in_flight: deque[tuple[int, Measured]] = deque()
@@ -210,7 +223,7 @@ def train(config: TrainConfig, model: ModelConfig) -> Result:
             state, measured = step_fn(state, sharding.from_own_rows(batches, batches_place))
             in_flight.append((step, measured))
 
-            save_due = step % config.checkpoint_every == 0 or step == total_steps
+            save_due = step % config.checkpoint_every == 0 or step in (plateau_end, total_steps)
             validate_due = save_due or step % config.validate_every == 0
             stopping = agreement.signal(stop.signal)  # read once: the signal may come at any line
             settled = 0 if validate_due or stopping else RUN_AHEAD
@@ -259,25 +272,17 @@ def say(line: str) -> None:
 # ---------------------------------------------------------------- what can be wrong
 
 
-def count_steps(config: TrainConfig, dataset: Dataset, data_config: DataConfig) -> int:
+def count_steps(config: TrainConfig, epoch_rows: int) -> int:
     """Optimizer steps of the run: given, or as many as its epochs have batches. Raises InputError."""
     if config.steps is not None:
-        return check_warmup(config, config.steps)
-    rows = loader.rows_per_epoch(dataset, data_config, "train")
-    steps = config.epochs * rows // (config.batch_size * config.gradient_accumulation_steps)
+        return config.steps
+    steps = config.epochs * epoch_rows // (config.batch_size * config.gradient_accumulation_steps)
     if steps < 1:
         raise InputError(
-            f"--epochs {config.epochs} of {rows} rows do not fill one step of "
+            f"--epochs {config.epochs} of {epoch_rows} rows do not fill one step of "
             f"{config.gradient_accumulation_steps} x {config.batch_size} "
             "rows; take a smaller --batch-size, more --epochs, or --steps"
         )
-    return check_warmup(config, steps)
-
-
-def check_warmup(config: TrainConfig, steps: int) -> int:
-    """The steps, where they are enough. Raises InputError."""
-    if config.warmup_steps >= steps:
-        raise InputError(f"--warmup-steps {config.warmup_steps} must be below the {steps} steps of the run")
     return steps
 
 
@@ -304,29 +309,6 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def check_agreement(
-    record: Record, config: TrainConfig, model: ModelConfig, total_steps: int, dataset: Dataset
-) -> None:
-    """Raises CheckpointError naming what differs between the run that wrote the checkpoint and this one."""
-    then = record.train | record.model | {"total steps": record.total_steps, "dataset": record.dataset}
-    now = plain(config) | plain(model) | {"total steps": total_steps, "dataset": dataset.fingerprint}
-    if record.step == 0:
-        raise CheckpointError(
-            f"{config.output_dir} holds imported weights (step 0), which a run would replace; to train from them give "
-            f"--init-from {config.output_dir} and another --output-dir"
-        )
-    different = [
-        f"{name} {then.get(name)} there, {now[name]} here"
-        for name in now
-        if name not in MAY_CHANGE and then.get(name) != now[name]
-    ]
-    if different:
-        raise CheckpointError(
-            f"{config.output_dir} holds a run of another configuration: {'; '.join(different)}. "
-            "Give the values it was started with to continue it, or another --output-dir to start a new run"
-        )
-
-
 def state_from(run: Path, model: ModelConfig, tx: optax.GradientTransformation, abstract: TrainState) -> TrainState:
     """The state before the first step, laid out as `abstract`, with the weights of another run's best checkpoint; every
     parameter has the same shape under all mask rules. Raises CheckpointError where the shapes differ.
@@ -344,17 +326,6 @@ def state_from(run: Path, model: ModelConfig, tx: optax.GradientTransformation, 
         parameters
     )
     return TrainState(parameters, moments, step)
-
-
-def go_back(run: Path, checkpoints: Checkpoints, step: int) -> None:
-    """Deletes the checkpoints after this one, and remembers it. Ended at any line, the next start finishes it."""
-    if sharding.is_leader():
-        rollback.write(run, rollback.Rollback(step, deleted=None))
-    deleted = checkpoints.delete_after(step)
-    if sharding.is_leader():
-        rollback.write(run, rollback.Rollback(step, deleted))
-    what = f"checkpoints {', '.join(map(str, deleted))} deleted" if deleted else "there were no later checkpoints"
-    say(f"went back to step {step}: {what}")
 
 
 # ---------------------------------------------------------------- batches

@@ -194,7 +194,11 @@ def test_what_cannot_be_written_is_said_before_any_work(run, here, sources, verb
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("worked first"))
     before = sorted(here.rglob("*"))
     status, _, error = run(*command(verb, sources)[0], "-o", typed, "--overwrite")
-    said = f"--out {Path(typed).parent}: cannot be a folder, a file is in the way" if "/" in typed else "File name too long"
+    said = (
+        f"--out {Path(typed).parent}: cannot be a folder, a file is in the way"
+        if "/" in typed
+        else "File name too long"
+    )
     assert status == 2 and said in error and error.count("\n") == 1
     assert sorted(here.rglob("*")) == before
 

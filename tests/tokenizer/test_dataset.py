@@ -111,6 +111,27 @@ def test_sizes_are_those_of_the_songs(dataset):
         assert sizes.tolist() == np.concatenate(parts).tolist()
 
 
+def test_songs_are_indexed_as_a_list_is(dataset):
+    songs = Dataset(dataset)["train"]
+    as_list = list(songs)
+    count = len(as_list)
+    assert songs[-1] == as_list[-1] and songs[-count] == as_list[0] and songs[np.int64(1)] == as_list[1]
+    assert songs.source(-1) == songs.source(count - 1)
+    for part in (slice(None), slice(2), slice(-2, None), slice(None, None, -2), slice(count, None)):
+        assert songs[part] == as_list[part], part
+    for index in (count, -count - 1, np.int64(count)):
+        with pytest.raises(IndexError, match=rf"^song {index}: there are {count}$"):
+            songs[index]
+    for index in (1.0, "1", None):
+        with pytest.raises(TypeError):
+            songs[index]
+
+
+def test_a_split_that_is_not_there_is_answered_with_those_that_are(dataset):
+    with pytest.raises(DatasetError, match=r"songs: no split 'holdout'; there are train, validation"):
+        Dataset(dataset)["holdout"]
+
+
 def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():
     position = [vocab.POSITION, vocab.PITCH + 60]
     ids = [vocab.BOS, vocab.TEMPO, vocab.SIGNATURE, vocab.TRACK, vocab.SEP, vocab.CHORD, *position * 70_000, vocab.EOS]

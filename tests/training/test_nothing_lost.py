@@ -17,7 +17,7 @@ from flax import nnx
 
 from configs import InputError, PrepareConfig
 from jax_impl.model.museformer import MuseFormer
-from jax_impl.training import metrics, rollback, train
+from jax_impl.training import metrics, resume, rollback, train
 from jax_impl.training.checkpoint import (
     CheckpointError,
     Checkpoints,
@@ -93,11 +93,11 @@ def test_going_back_that_was_ended_half_way_is_finished(tmp_path, monkeypatch, a
         else:
             monkeypatch.setattr(checkpoints._manager, "delete", end_after(checkpoints._manager.delete, []))
         with pytest.raises(Ended):
-            train.go_back(tmp_path, checkpoints, 4)
+            resume.go_back(tmp_path, checkpoints, 4)
     monkeypatch.undo()
     with Checkpoints(tmp_path, keep_last=8) as checkpoints:
         assert rollback.begin(tmp_path, checkpoints, again) == (4, True)
-        train.go_back(tmp_path, checkpoints, 4)
+        resume.go_back(tmp_path, checkpoints, 4)
         assert rollback.begin(tmp_path, checkpoints, again) == (4, False)
     assert steps_of(tmp_path) == [2, 4]
 

@@ -157,7 +157,7 @@ def test_a_run_starts_with_the_weights_of_another(dataset, uninterrupted, tmp_pa
 
     monkeypatch.setattr(train, "state_from", watched)
     settings = config(dataset, tmp_path, init_from=uninterrupted)
-    assert train.train(settings, train.model_config(settings)).step == 8
+    assert train.train(settings).step == 8
     theirs = nnx.to_pure_dict(nnx.state(load_model(uninterrupted, "best")[0]))
     jax.tree.map(np.testing.assert_array_equal, begun[0], theirs)
     first, their_first, their_last = lines(tmp_path)[0], lines(uninterrupted)[0], lines(uninterrupted)[-1]

@@ -3,6 +3,7 @@
     OUT/manifest.json            written last: without it there is no dataset
     OUT/train-00000.arrow ...    record batch of songs: tokens, their fields, and what the loader plans with
     OUT/validation-00000.arrow
+    OUT/test-00000.arrow         of a dataset that was made with --test-fraction
     OUT/rejected.jsonl           every file that is not in the dataset, with its reason
 
 Everything carries a digest: the manifest one of itself, of rejected.jsonl and of each shard, and a shard one of each
@@ -31,9 +32,9 @@ from tokenizer.disk.atomic import atomic, file_digest, write_text
 FORMAT = 3
 AGAIN = "prepare it again with --overwrite, which moves this aside"
 MANIFEST, REJECTED, MIXTURE = "manifest.json", "rejected.jsonl", "mixture.json"
-SPLITS = ("train", "validation")
-Split = Literal["train", "validation"]
-SHARD_NAME = re.compile(r"(train|validation)-\d{5,}\.arrow")
+SPLITS = ("train", "validation", "test")  # what is held out comes before what is trained on where they conflict
+Split = Literal["train", "validation", "test"]
+SHARD_NAME = re.compile(r"(train|validation|test)-\d{5,}\.arrow")
 FIELD_TYPES = {
     "ids": np.uint16,
     "bar": np.int16,
@@ -66,9 +67,14 @@ class DatasetError(InputError):
 # ---------------------------------------------------------------- the manifest
 
 
+def splits_of(manifest: dict) -> list[Split]:
+    """The splits of a dataset: "test" only where one was asked for."""
+    return [split for split in SPLITS if split != "test" or split in manifest["splits"]]
+
+
 def shards_of(manifest: dict) -> list[tuple[Split, dict]]:
     """(split, entry) of every shard, in order."""
-    return [(split, entry) for split in SPLITS for entry in manifest["splits"][split]["shards"]]
+    return [(split, entry) for split in splits_of(manifest) for entry in manifest["splits"][split]["shards"]]
 
 
 def read_manifest(folder: Path) -> dict:
@@ -122,7 +128,7 @@ def _check_entries(folder: Path, manifest: dict) -> None:
     path = folder / MANIFEST
     missing = {name for name in ("tokenizer_version", "shard", "inputs", "rejected", "rejected_sha256", "config")}
     missing -= manifest.keys()
-    for split in SPLITS:
+    for split in splits_of(manifest):
         missing |= {"songs", "tokens", "token_counts", "shards"} - manifest["splits"][split].keys()
     for _, entry in shards_of(manifest):
         missing |= {"file", "songs", "tokens", "bytes", "sha256"} - entry.keys()
@@ -130,7 +136,7 @@ def _check_entries(folder: Path, manifest: dict) -> None:
     missing |= known.keys() - manifest["config"].keys()
     if missing:
         raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}; {AGAIN}")
-    if unknown := manifest["config"].keys() - known.keys():
+    if unknown := manifest["config"].keys() - known.keys() - {"test_fraction"}:
         raise DatasetError(f"{path}: unknown settings in config: {', '.join(sorted(unknown))}; {AGAIN}")
     inside, names = os.path.realpath(folder), set()
     for split, entry in shards_of(manifest):

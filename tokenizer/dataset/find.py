@@ -77,5 +77,7 @@ class _Search:
 
 
 def _printable(name: str) -> str:
-    """A file name that is not Unicode, with its odd bytes written as \\xff."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A file's name as datasets have it, whatever the system: folders separated by /, bytes that are not Unicode written
+    as \\xff.
+    """
+    return name.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

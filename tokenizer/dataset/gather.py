@@ -11,11 +11,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from tokenizer.dataset.files import (
     REJECTED,
     SCHEMA,
     SHARD_NAME,
+    Split,
     write_manifest,
 )
 from tokenizer.dataset.report import FILES as REPORT_FILES
@@ -132,23 +134,17 @@ def gather(
     config: PrepareConfig,
     version: str,
     inputs: str | None = None,
-    held_out: np.ndarray = NONE,
+    held_out: Mapping[Split, np.ndarray] = MappingProxyType({}),
 ) -> dict:
     """The dataset `out` of all rows of the files; returns its manifest. rejected: lists sorted by source. work: folder
-    for what is not finished. inputs: see write_manifest. held_out: families that are for validation in any case. Raises
-    NothingUsable.
+    for what is not finished. inputs: see write_manifest. held_out: families that are for validation, or for a test, in any
+    case; for the test, if for both. Raises NothingUsable.
     """
     arranged = arrange(files, config.duplicates)
     if not len(arranged.kept) and config.shard == "1/1":  # a part of a small collection may be empty
         first = next(heapq.merge(*rejected, key=_source), {"source": "there is none", "reason": "no songs"})
         raise NothingUsable(f"none of the files can be used; the first: {first['source']}: {first['reason']}")
-    by_content = np.arange(len(arranged.kept)) < count_validation(arranged.families, config.validation_fraction)
-    validates = by_content | np.isin(arranged.families, held_out)
-    if len(validates) and validates.all():
-        raise NothingUsable("no song is left to train on: each is held out in one of the datasets")
-    if more := int((validates & ~by_content).sum()):
-        print(f"{more} more songs are for validation: one of the datasets holds them out")
-    splits = {"train": arranged.kept[~validates], "validation": arranged.kept[validates]}
+    splits = {split: arranged.kept[there] for split, there in divide(arranged.families, config, held_out).items()}
     unfinished = work / _key(files, splits, config)
     unfinished.mkdir(exist_ok=True)
     shards = _write_shards(files, splits, unfinished, config)
@@ -167,7 +163,7 @@ def gather(
 def _key(files: Sequence[Path], splits: dict[str, np.ndarray], config: PrepareConfig) -> str:
     """Of everything that decides what the shards hold; a file that was written anew is another one."""
     states = [(str(file), (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
-    settings = [states, config.content(), len(splits["validation"])]
+    settings = [states, config.content(), *(len(places) for split, places in splits.items() if split != "train")]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
 
 
@@ -243,6 +239,44 @@ def _resolved(entries: Iterable[dict], arranged: Arrangement, files: Sequence[Pa
                 "group": entry["group"],
             }
         yield entry
+
+
+def divide(
+    families: np.ndarray, config: PrepareConfig, held_out: Mapping[Split, np.ndarray]
+) -> dict[Split, np.ndarray]:
+    """bool[songs] of each split: which of the songs, in order of their families, are in it. Validation has the first of
+    them, a test the last, so that asking for one changes nothing of the other. Raises NothingUsable.
+    """
+    place, none = np.arange(len(families)), np.zeros(len(families), bool)
+    validates = place < count_validation(families, config.validation_fraction)
+    tests = place >= len(families) - count_test(families[~validates], config.test_fraction)
+    tests_too = np.isin(families, held_out["test"]) & ~tests if "test" in held_out else none
+    tests = tests | tests_too
+    validates_too = np.isin(families, held_out["validation"]) & ~validates if "validation" in held_out else none
+    validates_too &= ~tests
+    validates = (validates | validates_too) & ~tests
+    trains = ~(validates | tests)
+    if len(families) and not trains.any():
+        raise NothingUsable("no song is left to train on: each is held out in one of the datasets")
+    for more, what in ((validates_too, "validation"), (tests_too, "a test")):
+        if more.any():
+            print(f"{more.sum()} more songs are for {what}: one of the datasets holds them out")
+    splits = {"train": trains, "validation": validates}
+    return splits | {"test": tests} if config.test_fraction else splits
+
+
+def count_test(families: np.ndarray, fraction: float) -> int:
+    """How many songs, the last ones, are for a test, of those that do not validate: chosen as those are. One at least,
+    where another is left to train on.
+    """
+    if fraction == 0 or not len(families):
+        return 0
+    first = int(np.searchsorted(families, np.uint64(int((1 - fraction) * WHOLE_RANGE)), side="left"))
+    for begin in (min(first, len(families) - 1), len(families) - 1):
+        count = len(families) - int(np.searchsorted(families, families[begin], side="left"))
+        if count < len(families):
+            return count
+    return 0
 
 
 def count_validation(families: np.ndarray, fraction: float) -> int:

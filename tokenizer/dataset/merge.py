@@ -14,7 +14,8 @@ from tokenizer.disk.atomic import file_digest
 
 def merge(folders: Sequence[Path], out: Path, workers: int, overwrite: bool = False) -> dict:
     """One dataset of several that were prepared alike. All the shards I/N of one collection make the same bytes as one
-    prepare of all files. Of independent datasets, a song that one of them holds out, in whatever key, is held out.
+    prepare of all files. Of independent datasets, a song that one of them holds out, in whatever key, is held out,
+    from validation too where it is for a test in one.
     overwrite: what is there is moved aside. Raises InputError.
     """
     out = named(out)
@@ -26,13 +27,13 @@ def merge(folders: Sequence[Path], out: Path, workers: int, overwrite: bool = Fa
     first = next(iter(manifests.values()))
     _check_alike(manifests)
     rejected_is_whole(manifests)
-    files, held_out = [], [NONE]
+    files, held_out = [], {"validation": [NONE], "test": [NONE]}
     for folder, manifest in manifests.items():
         for split, entry in shards_of(manifest):
             rows = open_shard(folder / entry["file"], entry)
             files.append(rows.path)
-            if split == "validation" and manifest["shard"] == "1/1":
-                held_out.append(rows.batch.column("family").to_numpy().copy())
+            if split in held_out and manifest["shard"] == "1/1":
+                held_out[split].append(rows.batch.column("family").to_numpy().copy())
     config = PrepareConfig(**first["config"], workers=workers)
     # The shards of one collection have read the same files, all of them.
     of_shards = {manifest["inputs"] if manifest["shard"] != "1/1" else None for manifest in manifests.values()}
@@ -40,7 +41,8 @@ def merge(folders: Sequence[Path], out: Path, workers: int, overwrite: bool = Fa
     lists = [read_rejected(folder) for folder in manifests]
     with work_folder(out) as work:
         make_room(out, overwrite)
-        merged = gather(files, lists, work, out, config, first["tokenizer_version"], inputs, np.concatenate(held_out))
+        families = {split: np.concatenate(parts) for split, parts in held_out.items()}
+        merged = gather(files, lists, work, out, config, first["tokenizer_version"], inputs, families)
     return merged
 
 

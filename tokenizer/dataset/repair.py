@@ -18,13 +18,14 @@ from tokenizer.dataset.audit import MISSING, grammar_problem
 from tokenizer.dataset.files import (
     REJECTED,
     DatasetError,
+    Split,
     kind_of,
     read_manifest,
     read_rejected,
     shards_of,
 )
 from tokenizer.dataset.find import find_midi
-from tokenizer.dataset.gather import NothingUsable, gather, is_ours, named, work_folder
+from tokenizer.dataset.gather import NONE, NothingUsable, gather, is_ours, named, work_folder
 from tokenizer.dataset.prepare import TOKENIZER_VERSION, rejected_of, tokenize_all
 from tokenizer.dataset.shards import Damaged, Rows, Unreadable, open_batch, write_batch
 from tokenizer.dataset.songs import record_batch, to_row
@@ -46,13 +47,14 @@ class Repaired:
 
 @dataclass
 class Kept:
-    """files: of the rows that are kept. sources: of them. held_out: uint64[n] the families among them that validate.
+    """files: of the rows that are kept. sources: of them. held_out: uint64[n] the families among them that validate, and
+    those for a test.
     damaged: entries for rejected.jsonl of what is not kept; those of whole shards say how many songs they had.
     """
 
     files: list[Path]
     sources: set[str]
-    held_out: np.ndarray
+    held_out: dict[Split, np.ndarray]
     damaged: list[dict]
 
 
@@ -120,7 +122,7 @@ def _rejected(folder: Path, manifest: dict) -> tuple[list[dict], bool]:
 
 def _keep(shards: Iterable[tuple[str, dict, Rows | None]], blocks: Path) -> Kept:
     """Writes the whole rows of each shard, all their columns made again from their tokens."""
-    kept = Kept([], set(), np.zeros(0, np.uint64), [])
+    kept = Kept([], set(), {"validation": NONE, "test": NONE}, [])
     for split, entry, rows in shards:
         if rows is None:
             reason = f"{MISSING}: the shard of {entry['songs']} songs cannot be opened"
@@ -137,8 +139,9 @@ def _keep(shards: Iterable[tuple[str, dict, Rows | None]], blocks: Path) -> Kept
         write_batch(blocks, entry["file"], record_batch(songs))
         kept.files.append(blocks / entry["file"])
         kept.sources |= {song.source for song in songs}
-        if split == "validation":
-            kept.held_out = np.array([song.family for song in songs] + kept.held_out.tolist(), np.uint64)
+        if split in kept.held_out:
+            families = np.array([song.family for song in songs], np.uint64)
+            kept.held_out[split] = np.concatenate([kept.held_out[split], families])
     return kept
 
 

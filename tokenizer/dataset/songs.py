@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from tokenizer.dataset.files import (
     DIGEST,
     FIELD_TYPES,
     SCHEMA,
-    SPLITS,
     DatasetError,
     Split,
     read_manifest,
@@ -123,7 +123,8 @@ def write_shard(folder: Path, name: str, songs: Sequence[StoredSong]) -> dict:
 
 
 class Songs(Sequence):
-    """The songs of one split, memory-mapped; songs[i] is song i's TokenFields.
+    """The songs of one split, memory-mapped; songs[i] is song i's TokenFields, songs[-1] the last one's, songs[2:5] are
+    a list.
 
     tokens, spans, bars, tracks: int64[len], sizes of each song. weight: float64[len], how often an epoch has it.
     """
@@ -145,8 +146,10 @@ class Songs(Sequence):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def __getitem__(self, index: int) -> TokenFields:
-        """Raises DatasetError where the stored song is damaged."""
+    def __getitem__(self, index: int | slice) -> TokenFields | list[TokenFields]:
+        """Raises IndexError where there is no such song, DatasetError where the stored song is damaged."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
         rows, row = self._place(index)
         rows.verify(row)
         stored = {name: rows.values(name, row) for name in FIELD_TYPES}
@@ -190,10 +193,14 @@ class Songs(Sequence):
         return self._token_counts.copy()
 
     def _place(self, index: int) -> tuple[Rows, int]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"song {index} of {len(self)}")
-        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._shards[shard], int(index - self._starts[shard])
+        """The shard that holds a song, and its row there; a negative index counts from the end."""
+        number = operator.index(index)
+        if number < 0:
+            number += len(self)
+        if not 0 <= number < len(self):
+            raise IndexError(f"song {index}: there are {len(self)}")
+        shard = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return self._shards[shard], int(number - self._starts[shard])
 
 
 def _concatenated(parts: list[np.ndarray]) -> np.ndarray:
@@ -230,10 +237,11 @@ class Dataset:
             (str(weights[part]), split, s["sha256"]) for part in weights for split, s in shards_of(manifests[part])
         ]
         self._splits, part_of = {}, {}
-        for split in SPLITS:
+        for split in dict.fromkeys(name for manifest in manifests.values() for name in manifest["splits"]):
             entries = [(part, entry) for part in weights for of, entry in shards_of(manifests[part]) if of == split]
             shards = [open_shard(part / entry["file"], entry) for part, entry in entries]
-            counts = sum(np.array(manifest["splits"][split]["token_counts"]) for manifest in manifests.values())
+            described = [manifest["splits"].get(split) for manifest in manifests.values()]
+            counts = sum(np.array(there["token_counts"]) for there in described if there)
             self._splits[split] = Songs(shards, [weights[part] for part, _ in entries], counts)
             numbers = [list(weights).index(part) for part, _ in entries]
             part_of[split] = np.repeat(np.array(numbers, int), list(map(len, shards)))
@@ -260,6 +268,8 @@ class Dataset:
         return notices
 
     def __getitem__(self, split: Split) -> Songs:
+        if split not in self._splits:
+            raise DatasetError(f"{self.folder}: no split {split!r}; there are {', '.join(self._splits)}")
         return self._splits[split]
 
     def __reduce__(self):

@@ -123,6 +123,16 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+# ---------------------------------------------------------------- that it was written
+
+
+def tell(place: str | Path, what: str, notice: str | None = None) -> None:
+    """Says of a file that it was written, and what its user should know of it."""
+    print(f"{place}: {what}")
+    if notice:
+        print(f"notice: {place}: {notice}")
+
+
 @contextmanager
 def standard_output(flag: str) -> Iterator[BinaryIO]:
     """Standard output for one file's bytes: whatever is printed meanwhile goes to standard error. Raises InputError
