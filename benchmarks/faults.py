@@ -364,6 +364,20 @@ SAMPLING = (
         "tests/sampling/test_sample.py",
     ),
     fault(
+        "jax_impl/sampling/stream.py",
+        "a streamed bar forgets the length in force",
+        "in_force = [vocab.DURATION + self._duration,",
+        "in_force = [vocab.DURATION,",
+        "tests/sampling/test_stream.py",
+    ),
+    fault(
+        "jax_impl/sampling/outputs.py",
+        "any file is taken for a SoundFont",
+        'if head[:4] != b"RIFF" or head[8:] != b"sfbk":',
+        "if False:",
+        "tests/sampling/test_compose.py",
+    ),
+    fault(
         "jax_impl/sampling/outputs.py",
         "a song without its MIDI file counts as made",
         "for file in formats.files(path)[1:]\n    )",
@@ -378,6 +392,13 @@ CLI = (
         "elif summary is None and any(",
         "elif summary is None and not any(",
         "tests/cli/test_cli.py",
+    ),
+    fault(
+        "tokenizer/disk/destination.py",
+        "a suffix in capitals says nothing",
+        "suffix = Path(text).suffix.lower()",
+        "suffix = Path(text).suffix",
+        "tests/cli/test_outputs.py",
     ),
     fault(
         "tokenizer/disk/destination.py",

@@ -55,7 +55,7 @@ def is_folder(name: str | os.PathLike, kind: Kind, flag: str) -> bool:
         raise InputError(f"{flag} is empty: name {kind.name} or a folder")
     if text == STANDARD_OUTPUT:  # of verbs that do not ask for it first
         raise InputError(f"{flag} -: {kind.name} does not go to standard output here; name a file or a folder")
-    if text.endswith("/") or os.path.isdir(text):
+    if text.endswith(("/", os.sep)) or os.path.isdir(text):
         return True
     suffix = Path(text).suffix.lower()
     if suffix in kind.suffixes:
