@@ -59,6 +59,21 @@ def test_a_bar_costs_what_it_holds_and_no_more_as_the_song_grows(monkeypatch):
     assert max(decoded) <= longest + head
 
 
+def test_a_stream_looks_at_every_token_once(monkeypatch):
+    """Whatever the song's length, of which the sampler gives all tokens so far each time."""
+    song, looked_at, push = encode(compose(1)).ids, [], Bars.push
+
+    class Steps:
+        def steps(self, numbers, stride):
+            for length in [*range(stride, len(song), stride), len(song)]:
+                yield [sample.Sample(song[:length], length == len(song), 0, 0)]
+
+    monkeypatch.setattr(Bars, "push", lambda self, ids: looked_at.extend(ids) or push(self, ids))
+    streamed = stream.Stream(Steps())
+    assert len(list(streamed)) == np.sum(grammar.CLASS[song] == grammar.CHORD)
+    assert np.array_equal(looked_at, song) and streamed.sample.score() == decode(song)
+
+
 def test_a_stream_samples_the_song_and_tells_every_bar_once(run_dir):
     settings, wanted = SampleConfig(**HOT), Constraints(instruments="bass,piano", bars=4)
     song = stream.stream(run_dir, constraints=wanted, sampler=settings)
