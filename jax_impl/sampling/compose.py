@@ -213,7 +213,7 @@ def _sampler(
             "positions shift with the number "
             "of bars, so nothing can be cached and every token costs a whole forward pass"
         )
-    return sampler, Origin.of(run, record, config, wanted, prompt)
+    return sampler, Origin.of(run, record, sampler.config, wanted, prompt)
 
 
 @dataclass

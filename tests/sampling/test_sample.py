@@ -2,6 +2,7 @@
 and what is asked holds in the MIDI file.
 """
 
+import dataclasses
 import re
 
 import jax
@@ -26,6 +27,8 @@ from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
 from tokenizer.music.composer import compose as compose_song
 from tokenizer.tokens import fields, grammar
+from tokenizer.tokens import plan as planning
+from tokenizer.tokens.encode import encode
 
 
 def samples(model, prompt=None, wanted=None, **settings) -> list[sample.Sample]:
@@ -42,6 +45,9 @@ def test_a_hundred_songs_of_random_weights_are_all_grammatical_and_come_to_an_en
     assert all(len(song.ids) <= 100 and fields.compute(song.ids).bar.max() < 32 for song in songs)
     assert all(snap(song.score()) == song.score() for song in songs)
     assert max(len(song.ids) for song in songs) > 80 and len({len(song.ids) for song in songs}) > 20
+    had_room = [len(song.ids) < 60 and fields.compute(song.ids).bar.max() < 31 for song in songs]
+    assert not any(song.cut_short for song, had in zip(songs, had_room, strict=True) if had)
+    assert sum(had_room) > 5 and sum(song.cut_short for song in songs) > 20
 
 
 def test_a_model_that_knows_no_chords_still_lets_later_tracks_play_on():
@@ -128,6 +134,7 @@ def test_uncached_songs_of_the_span_rule_are_the_cached_ones(model, given):
 def test_without_the_grammar_its_errors_are_counted(model):
     songs = samples(model, num_samples=4, grammar=False, max_length=80)
     assert sum(song.errors for song in songs) > 100
+    assert all(song.cut_short != song.finished for song in songs)
     with pytest.raises(InputError, match="--no-grammar"):
         samples(model, wanted=Constraints(bars=3), grammar=False)
 
@@ -269,3 +276,25 @@ def test_seeds_that_jax_would_take_for_others_are_refused():
 def test_what_does_not_fit_the_memory_is_refused_before_any_work(model):
     with pytest.raises(InputError, match=r"--max-length 100000000 and 1 songs side by side take [\d.]+ GB.*--batch"):
         Sampler(model, SampleConfig(max_length=10**8), COMPUTE, None, Constraints())
+
+
+def sampler_of(model, prompt=None, wanted=Constraints(), **settings) -> Sampler:  # noqa: B008
+    return Sampler(model, SampleConfig(**settings), COMPUTE, prompt, wanted)
+
+
+def test_the_length_that_nobody_asked_for_is_what_is_asked_usually_takes(model, monkeypatch):
+    """The given song as a whole among it; what was found is kept, so that the same song can be made again."""
+    given = compose_song(0)
+    tokens = len(encode(given).ids)
+    wide = MuseFormer(dataclasses.replace(CONFIG, max_bars=256), nnx.Rngs(0))
+    assert sampler_of(wide).config.max_length == 4096
+    assert sampler_of(wide, wanted=Constraints(instruments="drums,bass,piano", bars=200)).config.max_length > 20000
+    whole = sampler_of(wide, given, Constraints(add="bass,strings"))
+    assert whole.notice == "" and tokens < whole.config.max_length
+    assert len(planning.prefix(whole.plan)) > tokens
+    again = Sampler(wide, whole.config, COMPUTE, given, Constraints(add="bass,strings"))
+    assert again.config == whole.config and all(map(np.array_equal, again.plan, whole.plan))
+
+    memory = sample._cache_bytes(wide.config, SampleConfig(), COMPUTE, 3000)
+    monkeypatch.setattr(sample.device, "memory_limit", lambda: memory)
+    assert sampler_of(wide).config.max_length == 2048 and sampler_of(wide, num_samples=2).config.max_length == 1024
