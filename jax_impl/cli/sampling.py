@@ -68,6 +68,8 @@ def generate(
             f"--again makes the song of {again} as it was made",
             _asked(config) | _asked(constraints) | others,
         )
+    elif constraints.strict and not (continue_ or accompany):
+        raise InputError("--strict needs a given song that may be too long: --continue or --accompany FILE")
     if stream:
         _refuse("--stream plays one song", many)
     if out is None:
