@@ -192,7 +192,7 @@ def decode(
     dataset: Positional[Path],
     index: int,
     out: Output,
-    split: Literal["train", "validation"] = "train",
+    split: Literal["train", "validation", "test"] = "train",
     overwrite: bool = False,
 ) -> int:
     """Write a song of a dataset back to a MIDI file.
@@ -201,7 +201,7 @@ def decode(
         dataset: a folder made by prepare.
         index: number of the song in its split, from 0.
         out: the MIDI file.
-        split: train or validation.
+        split: train, validation, or test where prepare was given --test-fraction.
         overwrite: write over a file that is there.
     """
     from tokenizer.dataset.songs import Dataset

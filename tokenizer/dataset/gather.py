@@ -137,8 +137,8 @@ def gather(
     held_out: Mapping[Split, np.ndarray] = MappingProxyType({}),
 ) -> dict:
     """The dataset `out` of all rows of the files; returns its manifest. rejected: lists sorted by source. work: folder
-    for what is not finished. inputs: see write_manifest. held_out: families that are for validation, or for a test, in any
-    case; for the test, if for both. Raises NothingUsable.
+    for what is not finished. inputs: see write_manifest. held_out: families that are for validation or for the test
+    in any case; for the test, if for both. Raises NothingUsable.
     """
     arranged = arrange(files, config.duplicates)
     if not len(arranged.kept) and config.shard == "1/1":  # a part of a small collection may be empty
@@ -241,22 +241,23 @@ def _resolved(entries: Iterable[dict], arranged: Arrangement, files: Sequence[Pa
         yield entry
 
 
-def divide(families: np.ndarray, config: PrepareConfig, held_out: Mapping[Split, np.ndarray]) -> dict[Split, np.ndarray]:
+def divide(
+    families: np.ndarray, config: PrepareConfig, held_out: Mapping[Split, np.ndarray]
+) -> dict[Split, np.ndarray]:
     """bool[songs] of each split: which of the songs, in order of their families, are in it. Validation has the first of
     them, a test the last, so that asking for one changes nothing of the other. Raises NothingUsable.
     """
-    place, none = np.arange(len(families)), np.zeros(len(families), bool)
+    place = np.arange(len(families))
     validates = place < count_validation(families, config.validation_fraction)
     tests = place >= len(families) - count_test(families[~validates], config.test_fraction)
-    tests_too = np.isin(families, held_out["test"]) & ~tests if "test" in held_out else none
-    tests = tests | tests_too
-    validates_too = np.isin(families, held_out["validation"]) & ~validates if "validation" in held_out else none
-    validates_too &= ~tests
-    validates = (validates | validates_too) & ~tests
+    also_test = np.isin(families, held_out.get("test", NONE)) & ~tests
+    tests = tests | also_test
+    also_validate = np.isin(families, held_out.get("validation", NONE)) & ~(validates | tests)
+    validates = (validates | also_validate) & ~tests
     trains = ~(validates | tests)
     if len(families) and not trains.any():
         raise NothingUsable("no song is left to train on: each is held out in one of the datasets")
-    for more, what in ((validates_too, "validation"), (tests_too, "a test")):
+    for more, what in ((also_validate, "validation"), (also_test, "the test")):
         if more.any():
             print(f"{more.sum()} more songs are for {what}: one of the datasets holds them out")
     splits = {"train": trains, "validation": validates}
@@ -269,7 +270,9 @@ def count_test(families: np.ndarray, fraction: float) -> int:
     """
     if fraction == 0 or not len(families):
         return 0
-    first = int(np.searchsorted(families, np.uint64(int((1 - fraction) * WHOLE_RANGE)), side="left"))
+    first = int(
+        np.searchsorted(families, np.uint64(min(int((1 - fraction) * WHOLE_RANGE), WHOLE_RANGE - 1)), side="left")
+    )
     for begin in (min(first, len(families) - 1), len(families) - 1):
         count = len(families) - int(np.searchsorted(families, families[begin], side="left"))
         if count < len(families):
