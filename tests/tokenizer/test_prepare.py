@@ -389,3 +389,21 @@ def test_a_damaged_dataset_is_not_called_complete(folder, whole, tmp_path):
 def test_the_root_is_no_place_for_a_dataset(folder):
     with pytest.raises(InputError, match="/: is no place for a dataset"):
         prepare.prepare([folder], Path("/"), ONE_WORKER)
+
+
+# ---------------------------------------------------------------- the disk
+
+
+def test_a_disk_that_may_be_too_small_is_told_before_work_and_the_size_after_it(folder, tmp_path, monkeypatch, capsys):
+    files, _ = find_midi([folder])
+    needed = prepare.DISK_PER_MIDI_BYTE * sum(os.stat(path).st_size for _, path in files)
+    said = []
+    for free in (needed, needed - 1):
+        monkeypatch.setattr(prepare, "disk_free", lambda _, free=free: free)
+        said.append(prepare.disk_notice(tmp_path / "songs", files))
+    assert said[0] is None and "takes about 1 MB while it is made, and half of it then; the disk has 1 MB" in said[1]
+
+
+def test_the_size_of_a_dataset_is_told(whole):
+    size = sum(path.stat().st_size for path in whole.glob("*.arrow"))
+    assert f" tokens, {size / 1e6:.1f} MB (report.json" in prepare.summary(whole, prepare.read_manifest(whole))
