@@ -65,7 +65,7 @@ MUSIC = (
         "tests/tokenizer/test_midi_events.py",
     ),
     fault(
-        "tokenizer/music/midi.py",
+        "tokenizer/music/channels.py",
         "drums are on the channel before theirs",
         "DRUM_CHANNEL = 9 ",
         "DRUM_CHANNEL = 8 ",
@@ -142,7 +142,7 @@ TOKENS = (
     fault(
         "tokenizer/tokens/grammar.py",
         "a later bar may have another signature",
-        "signature = xp.where(is_chord & (state.tracks > 1), remembered, state.signature)",
+        "signature = xp.where(is_chord & in_later, of_first_track, state.signature)",
         "signature = state.signature",
         "tests/tokenizer/test_grammar.py",
     ),

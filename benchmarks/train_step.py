@@ -62,6 +62,9 @@ def batch_of(file: Path, rows: int, length: int) -> Batch:
 def ours(size: str, rows: int, length: int, file: Path, songs: Path | None, steps: int) -> dict:
     import jax
 
+    from jax_impl.cli import process
+
+    process.settle()  # of a GPU's memory what a run of the command line takes
     from jax_impl.device import device, memory
     from jax_impl.model import flops
     from jax_impl.model.museformer import abstract_model

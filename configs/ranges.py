@@ -59,7 +59,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "top_p": Range(0, 1, above=True),
         "min_p": SHARE,
         "repetition_penalty": Range(1),
-        "max_length": Range(32, INT32),
+        "max_length": Range(32, INT32, zero="what the song needs"),
         "seed": Range(0, LARGEST_SEED),
         "num_samples": COUNT,
         "batch": COUNT,

@@ -15,10 +15,13 @@ import pytest
 from tests import ROOT
 
 # Ground floor first. A floor is a room (a folder) or a file; __init__ is the face of the package, light because no
-# dataset is below it.
+# dataset is below it; that of jax_impl loads what it names when it is asked for.
 FLOORS = {
     "tokenizer": ("vocabulary", "disk", "music", "grid", "tokens", "__init__", "dataset"),
-    "jax_impl": ("__init__", "batch", "attention", "loading", "device", "model", "training", "sampling", "cli"),
+    "jax_impl": (
+        *("__init__", "batch", "attention", "loading", "device", "model"),
+        *("training", "sampling", "evaluation", "cli"),
+    ),
 }
 FRAMEWORKS = {"jax", "flax", "optax", "orbax", "torch"}
 TESTS = {"tests", "parity_tests", "benchmarks"}
@@ -157,3 +160,16 @@ def test_the_face_of_the_tokenizer_is_light():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
     assert done.stdout == "[]\n"
+
+
+def test_the_face_of_the_jax_implementation_is_light_and_all_of_it_is_there():
+    program = (
+        "import sys, jax_impl\n"
+        f"print(sorted({HEAVY} & set(sys.modules)))\n"
+        "assert set(jax_impl.FACE) < set(dir(jax_impl))\n"
+        "print([getattr(jax_impl, name).__name__ == name for name in jax_impl.FACE])\n"
+        "from jax_impl import lauder"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert done.stdout == "[]\n[True, True, True, True]\n", done.stderr
+    assert "cannot import name 'lauder' from 'jax_impl'" in done.stderr

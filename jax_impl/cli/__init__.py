@@ -1,14 +1,16 @@
 """The command line. Nothing heavy is imported before the verb that needs it:
---help, prepare, check and decode never load jax.
+--help, --version, prepare, check and decode never load jax.
 """
 
+import importlib.metadata
 import os
 import sys
+from collections.abc import Sequence
 
 import tyro
 
 from configs import InputError
-from jax_impl.cli import sampling, songs, training, v121
+from jax_impl.cli import flags, process, sampling, songs, training, v121
 from tokenizer.disk.atomic import FULL, disk_full
 
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
@@ -17,6 +19,7 @@ DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them,
   hid-museformer train --data-dir songs --output-dir run
   hid-museformer generate run -o new.mid
 """
+PROGRAM = "hid-museformer"
 VERBS = (  # in the order of --help
     training.demo,
     songs.prepare,
@@ -35,11 +38,9 @@ VERBS = (  # in the order of --help
 
 
 def main() -> None:
-    app = tyro.extras.SubcommandApp()
-    for verb in VERBS:
-        app.command(verb)
+    process.settle()
     try:
-        status = app.cli(prog="hid-museformer", description=DESCRIPTION)
+        status = _run(sys.argv[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
@@ -60,3 +61,20 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(130)  # threads that still compile may crash an interpreter on its way out
     sys.exit(status)
+
+
+def _run(words: Sequence[str]) -> int:
+    """The exit status. Raises InputError, SystemExit where tyro has said what is wrong, and whatever verbs do."""
+    by_name = {verb.__name__.replace("_", "-"): verb for verb in VERBS}
+    if words and words[0] == "--version":
+        print(f"{PROGRAM} {importlib.metadata.version(PROGRAM)}")
+        return 0
+    if not words or words[0].startswith("-"):  # --help
+        app = tyro.extras.SubcommandApp()
+        for verb in VERBS:
+            app.command(verb)
+        return app.cli(prog=PROGRAM, description=DESCRIPTION, args=words)
+    name, *rest = words
+    flags.refuse_unknown_verb(name, list(by_name))
+    flags.refuse_unknown_flags(name, by_name[name], rest)
+    return tyro.cli(by_name[name], prog=f"{PROGRAM} {name}", args=rest)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from configs import MODEL_SIZES, ComputeConfig, ModelConfig, TrainConfig
 from configs.model import REMAT_CHOICES
+from jax_impl.cli import process
 from jax_impl.device import device, gpu_target, memory
 from jax_impl.device.memory import GB, Memory
 from jax_impl.model import flops
@@ -49,7 +50,7 @@ def find_target() -> Target:
     if device.on_gpu():
         return Target(jax.devices()[0], device.best_attention(), device.memory_limit(), {})
     return Target(
-        gpu_target.devices(1)[0], "pallas", int(device.GPU_SHARE * gpu_target.H800_BYTES), gpu_target.NO_TIMING
+        gpu_target.devices(1)[0], "pallas", int(process.GPU_SHARE * gpu_target.H800_BYTES), gpu_target.NO_TIMING
     )
 
 

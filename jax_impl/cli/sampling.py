@@ -1,18 +1,20 @@
 """The verb that lets a model write."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from configs import Constraints, InputError, SampleConfig
+from tokenizer.disk.destination import STANDARD_OUTPUT
 
 
 def generate(
     run: Positional[Path],
     config: Annotated[SampleConfig, arg(name="")],
     constraints: Annotated[Constraints, arg(name="")],
-    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    out: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None,
     continue_: Annotated[Path | None, arg(name="continue")] = None,
     accompany: Path | None = None,
     again: Path | None = None,
@@ -30,11 +32,12 @@ def generate(
 
     Args:
         run: the --output-dir of a training run; everything else the model needs is in its checkpoint.
-        out: the MIDI file, of several the second is NAME-2.mid and so on; or a folder, where a stopped call goes on.
+        out: the MIDI file (.mid, .midi, .kar, .rmi), of several the second is NAME-2.mid and so on; any other name is a
+            folder, where a stopped call goes on; - is standard output, for the MIDI file of one song alone.
         continue_: a MIDI file to go on with, after --keep-bars of it.
         accompany: a MIDI file to play along with, on the instruments of --add.
         again: the JSON of a sample, to make it once more.
-        stream: print the bars as they are finished, instead of writing files.
+        stream: print the bars of one song as they are finished; with --out it is written as well.
         wav: also write sound, with FluidSynth.
         picture: also draw the piano roll.
         checkpoint: best (lowest validation loss), latest, or a step.
@@ -48,12 +51,49 @@ def generate(
         )
     if accompany and not constraints.add:
         raise InputError("--accompany needs --add: the instruments that are to play along, such as --add drums,bass")
-    given = continue_ or accompany
     if out is None and not stream:
         raise InputError("--out is missing: name a .mid file, or a folder for many songs")
-    if stream:
-        return compose.print_stream(run, config, constraints, given, checkpoint)
-    formats = outputs.Formats(picture, outputs.find_soundfont() if wav else None)
+    others = {
+        "--continue": continue_,
+        "--accompany": accompany,
+        "--stream": stream,
+        "--checkpoint": checkpoint != "best",
+    }
+    files = {"--wav": wav, "--no-picture": not picture, "--overwrite": overwrite}
+    many = {"--num-samples": config.num_samples > 1}
     if again:
-        return compose.again(run, out, again, formats, overwrite)
-    return compose.generate(run, out, config, constraints, given, checkpoint, formats, overwrite)
+        _refuse(
+            f"--again makes the song of {again} as it was made",
+            _asked(config) | _asked(constraints) | others,
+        )
+    if stream:
+        _refuse("--stream plays one song", many)
+    if out is None:
+        _refuse("--stream without --out writes no file", files)
+    if out == STANDARD_OUTPUT:
+        _refuse(f"--out {out} is one MIDI file on standard output", many | files | {"--no-picture": False})
+
+    formats = outputs.Formats(picture, outputs.find_soundfont() if wav else None)
+    request = compose.Request(run, config, constraints, continue_ or accompany, checkpoint)
+    if again:
+        return compose.make_again(run, out, again, formats, overwrite)
+    if out is None:
+        return compose.print_bars(request)
+    if out == STANDARD_OUTPUT:
+        return compose.write_to_standard_output(request, bars=stream)
+    return compose.write_songs(request, out, formats, overwrite, bars=stream)
+
+
+def _asked(config: SampleConfig | Constraints) -> dict[str, bool]:
+    """The flags of a config, and whether each asks for something else than by default."""
+    values, flags = dataclasses.asdict(config), {}
+    for field in dataclasses.fields(config):
+        no = "no-" if field.default is True else ""
+        flags[f"--{no}{field.name.replace('_', '-')}"] = values[field.name] != field.default
+    return flags
+
+
+def _refuse(why: str, flags: dict[str, object]) -> None:
+    """Raises InputError where one of the flags is given: it would do nothing."""
+    if given := [flag for flag, is_given in flags.items() if is_given]:
+        raise InputError(f"{why}: {', '.join(given)} {'does' if len(given) == 1 else 'do'} not go with it")

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from configs import InputError, PrepareConfig
-from tokenizer.disk.atomic import refuse_to_replace
+from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT, file_named, standard_output, to_be_written
 
 if TYPE_CHECKING:
+    from tokenizer.music.score import Score
     from tokenizer.tokens.check import FileCheck
 
 FoldersAndOut = Annotated[tuple[Path, ...], arg(metavar="MIDI_DIR... OUT", help_behavior_hint="")]
 DatasetsAndOut = Annotated[tuple[Path, ...], arg(metavar="DATASET... OUT", help_behavior_hint="")]
 Files = Annotated[tuple[Path, ...], arg(metavar="FILE...", help_behavior_hint="")]
-Output = Annotated[Path, arg(aliases=["-o"])]
+Output = Annotated[str, arg(aliases=["-o"], metavar="PATH")]
 
 
 def prepare(paths: Positional[FoldersAndOut], config: Annotated[PrepareConfig, arg(name="")]) -> int:
@@ -200,20 +201,35 @@ def decode(
     Args:
         dataset: a folder made by prepare.
         index: number of the song in its split, from 0.
-        out: the MIDI file.
+        out: the MIDI file (.mid, .midi, .kar, .rmi); a folder, where it is named by split and number; - is standard
+            output.
         split: train, validation, or test where prepare was given --test-fraction.
         overwrite: write over a file that is there.
     """
-    from tokenizer.dataset.songs import Dataset
     from tokenizer.music import midi
+
+    if out == STANDARD_OUTPUT:
+        with standard_output("--out") as output:
+            score, what = _song(dataset, split, index)
+            midi.send(score, output)
+            print(f"standard output: {what}")
+        return 0
+    path = file_named(out, MIDI, f"{split}-{index}.mid", "--out")
+    with to_be_written(path, flag="--out", overwrite=overwrite):
+        score, what = _song(dataset, split, index)
+        midi.write(score, path)
+    print(f"{path}: {what}")
+    return 0
+
+
+def _song(dataset: Path, split: str, index: int) -> "tuple[Score, str]":
+    """A song of a dataset, and what it is. Raises InputError."""
+    from tokenizer.dataset.songs import Dataset
     from tokenizer.tokens import decode
 
-    refuse_to_replace(out, flag="--out", overwrite=overwrite)
     songs = Dataset(dataset)[split]
     if not len(songs):
         raise InputError(f"--split {split}: {dataset} has no {split} songs")
     if not 0 <= index < len(songs):
         raise InputError(f"--index {index}: {dataset} has the {split} songs 0 to {len(songs) - 1}")
-    midi.write(decode.decode(songs[index].ids), out)
-    print(f"{out}: {songs.source(index)}, {len(songs[index])} tokens")
-    return 0
+    return decode.decode(songs[index].ids), f"{songs.source(index)}, {len(songs[index])} tokens"

@@ -5,6 +5,7 @@ it is called.
 """
 
 import importlib
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
@@ -13,15 +14,30 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from configs import InputError, PrepareConfig
 from configs.model import ModelSize
-from tokenizer.disk.atomic import refuse_to_replace, write_text
+from tokenizer.disk.atomic import write_text
+from tokenizer.disk.destination import (
+    MIDI,
+    PICTURE,
+    STANDARD_OUTPUT,
+    TEXT,
+    TORCH,
+    file_named,
+    folder_for,
+    is_midi,
+    standard_output,
+    to_be_written,
+)
 
-MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 File = Annotated[Path, arg(metavar="FILE")]
 Run = Annotated[Path, arg(metavar="RUN")]
+Output = Annotated[str, arg(metavar="PATH")]
 
 
 def parity(
-    checkpoint: Path | None = None, size: ModelSize | None = None, plot: Path | None = None, overwrite: bool = False
+    checkpoint: Path | None = None,
+    size: ModelSize | None = None,
+    plot: Annotated[str | None, arg(metavar="PATH")] = None,
+    overwrite: bool = False,
 ) -> int:
     """Does the JAX program compute what the PyTorch one does? A table of the largest differences; exit status 1 if one
     is too large.
@@ -29,10 +45,15 @@ def parity(
     Args:
         checkpoint: a run, of which the best checkpoint is compared.
         size: a size, compared under both mask rules with weights drawn so that mistakes show.
-        plot: PNG file for the attention masks.
+        plot: PNG file for the attention masks, or a folder for masks.png.
         overwrite: write over a picture that is there.
     """
-    return 0 if _with_torch("parity_tests.report").parity(checkpoint, size, plot, overwrite) else 1
+    report = _with_torch("parity_tests.report")
+    with ExitStack() as opened:
+        picture = None if plot is None else file_named(plot, PICTURE, "masks.png", "--plot")
+        if picture:
+            opened.enter_context(folder_for([picture], "--plot"))
+        return 0 if report.parity(checkpoint, size, picture, overwrite) else 1
 
 
 def import_torch(
@@ -62,17 +83,19 @@ def import_torch(
     return 0
 
 
-def export_torch(run: Positional[Run], file: Positional[File], overwrite: bool = False) -> int:
+def export_torch(run: Positional[Run], file: Positional[Output], overwrite: bool = False) -> int:
     """Write the best checkpoint of a run as a PyTorch file, under v1.2.1's parameter names.
 
     Args:
         run: the --output-dir of a training run, or a folder of import-torch.
-        file: the PyTorch file, with model_state_dict and args.
+        file: the PyTorch file (.pt, .pth, .ckpt), with model_state_dict and args; or a folder, where it is named as the
+            run.
         overwrite: write over a file that is there.
     """
-    refuse_to_replace(file, flag="FILE", overwrite=overwrite)
-    _with_torch("parity_tests.convert").export_torch(run, file)
-    print(file)
+    path = file_named(file, TORCH, f"{run.resolve().name}.pt", "FILE")
+    with to_be_written(path, flag="FILE", overwrite=overwrite):
+        _with_torch("parity_tests.convert").export_torch(run, path)
+    print(f"{path}: the best checkpoint of {run}")
     return 0
 
 
@@ -98,7 +121,7 @@ def import_shards(
 
 def text(
     file: Positional[File],
-    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    out: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None,
     lossless: FlagCreatePairsOff[bool] = False,
     overwrite: FlagCreatePairsOff[bool] = False,
 ) -> int:
@@ -106,29 +129,50 @@ def text(
 
     Args:
         file: a MIDI file, or a text file (any other suffix than .mid, .midi, .kar and .rmi).
-        out: what to write: text where FILE is MIDI (without it, it is printed), MIDI where FILE is text.
+        out: what to write: text (.txt, .text, .hid) where FILE is MIDI, MIDI (.mid, .midi, .kar, .rmi) where FILE is
+            text; a folder, where it is named as FILE; - is standard output, as is nothing where FILE is MIDI.
         lossless: times in ticks, not on v1.2.1's grid; a text file says itself which it is.
         overwrite: write over a file that is there.
     """
-    from tokenizer.music import midi
-    from tokenizer.tokens import text as hid_text
-
     if not file.exists():
         raise InputError(f"{file}: no such file")
-    if out is not None:
-        refuse_to_replace(out, [file], flag="--out", overwrite=overwrite)
-    if file.suffix.lower() in MIDI_SUFFIXES:
-        content = hid_text.to_text(midi.read(file), lossless)
-        if out is None:
-            print(content, end="")
-        else:
-            write_text(out, content)
-    elif out is None:
-        raise InputError(f"{file}: text becomes a MIDI file; name it with -o x.mid")
-    elif lossless:
+    if is_midi(file):
+        return _to_text(file, out, lossless, overwrite)
+    if lossless:
         raise InputError(f"--lossless: {file} says itself in its first line whether it is; leave the flag out")
-    else:
-        midi.write(hid_text.read(file), out)
+    if out is None:
+        raise InputError(f"{file}: text becomes a MIDI file; name it with -o x.mid")
+    return _to_midi(file, out, overwrite)
+
+
+def _to_text(file: Path, out: str | None, lossless: bool, overwrite: bool) -> int:
+    from tokenizer.music import midi
+    from tokenizer.tokens.text import to_text
+
+    if out is None or out == STANDARD_OUTPUT:
+        print(to_text(midi.read(file), lossless), end="")
+        return 0
+    path = file_named(out, TEXT, f"{file.stem}.txt", "--out")
+    with to_be_written(path, [file], flag="--out", overwrite=overwrite):
+        content = to_text(midi.read(file), lossless)
+        write_text(path, content)
+    print(f"{path}: {content.count(chr(10))} lines of text from {file}")
+    return 0
+
+
+def _to_midi(file: Path, out: str, overwrite: bool) -> int:
+    from tokenizer.music import midi
+    from tokenizer.tokens import text
+
+    if out == STANDARD_OUTPUT:
+        with standard_output("--out") as output:
+            midi.send(text.read(file), output)
+        return 0
+    path = file_named(out, MIDI, f"{file.stem}.mid", "--out")
+    with to_be_written(path, [file], flag="--out", overwrite=overwrite):
+        score = text.read(file)
+        midi.write(score, path)
+    print(f"{path}: {len(score.tracks)} tracks from {file}")
     return 0
 
 

@@ -1,9 +1,8 @@
 """What this machine is, and which implementation and precision suit it. Every choice is explicit and printed."""
 
-import os
-
 import jax
 import numpy as np
+import psutil
 from jax.experimental import multihost_utils
 
 from configs import ComputeConfig, InputError, TrainConfig
@@ -25,10 +24,6 @@ BF16_PEAKS = {
 
 HOPPER = "9.0"
 
-# Of a GPU's memory, what JAX takes (its own default is 0.75); the rest is for CUDA and its libraries. Of an 80 GB card
-# 79.8 GB.
-GPU_SHARE = 0.94
-os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # read when JAX looks for devices
 # Of a machine's memory, what a step may take where there is no GPU; the rest is for the loader, Python and others
 CPU_SHARE = 0.5
 
@@ -82,7 +77,7 @@ def memory_limit() -> int:
     if on_gpu():
         limit = jax.local_devices()[0].memory_stats()["bytes_limit"]
     else:
-        limit = CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        limit = CPU_SHARE * psutil.virtual_memory().total  # os.sysconf knows it on Linux alone
     limits = multihost_utils.process_allgather(np.float32(limit)) if jax.process_count() > 1 else limit
     return int(np.min(limits))
 

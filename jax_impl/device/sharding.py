@@ -141,6 +141,8 @@ def make_mesh(config: TrainConfig) -> Mesh:
             f"--batch-size {config.batch_size} must be a multiple of {size}: its rows are split over {size} devices; "
             f"take {-(-config.batch_size // size) * size}, or fewer devices with --data-devices"
         )
+    # Not jax.make_mesh, which puts GPUs in the order of their ids and TPUs along their torus: rows of a batch must lie
+    # in the order of the processes, each of which brings its own part of them.
     return Mesh(
         np.array(devices[:size]).reshape(data, config.fsdp_devices), (DATA, FSDP), (AxisType.Auto, AxisType.Auto)
     )

@@ -5,7 +5,6 @@ from any position on.
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from multiprocessing import resource_tracker
 
 import grain
 import numpy as np
@@ -16,9 +15,8 @@ from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.loading.packing import Plan
 from tokenizer.dataset.files import Split
 from tokenizer.dataset.songs import Dataset, Songs
-from tokenizer.dataset.workers import ctrl_c_held_back, end_with_parent
+from tokenizer.dataset.workers import ctrl_c_held_back, end_with_parent, start_tracker
 
-grain.config.update("py_traceback_filtering", "off")  # it would add lines to the text of a worker's error
 ENDLESS = 1 << 40  # batches; more than any run takes
 START = {"batches": 0, "rows": []}
 PREFETCH_BATCHES = 4  # per worker
@@ -46,18 +44,18 @@ class BatchSource:
         self.first_rows = known["first_rows"]
         self.plan.planned |= known["planned"]
 
-    def with_rows(self, index: int) -> tuple[Batch, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Batch, np.ndarray]:
         """Batch and int64[epochs], the rows of each epoch that is over with it: from them another process knows where
         the next begins without planning those before.
         """
-        batch = self[index]
+        batch = self.batch(index)
         over = np.searchsorted(self.first_rows, (int(index) + 1) * self.config.batch_size, side="right") - 1
         return batch, np.diff(self.first_rows)[:over]
 
     def __len__(self) -> int:
         return ENDLESS if self.split == "train" else -(-len(self.plan.rows(0)) // self.config.batch_size)
 
-    def __getitem__(self, index: int) -> Batch:
+    def batch(self, index: int) -> Batch:
         """Batch [B, T]; for training this process's part of it, [B / parts, T]."""
         first, size = int(index) * self.config.batch_size, self.config.batch_size
         if self.split == "train":  # the order of rows is the same for any number of parts
@@ -93,11 +91,11 @@ class Loader:
         """
         self.first = first
         self._position, self._rows = state["batches"], np.array(state.get("rows", []), np.int64)
-        batches = grain.MapDataset.range(self._position, len(source)).map(source.with_rows)
+        batches = grain.MapDataset.source(source)[self._position :]
         threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
         iterated = batches.to_iter_dataset(threads)
         if workers := source.config.num_workers:
-            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
+            start_tracker()
             if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)
@@ -115,6 +113,7 @@ class Loader:
 
     def close(self) -> None:
         self._batches.close()
+        self._batches = iter(())  # grain's would complain when the interpreter takes it down
 
     def __next__(self) -> Batch:
         with ctrl_c_held_back():  # training, which handles it, still needs its workers to finish its step
@@ -147,7 +146,7 @@ def loader(dataset: Dataset, config: DataConfig, split: Split, state: dict = STA
     """
     # A state written before it had rows: all epochs are planned again
     source = BatchSource(dataset, config, split, state.get("rows", ()))
-    return Loader(source, state, source[state["batches"]])  # what cannot work fails here and not in a worker
+    return Loader(source, state, source.batch(state["batches"]))  # what cannot work fails here and not in a worker
 
 
 def rows_per_epoch(dataset: Dataset, config: DataConfig, split: Split) -> int:

@@ -1,7 +1,9 @@
-"""The `generate` verb: songs of a run into files, any number of them, from where an earlier call stopped."""
+"""What the `generate` verb does: songs of a run into files, any number of them, from where an earlier call stopped; one
+song to standard output, or its bars as they are finished; a song once more from its JSON.
+"""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence, Set
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,117 +14,157 @@ from configs import Constraints, InputError, SampleConfig
 from jax_impl.device import device
 from jax_impl.sampling import outputs
 from jax_impl.sampling.outputs import Formats, Origin
-from jax_impl.sampling.sample import ANYTHING, DEFAULT, Sample, Sampler
+from jax_impl.sampling.sample import Sample, Sampler
+from jax_impl.sampling.stream import Stream
 from jax_impl.training.checkpoint import load_model
-from tokenizer import vocabulary as vocab
+from tokenizer.disk import destination
+from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT
 from tokenizer.disk.lock import only_writer
 from tokenizer.music import instruments, midi
-from tokenizer.music.score import Score
-from tokenizer.tokens import grammar
 from tokenizer.tokens.encode import encode
 
-STREAM_STRIDE = 8  # tokens between two looks for a finished bar
+OUT = "--out"
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A bar that has just been finished: of which track of the song, which bar of it (both from 0), and the whole song
-    so far.
+class Request:
+    """What songs are to be made of. given: a MIDI file to go on with or to play along with. checkpoint: best, latest,
+    or a step.
     """
 
-    track: int
-    program: int
-    bar: int
-    chord: str
-    notes: int
-    score: Score
+    run: Path
+    config: SampleConfig
+    wanted: Constraints
+    given: Path | None = None
+    checkpoint: str = "best"
+
+    def sampler(self) -> tuple[Sampler, Origin]:
+        """Raises InputError."""
+        prompt = None if self.given is None else encode(midi.read(self.given)).ids
+        return _sampler(self.run, self.checkpoint, self.config, self.wanted, prompt)
 
 
-def generate(
-    run: Path,
-    out: Path,
-    config: SampleConfig,
-    wanted: Constraints,
-    given: Path | None,
-    checkpoint: str,
-    formats: Formats,
-    overwrite: bool,
-) -> int:
-    """Writes config.num_samples songs. out: a .mid file, of several the second is NAME-2.mid and so on; else a folder
-    of 0000.mid ..., where songs that an earlier call wrote are not made again. Returns the exit status. Raises
-    InputError.
+# ---------------------------------------------------------------- new songs
+
+
+def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: bool, bars: bool = False) -> int:
+    """Writes config.num_samples songs. out: a MIDI file, of several the second is NAME-2.mid and so on; or a folder of
+    0000.mid ..., where songs that an earlier call wrote are not made again (see destination). bars: print those of the
+    one song as they are finished. Returns the exit status. Raises InputError.
     """
-    paths = _paths(out, config.num_samples)
-    is_folder = out.suffix != ".mid"
-    with ExitStack() as opened:
+    is_folder, count = destination.is_folder(out, MIDI, OUT), request.config.num_samples
+    out = Path(out)
+    if is_folder:
+        paths = [out / f"{number:04}.mid" for number in range(count)]
+    else:
+        paths = [out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}") for number in range(count)]
+    with _to_be_written(paths, formats, [request.given], overwrite), ExitStack() as opened:
         if is_folder:
             opened.enter_context(only_writer(out))
-        for path in paths:  # what cannot be written is said before any work
-            outputs.refuse_to_replace_any(path, formats, [given], overwrite)
-        prompt = None if given is None else encode(midi.read(given)).ids
-        sampler, origin = _sampler(run, checkpoint, config, wanted, prompt)
-        missing = set(range(len(paths)))  # a file that is named is written anew
+        sampler, origin = request.sampler()
+        missing, written = set(range(count)), Tally()  # a file that is named is written anew
+
+        def write(sample: Sample) -> None:
+            outputs.write(sample, origin, paths[sample.number], formats)
+            written.add(sample)
+            missing.remove(sample.number)
+            if not is_folder:
+                tqdm.write(f"{paths[sample.number]}: {Tally.of(sample)} (checkpoint of step {origin.step})")
+
         if is_folder:
             outputs.refuse_other_settings(out, origin)
-            missing = {number for number in missing if not outputs.is_whole(paths[number], formats)}
-            if len(missing) < len(paths):
-                print(f"{out}: {len(paths) - len(missing)} of {len(paths)} songs are there already")
-            missing -= set(_from_their_json(paths, missing, origin, formats))
-        _sample(sampler, origin, paths, missing, formats, is_folder)
+            missing -= {number for number in missing if outputs.is_whole(paths[number], formats)}
+            if len(missing) < count:
+                print(f"{out}: {count - len(missing)} of {count} songs are there already")
+            for number in sorted(missing):  # without all files that are asked for, such as sound
+                if there := outputs.beside(paths[number]):
+                    write(there.sample)
+        if missing:
+            for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing)):
+                write(sample)
+    if is_folder and written.songs:
+        songs = f"{written.songs} song{'' if written.songs == 1 else 's'} written"
+        print(f"{out}: {songs}, {written} (checkpoint of step {origin.step})")
+    _tell_errors(request.config, written)
     return 0
 
 
-def _from_their_json(paths: list[Path], missing: set[int], origin: Origin, formats: Formats) -> Iterator[int]:
-    """Writes the songs of which the JSON is there but not all files, such as sound that was not asked for then; their
-    numbers.
-    """
-    for number in sorted(missing):
-        if there := outputs.beside(paths[number]):
-            outputs.write(there.sample, origin, paths[number], formats)
-            yield number
+def write_to_standard_output(request: Request, bars: bool = False) -> int:
+    """One song as the bytes of a MIDI file, and every message on standard error. Raises InputError."""
+    with destination.standard_output(OUT) as output:
+        sampler, origin = request.sampler()
+        (sample,) = _played(sampler) if bars else _sampled(sampler, {0})
+        midi.send(sample.score(), output)
+        print(f"standard output: {Tally.of(sample)} (checkpoint of step {origin.step})")
+        _tell_errors(request.config, Tally.of(sample))
+    return 0
 
 
-def _sample(
-    sampler: Sampler, origin: Origin, paths: list[Path], missing: set[int], formats: Formats, is_folder: bool
-) -> None:
-    """Samples and writes the songs of these numbers."""
-    config, left = sampler.config, len(missing)
+def print_bars(request: Request) -> int:
+    """A line for every bar of one song as it is finished, and no file."""
+    sampler, origin = request.sampler()
+    for sample in _played(sampler):
+        print(f"{Tally.of(sample)}, not kept: -o FILE writes it (checkpoint of step {origin.step})")
+        _tell_errors(request.config, Tally.of(sample))
+    return 0
+
+
+def _sampled(sampler: Sampler, numbers: Set[int]) -> Iterator[Sample]:
+    """The songs of these numbers, with a progress bar: of tokens where it is one, else of songs."""
+    one = len(numbers) == 1
+    total, unit = (sampler.config.max_length, "token") if one else (len(numbers), "song")
     # What a group makes depends on it as a whole
-    todo = [group for group in sampler.groups() if missing.intersection(group)]
-    errors = tokens = 0
-    with tqdm(
-        total=left * config.max_length if left == 1 else left, unit="token" if left == 1 else "song", disable=None
-    ) as bar:
-        for group in todo:
-            advance = (
-                (lambda length: bar.update(length - bar.n))
-                if left == 1
-                else (lambda length: bar.set_postfix(tokens=length))
-            )
+    groups = [group for group in sampler.groups() if numbers.intersection(group)]
+    with tqdm(total=total, unit=unit, disable=None) as progress:
+
+        def advance(length: int) -> None:
+            if one:
+                progress.update(length - progress.n)
+            else:
+                progress.set_postfix(tokens=length)
+
+        for group in groups:
             for sample in sampler.group(group, advance):
-                if sample.number not in missing:
-                    continue
-                outputs.write(sample, origin, paths[sample.number], formats)
-                errors, tokens = errors + sample.errors, tokens + len(sample.ids)
-                if left > 1:
-                    bar.update(1)
-                if not is_folder:
-                    ending = "" if sample.finished else ", cut at --max-length"
-                    bar.write(
-                        f"{paths[sample.number]}: {len(sample.ids)} tokens{ending} (checkpoint of step {origin.step})"
-                    )
-    if not config.grammar:
-        print(f"{errors} of {tokens} tokens were against the grammar ({errors / max(tokens, 1):.2%})")
+                if sample.number in numbers:
+                    yield sample
+                    if not one:
+                        progress.update(1)
 
 
-def again(run: Path, out: Path, path: Path, formats: Formats, overwrite: bool) -> int:
-    """Makes the sample of a JSON once more. Raises InputError where the checkpoint is another or the result differs."""
+def _played(sampler: Sampler) -> Iterator[Sample]:
+    """The first song, its bars printed as they are finished."""
+    song = Stream(sampler)
+    for bar in song:
+        where = f"track {bar.track + 1} {instruments.name(bar.program)}, bar {bar.bar + 1}"
+        print(f"{where}: {bar.chord}, {len(bar.notes)} notes", flush=True)
+    yield song.sample
+
+
+# ---------------------------------------------------------------- a song once more
+
+
+def make_again(run: Path, out: str | Path, path: Path, formats: Formats, overwrite: bool) -> int:
+    """Makes the sample of the JSON at `path` once more. out: a MIDI file, a folder, or "-". Raises InputError where the
+    checkpoint is another or the result differs.
+    """
     origin, made, _ = outputs.read(path)
-    outputs.refuse_to_replace_any(out, formats, [], overwrite)
-    config, wanted = (
-        outputs.config_of(SampleConfig, origin.sampler),
-        outputs.config_of(Constraints, origin.constraints),
-    )
+    if out == STANDARD_OUTPUT:
+        with destination.standard_output(OUT) as output:
+            sample = _same_sample(run, path, origin, made)
+            midi.send(sample.score(), output)
+            print(f"standard output: the same {len(sample.ids)} tokens again")
+        return 0
+    out = destination.file_named(out, MIDI, f"{path.stem}.mid", OUT)
+    with _to_be_written([out], formats, [], overwrite):
+        sample = _same_sample(run, path, origin, made)
+        outputs.write(sample, origin, out, formats)
+    print(f"{out}: the same {len(sample.ids)} tokens again")
+    return 0
+
+
+def _same_sample(run: Path, path: Path, origin: Origin, made: Sample) -> Sample:
+    config = outputs.config_of(SampleConfig, origin.sampler)
+    wanted = outputs.config_of(Constraints, origin.constraints)
     prompt = None if origin.prompt is None else np.array(origin.prompt, np.int32)
     sampler, now = _sampler(run, str(origin.step), config, wanted, prompt)
     if now.checksum != origin.checksum:
@@ -133,58 +175,21 @@ def again(run: Path, out: Path, path: Path, formats: Formats, overwrite: bool) -
         raise InputError(
             f"{path}: became another song here; it was made with {origin.versions}, this is {now.versions}"
         )
-    outputs.write(sample, origin, out, formats)
-    print(f"{out}: the same {len(sample.ids)} tokens again")
-    return 0
+    return sample
 
 
-def print_stream(run: Path, config: SampleConfig, wanted: Constraints, given: Path | None, checkpoint: str) -> int:
-    """A line for every bar of one song as it is finished."""
-    prompt = None if given is None else encode(midi.read(given)).ids
-    for bar in _bars(_sampler(run, checkpoint, config, wanted, prompt)[0]):
-        print(
-            f"track {bar.track + 1} {instruments.name(bar.program)}, bar {bar.bar + 1}: {bar.chord}, {bar.notes} notes",
-            flush=True,
-        )
-    return 0
+# ---------------------------------------------------------------- what all of them do
 
 
-def stream(
-    run: Path,
-    *,
-    prompt: Score | None = None,
-    constraints: Constraints = ANYTHING,
-    sampler: SampleConfig = DEFAULT,
-    checkpoint: str | int = "best",
-) -> Iterator[Bar]:
-    """The bars of one song as they are finished, given ones first: for live use. Raises InputError."""
-    ids = None if prompt is None else encode(prompt).ids
-    yield from _bars(_sampler(run, str(checkpoint), sampler, constraints, ids)[0])
-
-
-def _bars(sampler: Sampler) -> Iterator[Bar]:
-    told = 0
-    for (sample,) in sampler.steps(range(1), STREAM_STRIDE):
-        bars = list(finished_bars(sample))
-        yield from bars[told:]
-        told = len(bars)
-
-
-def finished_bars(sample: Sample) -> Iterator[Bar]:
-    """The bars that are followed by another token that ends them."""
-    track, program, bar, begun = -1, 0, -1, None
-    for index, token in enumerate(sample.ids.tolist()):
-        kind = grammar.CLASS[token]
-        if kind in (grammar.CHORD, grammar.TRACK, grammar.EOS) and begun is not None:
-            notes = int(np.sum(grammar.CLASS[sample.ids[begun:index]] == grammar.PITCH))
-            chord = vocab.NAMES[sample.ids[begun]]
-            so_far = Sample(sample.ids[:index], False, 0, sample.number)
-            yield Bar(track, program, bar, chord, notes, so_far.score())
-            begun = None
-        if kind == grammar.TRACK:
-            track, program, bar = track + 1, vocab.token_program(token), -1
-        if kind == grammar.CHORD:
-            bar, begun = bar + 1, index
+@contextmanager
+def _to_be_written(
+    paths: Sequence[Path], formats: Formats, inputs: Sequence[Path | None], overwrite: bool
+) -> Iterator[None]:
+    """Around the sampling of the songs for these MIDI files: what cannot be written is said before any work."""
+    for path in paths:
+        outputs.refuse_to_replace_any(path, formats, inputs, overwrite)
+    with destination.folder_for([file for path in paths for file in formats.files(path)], OUT):
+        yield
 
 
 def _sampler(
@@ -203,15 +208,43 @@ def _sampler(
     return sampler, Origin.of(run, record, config, wanted, prompt)
 
 
-def _paths(out: Path, count: int) -> list[Path]:
-    """Where the songs go. Makes the folder."""
-    if out.suffix not in ("", ".mid"):
-        raise InputError(f"--out {out}: give a .mid file, or a folder")
-    folder = out.parent if out.suffix else out
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {folder}: cannot be made a folder ({error.strerror})") from error
-    if out.suffix:
-        return [out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}") for number in range(count)]
-    return [out / f"{number:04}.mid" for number in range(count)]
+@dataclass
+class Tally:
+    """What was made: songs; their tokens, with those that the grammar was against; and the songs that the model did not
+    end itself. As text what a line says of them.
+    """
+
+    songs: int = 0
+    tokens: int = 0
+    errors: int = 0
+    unfinished: int = 0  # without an end, at --max-length
+    cut_short: int = 0  # brought to an end for want of room
+
+    @classmethod
+    def of(cls, sample: Sample) -> "Tally":
+        tally = cls()
+        tally.add(sample)
+        return tally
+
+    def add(self, sample: Sample) -> None:
+        self.songs += 1
+        self.tokens += len(sample.ids)
+        self.errors += sample.errors
+        self.unfinished += not sample.finished
+        self.cut_short += sample.finished and sample.cut_short
+
+    def __str__(self) -> str:
+        words = [f"{self.tokens} tokens"]
+        for count, what in (
+            (self.unfinished, "cut at --max-length"),
+            (self.cut_short, "brought to an end for want of room"),
+        ):
+            if count:
+                words.append(what if self.songs == 1 else f"{count} songs {what}")
+        return ", ".join(words)
+
+
+def _tell_errors(config: SampleConfig, made: Tally) -> None:
+    if not config.grammar:
+        share = made.errors / max(made.tokens, 1)
+        print(f"{made.errors} of {made.tokens} tokens were against the grammar ({share:.2%})")

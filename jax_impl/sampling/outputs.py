@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from jax_impl.training.checkpoint import Record, plain, versions
 from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
 from tokenizer.music import midi
+from tokenizer.music.score import Score
 from tokenizer.tokens import grammar
 
 SOUNDFONTS = (
@@ -78,12 +80,13 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> None:
         if formats.picture:
             pianoroll.piano_roll(score, by_suffix[".png"], chords=_chords(sample.ids))
         if formats.soundfont:
-            _play(midi_file, by_suffix[".wav"], formats.soundfont)
+            _play(score, by_suffix[".wav"], formats.soundfont)
         values = dataclasses.asdict(origin)
         values |= {
             "number": sample.number,
             "finished": sample.finished,
             "errors": sample.errors,
+            "cut_short": sample.cut_short,
             "tokens": sample.ids.tolist(),
             "files": {
                 file.name: file_digest(written) for file, written in zip(files[1:], (midi_file, *others), strict=True)
@@ -129,7 +132,8 @@ def read(path: Path) -> Written:
         config_of(SampleConfig, origin.sampler)
         config_of(Constraints, origin.constraints)
         ids = np.array(values["tokens"], np.int32)
-        sample = Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]))
+        cut_short = bool(values.get("cut_short"))  # older ones do not say
+        sample = Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]), cut_short)
         return Written(origin, sample, dict(values.get("files", {})))  # older ones have none
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -192,29 +196,43 @@ def refuse_other_settings(folder: Path, origin: Origin) -> None:
 
 
 def find_soundfont() -> Path:
-    """A SoundFont to play with. Raises InputError that says how to get one and FluidSynth."""
+    """A SoundFont to play with: that of the variable SOUNDFONT, else the first where systems keep them. Raises
+    InputError that says how to get one and FluidSynth, or what is wrong with the one that is named.
+    """
+    named = os.environ.get("SOUNDFONT")
+    if named and (problem := _problem(Path(named))):
+        raise InputError(f"--wav: SOUNDFONT={named}: {problem}")
     folders = [Path(folder) for folder in SOUNDFONTS]
-    found = [
-        file
-        for folder in folders
-        if folder.is_dir()
-        for file in sorted(folder.iterdir())
-        if file.suffix in (".sf2", ".sf3")
-    ]
-    if "SOUNDFONT" in os.environ:
-        found = [Path(os.environ["SOUNDFONT"])]
-    if not shutil.which("fluidsynth") or not found or not found[0].exists():
+    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
+    found = [file for file in files if file.suffix in (".sf2", ".sf3") and not _problem(file)]
+    if not shutil.which("fluidsynth") or not (named or found):
         raise InputError(
             "--wav needs FluidSynth and a SoundFont (apt install fluidsynth fluid-soundfont-gm, or brew "
             "install fluid-synth); "
             "set SOUNDFONT to a .sf2 or .sf3 file that lies elsewhere"
         )
-    return found[0]
+    return Path(named) if named else found[0]
 
 
-def _play(source: Path, path: Path, soundfont: Path) -> None:
+def _problem(soundfont: Path) -> str:
+    """Why the file cannot be played with, "" where it can: FluidSynth would play with another font in silence."""
+    try:
+        with soundfont.open("rb") as file:
+            head, size = file.read(12), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
+        return "is no SoundFont (.sf2, .sf3)"
+    said = int.from_bytes(head[4:8], "little") + 8
+    return "" if size >= said else f"is cut short: {size:,} of {said:,} bytes"
+
+
+def _play(score: Score, path: Path, soundfont: Path) -> None:
     """path: a .wav file."""
-    command = ["fluidsynth", "-ni", "-r", str(SAMPLE_RATE), "-F", str(path), str(soundfont), str(source)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
-    if done.returncode or not path.exists():
+    with tempfile.TemporaryDirectory() as folder:
+        midi.write(score, song := Path(folder, "song.mid"))  # FluidSynth takes no .rmi
+        command = ["fluidsynth", "-ni", "-r", str(SAMPLE_RATE), "-F", str(path), str(soundfont), str(song)]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    is_other_font = "Failed to load" in done.stderr  # and it went on with its own
+    if done.returncode or is_other_font or not path.exists():
         raise InputError(f"--wav: FluidSynth failed with {soundfont} ({(done.stderr or done.stdout).strip()[-200:]})")

@@ -44,12 +44,14 @@ ANYTHING, DEFAULT = Constraints(), SampleConfig()
 @dataclass(frozen=True)
 class Sample:
     """ids: int32[T], from BOS on. finished: it ends in EOS. errors: tokens that the grammar would not have allowed.
-    number: of the song among those of its seed. Decoded by score()."""
+    number: of the song among those of its seed. cut_short: it, or one of its tracks, was brought to an end for want of
+    room, where the model might have gone on. Decoded by score()."""
 
     ids: np.ndarray
     finished: bool
     errors: int
     number: int
+    cut_short: bool = False
 
     def score(self) -> Score:
         return decode(self.ids)
@@ -66,6 +68,7 @@ class Loop(NamedTuple):
     tokens: jax.Array  # int32[B, max_length]
     done: jax.Array  # bool[B]
     errors: jax.Array  # int32[B]
+    cut_short: jax.Array  # bool[B]
 
 
 def generate(
@@ -140,10 +143,12 @@ class Sampler:
             state = self._go_on(self._weights, state, self._device_plan, keys, stride)
             lengths, done = np.asarray(state.past.length), np.asarray(state.done)
             tokens, errors = np.asarray(state.tokens), np.asarray(state.errors)
+            cut_short = np.asarray(state.cut_short)
             samples = []
             for row, number in enumerate(numbers):
                 ids = tokens[row, : lengths[row] + 1]
-                samples.append(Sample(ids, bool(ids[-1] == vocab.EOS), int(errors[row]), number))
+                finished = bool(ids[-1] == vocab.EOS)
+                samples.append(Sample(ids, finished, int(errors[row]), number, bool(cut_short[row])))
             yield samples
             if done.all():
                 return
@@ -168,7 +173,7 @@ class Sampler:
         tokens = jnp.zeros((rows, self.config.max_length), jnp.int32).at[:, : len(given)].set(given)
         zero = jnp.zeros(rows, jnp.int32)
         heard = jnp.zeros((rows, vocab.SIZE), jnp.float32)
-        return Loop(past, zero + given[-1], state, zero + len(given), heard, tokens, zero > 0, zero)
+        return Loop(past, zero + given[-1], state, zero + len(given), heard, tokens, zero > 0, zero, zero > 0)
 
     def _prefill(self, given: np.ndarray, filled: int, slots: int, rows: int) -> cache.Cache:
         """The cache of the given tokens but the last, whose coming is announced, for every row."""
@@ -228,7 +233,7 @@ class Sampler:
         alive = ~state.done
         past, logits = self._append(weights, state.past, state.token, alive)
         with jax.named_scope("choose"):
-            token, errors = self._choose(state, plan, keys, past, logits)
+            token, errors, cut_short = self._choose(state, plan, keys, past, logits)
             token = jnp.where(alive, token, vocab.PAD)
 
         def keep(new, old):
@@ -236,6 +241,7 @@ class Sampler:
 
         length = jnp.minimum(past.length, state.tokens.shape[1] - 1)  # of ended rows, which write what is there
         written = jnp.where(alive, token, state.tokens[jnp.arange(len(token)), length])
+        is_full = past.length + 1 >= plan.max_tokens
         return Loop(
             past,
             token,
@@ -243,19 +249,20 @@ class Sampler:
             keep(planning.advance(plan, state.place, token, jnp), state.place),
             hear(state.heard, token),
             state.tokens.at[jnp.arange(len(token)), length].set(written),
-            state.done | (alive & ((token == vocab.EOS) | (past.length + 1 >= plan.max_tokens))),
+            state.done | (alive & ((token == vocab.EOS) | is_full)),
             state.errors + (alive & errors),
+            state.cut_short | (alive & (cut_short | (is_full & (token != vocab.EOS)))),
         )
 
-    def _choose(self, state: Loop, plan: Plan, keys: jax.Array, past, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(the next token int32[B], whether the grammar is against it bool[B])."""
+    def _choose(self, state: Loop, plan: Plan, keys: jax.Array, past, logits: jax.Array) -> tuple[jax.Array, ...]:
+        """(next token int32[B], whether the grammar is against it bool[B], whether it cuts a song short bool[B])."""
         spans, rows = past.fields.spans, jnp.arange(len(keys))
         if self.config.grammar:
             choice = planning.choices(plan, state.place, state.grammar, past.length, spans, jnp)
             forced, allowed = choice.forced, choice.allowed
             logits = bar_is_over(logits, allowed)
         else:
-            forced = plan.script[state.place]
+            choice, forced = None, plan.script[state.place]
             room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)
             allowed = ~jnp.asarray(planning.NEVER) & (room[:, None] | (jnp.asarray(grammar.CLASS) != grammar.CHORD))
         logits = jnp.where(allowed, penalized(logits, state.heard, self.config.repetition_penalty), -jnp.inf)
@@ -263,7 +270,11 @@ class Sampler:
             keys, past.length, logits
         )
         token = jnp.where(forced >= 0, forced, drawn)
-        return token, (forced < 0) & ~grammar.allowed(state.grammar, jnp)[rows, token]
+        errors = (forced < 0) & ~grammar.allowed(state.grammar, jnp)[rows, token]
+        if choice is None:
+            return token, errors, jnp.zeros_like(errors)
+        is_end = jnp.isin(jnp.asarray(grammar.CLASS)[token], jnp.array([grammar.TRACK, grammar.EOS]))
+        return token, errors, (forced < 0) & (choice.closing | (choice.withheld & is_end))
 
     # ------------------------------------------------------------ sizes
 

@@ -12,14 +12,12 @@ and restoring compares them.
 import dataclasses
 import logging
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal
 
-import absl.logging
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -36,26 +34,6 @@ from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import FULL, disk_full
 
 __all__ = ["CheckpointError", "Checkpoints", "Record", "load_model", "on_default_device", "plain", "versions"]
-
-# Orbax warns of read-only folders, and tells of failures that are raised too
-absl.logging.set_verbosity(absl.logging.FATAL)
-logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-
-
-def _quiet(hook: Callable) -> Callable:
-    """tensorstore's threads that still work when a save or a restore has failed report to an event loop of orbax's that
-    has ended with it: a hundred tracebacks about nothing but that.
-    """
-
-    def filtered(*arguments: Any) -> None:
-        error = arguments[1] if len(arguments) > 1 else arguments[0].exc_value
-        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-            hook(*arguments)
-
-    return filtered
-
-
-sys.excepthook, sys.unraisablehook = _quiet(sys.excepthook), _quiet(sys.unraisablehook)
 
 FOLDER = "checkpoints"
 
@@ -84,7 +62,8 @@ class Checkpoints:
             policy = managers.AnyPreservationPolicy(kept)
             options = managers.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True)
         try:
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+            with _unwarned():
+                self._manager = ocp.CheckpointManager(self.folder, options=options)
         except OSError as error:
             raise CheckpointError(f"{self.folder}: cannot be opened ({error})") from error
 
@@ -254,6 +233,17 @@ class _TheBest(managers.PreservationPolicy):
             with suppress(CheckpointError):  # a damaged one is not the best
                 known[step] = self._checkpoints.record(step).validation_loss
         return known[step]
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Orbax warns that a folder is only read, which is what it was asked to do."""
+    logger, is_worse = logging.getLogger("absl"), lambda record: record.levelno > logging.WARNING
+    logger.addFilter(is_worse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_worse)
 
 
 def lowest(losses: dict[int, float | None]) -> int | None:

@@ -1,18 +1,28 @@
-"""Signals that end a run after the step it is in."""
+"""Signals that end a run after the step it is in.
+
+Not orbax's reached_preemption: it hears SIGTERM alone and not Ctrl-C, and only where jax.distributed runs, so that one
+process by itself, or a second Ctrl-C, would need this all the same.
+"""
 
 import signal
 import sys
+import threading
 
 from jax_impl.device import sharding
 
 
 class Stop:
-    """While entered, SIGTERM and Ctrl-C (SIGINT) only set `signal`; a second Ctrl-C ends at once."""
+    """While entered, SIGTERM and Ctrl-C (SIGINT) only set `signal`; a second Ctrl-C ends at once.
+
+    Python hands signals to its main thread: in another one nothing is changed. Windows has no SIGTERM from outside.
+    """
 
     signal: int | None = None
 
     def __enter__(self) -> "Stop":
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGTERM, signal.SIGINT) if is_main else ()
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
         return self
 
     def _handle(self, number: int, _frame: object) -> None:

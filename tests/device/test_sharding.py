@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,6 +115,24 @@ def test_what_does_not_fit_the_devices_is_said_by_flag():
         sharding.make_mesh(config(Path(), Path(), data_devices=2))
     with pytest.raises(InputError, match="--data-devices 0 and --fsdp-devices 3 do not fit the 1 devices"):
         sharding.make_mesh(config(Path(), Path(), fsdp_devices=3))
+
+
+def test_rows_lie_in_the_order_of_the_processes_whatever_the_ids_of_their_devices(monkeypatch):
+    """The loader gives process i the i-th part of a batch."""
+
+    @dataclass(frozen=True)
+    class Gpu:
+        process_index: int
+        id: int
+        platform: str = "gpu"
+        device_kind: str = "NVIDIA H100 80GB HBM3"
+
+    devices = [Gpu(process, number) for number, process in enumerate([2, 0, 3, 1, 2, 0, 3, 1])]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    mesh = sharding.make_mesh(config(Path(), Path(), fsdp_devices=4, batch_size=8))
+    assert [device.process_index for device in mesh.devices.flat] == [0, 0, 1, 1, 2, 2, 3, 3]
+    by_ids = jax.make_mesh((2, 4), mesh.axis_names, devices=devices).devices
+    assert [device.process_index for device in by_ids.flat] == [2, 0, 3, 1, 2, 0, 3, 1], "make_mesh would do"
 
 
 def test_rows_that_do_not_divide_are_said_by_flag(monkeypatch):

@@ -225,7 +225,8 @@ def test_augmentation_is_a_function_of_seed_epoch_and_song(dataset):
     assert same(one.row(1, 2), other.row(1, 2)) and not same(one.row(1, 2), plain.row(1, 2))
     assert np.array_equal(one.row(1, 2).document, plain.row(1, 2).document), "rows stay as they were planned"
     assert same(
-        loader.BatchSource(dataset, config, "validation")[0], loader.BatchSource(dataset, CONFIG, "validation")[0]
+        loader.BatchSource(dataset, config, "validation").batch(0),
+        loader.BatchSource(dataset, CONFIG, "validation").batch(0),
     )
 
 
@@ -306,10 +307,10 @@ def test_weights_that_leave_no_song_are_told_as_such(dataset, tmp_path):
 
 def test_a_worker_need_not_plan_again(dataset, monkeypatch):
     source = loader.BatchSource(dataset, CONFIG, "train")
-    expected = source[0]
+    expected = source.batch(0)
     sent = pickle.loads(pickle.dumps(source))
     monkeypatch.setattr(packing, "Packer", None)
-    assert same(sent[0], expected)
+    assert same(sent.batch(0), expected)
 
 
 def test_training_goes_on_into_the_next_epoch_without_losing_a_row(dataset):

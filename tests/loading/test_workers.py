@@ -68,8 +68,9 @@ def alive(pid: int) -> bool:
 
 def test_an_error_in_a_worker_is_told_as_it_is_here(dataset):
     source = loader.BatchSource(Broken(dataset), replace(CONFIG, num_workers=1), "train")
-    with loader.Loader(source) as batches, pytest.raises(DatasetError, match=r"^songs\.arrow, row 3: damaged$"):
+    with loader.Loader(source) as batches, pytest.raises(DatasetError) as told:
         next(batches)
+    assert str(told.value) == "songs.arrow, row 3: damaged"
 
 
 class Broken:

@@ -2,7 +2,6 @@
 
 import struct
 
-import mido
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -216,65 +215,6 @@ def test_a_written_score_reads_back_the_same(tmp_path_factory, score):
     path = tmp_path_factory.getbasetemp() / "written.mid"
     midi.write(score, path)
     assert midi.read(path) == score
-
-
-def many_programs() -> Score:
-    """40 tracks of 40 programs and drums, all playing through one another."""
-    tracks = [
-        (program, [(tick + program, 200, 40 + program, 80) for tick in range(0, 4000, 500)]) for program in range(40)
-    ]
-    return score_of(*tracks, (DRUMS, [(0, 100, 36, 90)]))
-
-
-def test_more_programs_than_channels_keep_theirs_on_reading_and_in_a_player(tmp_path):
-    score = many_programs()
-    midi.write(score, tmp_path / "many.mid")
-    assert midi.read(tmp_path / "many.mid") == score
-    assert sorted(played(tmp_path / "many.mid")) == sounds(score)
-
-
-def test_a_track_keeps_its_program_when_one_that_shares_its_channel_enters_late(tmp_path):
-    early = (0, [(0, 50, 60, 80), (100, 50, 60, 80)])
-    score = score_of(early, *((program, [(5000, 50, 60, 80)]) for program in range(1, 16)))
-    midi.write(score, tmp_path / "late.mid")
-    assert sorted(played(tmp_path / "late.mid")) == sounds(score)
-
-
-@settings(max_examples=60)
-@given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=4, unique=True), min_size=16, max_size=40))
-def test_a_player_hears_every_program_whoever_plays_first(tmp_path_factory, beats):
-    path = tmp_path_factory.getbasetemp() / "shared.mid"
-    score = score_of(
-        *((i % 33, [(480 * beat, 240, 40 + i, 80) for beat in sorted(played_on)]) for i, played_on in enumerate(beats))
-    )
-    midi.write(score, path)
-    assert sorted(played(path)) == sounds(score)
-    assert midi.read(path) == score
-
-
-def sounds(score: Score) -> list[tuple[int, int, int]]:
-    """(tick, program, pitch) of every note, sorted."""
-    return sorted((note[0], track.program, note[2]) for track in score.tracks for note in notes(track))
-
-
-def played(path) -> list[tuple[int, int, int]]:
-    """(tick, program, pitch) as a synthesizer hears the merged tracks: the program of a channel is the last one set."""
-    programs, heard, tick = {}, [], 0
-    for message in mido.MidiFile(path).merged_track:
-        tick += message.time
-        if message.type == "program_change":
-            programs[message.channel] = message.program
-        elif message.type == "note_on" and message.velocity:
-            heard.append((tick, DRUMS if message.channel == 9 else programs[message.channel], message.note))
-    return heard
-
-
-def test_only_drums_play_on_channel_10(tmp_path):
-    midi.write(many_programs(), tmp_path / "many.mid")
-    for track in mido.MidiFile(tmp_path / "many.mid").tracks:
-        channels = {message.channel for message in track if message.type == "note_on"}
-        pitches = {message.note for message in track if message.type == "note_on"}
-        assert (9 in channels) == (pitches == {36} and track[0].name == "Drums")
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

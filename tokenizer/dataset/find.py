@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from configs import InputError
+from tokenizer.disk.destination import is_midi
 
-SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 File = tuple[str, str]  # source name, path
 Folder = tuple[str, str]  # the same
 
@@ -66,7 +66,7 @@ class _Search:
                 self._leave(below, f"a folder that is read already: {_printable(first)}")
                 inside.clear()
             else:
-                found = [file for file in names if file.lower().endswith(SUFFIXES)]
+                found = [file for file in names if is_midi(file)]
                 self.files += [(_printable(os.path.join(below, file)), os.path.join(root, file)) for file in found]
                 linked = [folder for folder in inside if os.path.islink(os.path.join(root, folder))]
                 self.links += [(os.path.join(below, folder), os.path.join(root, folder)) for folder in linked]
@@ -77,5 +77,7 @@ class _Search:
 
 
 def _printable(name: str) -> str:
-    """A file name that is not Unicode, with its odd bytes written as \\xff."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A file's name as datasets have it, whatever the system: folders separated by /, bytes that are not Unicode written
+    as \\xff.
+    """
+    return name.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -248,20 +248,19 @@ def divide(
     them, a test the last, so that asking for one changes nothing of the other. Raises NothingUsable.
     """
     place = np.arange(len(families))
-    validates = place < count_validation(families, config.validation_fraction)
-    tests = place >= len(families) - count_test(families[~validates], config.test_fraction)
-    also_test = np.isin(families, held_out.get("test", NONE)) & ~tests
-    tests = tests | also_test
-    also_validate = np.isin(families, held_out.get("validation", NONE)) & ~(validates | tests)
-    validates = (validates | also_validate) & ~tests
+    first = place < count_validation(families, config.validation_fraction)
+    last = place >= len(families) - count_test(families[~first], config.test_fraction)
+    to_validate, to_test = (np.isin(families, held_out.get(split, NONE)) for split in ("validation", "test"))
+    tests = to_test | (last & ~to_validate)
+    validates = (to_validate | first) & ~tests
     trains = ~(validates | tests)
     if len(families) and not trains.any():
         raise NothingUsable("no song is left to train on: each is held out in one of the datasets")
-    for more, what in ((also_validate, "validation"), (also_test, "the test")):
+    for more, what in ((validates & ~first, "validation"), (tests & ~last, "the test")):
         if more.any():
             print(f"{more.sum()} more songs are for {what}: one of the datasets holds them out")
     splits = {"train": trains, "validation": validates}
-    return splits | {"test": tests} if config.test_fraction else splits
+    return splits | {"test": tests} if config.test_fraction or tests.any() else splits
 
 
 def count_test(families: np.ndarray, fraction: float) -> int:

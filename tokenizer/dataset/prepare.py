@@ -22,12 +22,13 @@ from tqdm import tqdm
 from configs import InputError, PrepareConfig
 from tokenizer.dataset.files import FORMAT, MANIFEST, REJECTED, DatasetError, read_manifest, shards_of
 from tokenizer.dataset.filters import reason_to_reject
-from tokenizer.dataset.find import SUFFIXES, File, find_midi
+from tokenizer.dataset.find import File, find_midi
 from tokenizer.dataset.gather import INSTEAD, gather, make_room, named, partial_folder, work_folder
 from tokenizer.dataset.shards import Rows, open_batch, open_shard, write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import run
 from tokenizer.disk.atomic import disk_free
+from tokenizer.disk.destination import MIDI
 from tokenizer.grid.meter import ScoreTooLong
 from tokenizer.grid.quantize import quantize
 from tokenizer.music import midi
@@ -54,7 +55,7 @@ def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
         make_room(out, overwrite=False)
     files, unreadable = find_midi(folders, leave_out=[out, partial_folder(out)])
     if not files:
-        raise InputError(f"no MIDI file ({', '.join(SUFFIXES)}) in {', '.join(map(str, folders))}")
+        raise InputError(f"no MIDI file ({', '.join(MIDI.suffixes)}) in {', '.join(map(str, folders))}")
     if (out / MANIFEST).exists() and (manifest := _complete(out, files, unreadable, config)):
         if partial_folder(out).is_dir():  # of a run that was killed in its last moment
             with work_folder(out):

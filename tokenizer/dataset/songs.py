@@ -124,7 +124,8 @@ def write_shard(folder: Path, name: str, songs: Sequence[StoredSong]) -> dict:
 
 
 class Songs(Sequence):
-    """The songs of one split, memory-mapped; songs[i] is song i's TokenFields, songs[-1] the last one's, songs[2:5] a list.
+    """The songs of one split, memory-mapped; songs[i] is song i's TokenFields, songs[-1] the last one's, songs[2:5] are
+    a list.
 
     tokens, spans, bars, tracks: int64[len], sizes of each song. weight: float64[len], how often an epoch has it.
     """

@@ -31,7 +31,7 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
     with process_pool(workers) as pool:
         try:
             waiting = iter(tasks)
-            resource_tracker.ensure_running()  # its start would lift the block of Ctrl-C
+            start_tracker()
             with _starting(), ctrl_c_held_back():  # workers finish their tasks, which are not lost
                 running = {
                     pool.submit(function, task) for _, task in zip(range(workers * TASKS_AHEAD), waiting, strict=False)
@@ -124,13 +124,25 @@ def _read(path: Path) -> str:
 @contextmanager
 def ctrl_c_held_back() -> Iterator[None]:
     """Ctrl-C waits until the end. Processes that are started meanwhile never get it: a terminal sends it to them too,
-    but who started them handles it.
+    but who started them handles it. Windows cannot hold it back: there it ends them at once, and what was not finished
+    is done again.
     """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_tracker() -> None:
+    """multiprocessing's tracker of what its processes share, which would otherwise start with the first of them and
+    lift the block of Ctrl-C. Windows has none.
+    """
+    if os.name == "posix":
+        resource_tracker.ensure_running()
 
 
 # ---------------------------------------------------------------- Ray

@@ -58,7 +58,7 @@ def atomic_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
             yield temporaries
             written = [pair for pair in zip(temporaries, places, strict=True) if pair[0].exists()]
             for temporary, _ in written:
-                with temporary.open("rb") as file:
+                with temporary.open("r+b") as file:  # Windows flushes no file that is open to be read
                     os.fsync(file.fileno())
             for temporary, place in written:
                 os.replace(temporary, place)

@@ -1,7 +1,9 @@
-"""One writer a folder: a lock that goes with its process, on network file systems too where they have locks."""
+"""One writer a folder: a lock that goes with its process, on network file systems too where they have locks.
+
+Unix locks an open file (fcntl), Windows bytes of one (msvcrt); a system with neither is told of in a notice.
+"""
 
 import errno
-import fcntl
 import json
 import os
 import shlex
@@ -9,13 +11,23 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from configs import InputError
 from tokenizer.disk.atomic import WriteError
 
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+try:
+    import msvcrt
+except ImportError:
+    msvcrt = None
+
 LOCK = ".lock"
+FAR = 1 << 30  # place of the byte that Windows locks: others cannot read what is locked, and read who holds the lock
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without them says
 # Mount options under which a lock is known to one host alone
 LOCAL_ONLY = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
@@ -41,16 +53,20 @@ def only_writer(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if fcntl:
+            path.unlink(missing_ok=True)
         os.close(file)
+        if not fcntl:  # Windows removes no open file; one that the next process has opened goes with that
+            with suppress(OSError):
+                path.unlink()
 
 
 def _locked(path: Path, folder: Path) -> int:
     """The open file that holds the lock."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except OSError as error:
             if error.errno in NO_LOCKS:
                 _warn(f"{folder}: this file system has no locks ({error.strerror})")
@@ -70,6 +86,22 @@ def _locked(path: Path, folder: Path) -> int:
     return file
 
 
+def _lock(file: int) -> None:
+    """Locks an open file for as long as this process has it open. Raises OSError: EAGAIN or EACCES where another one
+    has it.
+    """
+    if fcntl:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif msvcrt:
+        os.lseek(file, FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(file, 0, os.SEEK_SET)
+    else:
+        raise OSError(errno.ENOSYS, "neither fcntl nor msvcrt here")
+
+
 def _is_still(path: Path, file: int) -> bool:
     try:
         return os.path.samestat(os.stat(path), os.fstat(file))
@@ -79,12 +111,13 @@ def _is_still(path: Path, file: int) -> bool:
 
 def _me() -> dict:
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T"), "command": command}
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"process": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
 
 
 def _holder(file: int) -> str:
     try:
-        who = json.loads(os.pread(file, 1 << 16, 0))
+        who = json.loads(os.read(file, 1 << 16))
         return f"process {who['process']} on {who['host']} (since {who['since']}: {who['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -25,7 +25,9 @@ TICKS_PER_BEAT = 480  # of a score on the grid
 EIGHTH_TICKS = TICKS_PER_BEAT // 2
 MAX_BARS = 32000  # a bar number must fit the narrow integers of a dataset; a song has hundreds
 
+Name = tuple[int, int]  # of a bar: its signature, which says its length too
 EIGHTHS = {(n, d): n * 8 // d for n, d in SIGNATURES}  # length of each supported bar
+SINGLE_EIGHTH = (1, 8)  # the one bar without a token, until it joins its neighbour
 # fmt: off
 SIMPLE = {
     2: (1, 4), 3: (3, 8), 4: (2, 4), 5: (5, 8), 6: (3, 4), 7: (7, 8), 8: (4, 4), 9: (9, 8), 10: (5, 4), 12: (6, 4),
@@ -84,50 +86,65 @@ def lay_bars(score: Score, until_tick: int) -> Layout:
     source = np.array([s.tick for s in score.signatures], np.int64)
     starts = (4 * source + score.ticks_per_beat) // (2 * score.ticks_per_beat)  # in eighths: the nearest, half up
     until = 2 * int(until_tick) // score.ticks_per_beat + 2
-    layout: list[tuple[int, tuple[int, int]]] = []  # (length in eighths, signature) of each bar
-    for index, signature in enumerate(score.signatures):
+    is_last = np.append(starts[1:] > until + _MARGIN, True)
+    names: list[Name] = []
+    for index in range(int(np.argmax(is_last)) + 1):
+        said = (score.signatures[index].numerator, score.signatures[index].denominator)
         start = int(starts[index])
-        is_last = index + 1 == len(starts) or starts[index + 1] > until + _MARGIN
-        length = max(until - start, 0) if is_last else int(starts[index + 1]) - start
-        _append_stretch(layout, length, is_last, (signature.numerator, signature.denominator))
-        if is_last:
-            break
-    return Layout(Bars(np.array([_INDEX[name] for _, name in layout], np.int32)), source, starts * EIGHTH_TICKS)
-
-
-def _append_stretch(layout: list, length: int, open_end: bool, signature: tuple[int, int]) -> None:
-    """Bars of one stretch of `length` eighths under one signature; an open end is filled up with whole bars and one
-    more.
-    """
-    names = COMPOUND if signature[1] >= 8 else SIMPLE
-    unit, unit_bars = _unit(signature, names)
-    if open_end:
-        length += -length % unit + unit  # whole bars, and one more
-    if len(layout) + (length // unit) * len(unit_bars) > MAX_BARS:
-        raise ScoreTooLong(f"more than {MAX_BARS} bars; split the song, or remove stray events at its end")
-    for piece in unit_bars * (length // unit) + _split(length % unit, names):
-        if layout and 1 in (piece[0], layout[-1][0]):  # a single eighth joins its neighbour
-            layout[-1:] = _split(layout[-1][0] + piece[0], names)
+        if is_last[index]:
+            stretch = _open_stretch(said, max(until - start, 0), MAX_BARS - len(names))
         else:
-            layout.append(piece)
+            stretch = _stretch(said, int(starts[index + 1]) - start, MAX_BARS - len(names))
+        for name in stretch:
+            _append(names, name, _by_length(said))
+    return Layout(Bars(np.array([_INDEX[name] for name in names], np.int32)), source, starts * EIGHTH_TICKS)
 
 
-def _unit(signature: tuple[int, int], names: dict) -> tuple[int, list]:
-    """The fewest bars of a signature that together are whole eighths, two at least: their length, and supported bars
-    for them.
-    """
-    if signature in EIGHTHS:
-        return EIGHTHS[signature], [(EIGHTHS[signature], signature)]
-    unit = max(Fraction(8 * signature[0], signature[1]).numerator, 2)
-    return unit, _split(unit, names)
+def _append(names: list[Name], name: Name, by_length: dict[int, Name]) -> None:
+    """One more bar; a single eighth, which has no name, and the bar before it become bars of their length together."""
+    if names and SINGLE_EIGHTH in (name, names[-1]):
+        length = _eighths(names.pop()) + _eighths(name)
+        names.extend(_named(length, by_length))
+    else:
+        names.append(name)
 
 
-def _split(length: int, names: dict) -> list[tuple[int, tuple[int, int]]]:
-    """Supported bars of that total length; a single eighth stays one, which the vocabulary cannot say, for the caller
-    to join.
-    """
+def _open_stretch(said: Name, length: int, most_bars: int) -> list[Name]:
+    """Bars of the last signature: `length` eighths filled up with whole bars, and one more."""
+    unit = sum(map(_eighths, _unit(said)))
+    return _stretch(said, length + -length % unit + unit, most_bars)
+
+
+def _stretch(said: Name, length: int, most_bars: int) -> list[Name]:
+    """Bars of `length` eighths under one signature: whole ones, and what is left over. Raises ScoreTooLong."""
+    unit = _unit(said)
+    count, rest = divmod(length, sum(map(_eighths, unit)))
+    if count * len(unit) > most_bars:
+        raise ScoreTooLong(f"more than {MAX_BARS} bars; split the song, or remove stray events at its end")
+    return unit * count + _named(rest, _by_length(said))
+
+
+def _unit(said: Name) -> list[Name]:
+    """The fewest bars of a signature that together are whole eighths, two at least, as bars that have a name."""
+    if said in EIGHTHS:
+        return [said]
+    eighths = max(Fraction(8 * said[0], said[1]).numerator, 2)
+    return _named(eighths, _by_length(said))
+
+
+def _named(length: int, by_length: dict[int, Name]) -> list[Name]:
+    """Bars of that total length; a single eighth stays one, for _append to join."""
     bars = []
-    while length not in names and length > 1:
-        bars.append((8, names[8]))
+    while length not in by_length and length > 1:
+        bars.append(by_length[8])
         length -= 8
-    return [*bars, (length, names.get(length, (1, 8)))] if length else bars
+    return [*bars, by_length.get(length, SINGLE_EIGHTH)] if length else bars
+
+
+def _by_length(said: Name) -> dict[int, Name]:
+    """What bars of each length are called where that signature is in force."""
+    return COMPOUND if said[1] >= 8 else SIMPLE
+
+
+def _eighths(name: Name) -> int:
+    return 1 if name == SINGLE_EIGHTH else EIGHTHS[name]

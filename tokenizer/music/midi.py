@@ -12,19 +12,21 @@
 import io
 import os
 import stat
+import struct
+import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import mido
 import numpy as np
 
 from configs import InputError
 from tokenizer.disk.atomic import atomic
-from tokenizer.music import instruments, midi_events
+from tokenizer.music import channels, instruments, midi_events
+from tokenizer.music.channels import DRUM_CHANNEL, Place
 from tokenizer.music.midi_events import Heard
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 
-DRUM_CHANNEL = 9  # counted from 0
-MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 DEFAULT_TEMPO = 500_000  # microseconds per beat
 # Limits on the work that a file may cause, which alone bound its time and memory: a clock would make another dataset on
 # another machine. Events are of all tracks: v1.2.1 took up to 100 000 notes, which are 200 000 events, and controllers
@@ -155,25 +157,42 @@ def _changed(tempos: dict[int, int]) -> list[int]:
 # ---------------------------------------------------------------- writing
 
 
-def write(score: Score, path: str | os.PathLike) -> None:
-    """A type 1 file: a conductor track, then a MIDI track per track of the score. Appears whole or not at all.
+def write(score: Score, path: str | os.PathLike) -> str | None:
+    """A type 1 file: a conductor track, then a MIDI track per track of the score; in a RIFF wrapper where the path ends
+    in .rmi. Appears whole or not at all.
 
     read(path) == score again if every track has notes, sorted by (onset, pitch), none overlapping another of its pitch.
-    More than 15 melodic programs share channels: program changes before the notes keep every note's sound. Raises
-    MidiError where MIDI cannot say the score, and WriteError.
+    More than 15 melodic programs share channels: program changes before the notes keep every note's sound, and ports
+    keep instruments apart that would cut each other's notes. Returns a line that says so where a player may lose notes.
+    Raises MidiError where MIDI cannot say the score, and WriteError.
     """
     path = Path(path)
     _check_writable(score, path)
     midi = mido.MidiFile(type=1, ticks_per_beat=score.ticks_per_beat)
     midi.tracks.append(_conductor_track(score))
-    channels = _channels(score)
-    changes = _program_changes(score, channels)
-    for track, channel, program_ticks in zip(score.tracks, channels, changes, strict=True):
-        midi.tracks.append(_midi_track(track, channel, program_ticks))
+    places = channels.places(score)
+    has_ports = any(place.port for place in places)
+    for track, place, program_ticks in zip(score.tracks, places, channels.program_ticks(score, places), strict=True):
+        midi.tracks.append(_midi_track(track, place, has_ports, program_ticks))
     content = io.BytesIO()
     midi.save(file=content)
     with atomic(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+        temporary.write_bytes(_in_riff(content.getvalue()) if path.suffix.lower() == ".rmi" else content.getvalue())
+    notice = channels.notice(score, places)
+    return notice and f"{path}: {notice}"
+
+
+def send(score: Score, stream: BinaryIO) -> None:
+    """The bytes of a MIDI file to a stream. Raises MidiError."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(score, song := Path(folder, "song.mid"))
+        stream.write(song.read_bytes())
+
+
+def _in_riff(content: bytes) -> bytes:
+    """A MIDI file as a .rmi file: RIFF's length and type, then a chunk with the bytes, filled up to an even number."""
+    chunk = b"data" + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+    return b"RIFF" + struct.pack("<I", len(b"RMID" + chunk)) + b"RMID" + chunk
 
 
 def _check_writable(score: Score, path: Path) -> None:
@@ -199,46 +218,10 @@ def _conductor_track(score: Score) -> mido.MidiTrack:
     return _with_deltas(sorted(events, key=lambda event: event[0]))
 
 
-def _channels(score: Score) -> list[int]:
-    """A channel per track: its own while there are enough, else one per program, else programs take turns on the
-    channels.
-    """
-    melodic = [index for index, track in enumerate(score.tracks) if track.program != DRUMS]
-    if len(melodic) <= len(MELODIC_CHANNELS):
-        order = {index: number for number, index in enumerate(melodic)}
-    else:
-        programs = list(dict.fromkeys(score.tracks[index].program for index in melodic))
-        order = {index: programs.index(score.tracks[index].program) for index in melodic}
-    return [MELODIC_CHANNELS[order[i] % 15] if i in order else DRUM_CHANNEL for i in range(len(score.tracks))]
-
-
-def _program_changes(score: Score, channels: list[int]) -> list[list[int]]:
-    """Ticks at which each track must say its program: at its start, and wherever another has taken its channel since
-    its last note.
-
-    A player takes what stands at one tick track by track, so a track's change at tick 0 undoes those of the tracks
-    before it.
-    """
-    in_force: dict[int, int] = {}
-    ticks = [[0] for _ in score.tracks]
-    shared = {
-        channel
-        for channel in channels
-        if len({t.program for t, c in zip(score.tracks, channels, strict=True) if c == channel}) > 1
-    }
-    sharing = [index for index, channel in enumerate(channels) if channel in shared]
-    onsets = {(int(onset), index) for index in sharing for onset in score.tracks[index].notes["onset_ticks"]}
-    for tick, index in sorted(onsets | {(0, index) for index in sharing}):
-        program = score.tracks[index].program
-        if in_force.get(channels[index]) != program and tick:
-            ticks[index].append(tick)
-        in_force[channels[index]] = program
-    return ticks
-
-
-def _midi_track(track: Track, channel: int, program_ticks: list[int]) -> mido.MidiTrack:
+def _midi_track(track: Track, place: Place, has_ports: bool, program_ticks: list[int]) -> mido.MidiTrack:
     """At one tick: ends of earlier notes, program, beginnings, ends of notes without duration."""
     events: list[tuple[int, int, mido.Message]] = []
+    channel = place.channel
     if channel != DRUM_CHANNEL:
         events += [
             (tick, 1, mido.Message("program_change", channel=channel, program=track.program)) for tick in program_ticks
@@ -250,6 +233,8 @@ def _midi_track(track: Track, channel: int, program_ticks: list[int]) -> mido.Mi
     events.sort(key=lambda event: event[:2])
     midi_track = _with_deltas([(tick, message) for tick, _, message in events])
     midi_track.insert(0, mido.MetaMessage("track_name", name=instruments.name(track.program)))
+    if has_ports:
+        midi_track.insert(1, mido.MetaMessage("midi_port", port=place.port))
     return midi_track
 
 

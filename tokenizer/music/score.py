@@ -3,6 +3,7 @@ What MIDI files are read into and tokens decode to.
 """
 
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,9 @@ class ImpossibleScore(InputError):
 
 # One note. Times count ticks from the start of the song; pitch 0-127, velocity 1-127, duration at least 0.
 NOTE = np.dtype([("onset_ticks", np.int64), ("duration_ticks", np.int64), ("pitch", np.int16), ("velocity", np.int16)])
-NOTE_RANGES = {"onset_ticks": (0, None), "duration_ticks": (0, None), "pitch": (0, 127), "velocity": (1, 127)}
+LATEST = 2**62 - 1  # tick; two of them added still fit int64
+LARGEST = 2**31 - 1  # of the other numbers
+NOTE_RANGES = {"onset_ticks": (0, LATEST), "duration_ticks": (0, LATEST), "pitch": (0, 127), "velocity": (1, 127)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +51,9 @@ class Tempo:
     microseconds_per_beat: int
 
     def __post_init__(self) -> None:
-        for name in ("tick", "microseconds_per_beat"):
-            object.__setattr__(self, name, _whole(getattr(self, name), f"tempo: {name}"))
+        object.__setattr__(self, "tick", _whole(self.tick, "tempo: tick", LATEST))
+        length = _whole(self.microseconds_per_beat, "tempo: microseconds_per_beat")
+        object.__setattr__(self, "microseconds_per_beat", length)
 
     @property
     def bpm(self) -> float:
@@ -65,7 +69,8 @@ class Signature:
     denominator: int
 
     def __post_init__(self) -> None:
-        for name in ("tick", "numerator", "denominator"):
+        object.__setattr__(self, "tick", _whole(self.tick, "signature: tick", LATEST))
+        for name in ("numerator", "denominator"):
             object.__setattr__(self, name, _whole(getattr(self, name), f"signature: {name}"))
 
 
@@ -84,6 +89,8 @@ class Score:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ticks_per_beat", _whole(self.ticks_per_beat, "ticks_per_beat"))
+        for name, kind in (("tracks", Track), ("tempos", Tempo), ("signatures", Signature)):
+            object.__setattr__(self, name, _several(getattr(self, name), name, kind))
         if self.ticks_per_beat < 1:
             raise ImpossibleScore(f"ticks_per_beat: {self.ticks_per_beat}, at least 1")
         for number, track in enumerate(self.tracks):
@@ -101,14 +108,28 @@ class Score:
                 )
 
 
-def _whole(value: Any, what: str) -> int:
+def _whole(value: Any, what: str, most: int = LARGEST) -> int:
     """Of numpy's or Python's whole numbers Python's, in which nothing overflows."""
-    if type(value) is int:
-        return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ImpossibleScore(f"{what} {value!r} is not a whole number")
     try:
-        return operator.index(value)
-    except TypeError:
+        number = operator.index(value)
+    except TypeError:  # such as an array of numbers
         raise ImpossibleScore(f"{what} {value!r} is not a whole number") from None
+    if abs(number) > most:
+        raise ImpossibleScore(f"{what} {number}, at most {most}")
+    return number
+
+
+def _several(value: Any, what: str, kind: type) -> tuple:
+    """A tuple of these, of whatever holds them."""
+    if not isinstance(value, Iterable):
+        raise ImpossibleScore(f"{what} must be a tuple of {kind.__name__}, got {value!r}")
+    items = tuple(value)
+    for item in items:
+        if not isinstance(item, kind):
+            raise ImpossibleScore(f"{what} must be a tuple of {kind.__name__}, but one in it is {item!r}")
+    return items
 
 
 def _check_track(track: Track, where: str) -> None:
@@ -118,9 +139,9 @@ def _check_track(track: Track, where: str) -> None:
         raise ImpossibleScore(f"{where}: its notes are not an array of NOTE, of one dimension")
     for name, (least, most) in NOTE_RANGES.items() if len(track.notes) else ():
         values = track.notes[name]
-        if values.min() < least or (most is not None and values.max() > most):
-            note = int(np.flatnonzero((values < least) | (values > (values.max() if most is None else most)))[0])
-            limits = f"at least {least}" if most is None else f"{least} to {most}"
+        if values.min() < least or values.max() > most:
+            note = int(np.flatnonzero((values < least) | (values > most))[0])
+            limits = f"{least} to {most}" if most < LATEST or values[note] > most else f"at least {least}"
             raise ImpossibleScore(f"{where}, note {note}: {name} {values[note]}, {limits}")
 
 

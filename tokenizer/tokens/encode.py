@@ -33,55 +33,53 @@ def encode_song(song: GridSong, chords: np.ndarray) -> TokenFields:
     """Tokens of a song on the grid with the chords int[bars] of its bars, as bar_chords numbers them. Inverse:
     grid_song.
     """
-    chords = vocab.CHORD + chords
     header = [vocab.BOS, vocab.TEMPO + song.tempo[0], vocab.SIGNATURE + song.bars.signature[0]]
+    openings = _bar_openings(song, chords)
     parts = [np.array(header, np.int32)]
     for index, track in enumerate(song.tracks):
-        conductor = _conductor(song) if index == 0 else []
         n_bars = len(song.bars) if index == 0 else int(track.notes["bar"][-1]) + 1
+        if index == 1:
+            openings[:, 1:] = UNSAID  # meter and tempo are said once, by the first track
         parts.append(np.array([vocab.track_token(track.program), vocab.SEP], np.int32))
-        parts.append(_encode_track(track, chords[:n_bars], conductor))
+        parts.append(_encode_track(track, openings[:n_bars]))
     parts.append(np.array([vocab.EOS], np.int32))
     return fields.compute(np.concatenate(parts))
 
 
-def _conductor(song: GridSong) -> list[tuple[int, int, int]]:
-    """(bar, rank, token) of each signature and tempo that differs from the bar before."""
-    signatures = 1 + np.flatnonzero(np.diff(song.bars.signature))
-    tempos = 1 + np.flatnonzero(np.diff(song.tempo))
-    return [
-        *((int(bar), _SIGNATURE_RANK, vocab.SIGNATURE + int(song.bars.signature[bar])) for bar in signatures),
-        *((int(bar), _TEMPO_RANK, vocab.TEMPO + int(song.tempo[bar])) for bar in tempos),
-    ]
+UNSAID = -1  # in a table of tokens, where none is written
 
 
-# Tokens of a track are written where they belong by sorting: by bar, then note (none: -1), then rank.
-_CHORD_RANK, _SIGNATURE_RANK, _TEMPO_RANK, _POSITION_RANK, _PITCH_RANK, _DURATION_RANK, _VELOCITY_RANK = range(7)
+def _bar_openings(song: GridSong, chords: np.ndarray) -> np.ndarray:
+    """int32[bars, 4] chord, signature and tempo that begin each bar of the first track, a row as wide as a note's;
+    what is not new is UNSAID.
+    """
+    signature = np.where(_differs(song.bars.signature), vocab.SIGNATURE + song.bars.signature, UNSAID)
+    tempo = np.where(_differs(song.tempo), vocab.TEMPO + song.tempo, UNSAID)
+    signature[0] = tempo[0] = UNSAID  # the header says them
+    return np.stack([vocab.CHORD + chords, signature, tempo, np.full_like(tempo, UNSAID)], axis=1)
 
 
-def _encode_track(track: GridTrack, chords: np.ndarray, conductor: list[tuple[int, int, int]]) -> np.ndarray:
-    """int32[]: chord tokens of every bar, the conductor's and the notes'."""
+def _encode_track(track: GridTrack, openings: np.ndarray) -> np.ndarray:
+    """int32[]: the tokens of a track whose bars begin with openings int32[bars, 4]. One row for each bar and each note,
+    in the order of the song:
+
+        opening of bar 0   Cmaj   -    -    -
+        note               T0     P60  L4   V20      ->   Cmaj T0 P60 L4 V20 P64 T8 P67 Gmaj T0 P67
+        note               -      P64  -    -
+        note               T8     P67  -    -
+        opening of bar 1   Gmaj   -    -    -
+        note               T0     P67  -    -
+    """
     notes = track.notes
-    number = np.arange(len(notes))
-    moved = _differs(notes["bar"]) | _differs(notes["step"])
-    groups = [  # (bar, note number, rank, token) of each kind of token
-        (np.arange(len(chords)), -1, _CHORD_RANK, chords),
-        *((bar, -1, rank, token) for bar, rank, token in conductor),
-        (notes["bar"][moved], number[moved], _POSITION_RANK, vocab.POSITION + notes["step"][moved]),
-        (notes["bar"], number, _PITCH_RANK, vocab.PITCH + notes["pitch"]),
-    ]
-    for name, rank, first in (
-        ("duration", _DURATION_RANK, vocab.DURATION - 1),
-        ("velocity", _VELOCITY_RANK, vocab.VELOCITY),
-    ):
-        new = _differs(notes[name])
-        groups.append((notes["bar"][new], number[new], rank, first + notes[name][new]))
-    columns = [
-        np.concatenate(column)
-        for column in zip(*(map(np.atleast_1d, np.broadcast_arrays(*group)) for group in groups), strict=True)
-    ]
-    bar, note, rank, token = columns
-    return token[np.lexsort((rank, note, bar))].astype(np.int32)
+    has_moved = _differs(notes["bar"]) | _differs(notes["step"])
+    position = np.where(has_moved, vocab.POSITION + notes["step"], UNSAID)
+    pitch = vocab.PITCH + notes["pitch"]
+    duration = np.where(_differs(notes["duration"]), vocab.DURATION + notes["duration"] - 1, UNSAID)
+    velocity = np.where(_differs(notes["velocity"]), vocab.VELOCITY + notes["velocity"], UNSAID)
+    rows = np.concatenate([openings, np.stack([position, pitch, duration, velocity], axis=1)])
+    bar = np.concatenate([np.arange(len(openings)), notes["bar"]])
+    tokens = rows[np.argsort(bar, kind="stable")].reshape(-1)  # stable: the opening before its bar's notes
+    return tokens[tokens != UNSAID].astype(np.int32)
 
 
 def _differs(values: np.ndarray) -> np.ndarray:

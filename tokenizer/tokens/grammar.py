@@ -126,41 +126,53 @@ def begin(rows: int, bars: int, xp: Any = np) -> State:
 def push(state: State, token: Any, xp: Any = np) -> State:
     """The state after one more token int32[B]."""
     kind, value = xp.asarray(CLASS)[token], xp.asarray(VALUE)[token]
-    is_track, is_chord, is_pitch = kind == TRACK, kind == CHORD, kind == PITCH
-    opens = is_track | is_chord
-    in_header, first = state.tracks == 0, state.tracks == 1
-    last = xp.where(in_header & (kind == TEMPO), HEADER_TEMPO, xp.where(in_header & (kind == SIGNATURE), HEADER, kind))
+    is_track, is_chord, is_tempo, is_signature = (kind == k for k in (TRACK, CHORD, TEMPO, SIGNATURE))
+    is_position, is_pitch, is_duration, is_velocity = (kind == k for k in (POSITION, PITCH, DURATION, VELOCITY))
+    in_header, in_first, in_later = state.tracks == 0, state.tracks == 1, state.tracks > 1
+    leaves_bar = is_track | is_chord
+
+    # Bars: a chord opens the next one of its track; the bars of the first track are the song's
+    bar = xp.where(is_track, NONE, state.bar + is_chord)
+    opens_song_bar = in_first & is_chord
+    in_last_song_bar = state.bar == state.bars - 1
+
+    # Meter: the header and the first track say it; a later track's bar has that of the first track's
+    of_first_track = _at(state.signatures, bar, xp)
+    signature = xp.where(is_chord & in_later, of_first_track, state.signature)
+    signature = xp.where(is_signature & ~in_later, value, signature)
+    says_meter_of_bar = in_first & (is_chord | is_signature)
+
+    # Time: a bar begins where the one before it ends, a note sounds from its position on
+    length_before = xp.where(state.bar >= 0, xp.asarray(LENGTH)[state.signature], 0)
+    start = xp.where(is_track, 0, state.start + xp.where(is_chord, length_before, 0))
     step_time = xp.asarray(STEP)[state.signature]
     now = state.start + state.step * step_time
-
-    bar = xp.where(is_track, NONE, state.bar + is_chord)
-    ended = xp.where(state.bar >= 0, xp.asarray(LENGTH)[state.signature], 0)
-    remembered = _at(state.signatures, bar, xp)
-    signature = xp.where(is_chord & (state.tracks > 1), remembered, state.signature)
-    signature = xp.where((kind == SIGNATURE) & (state.tracks <= 1), value, signature)
-    wrote = first & (is_chord | (kind == SIGNATURE))
     ends = xp.where(is_track[:, None], 0, state.ends)
     ends = _put(ends, is_pitch, value, now + (state.duration + 1) * step_time, xp)
-    ends = _put(ends, kind == DURATION, state.pitch, now + (value + 1) * step_time, xp)
+    ends = _put(ends, is_duration, state.pitch, now + (value + 1) * step_time, xp)  # said after its pitch
+
+    def last_said(is_said: Any, before: Any, forgotten: Any) -> Any:
+        return xp.where(forgotten, NONE, xp.where(is_said, value, before))
+
     return State(
-        last=last,
+        last=xp.where(in_header & is_tempo, HEADER_TEMPO, xp.where(in_header & is_signature, HEADER, kind)),
         tracks=state.tracks + is_track,
         rank=xp.where(is_track, xp.asarray(RANK)[token], state.rank),
         bar=bar,
-        bars=xp.where(first & is_chord, bar + 1, state.bars),
-        in_bar=~opens & (state.in_bar | is_pitch),
+        bars=xp.where(opens_song_bar, bar + 1, state.bars),
+        in_bar=~leaves_bar & (state.in_bar | is_pitch),
         in_track=~is_track & (state.in_track | is_pitch),
-        filled=~(first & is_chord) & (state.filled | (is_pitch & (state.bar == state.bars - 1))),
-        step=xp.where(opens, NONE, xp.where(kind == POSITION, value, state.step)),
-        pitch=xp.where(opens | (kind == POSITION), NONE, xp.where(is_pitch, value, state.pitch)),
-        duration=xp.where(is_track, NONE, xp.where(kind == DURATION, value, state.duration)),
-        velocity=xp.where(is_track, NONE, xp.where(kind == VELOCITY, value, state.velocity)),
+        filled=~opens_song_bar & (state.filled | (is_pitch & in_last_song_bar)),
+        step=last_said(is_position, state.step, forgotten=leaves_bar),
+        pitch=last_said(is_pitch, state.pitch, forgotten=leaves_bar | is_position),
+        duration=last_said(is_duration, state.duration, forgotten=is_track),
+        velocity=last_said(is_velocity, state.velocity, forgotten=is_track),
         signature=signature,
-        tempo=xp.where((kind == TEMPO) & (state.tracks <= 1), value, state.tempo),
-        start=xp.where(is_track, 0, state.start + xp.where(is_chord, ended, 0)),
+        tempo=xp.where(is_tempo & ~in_later, value, state.tempo),
+        start=start,
         ends=ends,
-        chords=_put(state.chords, first & is_chord, bar, value, xp),
-        signatures=_put(state.signatures, wrote, bar, signature, xp),
+        chords=_put(state.chords, opens_song_bar, bar, value, xp),
+        signatures=_put(state.signatures, says_meter_of_bar, bar, signature, xp),
     )
 
 

@@ -1,81 +1,121 @@
-"""What people call instruments, chords and meters, as programs and tokens' numbers."""
+"""What people call instruments, chords and meters, as programs and tokens' numbers; and what of it became something
+else, in words.
+"""
 
 import re
 
-from configs import InputError
+from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.music import instruments
-from tokenizer.music.score import DRUMS
+from tokenizer.tokens import chord_names
 
-COMMON = {
-    "drums": DRUMS,
-    "bass": 33,
-    "piano": 0,
-    "guitar": 25,
-    "organ": 16,
-    "strings": 48,
-    "violin": 40,
-    "cello": 42,
-    "pad": 89,
-    "vibraphone": 11,
-    "choir": 52,
-    "trumpet": 56,
-    "brass": 61,
-    "sax": 65,
-    "flute": 73,
-    "lead": 81,
-}
-_PROGRAMS = {name.lower(): program for program, name in enumerate(instruments.NAMES)} | COMMON
+METERS = {"c": "4/4", "c|": "2/2", "¢": "2/2"}
+OTHERS = 3  # instruments that a notice names beside the one that is taken
+SAME_TEMPO_BPM = 0.5  # a tempo that moves by more is told
 
-_FLATS = {"Db": "C#", "Eb": "D#", "Gb": "F#", "Ab": "G#", "Bb": "A#", "Cb": "B", "Fb": "E", "E#": "F", "B#": "C"}
-_QUALITIES = {"": "maj", "m": "min", "M7": "maj7", "m7": "min7", "m6": "min6", "m9": "min9", "M9": "maj9"}
-_QUALITIES |= {"o": "dim", "o7": "dim7", "m7b5": "hdim7", "+": "aug", "sus": "sus4"}
+
+def notices(wanted: Constraints) -> list[str]:
+    """What of the wish becomes something else, for the user to read. Raises InputError."""
+    return [
+        *program_notices(wanted.instruments, "--instruments"),
+        *program_notices(wanted.add, "--add"),
+        *chord_notices(wanted.chords),
+        *tempo_notices(wanted.tempo),
+    ]
+
+
+# ---------------------------------------------------------------- instruments
 
 
 def programs(text: str, flag: str) -> list[int]:
-    """Programs (128 drums) of names or numbers separated by commas. Raises InputError that lists the known ones."""
-    found = []
-    for word in filter(None, (word.strip() for word in text.split(","))):
-        program = int(word) if word.isdigit() else _PROGRAMS.get(word.lower(), -1)
-        if not 0 <= program <= 127 and program != _PROGRAMS.get(word.lower()):
-            raise InputError(
-                f"{flag}: unknown instrument {word!r}; known are {', '.join(COMMON)}, the programs 0 to 127 and the "
-                f"General MIDI names: {', '.join(instruments.NAMES)}"
-            )
-        found.append(program)
+    """Programs (128 drums) of names, parts of names or numbers separated by commas. Raises InputError."""
+    found = [_meant(word, flag).program for word in _listed(text)]
     if not found:
-        raise InputError(f"{flag}: name at least one instrument, such as {', '.join(list(COMMON)[:3])}")
+        raise InputError(f"{flag}: name at least one instrument, such as {_some()}")
     return found
+
+
+def program_notices(text: str, flag: str) -> list[str]:
+    """Of each word that is no name of an instrument, which one was taken. Raises InputError."""
+    said = []
+    for word in dict.fromkeys(_listed(text)):
+        meant = _meant(word, flag)
+        if not meant.is_name:
+            others = [_numbered(program) for program in meant.others[:OTHERS]]
+            also = f" (also: {', '.join(others)})" if others else ""
+            said.append(f"{word} -> {_numbered(meant.program)}{also}")
+    return said
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _meant(word: str, flag: str) -> instruments.Meant:
+    if meant := instruments.meant(word):
+        return meant
+    similar = instruments.similar(word)
+    guess = f"did you mean {' or '.join(similar)}? " if similar else ""
+    raise InputError(
+        f"{flag}: unknown instrument {word!r}; {guess}"
+        f"An instrument is {_some()} ..., any General MIDI name or a part of one, or a program from 0 to 127"
+    )
+
+
+def _some() -> str:
+    return ", ".join(list(instruments.COMMON)[:5])
+
+
+def _numbered(program: int) -> str:
+    return "Drums" if program == instruments.DRUMS else f"{instruments.name(program)} ({program})"
+
+
+# ---------------------------------------------------------------- chords
 
 
 def chords(text: str, flag: str) -> list[int]:
-    """Chords as bar_chords numbers them, 0 for N, of names such as C, Am, Bb7, Dmin7. Raises InputError that lists the
-    known ones.
+    """Chords as bar_chords numbers them, 0 for N, as lead sheets spell them: C, Am, Bb7, F#-7, C/E, N.C., % for the one
+    before. Those that no token says become the nearest that one does. Raises InputError.
     """
     found = []
-    for word in text.replace("|", " ").split():
-        match = re.fullmatch(r"([A-G][#b]?)(.*)", word)
-        root, quality = (match[1], match[2]) if match else ("", "")
-        name = "N" if word == "N" else _FLATS.get(root, root) + _QUALITIES.get(quality, quality)
-        if name not in _CHORDS:
-            raise InputError(
-                f"{flag}: unknown chord {word!r}; a chord is a root ({', '.join(vocab.ROOTS)} or with b) "
-                "and nothing, m or one of "
-                f"{', '.join(vocab.QUALITIES)}; N is none"
-            )
-        found.append(_CHORDS[name])
+    for word in chord_names.words(text):
+        if word == chord_names.AGAIN and not found:
+            raise InputError(f"{flag}: % repeats the chord before it, and none is there")
+        if word == chord_names.AGAIN:
+            found.append(found[-1])
+        elif word.upper() in chord_names.NO_CHORD:
+            found.append(0)
+        elif spelled := chord_names.parse(word):
+            found.append(spelled.number)
+        else:
+            raise InputError(f"{flag}: unknown chord {word!r}; {_chord_help(word)}")
     return found
 
 
-_CHORDS = {name: number for number, name in enumerate(vocab.NAMES[vocab.CHORD : vocab.POSITION])}
+def chord_notices(text: str) -> list[str]:
+    """Of each chord that no token says, what it becomes: C13 -> C7. Words that are no chords are left to `chords`."""
+    said = []
+    for word in dict.fromkeys(chord_names.words(text)):
+        spelled = chord_names.parse(word)
+        if not spelled:
+            continue
+        becomes = f"{word} -> {spelled.root}{spelled.quality}"
+        if spelled.bass:
+            said.append(f"{becomes} (a chord has no bass of its own)")
+        elif spelled.small:
+            said.append(f"{becomes} (write {word}m for the minor chord)")
+        elif not spelled.said:
+            said.append(becomes)
+    if chord_names.BEAT.search(text):
+        said.append("a / that stands alone is left out, for a chord lasts a bar")
+    return said
 
 
-def meter(text: str, flag: str) -> int:
-    """Index into vocabulary.SIGNATURES of such as 3/4. Raises InputError that lists the known ones."""
-    known = [f"{numerator}/{denominator}" for numerator, denominator in vocab.SIGNATURES]
-    if text not in known:
-        raise InputError(f"{flag}: unknown meter {text!r}; known are {', '.join(known)}")
-    return known.index(text)
+def _chord_help(word: str) -> str:
+    guess = "H is B here. " if word[0] in "Hh" else ""
+    if similar := chord_names.similar(word):
+        guess = f"did you mean {' or '.join(similar)}? "
+    return f"{guess}A chord is such as C, Am, F#m7, Bb, G7, Dsus4, Bm7b5, Cmaj7, C/E; N.C. is none, % the one before"
 
 
 def transposed_chord(chord: int, semitones: int) -> int:
@@ -84,3 +124,22 @@ def transposed_chord(chord: int, semitones: int) -> int:
         return 0
     root, quality = divmod(chord - 1, len(vocab.QUALITIES))
     return 1 + (root + semitones) % len(vocab.ROOTS) * len(vocab.QUALITIES) + quality
+
+
+# ---------------------------------------------------------------- meter and tempo
+
+
+def meter(text: str, flag: str) -> int:
+    """Index into vocabulary.SIGNATURES of such as 3/4, or C. Raises InputError that lists the known ones."""
+    known = [f"{numerator}/{denominator}" for numerator, denominator in vocab.SIGNATURES]
+    plain = re.sub(r"\s", "", text).lower()
+    plain = METERS.get(plain, plain)
+    if plain not in known:
+        raise InputError(f"{flag}: unknown meter {text!r}; known are {', '.join(known)}")
+    return known.index(plain)
+
+
+def tempo_notices(bpm: float) -> list[str]:
+    """The tempo that is taken, where it is another one."""
+    nearest = vocab.TEMPOS_BPM[vocab.tempo_bin(bpm)]
+    return [f"tempo {bpm:g} -> {nearest}"] if bpm and abs(nearest - bpm) > SAME_TEMPO_BPM else []

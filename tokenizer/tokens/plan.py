@@ -1,5 +1,5 @@
-"""The plan of a song: what is given and what is asked, as one script of tokens and free places,
-and which tokens may come at each step.
+"""The plan of a song: what is given and what is asked, as one script of tokens and free places.
+The sampler makes one of what the user wants and writes along it (tokenizer/tokens/follow.py).
 
     a new song                BOS FREE
     --instruments drums,bass  BOS FREE #D SEP FREE #P33 SEP FREE EOS
@@ -10,10 +10,12 @@ At FREE the model writes. A free place ends where the model ends a track: it dec
 is. The given tracks of an accompaniment stand first, so that the new ones can follow them, to the last bar; the score
 puts its tracks back into HID order.
 
-Whatever is asked, a song that runs out of room is brought to an end in time: `need` is what the shortest ending still
-takes.
+A song has room for so many tokens, bar spans and bars. A given song that is too long for it loses its first bars; the
+user's numbers of bars still count from the beginning of the user's song. Free places share what the script leaves of
+the tokens, each by what its instrument usually takes.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,18 +25,19 @@ from tokenizer import vocabulary as vocab
 from tokenizer.grid.quantize import quantize
 from tokenizer.grid.song import HID_RANK, GridSong
 from tokenizer.music.score import DRUMS, Score, Track
-from tokenizer.tokens import fields, grammar, names
+from tokenizer.tokens import fields, grammar, names, room
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.encode import encode, encode_song, grid_song
-from tokenizer.tokens.grammar import CHORD, CLASS, EOS, PITCH, POSITION, TRACK, VALUE
+from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK, VALUE
 
 FREE, NOTHING = -1, -2  # of a script: the model writes; past its end
 FREE_TOKENS, FREE_SPANS = 8, 2  # room that the shortest track of a free place takes: a bar with one note
+HEADER_TOKENS = 2  # tempo and signature, where they are free too
 NOTE_AND_END = 6  # chord, position, pitch, duration, velocity, and the end
 SLACK_TOKENS, SLACK_SPANS = 8, 2  # how early an ending begins
-GIVEN_SHARE = 0.75  # of the song's tokens and bars that a given song may take, the rest is for the model
+# Of the song's tokens and bars, what a given song may take where its usual continuation does not fit beside all of it
+GIVEN_SHARE = 0.75
 SCRIPT_MULTIPLE = 256  # scripts are filled up to this, so that few programs are compiled
-LAST_TRACK = vocab.track_token(max(HID_RANK, key=HID_RANK.__getitem__))  # may stand wherever any track may
 # No song holds these after its start.
 NEVER = np.isin(np.arange(vocab.SIZE), (vocab.PAD, vocab.BOS, vocab.MASK, vocab.UNK))
 
@@ -46,6 +49,7 @@ class Plan(NamedTuple):
     rest_tokens: Any  # int32[S] that the script still takes at least, from each place on
     rest_spans: Any  # int32[S]
     rest_tracks: Any  # int32[S] free places from each place on
+    due: Any  # int32[S] tokens of the song after which a track at this free place takes what is meant for later ones
     chords: Any  # int32[W] number of the chord asked for in each bar, -1 any
     free: Any  # bool[643] that may be written at FREE
     min_bars: Any  # int32[] of the first track
@@ -55,12 +59,28 @@ class Plan(NamedTuple):
     max_spans: Any  # int32[]
 
 
+class Room(NamedTuple):
+    """What songs take or may take."""
+
+    tokens: int
+    spans: int  # of bars, all tracks together
+
+    def fits(self, limits: "Room") -> bool:
+        return self.tokens <= limits.tokens and self.spans <= limits.spans
+
+
 def prefix(plan: Plan) -> np.ndarray:
     """int32[]: the given tokens before the first free place."""
     return plan.script[: int(np.argmax(plan.script == FREE))]
 
 
-# ---------------------------------------------------------------- making one
+def usual_room(prompt: Score | np.ndarray | None, wanted: Constraints) -> Room:
+    """What is asked usually takes so much, a given song as a whole included. Raises InputError."""
+    if prompt is None:
+        bars = wanted.bars or (room.NEW_BARS if wanted.instruments else 0)
+        return _usual(_new(wanted), bars)
+    song = _kept(_given(prompt, wanted), wanted)
+    return _usual(_script(song, wanted), _bars_to_write(len(song[0].bars), wanted))
 
 
 def make_plan(
@@ -71,33 +91,39 @@ def make_plan(
     prompt: a song that is given: continued, or accompanied where wanted.add says by what; also as tokens. Raises
     InputError.
     """
-    notice = ""
+    limits = Room(max_tokens, max_spans)
     if prompt is None:
         _refuse(wanted, ("add", "keep_bars"), "needs a given song: --continue or --accompany FILE")
         if wanted.transpose and not wanted.chords:
             raise InputError("--transpose moves a given song or --chords; neither is there")
-        script, new_from = _new(wanted), 0
-    else:
-        _refuse(wanted, ("instruments", "tempo", "meter"), "cannot change a given song; --add adds instruments to it")
-        song = _given(prompt, wanted)
-        whole = len(song[0].bars)
-        song = _kept(song, wanted, whole)
-        fitting = _fitting(
-            song, wanted, int(max_tokens * GIVEN_SHARE), int(max_spans * GIVEN_SHARE), int(max_bars * GIVEN_SHARE)
-        )
-        if len(fitting[0].bars) < len(song[0].bars):
-            bars = len(song[0].bars)
-            left_out = f"its first {bars - len(fitting[0].bars)} of {bars} bars are left out"
-            notice = f"the given song is too long for --max-length {max_tokens}: {left_out}"
-            if wanted.strict:
-                raise InputError(
-                    f"{notice.replace('are left out', 'would be left out')}; raise --max-length or lower --keep-bars"
-                )
-        script = _accompanied(fitting, wanted) if wanted.add else _continued(fitting)
-        new_from = len(fitting[0].bars)
-    return _with_limits(
-        script, wanted, new_from, prompt is not None and not wanted.add, max_tokens, max_spans, max_bars
-    ), notice
+        if wanted.bars > max_bars:
+            raise InputError(f"--bars {wanted.bars}: this model has room for {max_bars}")
+        return _with_limits(_new(wanted), wanted, 0, limits, max_bars), _notice(wanted)
+    _refuse(wanted, ("instruments", "tempo", "meter"), "cannot change a given song; --add adds instruments to it")
+    song = _kept(_given(prompt, wanted), wanted)
+    bars = len(song[0].bars)
+    most_given_bars = _most_given_bars(bars, wanted, max_bars)
+    fitting = _fitting(song, wanted, limits, most_given_bars)
+    left_out = bars - len(fitting[0].bars)
+    of_fitting = replace(wanted, bars=wanted.bars - left_out) if wanted.bars else wanted
+    plan = _with_limits(_script(fitting, wanted), of_fitting, len(fitting[0].bars), limits, max_bars)
+    if not left_out:
+        return plan, _notice(wanted)
+    too_many_bars = f"this model, which has room for {max_bars} bars" if bars > most_given_bars else ""
+    return plan, _notice(wanted, _left_out(left_out, bars, wanted, too_many_bars or f"--max-length {max_tokens}"))
+
+
+def _notice(wanted: Constraints, *more: str) -> str:
+    return "; ".join([*names.notices(wanted), *more])
+
+
+def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
+    """The notice that a given song loses its first bars. Raises InputError where the user wants none of that."""
+    too_long = f"the given song is too long for {limit}: its first {left_out} of {bars} bars"
+    if wanted.strict:
+        ways = ["raise --max-length"] * limit.startswith("--max-length") + ["lower --keep-bars"] * (not wanted.add)
+        raise InputError(f"{too_long} would be left out; {' or '.join(ways) or 'give a part of it'}")
+    return f"{too_long} are left out" + (f"; --bars {wanted.bars} counts them" if wanted.bars else "")
 
 
 def _refuse(wanted: Constraints, fields_: tuple[str, ...], why: str) -> None:
@@ -106,15 +132,7 @@ def _refuse(wanted: Constraints, fields_: tuple[str, ...], why: str) -> None:
             raise InputError(f"--{field.replace('_', '-')} {why}")
 
 
-def _new(wanted: Constraints) -> list[int]:
-    if not wanted.instruments:
-        return [vocab.BOS, FREE]
-    return [vocab.BOS, FREE, *_free_tracks(names.programs(wanted.instruments, "--instruments")), vocab.EOS]
-
-
-def _free_tracks(programs: list[int]) -> list[int]:
-    order = sorted(programs, key=HID_RANK.__getitem__)
-    return [token for program in order for token in (vocab.track_token(program), vocab.SEP, FREE)]
+# ---------------------------------------------------------------- the given song
 
 
 def _given(prompt: Score | np.ndarray, wanted: Constraints) -> tuple[GridSong, np.ndarray]:
@@ -157,11 +175,12 @@ def _chord_pattern(wanted: Constraints, bars: int) -> np.ndarray:
     return np.resize(np.array(pattern, np.int32), bars)
 
 
-def _kept(song: tuple[GridSong, np.ndarray], wanted: Constraints, bars: int) -> tuple[GridSong, np.ndarray]:
+def _kept(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> tuple[GridSong, np.ndarray]:
     """The bars that are kept: of a continuation the first keep_bars, else all."""
     if wanted.add or not wanted.keep_bars:
         _refuse(wanted, ("keep_bars",), "is for --continue; --accompany keeps all bars")
         return song
+    bars = len(song[0].bars)
     if wanted.keep_bars > bars:
         raise InputError(f"--keep-bars {wanted.keep_bars}: the given song has {bars} bars")
     return _window(song, 0, wanted.keep_bars)
@@ -178,19 +197,50 @@ def _window(song: tuple[GridSong, np.ndarray], first_bar: int, bars: int) -> tup
     return GridSong(type(window.bars)(signature), tempo, window.tracks), chords
 
 
+def _most_given_bars(bars: int, wanted: Constraints, max_bars: int) -> int:
+    """Of a given song of so many bars, those for which the model has room. Raises InputError where --bars cannot be."""
+    if wanted.add:
+        if wanted.bars and wanted.bars != bars:
+            raise InputError(f"--bars {wanted.bars}: the song that is accompanied has {bars} bars")
+        return max_bars
+    if not wanted.bars:
+        return int(max_bars * GIVEN_SHARE)
+    if wanted.bars <= bars:
+        raise InputError(f"--bars {wanted.bars}: the given song takes {bars} and one is to be added")
+    if wanted.bars - bars >= max_bars:
+        raise InputError(
+            f"--bars {wanted.bars}: {wanted.bars - bars} more than the given song has; this model has room for "
+            f"{max_bars} in all"
+        )
+    return max_bars - (wanted.bars - bars)
+
+
+def _bars_to_write(bars: int, wanted: Constraints) -> int:
+    """That each free place usually gets beside a given song of so many bars."""
+    if wanted.add:
+        return bars
+    return max(wanted.bars - bars, 1) if wanted.bars else room.NEW_BARS
+
+
 def _fitting(
-    song: tuple[GridSong, np.ndarray], wanted: Constraints, tokens: int, spans: int, bars: int
+    song: tuple[GridSong, np.ndarray], wanted: Constraints, limits: Room, most_bars: int
 ) -> tuple[GridSong, np.ndarray]:
     """The song, or its last bars that fit."""
     whole = len(song[0].bars)
-    low, high = 0, whole - 1  # the fewest first bars to leave out
-    takes = lambda left_out: _script_size(_window(song, left_out, whole - left_out), wanted)
+    share = Room(int(limits.tokens * GIVEN_SHARE), int(limits.spans * GIVEN_SHARE))
 
-    def fits(left_out):
-        return whole - left_out <= bars and all(x <= y for x, y in zip(takes(left_out), (tokens, spans), strict=True))
+    def fits(left_out: int) -> bool:
+        bars = whole - left_out
+        if bars > most_bars:
+            return False
+        script = _script(_window(song, left_out, bars) if left_out else song, wanted)
+        asked = bars if wanted.add else max(wanted.bars - whole, 1)
+        leaves_enough = _taken(script).fits(share) or _usual(script, _bars_to_write(bars, wanted)).fits(limits)
+        return leaves_enough and _least(script, asked).fits(limits)
 
     if fits(0):
         return song
+    low, high = 0, whole - 1  # the fewest first bars to leave out
     while low + 1 < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
@@ -199,13 +249,22 @@ def _fitting(
     return _window(song, high, whole - high)
 
 
-def _script_size(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> tuple[int, int]:
-    """Tokens and bar spans that the script takes at least."""
-    script = np.array(_accompanied(song, wanted) if wanted.add else _continued(song))
-    # FREE stands for bars to come, and one to spare.
-    free = int(np.sum(script == FREE)) * (1 + (len(song[0].bars) if wanted.add else 1))
-    chords = int(np.sum((script >= vocab.CHORD) & (script < vocab.POSITION)))
-    return int(np.sum(np.where(script == FREE, FREE_TOKENS, 1))) + free, chords + free
+# ---------------------------------------------------------------- scripts, and what they take
+
+
+def _new(wanted: Constraints) -> list[int]:
+    if not wanted.instruments:
+        return [vocab.BOS, FREE]
+    return [vocab.BOS, FREE, *_free_tracks(names.programs(wanted.instruments, "--instruments")), vocab.EOS]
+
+
+def _free_tracks(programs: list[int]) -> list[int]:
+    order = sorted(programs, key=HID_RANK.__getitem__)
+    return [token for program in order for token in (vocab.track_token(program), vocab.SEP, FREE)]
+
+
+def _script(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> list[int]:
+    return _accompanied(song, wanted) if wanted.add else _continued(song)
 
 
 def _accompanied(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> list[int]:
@@ -224,47 +283,91 @@ def _continued(song: tuple[GridSong, np.ndarray]) -> list[int]:
     return script
 
 
-def _with_limits(
-    script, wanted: Constraints, given_bars: int, goes_on: bool, max_tokens: int, max_spans: int, max_bars: int
-) -> Plan:
-    size = -(-(len(script) + 2) // SCRIPT_MULTIPLE) * SCRIPT_MULTIPLE
-    places = np.full(size, NOTHING, np.int32)
+def _taken(script: list[int]) -> Room:
+    """What the given tokens take."""
+    places = np.array(script)
+    return Room(int(np.sum(places != FREE)), int(np.sum((places >= vocab.CHORD) & (places < vocab.POSITION))))
+
+
+def _least(script: list[int], bars: int) -> Room:
+    """What a song takes at least whose free places get so many bars each."""
+    taken, free = _taken(script), script.count(FREE)
+    return Room(
+        taken.tokens + free * (bars + 1 + FREE_TOKENS) + NOTE_AND_END + SLACK_TOKENS,
+        taken.spans + free * (bars + 1 + FREE_SPANS) + SLACK_SPANS,
+    )
+
+
+def _usual(script: list[int], bars: int) -> Room:
+    """What a song usually takes whose free places get so many bars each."""
+    least = _least(script, bars)
+    return Room(least.tokens + bars * round(sum(_tokens_per_bar(script))), least.spans)
+
+
+def _tokens_per_bar(script: list[int]) -> list[float]:
+    """What each free place usually takes: what its instrument does, or the track itself before it goes on. 0: the
+    header.
+    """
+    found, usual, tokens, bars = [], 0, 0, 0
+    if vocab.SEP not in script:
+        return [room.SONG_TOKENS_PER_BAR]  # the model chooses the tracks
+    for token in script:
+        if token == FREE:
+            found.append(max(usual, tokens / max(bars, 1)) if usual else 0)
+        elif CLASS[token] == TRACK:
+            usual, tokens, bars = room.tokens_per_bar(vocab.token_program(token)), 0, 0
+        elif token != vocab.SEP:
+            tokens, bars = tokens + 1, bars + (CLASS[token] == CHORD)
+    return found
+
+
+def _with_limits(script: list[int], wanted: Constraints, given_bars: int, limits: Room, max_bars: int) -> Plan:
+    """given_bars: of the given song, 0 for none."""
+    goes_on = given_bars > 0 and not wanted.add
+    behind = given_bars if goes_on else 0
+    min_bars = max(wanted.bars, given_bars + goes_on, 1)  # a continued song goes on for a bar at least
+    least = _least(script, min_bars - behind)
+    if not least.fits(limits):
+        needed = max(least.tokens, least.spans * limits.tokens // limits.spans)
+        raise InputError(f"what is asked takes at least {needed} tokens; raise --max-length")
+    places = np.full(-(-(len(script) + 2) // SCRIPT_MULTIPLE) * SCRIPT_MULTIPLE, NOTHING, np.int32)
     places[: len(script)] = script
     is_chord = (places >= vocab.CHORD) & (places < vocab.POSITION)
-    rest = lambda x: np.cumsum(x[::-1])[::-1].astype(np.int32)
     chords = np.full(max_bars, -1, np.int32)
     if wanted.chords:
-        chords[given_bars if goes_on else 0 :] = _chord_pattern(wanted, max_bars - (given_bars if goes_on else 0))
-    least = given_bars + goes_on  # a continued song goes on for a bar at least
-    if wanted.bars and wanted.bars < least:
-        raise InputError(
-            f"--bars {wanted.bars}: the given song takes {given_bars}{' and one is to be added' if goes_on else ''}"
-        )
-    if wanted.bars and given_bars and not goes_on and wanted.bars != given_bars:
-        raise InputError(f"--bars {wanted.bars}: the song that is accompanied has {given_bars} bars")
-    if wanted.bars > max_bars:
-        raise InputError(f"--bars {wanted.bars}: this model has room for {max_bars}")
-    plan = Plan(
+        chords[behind:] = _chord_pattern(wanted, max_bars - behind)
+    return Plan(
         script=places,
-        rest_tokens=rest(np.where(places == FREE, FREE_TOKENS, places >= 0)),
-        rest_spans=rest(np.where(places == FREE, FREE_SPANS, is_chord)),
-        rest_tracks=rest(places == FREE),
+        rest_tokens=_from_each_on(np.where(places == FREE, FREE_TOKENS, places >= 0)),
+        rest_spans=_from_each_on(np.where(places == FREE, FREE_SPANS, is_chord)),
+        rest_tracks=_from_each_on(places == FREE),
+        due=_due(places, _tokens_per_bar(script), limits.tokens),
         chords=chords,
         free=_free_tokens(wanted),
-        min_bars=np.int32(max(wanted.bars, least, 1)),
+        min_bars=np.int32(min_bars),
         max_bars=np.int32(wanted.bars or max_bars),
-        behind=np.int32(given_bars if goes_on else 0),
-        max_tokens=np.int32(max_tokens),
-        max_spans=np.int32(max_spans),
+        behind=np.int32(behind),
+        max_tokens=np.int32(limits.tokens),
+        max_spans=np.int32(limits.spans),
     )
-    bars = int(plan.rest_tracks[0] * (plan.min_bars - plan.behind))
-    tokens = int(plan.rest_tokens[0] + plan.rest_tracks[0]) + bars + NOTE_AND_END + SLACK_TOKENS
-    spans = int(plan.rest_spans[0] + plan.rest_tracks[0]) + bars + SLACK_SPANS
-    if tokens > max_tokens or spans > max_spans:
-        raise InputError(
-            f"what is asked takes at least {max(tokens, spans * max_tokens // max_spans)} tokens; raise --max-length"
-        )
-    return plan
+
+
+def _from_each_on(values: np.ndarray) -> np.ndarray:
+    """int32[S]: the sum of the values from each place on."""
+    return np.cumsum(values[::-1])[::-1].astype(np.int32)
+
+
+def _due(places: np.ndarray, tokens_per_bar: list[float], max_tokens: int) -> np.ndarray:
+    """int32[S]: the tokens that a song may have where a free place ends, so that those after it have their shares,
+    weighted by tokens_per_bar[free places]. What one leaves, the next may take.
+    """
+    free, given = places == FREE, places >= 0
+    shared = max_tokens - int(given.sum()) - (HEADER_TOKENS if free[1] else 0)
+    weights = np.zeros(len(places))
+    weights[free] = tokens_per_bar
+    shares = np.floor(shared * weights / weights.sum()).astype(np.int32)
+    for_later = _from_each_on(shares + given) - (shares + given)
+    return np.where(shares > 0, max_tokens - for_later, max_tokens).astype(np.int32)
 
 
 def _free_tokens(wanted: Constraints) -> np.ndarray:
@@ -275,70 +378,3 @@ def _free_tokens(wanted: Constraints) -> np.ndarray:
     if wanted.meter:
         free &= (CLASS != grammar.SIGNATURE) | (VALUE == names.meter(wanted.meter, "--meter"))
     return free
-
-
-# ---------------------------------------------------------------- following it, step by step
-
-
-class Choice(NamedTuple):
-    """What may come next, in each of B songs."""
-
-    forced: Any  # int32[B] the script's token, FREE where the model writes
-    allowed: Any  # bool[B, 643] where it writes
-
-
-def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any = np) -> Choice:
-    """place: int32[B], next in the script. length, spans: int32[B], tokens and bar spans so far."""
-    column = lambda x: x[:, None]
-    kind, token = xp.asarray(CLASS), xp.arange(vocab.SIZE)
-    of = lambda *kinds: xp.asarray(np.isin(CLASS, kinds))
-    forced, ending = plan.script[place], plan.script[place + 1]
-    first, scripted = state.tracks == 1, ending != NOTHING
-    legal = grammar.allowed(state, xp)
-
-    # What the shortest ending takes from here. Tracks of a script go on to the song's last bar; else one must that has
-    # a note there.
-    bars = xp.maximum(state.bars, plan.min_bars)
-    unfilled = xp.where(first, ~state.in_bar, ~state.filled) & (state.tracks > 0)
-    bars_to_go = xp.where(first, bars - state.bars, xp.where(scripted | unfilled, state.bars - 1 - state.bar, 0))
-    bars_to_go = xp.where(state.tracks == 0, bars, bars_to_go)
-    others = plan.rest_tracks[place + 1]
-    takes = bars_to_go + others * (bars - plan.behind)
-    room = plan.max_tokens - length - plan.rest_tokens[place + 1] - takes - NOTE_AND_END
-    room_spans = plan.max_spans - spans - plan.rest_spans[place + 1] - takes
-    closing = (room <= SLACK_TOKENS + others) | (room_spans <= SLACK_SPANS + others)
-
-    # Where a track may end, and with what: the script's next token, or any track for which there is room.
-    owed = xp.where(unfilled, state.bars, 0)
-    has_room = (room > owed + NOTE_AND_END + SLACK_TOKENS) & (room_spans > owed + SLACK_SPANS) & ~closing
-    whole = xp.where(first, state.bars >= plan.min_bars, ~scripted | (state.bar == state.bars - 1))
-    may_end = xp.where(ending == vocab.EOS, legal[:, vocab.EOS], legal[:, LAST_TRACK])
-    next_one = column(may_end) & (token == column(ending))
-    any_one = legal & xp.where(token == vocab.EOS, column(state.tracks > 0), column((state.tracks == 0) | has_room))
-    ends = of(TRACK, EOS) & column(whole) & xp.where(column(scripted), next_one, any_one)
-
-    # What else may come.
-    asked = plan.chords[xp.minimum(state.bar + 1, plan.chords.shape[0] - 1)]
-    in_time = xp.where(first, state.bars < plan.max_bars, True) & (spans < plan.max_spans)
-    chord = column(in_time) & (~column(first) | (column(asked) < 0) | (xp.asarray(VALUE) == column(asked)))
-    now = state.start + state.step * xp.asarray(grammar.STEP)[state.signature]
-    silent = xp.sum(state.ends <= column(now), axis=1) > 1  # one pitch stays silent, so that there always is one
-    own_bar = (state.bar < 0) | (state.bar >= plan.behind)  # not the last given one
-    goes_on = legal & xp.where(kind == CHORD, chord, plan.free & ~of(TRACK, EOS) & column(own_bar))
-    goes_on = goes_on & ((kind != PITCH) | column(silent))
-
-    # Towards the end: end, else the next bar that is due, else a note.
-    final = ends & column(xp.where(first, state.in_bar, True)) & ((token == vocab.EOS) | column(scripted))
-    due = goes_on & (kind == CHORD) & column(bars_to_go > 0)
-    note = goes_on & (kind == POSITION)
-    pick = lambda mask, otherwise: xp.where(column(mask.any(axis=1)), mask, otherwise)
-    everything = goes_on | ends
-    return Choice(forced, xp.where(column(closing), pick(final, pick(due, pick(note, everything))), everything))
-
-
-def advance(plan: Plan, place: Any, token: Any, xp: Any = np) -> Any:
-    """The place after a token: a free place is left by an end of a track, where the script says what comes then."""
-    free = plan.script[place] == FREE
-    ended = (xp.asarray(CLASS)[token] == TRACK) | (token == vocab.EOS)
-    leaves = free & ended & (plan.script[place + 1] != NOTHING)
-    return place + xp.where(free, xp.where(leaves, 2, 0), 1)

@@ -1,0 +1,87 @@
+"""Importing changes nothing of the process, and needs nothing that only Linux has."""
+
+import subprocess
+import sys
+
+from tests import ROOT
+
+# What the libraries below do when they are imported is theirs: they come first.
+LIBRARIES = """
+import absl.logging, flax.nnx, grain, jax, jax.experimental.pallas.mosaic_gpu, matplotlib.backends.backend_agg
+import matplotlib.figure, matplotlib.patches, matplotlib.ticker, mido, numpy, optax, orbax.checkpoint, psutil, pyarrow
+import tqdm, tyro
+from jax.experimental import multihost_utils, topologies
+"""
+IMPORT_ALL = """
+import importlib, pkgutil
+for package in ("configs", "tokenizer", "jax_impl"):
+    folders = importlib.import_module(package).__path__
+    for module in pkgutil.walk_packages(folders, package + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+"""
+STATE = """
+import logging, os, random, signal, sys, threading, warnings
+import absl.flags, jax._src.xla_bridge, matplotlib, numpy
+
+def state():
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    return {
+        "environment": dict(os.environ),
+        "hooks": (sys.excepthook, sys.unraisablehook, threading.excepthook, sys.displayhook, sys.stdout, sys.stderr),
+        "sys": (list(sys.path), list(sys.meta_path), sys.getrecursionlimit(), sys.getswitchinterval(), os.getcwd()),
+        "logging": {
+            logger.name: (logger.level, list(logger.handlers), list(logger.filters), logger.propagate)
+            for logger in loggers if isinstance(logger, logging.Logger)
+            and (logger.level or logger.handlers or logger.filters or not logger.propagate)
+        },
+        "logging is disabled up to": logging.root.manager.disable,
+        "absl": (absl.logging.get_verbosity(), absl.flags.FLAGS.is_parsed()),
+        "absl flags": {name: flag.value for name, flag in absl.flags.FLAGS._flags().items()},
+        "matplotlib": {name: str(dict.__getitem__(matplotlib.rcParams, name)) for name in matplotlib.rcParams},
+        "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
+        "warnings": list(warnings.filters),
+        "jax": dict(jax.config.values),
+        "jax has looked for devices": bool(jax._src.xla_bridge._backends),
+        "numpy": numpy.get_printoptions() | numpy.geterr(),
+        "random": (random.getstate(), str(numpy.random.get_state())),
+        "threads": threading.active_count(),
+    }
+"""
+COMPARE = """
+before = state()
+{what}
+after = state()
+for name in before:
+    for one, other in ((before, after), (after, before)):
+        pairs = one[name].items() if isinstance(one[name], dict) else [("", one[name])]
+        there = other[name] if isinstance(other[name], dict) else {{"": other[name]}}
+        for key, value in pairs:
+            if key not in there or there[key] != value:
+                print(name, key, file=sys.stdout)
+"""
+
+
+def changes(what: str) -> set[str]:
+    """What a piece of code changes of a process that has the libraries."""
+    program = LIBRARIES + STATE + COMPARE.format(what=what)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines())
+
+
+def test_importing_every_module_changes_nothing_of_the_process():
+    assert changes(IMPORT_ALL) == set()
+
+
+def test_what_the_command_line_settles_is_seen():
+    """So the test above would see it."""
+    assert changes("from jax_impl.cli import process; process.settle()") == {
+        "environment XLA_PYTHON_CLIENT_MEM_FRACTION",
+        "hooks ",
+        "logging absl",
+        "logging asyncio",
+        "absl ",
+        "absl flags verbosity",
+        "absl flags v",
+    }

@@ -1,0 +1,142 @@
+"""Following the plan of a song, step by step and many songs at once, in numpy or in jax:
+what may come next. The sampler's loop calls `choices` before each token and `advance` after it.
+
+Whatever is asked, a song that runs out of room is brought to an end in time; so is a track that has used its share of
+it, and the script goes on. The grammar says what makes a song, this what the plan wants of it.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tokenizer import vocabulary as vocab
+from tokenizer.grid.song import HID_RANK
+from tokenizer.tokens import grammar
+from tokenizer.tokens.grammar import CHORD, CLASS, EOS, PITCH, POSITION, TRACK, VALUE
+from tokenizer.tokens.plan import FREE, NOTE_AND_END, NOTHING, SLACK_SPANS, SLACK_TOKENS, Plan
+
+LAST_TRACK = vocab.track_token(max(HID_RANK, key=HID_RANK.__getitem__))  # may stand wherever any track may
+
+
+class Choice(NamedTuple):
+    """What may come next, in each of B songs."""
+
+    forced: Any  # int32[B] the script's token, FREE where the model writes
+    allowed: Any  # bool[B, 643] where it writes
+    closing: Any  # bool[B] only what leads to an end is allowed, for want of room
+    withheld: Any  # bool[B] another track or bar would be allowed, if there were room
+
+
+def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any = np) -> Choice:
+    """place: int32[B], next in the script. length, spans: int32[B], tokens and bar spans so far."""
+    ending = plan.script[place + 1]  # what the script says once the track has ended
+    legal = grammar.allowed(state, xp)
+    left = _left(plan, place, state, length, spans, xp)
+    ends = _ends(plan, ending, state, legal, left, xp)
+    goes_on = _goes_on(plan, state, legal, spans, xp)
+    shortest = _shortest(ends, goes_on, ending, state, left, xp)
+    allowed = xp.where(_column(left.closing), shortest, goes_on | ends)
+
+    first, chosen_freely = state.tracks == 1, ending == NOTHING
+    no_track = chosen_freely & (state.tracks > 0) & ~left.for_a_track & (legal & _of(xp, TRACK)).any(axis=1)
+    no_bar = first & (state.bars >= plan.max_bars) & (plan.min_bars < plan.max_bars)
+    return Choice(plan.script[place], allowed, left.closing, no_track | no_bar)
+
+
+def advance(plan: Plan, place: Any, token: Any, xp: Any = np) -> Any:
+    """The place after a token: a free place is left by an end of a track, where the script says what comes then."""
+    free = plan.script[place] == FREE
+    ended = (xp.asarray(CLASS)[token] == TRACK) | (token == vocab.EOS)
+    leaves = free & ended & (plan.script[place + 1] != NOTHING)
+    return place + xp.where(free, xp.where(leaves, 2, 0), 1)
+
+
+class Left(NamedTuple):
+    """What room is left, in each of B songs."""
+
+    bars_to_go: Any  # int32[B] bars that the current track must still begin
+    closing: Any  # bool[B] it is time for the shortest ending
+    for_a_track: Any  # bool[B] there is room for another track that nobody asked for
+
+
+def _left(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any) -> Left:
+    before_first, first = state.tracks == 0, state.tracks == 1
+    after = place + 1
+    scripted = plan.script[after] != NOTHING
+
+    # Tracks of a script go on to the song's last bar; else one must that has a note there
+    song_bars = xp.maximum(state.bars, plan.min_bars)
+    last_bar_is_empty = xp.where(first, ~state.in_bar, ~state.filled) & ~before_first
+    goes_to_last_bar = scripted | last_bar_is_empty
+    of_later_track = xp.where(goes_to_last_bar, state.bars - 1 - state.bar, 0)
+    bars_to_go = xp.where(before_first, song_bars, xp.where(first, song_bars - state.bars, of_later_track))
+    tracks_to_come = plan.rest_tracks[after]
+    all_bars_to_go = bars_to_go + tracks_to_come * (song_bars - plan.behind)
+
+    # What is left when the shortest ending is written: of the song, and of this track's share
+    of_song = plan.max_tokens - length - plan.rest_tokens[after] - all_bars_to_go - NOTE_AND_END
+    of_share = plan.due[place] - length - bars_to_go - NOTE_AND_END
+    tokens = xp.minimum(of_song, of_share)
+    left_spans = plan.max_spans - spans - plan.rest_spans[after] - all_bars_to_go
+    closing = (tokens <= SLACK_TOKENS + tracks_to_come) | (left_spans <= SLACK_SPANS + tracks_to_come)
+
+    owed = xp.where(last_bar_is_empty, state.bars, 0)  # bars of a track that must reach the last one
+    enough_tokens = tokens > owed + NOTE_AND_END + SLACK_TOKENS
+    enough_spans = left_spans > owed + SLACK_SPANS
+    return Left(bars_to_go, closing, enough_tokens & enough_spans & ~closing)
+
+
+def _ends(plan: Plan, ending: Any, state: grammar.State, legal: Any, left: Left, xp: Any) -> Any:
+    """bool[B, 643]: what may end the track: the script's next token, or any track for which there is room."""
+    first, scripted, token = state.tracks == 1, ending != NOTHING, xp.arange(vocab.SIZE)
+    in_last_bar = state.bar == state.bars - 1
+    long_enough = xp.where(first, state.bars >= plan.min_bars, ~scripted | in_last_bar)
+
+    # A given track need not stand in HID order: it may come where any may
+    may_end = xp.where(ending == vocab.EOS, legal[:, vocab.EOS], legal[:, LAST_TRACK])
+    next_in_script = _column(may_end) & (token == _column(ending))
+
+    has_begun = _column(state.tracks > 0)
+    has_room = _column((state.tracks == 0) | left.for_a_track)
+    any_one = legal & xp.where(token == vocab.EOS, has_begun, has_room)
+
+    ends = xp.where(_column(scripted), next_in_script, any_one)
+    return ends & _of(xp, TRACK, EOS) & _column(long_enough)
+
+
+def _goes_on(plan: Plan, state: grammar.State, legal: Any, spans: Any, xp: Any) -> Any:
+    """bool[B, 643]: what may come within the track."""
+    first = state.tracks == 1
+    has_bar_left = xp.where(first, state.bars < plan.max_bars, True) & (spans < plan.max_spans)
+    asked = plan.chords[xp.minimum(state.bar + 1, plan.chords.shape[0] - 1)]
+    is_asked = ~_column(first) | (_column(asked) < 0) | (xp.asarray(VALUE) == _column(asked))
+    chord = _column(has_bar_left) & is_asked
+
+    in_given_bar = (state.bar >= 0) & (state.bar < plan.behind)  # the last of them, before its track goes on
+    other = plan.free & ~_of(xp, TRACK, EOS) & _column(~in_given_bar)
+
+    now = state.start + state.step * xp.asarray(grammar.STEP)[state.signature]
+    silent = xp.sum(state.ends <= _column(now), axis=1) > 1  # one pitch stays silent, so that there always is one
+    return legal & xp.where(_of(xp, CHORD), chord, other) & (~_of(xp, PITCH) | _column(silent))
+
+
+def _shortest(ends: Any, goes_on: Any, ending: Any, state: grammar.State, left: Left, xp: Any) -> Any:
+    """bool[B, 643]: the first of these that there is: an end, the next bar that is due, a note, anything."""
+    first, scripted = state.tracks == 1, ending != NOTHING
+    is_end = (xp.arange(vocab.SIZE) == vocab.EOS) | _column(scripted)  # no further track that nobody asked for
+    end = ends & is_end & _column(~first | state.in_bar)
+    bar = goes_on & _of(xp, CHORD) & _column(left.bars_to_go > 0)
+    note = goes_on & _of(xp, POSITION)
+    result = goes_on | ends
+    for better in (note, bar, end):
+        result = xp.where(better.any(axis=1, keepdims=True), better, result)
+    return result
+
+
+def _column(values: Any) -> Any:
+    return values[:, None]
+
+
+def _of(xp: Any, *kinds: int) -> Any:
+    """bool[643]: tokens of these kinds."""
+    return xp.asarray(np.isin(CLASS, kinds))
