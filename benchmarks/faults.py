@@ -193,7 +193,7 @@ DATASET = (
     fault(
         "tokenizer/dataset/songs.py",
         "what another part of a mixture holds out is trained on",
-        'self["train"].weight[held_out] = 0',
+        "self[split].weight[held_out] = 0",
         "pass",
         "tests/tokenizer/test_held_out.py",
     ),
