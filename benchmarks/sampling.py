@@ -106,7 +106,8 @@ def count_bars(samples: list[Sample]) -> int:
 
 
 def plan(song: Score, keep: int) -> planning.Plan:
-    return planning.make_plan(song, Constraints(keep_bars=keep, bars=BARS_TO_COME), 1 << 15, 1 << 13, 2048)[0]
+    wanted = Constraints(keep_bars=keep, bars=BARS_TO_COME)
+    return planning.make_plan(planning.given_song(song, wanted), wanted, 1 << 15, 1 << 13, 2048)[0]
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ class SampleConfig:
     min_p: float = 0.0  # keep tokens at least this times as likely as the likeliest
     repetition_penalty: float = 1.0  # above 1: the more a track's last bars used a note token, the less likely (1: off)
     grammar: bool = True  # only tokens that make a song; without it, what the model itself gets wrong is counted
-    max_length: int = 4096  # tokens of a song at most; it is brought to an end before
+    max_length: int = 0  # tokens of a song at most; it is brought to an end before (0: what is asked usually takes)
     seed: int = 0  # of the draw
     num_samples: int = 1  # songs written
     batch: int = 16  # songs sampled side by side
@@ -55,4 +55,5 @@ def _joined(value: Any, between: str) -> Any:
         return value
     if isinstance(value, list | tuple):
         return between.join(map(str, value))
-    return str(value) if hasattr(value, "__index__") else value
+    is_number = hasattr(value, "__index__") and not hasattr(value, "__len__")  # an array has both
+    return str(value) if is_number else value

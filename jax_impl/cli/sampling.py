@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from configs import Constraints, InputError, SampleConfig
 from tokenizer.disk.destination import STANDARD_OUTPUT
+from tokenizer.tokens import names
 
 
 def generate(
@@ -43,6 +44,7 @@ def generate(
         checkpoint: best (lowest validation loss), latest, or a step.
         overwrite: write over files that are there, whoever made them.
     """
+    names.check(constraints)
     from jax_impl.sampling import compose, outputs
 
     if continue_ and (accompany or constraints.add):
@@ -66,6 +68,8 @@ def generate(
             f"--again makes the song of {again} as it was made",
             _asked(config) | _asked(constraints) | others,
         )
+    elif constraints.strict and not (continue_ or accompany):
+        raise InputError("--strict needs a given song that may be too long: --continue or --accompany FILE")
     if stream:
         _refuse("--stream plays one song", many)
     if out is None:

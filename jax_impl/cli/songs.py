@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from configs import InputError, PrepareConfig
-from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT, file_named, standard_output, to_be_written
+from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT, file_named, standard_output, tell, to_be_written
 
 if TYPE_CHECKING:
     from tokenizer.music.score import Score
@@ -193,7 +193,7 @@ def decode(
     dataset: Positional[Path],
     index: int,
     out: Output,
-    split: Literal["train", "validation"] = "train",
+    split: Literal["train", "validation", "test"] = "train",
     overwrite: bool = False,
 ) -> int:
     """Write a song of a dataset back to a MIDI file.
@@ -203,7 +203,7 @@ def decode(
         index: number of the song in its split, from 0.
         out: the MIDI file (.mid, .midi, .kar, .rmi); a folder, where it is named by split and number; - is standard
             output.
-        split: train or validation.
+        split: train, validation, or test where prepare was given --test-fraction.
         overwrite: write over a file that is there.
     """
     from tokenizer.music import midi
@@ -211,14 +211,15 @@ def decode(
     if out == STANDARD_OUTPUT:
         with standard_output("--out") as output:
             score, what = _song(dataset, split, index)
-            midi.send(score, output)
-            print(f"standard output: {what}")
+            content, notice = midi.to_bytes(score, "standard output")
+            output.write(content)
+            tell("standard output", what, notice)
         return 0
     path = file_named(out, MIDI, f"{split}-{index}.mid", "--out")
     with to_be_written(path, flag="--out", overwrite=overwrite):
         score, what = _song(dataset, split, index)
-        midi.write(score, path)
-    print(f"{path}: {what}")
+        notice = midi.write(score, path)
+    tell(path, what, notice)
     return 0
 
 

@@ -25,6 +25,7 @@ from tokenizer.disk.destination import (
     folder_for,
     is_midi,
     standard_output,
+    tell,
     to_be_written,
 )
 
@@ -95,7 +96,7 @@ def export_torch(run: Positional[Run], file: Positional[Output], overwrite: bool
     path = file_named(file, TORCH, f"{run.resolve().name}.pt", "FILE")
     with to_be_written(path, flag="FILE", overwrite=overwrite):
         _with_torch("parity_tests.convert").export_torch(run, path)
-    print(f"{path}: the best checkpoint of {run}")
+    tell(path, f"the best checkpoint of {run}")
     return 0
 
 
@@ -156,7 +157,7 @@ def _to_text(file: Path, out: str | None, lossless: bool, overwrite: bool) -> in
     with to_be_written(path, [file], flag="--out", overwrite=overwrite):
         content = to_text(midi.read(file), lossless)
         write_text(path, content)
-    print(f"{path}: {content.count(chr(10))} lines of text from {file}")
+    tell(path, f"{content.count(chr(10))} lines of text from {file}")
     return 0
 
 
@@ -166,13 +167,16 @@ def _to_midi(file: Path, out: str, overwrite: bool) -> int:
 
     if out == STANDARD_OUTPUT:
         with standard_output("--out") as output:
-            midi.send(text.read(file), output)
+            score = text.read(file)
+            content, notice = midi.to_bytes(score, "standard output")
+            output.write(content)
+            tell("standard output", f"MIDI from {file}", notice)
         return 0
     path = file_named(out, MIDI, f"{file.stem}.mid", "--out")
     with to_be_written(path, [file], flag="--out", overwrite=overwrite):
         score = text.read(file)
-        midi.write(score, path)
-    print(f"{path}: {len(score.tracks)} tracks from {file}")
+        notice = midi.write(score, path)
+    tell(path, f"MIDI from {file}", notice)
     return 0
 
 

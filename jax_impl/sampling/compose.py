@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -65,11 +66,15 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
         missing, written = set(range(count)), Tally()  # a file that is named is written anew
 
         def write(sample: Sample) -> None:
-            outputs.write(sample, origin, paths[sample.number], formats)
+            path = paths[sample.number]
+            notice = outputs.write(sample, origin, path, formats)
             written.add(sample)
             missing.remove(sample.number)
-            if not is_folder:
-                tqdm.write(f"{paths[sample.number]}: {Tally.of(sample)} (checkpoint of step {origin.step})")
+            with tqdm.external_write_mode():  # beside its progress bar
+                if not is_folder:
+                    destination.tell(path, f"{Tally.of(sample)} (checkpoint of step {origin.step})", notice)
+                elif notice:
+                    print(f"notice: {path}: {notice}")
 
         if is_folder:
             outputs.refuse_other_settings(out, origin)
@@ -83,8 +88,7 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
             for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing)):
                 write(sample)
     if is_folder and written.songs:
-        songs = f"{written.songs} song{'' if written.songs == 1 else 's'} written"
-        print(f"{out}: {songs}, {written} (checkpoint of step {origin.step})")
+        print(f"{out}: {_songs(written.songs)} written, {written} (checkpoint of step {origin.step})")
     _tell_errors(request.config, written)
     return 0
 
@@ -94,8 +98,7 @@ def write_to_standard_output(request: Request, bars: bool = False) -> int:
     with destination.standard_output(OUT) as output:
         sampler, origin = request.sampler()
         (sample,) = _played(sampler) if bars else _sampled(sampler, {0})
-        midi.send(sample.score(), output)
-        print(f"standard output: {Tally.of(sample)} (checkpoint of step {origin.step})")
+        _send(sample, output, f"{Tally.of(sample)} (checkpoint of step {origin.step})")
         _tell_errors(request.config, Tally.of(sample))
     return 0
 
@@ -151,14 +154,13 @@ def make_again(run: Path, out: str | Path, path: Path, formats: Formats, overwri
     if out == STANDARD_OUTPUT:
         with destination.standard_output(OUT) as output:
             sample = _same_sample(run, path, origin, made)
-            midi.send(sample.score(), output)
-            print(f"standard output: the same {len(sample.ids)} tokens again")
+            _send(sample, output, f"the same {len(sample.ids)} tokens again")
         return 0
     out = destination.file_named(out, MIDI, f"{path.stem}.mid", OUT)
     with _to_be_written([out], formats, [], overwrite):
         sample = _same_sample(run, path, origin, made)
-        outputs.write(sample, origin, out, formats)
-    print(f"{out}: the same {len(sample.ids)} tokens again")
+        notice = outputs.write(sample, origin, out, formats)
+    destination.tell(out, f"the same {len(sample.ids)} tokens again", notice)
     return 0
 
 
@@ -192,6 +194,12 @@ def _to_be_written(
         yield
 
 
+def _send(sample: Sample, output: BinaryIO, what: str) -> None:
+    content, notice = midi.to_bytes(sample.score(), "standard output")
+    output.write(content)
+    destination.tell("standard output", what, notice)
+
+
 def _sampler(
     run: Path, checkpoint: str, config: SampleConfig, wanted: Constraints, prompt: np.ndarray | None
 ) -> tuple[Sampler, Origin]:
@@ -205,7 +213,7 @@ def _sampler(
             "positions shift with the number "
             "of bars, so nothing can be cached and every token costs a whole forward pass"
         )
-    return sampler, Origin.of(run, record, config, wanted, prompt)
+    return sampler, Origin.of(run, record, sampler.config, wanted, prompt)
 
 
 @dataclass
@@ -240,8 +248,12 @@ class Tally:
             (self.cut_short, "brought to an end for want of room"),
         ):
             if count:
-                words.append(what if self.songs == 1 else f"{count} songs {what}")
+                words.append(what if self.songs == 1 else f"{_songs(count)} {what}")
         return ", ".join(words)
+
+
+def _songs(count: int) -> str:
+    return f"{count} song" if count == 1 else f"{count} songs"
 
 
 def _tell_errors(config: SampleConfig, made: Tally) -> None:

@@ -69,14 +69,14 @@ class Formats:
         return [path.with_suffix(".json"), path, *(path.with_suffix(suffix) for suffix in suffixes)]
 
 
-def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> None:
-    """path (.mid), and beside it .png, .wav where asked for, and .json with the digests of them: all or none.
-    Raises InputError.
+def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str | None:
+    """path (.mid), and beside it .png, .wav where asked for, and .json with the digests of them: all or none. Returns
+    what a player may lose of it (see midi.write). Raises InputError.
     """
     files = formats.files(path)
     with atomic_together(files) as (json_file, midi_file, *others):
         score, by_suffix = sample.score(), {file.suffix: file for file in others}
-        midi.write(score, midi_file)
+        notice = midi.write(score, midi_file)
         if formats.picture:
             pianoroll.piano_roll(score, by_suffix[".png"], chords=_chords(sample.ids))
         if formats.soundfont:
@@ -93,6 +93,7 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> None:
             },
         }
         write_json(json_file, values)
+    return notice
 
 
 def _chords(ids: np.ndarray) -> list[str]:

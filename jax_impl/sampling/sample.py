@@ -3,13 +3,14 @@
     generate(run, prompt=score, constraints=Constraints(add="bass"), sampler=SampleConfig(seed=1))   ->  [Score, ...]
 
 One loop for everything (jax.lax.while_loop, no host in it): a token goes through the model (jax_impl.sampling.cache),
-the plan (tokenizer.tokens.plan) says what may come or must come next, one is drawn. Programs have static sizes: where a
-song outgrows one, the next, twice as large, goes on. The loop comes back to the host every few tokens, to tell how far
-it is.
+the plan (tokenizer.tokens.plan, follow) says what may come or must come next, one is drawn. Programs have static sizes:
+where a song outgrows one, the next, twice as large, goes on. The loop comes back to the host every few tokens, to tell
+how far it is.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,19 +24,21 @@ from configs import ComputeConfig, Constraints, InputError, ModelConfig, SampleC
 from jax_impl.device import device
 from jax_impl.device.memory import GB
 from jax_impl.model.museformer import DTYPES, MuseFormer
-from jax_impl.sampling import cache, uncached
+from jax_impl.sampling import asked, cache, uncached
 from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
 from jax_impl.training.checkpoint import load_model
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
-from tokenizer.tokens import fields, grammar
+from tokenizer.tokens import fields, follow, grammar
 from tokenizer.tokens import plan as planning
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.plan import Plan
+from tokenizer.tokens.room import NEW_SONG_TOKENS
 
 SMALLEST_SLOTS = 256  # program sizes double from here up
 TOKENS_PER_SUMMARY = 4  # tokens for which there is one summary slot; a bar holds more on average
 FEWEST_SUMMARIES = 64
+LENGTH_MULTIPLE = 1024  # a length that nobody asked for is rounded up to this, so that few programs are compiled
 PROMPT_MULTIPLE = 64  # prompts are filled up to this, so that few programs are compiled
 STRIDE = 64  # tokens between two looks of the host
 ANYTHING, DEFAULT = Constraints(), SampleConfig()
@@ -74,22 +77,26 @@ class Loop(NamedTuple):
 def generate(
     run: Path,
     *,
-    prompt: Score | None = None,
+    prompt: Score | np.ndarray | str | Path | None = None,
     constraints: Constraints = ANYTHING,
     sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> list[Score]:
-    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany.
-    Raises InputError.
+    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany; its
+    tokens or the path of a MIDI file will do. Warns of what becomes something else than was asked. Raises InputError.
     """
+    run, prompt, checkpoint = asked.checked(run, prompt, constraints, sampler, checkpoint)
     model, _ = load_model(run, checkpoint)
     writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
+    asked.tell(writer.notice)
     return [sample.score() for sample in writer.samples()]
 
 
 class Sampler:
     """Songs of one model under one plan. Song i depends on (model, settings, seed, i) and, in its last bits, on the
     songs beside it: they are sampled in groups of config.batch, and a group is always the same.
+
+    config: as given, but with the max_length that was found where none was given: what makes the same songs again.
     """
 
     def __init__(
@@ -104,14 +111,16 @@ class Sampler:
             raise InputError(
                 "--no-grammar cannot be combined with a given song or with what it must be: those hold by the grammar"
             )
-        self.model, self.config, self.compute = model, config, compute
         self.cached = model.config.mask_rule.scope == "span"
-        if self.cached:
-            _refuse_what_does_not_fit(model.config, config, compute)
+        memory = device.memory_limit() if self.cached else math.inf
+        given = planning.given_song(prompt, wanted)
+        if not config.max_length:
+            usual = planning.usual_room(given, wanted)
+            config = replace(config, max_length=_usual_length(usual, model.config, config, compute, memory))
+        _refuse_what_does_not_fit(model.config, config, compute, memory)
+        self.model, self.config, self.compute = model, config, compute
         most_spans = summary_slots(config.max_length) - 1
-        self.plan, self.notice = planning.make_plan(
-            prompt, wanted, config.max_length, most_spans, model.config.max_bars
-        )
+        self.plan, self.notice = planning.make_plan(given, wanted, config.max_length, most_spans, model.config.max_bars)
         self._graphs, self._weights = cache.graphs(model), cache.weights(model, compute)
         self._device_plan = jax.tree.map(jnp.asarray, self.plan)
         self._go_on = jax.jit(self._turns, donate_argnums=1)
@@ -246,7 +255,7 @@ class Sampler:
             past,
             token,
             keep(grammar.push(state.grammar, token, jnp), state.grammar),
-            keep(planning.advance(plan, state.place, token, jnp), state.place),
+            keep(follow.advance(plan, state.place, token, jnp), state.place),
             hear(state.heard, token),
             state.tokens.at[jnp.arange(len(token)), length].set(written),
             state.done | (alive & ((token == vocab.EOS) | is_full)),
@@ -258,7 +267,7 @@ class Sampler:
         """(next token int32[B], whether the grammar is against it bool[B], whether it cuts a song short bool[B])."""
         spans, rows = past.fields.spans, jnp.arange(len(keys))
         if self.config.grammar:
-            choice = planning.choices(plan, state.place, state.grammar, past.length, spans, jnp)
+            choice = follow.choices(plan, state.place, state.grammar, past.length, spans, jnp)
             forced, allowed = choice.forced, choice.allowed
             logits = bar_is_over(logits, allowed)
         else:
@@ -271,10 +280,7 @@ class Sampler:
         )
         token = jnp.where(forced >= 0, forced, drawn)
         errors = (forced < 0) & ~grammar.allowed(state.grammar, jnp)[rows, token]
-        if choice is None:
-            return token, errors, jnp.zeros_like(errors)
-        is_end = jnp.isin(jnp.asarray(grammar.CLASS)[token], jnp.array([grammar.TRACK, grammar.EOS]))
-        return token, errors, (forced < 0) & (choice.closing | (choice.withheld & is_end))
+        return token, errors, follow.cuts_short(choice, token, jnp) if choice else jnp.zeros_like(errors)
 
     # ------------------------------------------------------------ sizes
 
@@ -301,16 +307,31 @@ class Sampler:
         return uncached.grow(past, slots)
 
 
-def _refuse_what_does_not_fit(model: ModelConfig, config: SampleConfig, compute: ComputeConfig) -> None:
-    """Raises InputError where the cache alone would take more memory than there is for it: before minutes of work."""
+def _usual_length(
+    usual: planning.Room, model: ModelConfig, config: SampleConfig, compute: ComputeConfig, memory: float
+) -> int:
+    """--max-length where none is given: what is asked usually takes, that of a new song at least, as far as it fits."""
+    length = max(usual.tokens, TOKENS_PER_SUMMARY * (usual.spans + 1), NEW_SONG_TOKENS)
+    length = -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+    while length > LENGTH_MULTIPLE and _cache_bytes(model, config, compute, length) > memory:
+        length -= LENGTH_MULTIPLE
+    return length
+
+
+def _cache_bytes(model: ModelConfig, config: SampleConfig, compute: ComputeConfig, length: int) -> int:
+    """Of the cache of so many tokens for each of the songs side by side."""
     rows = min(config.batch, config.num_samples)
-    slots = 2 * config.max_length + 4 * summary_slots(config.max_length)
-    needed = model.layers * rows * slots * model.width * DTYPES[compute.precision](0).itemsize
-    limit = device.memory_limit()
-    if needed > limit:
+    slots = 2 * length + 4 * summary_slots(length)
+    return model.layers * rows * slots * model.width * DTYPES[compute.precision](0).itemsize
+
+
+def _refuse_what_does_not_fit(model: ModelConfig, config: SampleConfig, compute: ComputeConfig, memory: float) -> None:
+    """Raises InputError where the cache alone would take more memory than there is for it: before minutes of work."""
+    needed = _cache_bytes(model, config, compute, config.max_length)
+    if needed > memory:
         raise InputError(
-            f"--max-length {config.max_length} and {rows} songs side by side take {needed / GB:.1f} GB, and "
-            f"{limit / GB:.1f} GB are for it: take a smaller --max-length or --batch"
+            f"--max-length {config.max_length} and {min(config.batch, config.num_samples)} songs side by side take "
+            f"{needed / GB:.1f} GB, and {memory / GB:.1f} GB are for it: take a smaller --max-length or --batch"
         )
 
 

@@ -41,6 +41,7 @@ from jax_impl.training import loss_plot, rollback
 from jax_impl.training.checkpoint import FOLDER, CheckpointError, Checkpoints, Record, plain, versions
 from jax_impl.training.metrics import Metrics
 from jax_impl.training.progress import Progress
+from jax_impl.training.record import CONFIG_FILE
 from jax_impl.training.resume import check_schedule, find_start, leave_behind, with_lengths
 from jax_impl.training.step import Measured, TrainState, abstract_batches, make_step, validation_step
 from jax_impl.training.stop import Stop
@@ -51,7 +52,7 @@ from tokenizer.disk.lock import only_writer
 
 # Steps given to the device before the metrics of the one before are waited for: it never idles, and NaN shows soon
 RUN_AHEAD = 2
-CONFIG_FILE, PICTURE_FILE = "config.json", "loss.png"
+PICTURE_FILE = "loss.png"
 UNIFORM_LOSS = math.log(vocab.SIZE)
 
 

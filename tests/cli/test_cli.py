@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 from configs import InputError, ModelConfig
-from jax_impl.cli import demo, main
+from jax_impl.cli import demo
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
 from jax_impl.training.step import TrainState
@@ -57,19 +57,6 @@ def midi_dir(tmp_path_factory) -> Path:
     for seed in range(4):
         midi.write(compose(seed), folder / f"{seed}.mid")
     return folder
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """run("check", path, ...) -> (exit status, stdout, stderr)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        return (exit_.value.code or 0, *capsys.readouterr())
-
-    return run
 
 
 def test_help_teaches_the_verbs_and_the_flags(run):
@@ -163,14 +150,15 @@ def test_text_goes_from_midi_and_back(run, midi_dir, tmp_path):
     assert not (tmp_path / "b.mid").exists()
 
 
-@pytest.mark.parametrize("verb", ["text to text", "text to MIDI", "decode", "export-torch", "parity"])
+@pytest.mark.parametrize("verb", ["MIDI to text", "text to MIDI", "decode", "export-torch", "parity"])
 def test_a_file_that_is_there_is_written_over_only_when_that_is_said(run, midi_dir, tmp_path, verb):
     """Before any work: what else these verbs need is not even there."""
     (tmp_path / "a.txt").write_text("H 0 480 Q\n", encoding="utf-8")
-    there = tmp_path / {"text to text": "song.mid", "parity": "masks.png"}.get(verb, "there")
+    names = {"MIDI to text": "x.txt", "export-torch": "x.pt", "parity": "masks.png"}
+    there = tmp_path / names.get(verb, "x.mid")
     there.write_bytes(b"the user's")
     words = {
-        "text to text": ["text", there, "-o", there],
+        "MIDI to text": ["text", midi_dir / "0.mid", "-o", there],
         "text to MIDI": ["text", tmp_path / "a.txt", "-o", there],
         "decode": ["decode", tmp_path / "nowhere", "--index", 0, "-o", there],
         "export-torch": ["export-torch", tmp_path / "nowhere", there],
@@ -181,6 +169,14 @@ def test_a_file_that_is_there_is_written_over_only_when_that_is_said(run, midi_d
     assert there.read_bytes() == b"the user's"
     status, _, error = run(*words, "--overwrite")
     assert "to write over it" not in error  # the flag is known and allows it
+
+
+def test_text_does_not_write_over_the_file_that_it_reads(run, tmp_path):
+    (tmp_path / "a.txt").write_text("H 0 480 Q\n", encoding="utf-8")
+    os.link(tmp_path / "a.txt", tmp_path / "a.mid")  # another name of the same file
+    status, _, error = run("text", tmp_path / "a.txt", "-o", tmp_path / "a.mid")
+    assert status == 2 and "a.mid: is the file that is read" in error
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "H 0 480 Q\n"
 
 
 def test_a_demo_takes_no_folder_that_is_not_its_own(run, midi_dir, tmp_path):
@@ -253,7 +249,22 @@ def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
         (["generate", "/nowhere", "-o", "x.mid", "--accompany", "a.mid"], "--accompany needs --add"),
         (["generate", "/nowhere", "-o", "x.mid", "--continue", "a.mid", "--add", "bass"], "give one of the two"),
         (["generate", "/nowhere", "-o", "x.mid", "--continue", "/nowhere.mid"], "/nowhere.mid: cannot be read"),
+        (["generate", "run", "--again", "x.json", "-o", "y.mid", "--seed", "1"], "--seed does not go with it"),
+        (
+            ["generate", "run", "--again", "x.json", "-o", "y", "--bars", "8", "--no-grammar", "--num-samples", "2"],
+            "--again makes the song of x.json as it was made: --no-grammar, --num-samples, --bars do not go with it",
+        ),
+        (["generate", "run", "--again", "x.json", "-o", "y.mid", "--continue", "a.mid"], "--continue does not go"),
+        (["generate", "run", "--again", "x.json", "--stream"], "--stream does not go with it"),
+        (["generate", "run", "--again", "x.json", "-o", "y.mid", "--checkpoint", "5"], "--checkpoint does not go"),
+        (["generate", "run", "--stream", "--num-samples", "2"], "--stream plays one song: --num-samples does not go"),
+        (["generate", "run", "-o", "x.mid", "--strict"], "--strict needs a given song"),
+        (["generate", "run", "--stream", "--wav"], "--stream without --out writes no file: --wav does not go"),
+        (["generate", "run", "--stream", "--no-picture", "--overwrite"], "--no-picture, --overwrite do not go"),
+        (["generate", "run", "-o", "-", "--num-samples", "2", "--wav"], "standard output: --num-samples, --wav do not"),
+        (["generate", "run", "-o", "-", "--overwrite"], "--overwrite does not go with it"),
         (["decode", "/nowhere", "--index", "0", "-o", "x.mid"], "/nowhere: no such dataset"),
+        (["decode", "/nowhere", "--index", "0", "-o", "new/folder/x.mid"], "/nowhere: no such dataset"),
         (["prepare", "/nowhere", "songs"], "/nowhere: no such file or folder"),
         (["prepare", "songs"], "name at least one folder of MIDI files"),
         (["check"], "name at least one MIDI file"),

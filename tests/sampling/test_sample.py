@@ -3,7 +3,6 @@ and what is asked holds in the MIDI file.
 """
 
 import dataclasses
-import json
 import re
 
 import jax
@@ -13,54 +12,23 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import MASK_RULES, ComputeConfig, Constraints, InputError, ModelConfig, SampleConfig
+from configs import MASK_RULES, Constraints, InputError, ModelConfig, SampleConfig
 from jax_impl.batch import pack_row, stack_rows
 from jax_impl.model.museformer import MuseFormer
-from jax_impl.sampling import compose, outputs, sample
+from jax_impl.sampling import compose, sample
 from jax_impl.sampling.draw import bar_is_over
 from jax_impl.sampling.sample import Sampler
 from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests.rows import ids
+from tests.sampling.small import COMPUTE, CONFIG, HOT
 from tokenizer import vocabulary as vocab
-from tokenizer.disk.lock import only_writer
 from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
 from tokenizer.music.composer import compose as compose_song
 from tokenizer.tokens import fields, grammar
-from tokenizer.tokens.decode import decode
-
-# Programs are shared by the tests that ask for as many songs side by side and as many tokens: mostly 1 or 3, and 250.
-COMPUTE = ComputeConfig(attention="xla", precision="fp32", remat="none")
-CONFIG = ModelConfig(layers=1, width=64, ffn=64, max_bars=32)
-HOT = dict(temperature=1.0, top_p=1.0, max_length=250)
-
-
-@pytest.fixture(scope="module")
-def model() -> MuseFormer:
-    model = MuseFormer(CONFIG, nnx.Rngs(0))
-    nnx.update(model, jax.tree.map(lambda x: x * 8 if x.ndim > 1 else x, nnx.state(model, nnx.Param)))
-    return model
-
-
-@pytest.fixture(scope="module")
-def run_dir(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    record = Record(5, plain(CONFIG), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions(), {})
-    with Checkpoints(folder, keep_last=1) as checkpoints:
-        checkpoints.save(TrainState(nnx.to_pure_dict(nnx.state(model)), {"count": jnp.zeros(())}, 5), record, 1.0)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def given():
-    """A song of four bars in 4/4 with drums, bass and piano, on the grid."""
-    drums = "#D SEP Cmaj T0 P36 L1 V25 T8 P38 Amin T0 P36 Fmaj T0 P36 G7 T0 P36 T12 P38"
-    bass = "#P33 SEP Cmaj T0 P36 L8 V20 Amin T0 P45 Fmaj T0 P41 T8 P41 G7 T0 P43"
-    piano = "#P0 SEP Cmaj T4 P60 L2 V22 P64 P67 Amin T4 P57 V24 Fmaj G7 T0 P55 L16"
-    song = ids(f"BOS BPM_19 TS_4/4 {drums} {bass} {piano} EOS")
-    assert grammar.errors([song]) == [None]
-    return decode(song)
+from tokenizer.tokens import plan as planning
+from tokenizer.tokens.encode import encode
 
 
 def samples(model, prompt=None, wanted=None, **settings) -> list[sample.Sample]:
@@ -77,6 +45,9 @@ def test_a_hundred_songs_of_random_weights_are_all_grammatical_and_come_to_an_en
     assert all(len(song.ids) <= 100 and fields.compute(song.ids).bar.max() < 32 for song in songs)
     assert all(snap(song.score()) == song.score() for song in songs)
     assert max(len(song.ids) for song in songs) > 80 and len({len(song.ids) for song in songs}) > 20
+    had_room = [len(song.ids) < 60 and fields.compute(song.ids).bar.max() < 31 for song in songs]
+    assert not any(song.cut_short for song, had in zip(songs, had_room, strict=True) if had)
+    assert sum(had_room) > 5 and sum(song.cut_short for song in songs) > 20
 
 
 def test_a_model_that_knows_no_chords_still_lets_later_tracks_play_on():
@@ -163,6 +134,7 @@ def test_uncached_songs_of_the_span_rule_are_the_cached_ones(model, given):
 def test_without_the_grammar_its_errors_are_counted(model):
     songs = samples(model, num_samples=4, grammar=False, max_length=80)
     assert sum(song.errors for song in songs) > 100
+    assert all(song.cut_short != song.finished for song in songs)
     with pytest.raises(InputError, match="--no-grammar"):
         samples(model, wanted=Constraints(bars=3), grammar=False)
 
@@ -253,8 +225,12 @@ def test_a_given_song_that_is_too_long_loses_its_first_bars_or_is_refused(model)
 @pytest.mark.parametrize(
     ("wanted", "prompt", "message"),
     [
-        (Constraints(instruments="theremin"), False, "unknown instrument 'theremin'; known are drums, bass, piano"),
-        (Constraints(chords="C Xm"), False, "unknown chord 'Xm'; a chord is a root"),
+        (
+            Constraints(instruments="theremin"),
+            False,
+            "unknown instrument 'theremin'. An instrument is drums, bass, piano",
+        ),
+        (Constraints(chords="C Xm"), False, "unknown chord 'Xm'. A chord is such as C, Am"),
         (Constraints(meter="11/8"), False, "unknown meter '11/8'; known are 1/4"),
         (Constraints(bars=33), False, "--bars 33: this model has room for 32"),
         (Constraints(bars=30, instruments="0,1,2,3,4,5,6,7,8,9"), False, "raise --max-length"),
@@ -306,164 +282,23 @@ def test_what_does_not_fit_the_memory_is_refused_before_any_work(model):
         Sampler(model, SampleConfig(max_length=10**8), COMPUTE, None, Constraints())
 
 
-# ---------------------------------------------------------------- what comes out
+def sampler_of(model, prompt=None, wanted=Constraints(), **settings) -> Sampler:  # noqa: B008
+    return Sampler(model, SampleConfig(**settings), COMPUTE, prompt, wanted)
 
 
-PLAIN = outputs.Formats(picture=False, soundfont=None)
+def test_the_length_that_nobody_asked_for_is_what_is_asked_usually_takes(model, monkeypatch):
+    """The given song as a whole among it; what was found is kept, so that the same song can be made again."""
+    given = compose_song(0)
+    tokens = len(encode(given).ids)
+    wide = MuseFormer(dataclasses.replace(CONFIG, max_bars=256), nnx.Rngs(0))
+    assert sampler_of(wide).config.max_length == 4096
+    assert sampler_of(wide, wanted=Constraints(instruments="drums,bass,piano", bars=200)).config.max_length > 20000
+    whole = sampler_of(wide, given, Constraints(add="bass,strings"))
+    assert whole.notice == "" and tokens < whole.config.max_length
+    assert len(planning.prefix(whole.plan)) > tokens
+    again = Sampler(wide, whole.config, COMPUTE, given, Constraints(add="bass,strings"))
+    assert again.config == whole.config and all(map(np.array_equal, again.plan, whole.plan))
 
-
-def write(run_dir, out, wanted=Constraints(), given=None, formats=PLAIN, overwrite=False, **settings):  # noqa: B008
-    return compose.generate(
-        run_dir, out, SampleConfig(**HOT | settings), wanted, given, "best", formats, overwrite=overwrite
-    )
-
-
-def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_path, capsys):
-    midi.write(given, tmp_path / "given.mid")
-    wanted = Constraints(keep_bars=1, bars=3)
-    write(
-        run_dir,
-        tmp_path / "x.mid",
-        wanted,
-        tmp_path / "given.mid",
-        outputs.Formats(picture=True, soundfont=None),
-        num_samples=3,
-    )
-    assert (tmp_path / "x-3.png").stat().st_size > 5000
-    compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
-    assert (tmp_path / "y.mid").read_bytes() == (tmp_path / "x-2.mid").read_bytes() != (tmp_path / "x.mid").read_bytes()
-    values = json.loads((tmp_path / "x-2.json").read_text(encoding="utf-8"))
-    assert values["number"] == 1 and values["step"] == 5 and values["sampler"]["seed"] == 0
-    (tmp_path / "x-2.json").write_text(json.dumps(values | {"tokens": values["tokens"][:-1]}), encoding="utf-8")
-    with pytest.raises(InputError, match="became another song"):
-        compose.again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
-
-
-@pytest.mark.parametrize(
-    ("part", "change"),
-    [("sampler", {"temperature": "hot"}), ("constraints", {"bars": None}), ("sampler", {"num_samples": 1.5})],
-)
-def test_the_json_of_a_sample_that_was_edited_wrongly_is_told_as_such(tmp_path, part, change):
-    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {})
-    values = dataclasses.asdict(origin) | {"number": 0, "finished": True, "errors": 0, "tokens": [1, 2]}
-    (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
-    assert outputs.read(tmp_path / "x.json")[0] == origin
-    values[part] |= change
-    (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
-    with pytest.raises(InputError, match=rf"x\.json: not the JSON of a sample .*{next(iter(change))}"):
-        outputs.read(tmp_path / "x.json")
-
-
-def test_many_samples_go_on_where_they_stopped(run_dir, tmp_path, monkeypatch, capsys):
-    write_one, written = outputs.write, []
-
-    def stops(sample, *arguments):
-        if len(written) == 4:
-            raise KeyboardInterrupt
-        written.append(sample.number)
-        write_one(sample, *arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(outputs, "write", stops)
-        write(run_dir, tmp_path / "many", num_samples=6, batch=3)
-    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[0123].mid")}
-    write(run_dir, tmp_path / "many", num_samples=6, batch=3)
-    assert "4 of 6 songs are there already" in capsys.readouterr().out
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[0123].mid")} == before
-    assert len(list((tmp_path / "many").glob("*.mid"))) == len(list((tmp_path / "many").glob("*.json"))) == 6
-    with pytest.raises(InputError, match=r"other settings \(--seed 0 there, 1 here\)"):
-        write(run_dir, tmp_path / "many", num_samples=6, batch=3, seed=1)
-
-
-def test_a_song_is_made_when_all_its_files_are_there_as_they_were_written(run_dir, tmp_path, monkeypatch, capsys):
-    """What is missing is written from the JSON, not sampled again, and what was asked for later too."""
-    many, settings = tmp_path / "many", {"num_samples": 3, "batch": 3}
-    write(run_dir, many, **settings)
-    before = {path.name: path.read_bytes() for path in many.iterdir()}
-    assert sorted(before) == [f"000{number}.{suffix}" for number in range(3) for suffix in ("json", "mid")]
-    capsys.readouterr()
-    monkeypatch.setattr(Sampler, "group", lambda *_: pytest.fail("sampled again"))
-    (many / "0001.mid").unlink()
-    write(run_dir, many, **settings)
-    assert "2 of 3 songs are there already" in capsys.readouterr().out
-    write(run_dir, many, formats=outputs.Formats(picture=True, soundfont=None), **settings)
-    assert {name: (many / name).read_bytes() for name in before if name.endswith(".mid")} == {
-        name: content for name, content in before.items() if name.endswith(".mid")
-    }
-    assert len(list(many.glob("*.png"))) == 3
-    (many / "0002.mid").write_bytes(b"edited since")
-    with pytest.raises(InputError, match=r"0002.mid: exists already.*--overwrite"):
-        write(run_dir, many, **settings)
-
-
-def test_two_commands_do_not_write_into_one_folder(run_dir, tmp_path):
-    (tmp_path / "many").mkdir()
-    with only_writer(tmp_path / "many"), pytest.raises(InputError, match=r"many: process .* writes there"):
-        write(run_dir, tmp_path / "many", num_samples=3, batch=3)
-
-
-def test_no_file_of_the_user_s_is_written_over(run_dir, given, tmp_path):
-    """Neither the song that is given, nor a picture or JSON beside it, nor a song changed since it was made."""
-    song = tmp_path / "song.mid"
-    midi.write(given, song)
-    wanted, content = Constraints(bars=5), song.read_bytes()
-    with pytest.raises(InputError, match=r"song.mid: is the file that is read; .*--overwrite"):
-        write(run_dir, song, wanted, song)
-    with pytest.raises(InputError, match=r"song.mid: exists already"):
-        write(run_dir, song)
-    (tmp_path / "new.png").write_bytes(b"a photograph")
-    with pytest.raises(InputError, match=r"new.png: exists already"):
-        write(run_dir, tmp_path / "new.mid", formats=outputs.Formats(picture=True, soundfont=None))
-    (tmp_path / "new.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"new.json: exists already"):
-        write(run_dir, tmp_path / "new.mid")
-    assert song.read_bytes() == content and sorted(path.name for path in tmp_path.iterdir()) == [
-        "new.json",
-        "new.png",
-        "song.mid",
-    ]
-    write(run_dir, song, overwrite=True)
-    assert song.read_bytes() != content
-    write(run_dir, song)  # its own, as it was written
-    song.write_bytes(content)
-    with pytest.raises(InputError, match=r"song.mid: exists already"):
-        write(run_dir, song)
-
-
-def test_the_stream_tells_every_bar_once_as_it_is_finished(run_dir):
-    settings = SampleConfig(**HOT)
-    wanted = Constraints(instruments="bass,piano", bars=4)
-    bars = list(compose.stream(run_dir, constraints=wanted, sampler=settings))
-    (score,) = sample.generate(run_dir, constraints=wanted, sampler=settings)
-    assert [(bar.program, bar.bar) for bar in bars] == [
-        (33, 0),
-        (33, 1),
-        (33, 2),
-        (33, 3),
-        (0, 0),
-        (0, 1),
-        (0, 2),
-        (0, 3),
-    ]
-    assert sum(bar.notes for bar in bars) == sum(len(track.notes) for track in score.tracks)
-    assert bars[-1].score == score and len(bars[0].score.tracks) <= 1
-
-
-def test_sound_without_fluidsynth_says_how_to_get_it(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(InputError, match="apt install fluidsynth"):
-        outputs.find_soundfont()
-
-
-def test_sound_is_what_fluidsynth_makes_of_the_file(model, tmp_path, monkeypatch):
-    """A stand-in for FluidSynth, which need not be installed where tests run, writes its arguments."""
-    program = tmp_path / "fluidsynth"
-    program.write_text('#!/bin/sh\necho "$@" > "$5"\n', encoding="utf-8")
-    program.chmod(0o755)
-    (tmp_path / "font.sf2").touch()
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("SOUNDFONT", str(tmp_path / "font.sf2"))
-    assert outputs.find_soundfont() == tmp_path / "font.sf2"
-    outputs._play(tmp_path / "x.mid", tmp_path / "x.wav", outputs.find_soundfont())
-    played = (tmp_path / "x.wav").read_text(encoding="utf-8")
-    assert str(tmp_path / "font.sf2") in played and "x.mid" in played
+    memory = sample._cache_bytes(wide.config, SampleConfig(), COMPUTE, 3000)
+    monkeypatch.setattr(sample.device, "memory_limit", lambda: memory)
+    assert sampler_of(wide).config.max_length == 2048 and sampler_of(wide, num_samples=2).config.max_length == 1024

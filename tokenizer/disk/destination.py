@@ -55,7 +55,7 @@ def is_folder(name: str | os.PathLike, kind: Kind, flag: str) -> bool:
         raise InputError(f"{flag} is empty: name {kind.name} or a folder")
     if text == STANDARD_OUTPUT:  # of verbs that do not ask for it first
         raise InputError(f"{flag} -: {kind.name} does not go to standard output here; name a file or a folder")
-    if text.endswith("/") or os.path.isdir(text):
+    if text.endswith(("/", os.sep)) or os.path.isdir(text):
         return True
     suffix = Path(text).suffix.lower()
     if suffix in kind.suffixes:
@@ -103,21 +103,34 @@ def folder_for(files: Sequence[Path], flag: str) -> Iterator[None]:
     with ExitStack() as opened:
         for place in reversed(missing):  # innermost first, when it ends
             opened.callback(_remove_empty, place)
+        place = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
-            for file in files:  # a name may be too long
+            for place in files:
                 with suppress(FileNotFoundError):
-                    os.lstat(file)
+                    os.lstat(place)
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(f"{flag} {folder}: cannot be a folder, a file is in the way") from None
         except OSError as error:
-            raise WriteError(f"{flag} {files[0]}", error) from error
+            raise WriteError(f"{flag} {place}", error) from error
         yield
 
 
 def _remove_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
+
+
+# ---------------------------------------------------------------- that it was written
+
+
+def tell(place: str | Path, what: str, notice: str | None = None) -> None:
+    """Says of a file that it was written, and what its user should know of it."""
+    print(f"{place}: {what}")
+    if notice:
+        print(f"notice: {place}: {notice}")
 
 
 @contextmanager

@@ -13,9 +13,7 @@ import io
 import os
 import stat
 import struct
-import tempfile
 from pathlib import Path
-from typing import BinaryIO
 
 import mido
 import numpy as np
@@ -163,10 +161,18 @@ def write(score: Score, path: str | os.PathLike) -> str | None:
 
     read(path) == score again if every track has notes, sorted by (onset, pitch), none overlapping another of its pitch.
     More than 15 melodic programs share channels: program changes before the notes keep every note's sound, and ports
-    keep instruments apart that would cut each other's notes. Returns a line that says so where a player may lose notes.
+    keep instruments apart that would cut each other's notes. Returns what a player may lose all the same, or None.
     Raises MidiError where MIDI cannot say the score, and WriteError.
     """
     path = Path(path)
+    content, notice = to_bytes(score, path)
+    with atomic(path) as temporary:
+        temporary.write_bytes(_in_riff(content) if path.suffix.lower() == ".rmi" else content)
+    return notice
+
+
+def to_bytes(score: Score, path: str | os.PathLike) -> tuple[bytes, str | None]:
+    """The bytes that `write` writes, without wrapper, and what it returns; path: for the messages. Raises MidiError."""
     _check_writable(score, path)
     midi = mido.MidiFile(type=1, ticks_per_beat=score.ticks_per_beat)
     midi.tracks.append(_conductor_track(score))
@@ -176,17 +182,7 @@ def write(score: Score, path: str | os.PathLike) -> str | None:
         midi.tracks.append(_midi_track(track, place, has_ports, program_ticks))
     content = io.BytesIO()
     midi.save(file=content)
-    with atomic(path) as temporary:
-        temporary.write_bytes(_in_riff(content.getvalue()) if path.suffix.lower() == ".rmi" else content.getvalue())
-    notice = channels.notice(score, places)
-    return notice and f"{path}: {notice}"
-
-
-def send(score: Score, stream: BinaryIO) -> None:
-    """The bytes of a MIDI file to a stream. Raises MidiError."""
-    with tempfile.TemporaryDirectory() as folder:
-        write(score, song := Path(folder, "song.mid"))
-        stream.write(song.read_bytes())
+    return content.getvalue(), channels.notice(score, places)
 
 
 def _in_riff(content: bytes) -> bytes:
@@ -195,7 +191,7 @@ def _in_riff(content: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(b"RMID" + chunk)) + b"RMID" + chunk
 
 
-def _check_writable(score: Score, path: Path) -> None:
+def _check_writable(score: Score, path: str | os.PathLike) -> None:
     if score.ticks_per_beat >= 1 << 15:
         raise MidiError(f"{path}: MIDI has 1 to 32767 ticks per beat, the score {score.ticks_per_beat}")
     for tempo in score.tempos:

@@ -43,6 +43,14 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     return Choice(plan.script[place], allowed, left.closing, no_track | no_bar)
 
 
+def cuts_short(choice: Choice, token: Any, xp: Any = np) -> Any:
+    """bool[B]: whether the token int32[B], written under that choice, goes towards an end for want of room, where a
+    model might have gone on.
+    """
+    is_end = xp.asarray(np.isin(CLASS, (TRACK, EOS)))[token]
+    return (choice.forced == FREE) & (choice.closing | (choice.withheld & is_end))
+
+
 def advance(plan: Plan, place: Any, token: Any, xp: Any = np) -> Any:
     """The place after a token: a free place is left by an end of a track, where the script says what comes then."""
     free = plan.script[place] == FREE

@@ -22,11 +22,13 @@ import numpy as np
 
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
+from tokenizer.grid.meter import Bars
 from tokenizer.grid.quantize import quantize
 from tokenizer.grid.song import HID_RANK, GridSong
 from tokenizer.music.score import DRUMS, Score, Track
 from tokenizer.tokens import fields, grammar, names, room
 from tokenizer.tokens.crop import crop
+from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import encode, encode_song, grid_song
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK, VALUE
 
@@ -69,48 +71,60 @@ class Room(NamedTuple):
         return self.tokens <= limits.tokens and self.spans <= limits.spans
 
 
+class Given(NamedTuple):
+    """A given song; its len() is its number of bars."""
+
+    song: GridSong
+    chords: np.ndarray  # int32[bars], as bar_chords numbers them
+
+    def __len__(self) -> int:
+        return len(self.song.bars)
+
+
 def prefix(plan: Plan) -> np.ndarray:
     """int32[]: the given tokens before the first free place."""
     return plan.script[: int(np.argmax(plan.script == FREE))]
 
 
-def usual_room(prompt: Score | np.ndarray | None, wanted: Constraints) -> Room:
-    """What is asked usually takes so much, a given song as a whole included. Raises InputError."""
-    if prompt is None:
-        bars = wanted.bars or (room.NEW_BARS if wanted.instruments else 0)
-        return _usual(_new(wanted), bars)
-    song = _kept(_given(prompt, wanted), wanted)
-    return _usual(_script(song, wanted), _bars_to_write(len(song[0].bars), wanted))
-
-
-def make_plan(
-    prompt: Score | np.ndarray | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int
-) -> tuple[Plan, str]:
-    """The plan, and a notice for the user ("" for none).
-
-    prompt: a song that is given: continued, or accompanied where wanted.add says by what; also as tokens. Raises
-    InputError.
+def given_song(prompt: Score | np.ndarray | None, wanted: Constraints) -> Given | None:
+    """What is kept of a given song, on the grid, or None. prompt: a song that is continued, or accompanied where
+    wanted.add says by what; also as tokens. Raises InputError, also where what is wanted cannot be of such a song.
     """
-    limits = Room(max_tokens, max_spans)
     if prompt is None:
         _refuse(wanted, ("add", "keep_bars"), "needs a given song: --continue or --accompany FILE")
         if wanted.transpose and not wanted.chords:
             raise InputError("--transpose moves a given song or --chords; neither is there")
+        return None
+    _refuse(wanted, ("instruments", "tempo", "meter"), "cannot change a given song; --add adds instruments to it")
+    return _kept(_on_grid(prompt, wanted), wanted)
+
+
+def usual_room(given: Given | None, wanted: Constraints) -> Room:
+    """What is asked usually takes so much, the given song as a whole included. Raises InputError."""
+    if given is None:
+        return _usual(_new(wanted), wanted.bars or (room.NEW_BARS if wanted.instruments else 0))
+    return _usual(_script(given, wanted), _bars_to_write(len(given), wanted))
+
+
+def make_plan(
+    given: Given | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int
+) -> tuple[Plan, str]:
+    """The plan, and a notice for the user ("" for none). Raises InputError where what is wanted cannot be."""
+    limits = Room(max_tokens, max_spans)
+    if given is None:
         if wanted.bars > max_bars:
             raise InputError(f"--bars {wanted.bars}: this model has room for {max_bars}")
         return _with_limits(_new(wanted), wanted, 0, limits, max_bars), _notice(wanted)
-    _refuse(wanted, ("instruments", "tempo", "meter"), "cannot change a given song; --add adds instruments to it")
-    song = _kept(_given(prompt, wanted), wanted)
-    bars = len(song[0].bars)
-    most_given_bars = _most_given_bars(bars, wanted, max_bars)
-    fitting = _fitting(song, wanted, limits, most_given_bars)
-    left_out = bars - len(fitting[0].bars)
+    most_given_bars = _most_given_bars(len(given), wanted, max_bars)
+    fitting = _fitting(given, wanted, limits, most_given_bars)
+    left_out = len(given) - len(fitting)
     of_fitting = replace(wanted, bars=wanted.bars - left_out) if wanted.bars else wanted
-    plan = _with_limits(_script(fitting, wanted), of_fitting, len(fitting[0].bars), limits, max_bars)
+    plan = _with_limits(_script(fitting, wanted), of_fitting, len(fitting), limits, max_bars)
     if not left_out:
         return plan, _notice(wanted)
-    too_many_bars = f"this model, which has room for {max_bars} bars" if bars > most_given_bars else ""
-    return plan, _notice(wanted, _left_out(left_out, bars, wanted, too_many_bars or f"--max-length {max_tokens}"))
+    too_many_bars = f"this model, which has room for {max_bars} bars" if len(given) > most_given_bars else ""
+    limit = too_many_bars or f"--max-length {max_tokens}"
+    return plan, _notice(wanted, _left_out(left_out, len(given), wanted, limit))
 
 
 def _notice(wanted: Constraints, *more: str) -> str:
@@ -135,13 +149,13 @@ def _refuse(wanted: Constraints, fields_: tuple[str, ...], why: str) -> None:
 # ---------------------------------------------------------------- the given song
 
 
-def _given(prompt: Score | np.ndarray, wanted: Constraints) -> tuple[GridSong, np.ndarray]:
+def _on_grid(prompt: Score | np.ndarray, wanted: Constraints) -> Given:
     """The given song on the grid and the chords of its bars, transposed."""
     if isinstance(prompt, Score):
-        tokens = encode(_transposed(prompt, wanted.transpose))
-        song, chords = grid_song(tokens)
+        song, chords = grid_song(encode(_transposed(prompt, wanted.transpose)))
     else:
-        grammar.check(prompt)
+        if not _is_as_encoded(prompt):
+            grammar.check(prompt)
         if prompt[-1] != vocab.EOS:
             raise InputError(f"the given tokens end in {vocab.NAMES[prompt[-1]]}, not in EOS: give a whole song")
         song, chords = grid_song(fields.compute(prompt))
@@ -152,7 +166,19 @@ def _given(prompt: Score | np.ndarray, wanted: Constraints) -> tuple[GridSong, n
         raise InputError("the given song has no notes")
     if wanted.add and wanted.chords:
         chords = _chord_pattern(wanted, len(song.bars))
-    return song, chords
+    return Given(song, chords)
+
+
+def _is_as_encoded(ids: np.ndarray) -> bool:
+    """Whether the encoder writes these tokens of the song that they mean. Such are grammatical, which to see token by
+    token takes seconds.
+    """
+    try:
+        _, chords = grid_song(fields.compute(ids))
+        song = quantize(decode(ids))
+        return np.array_equal(encode_song(song, chords[: len(song.bars)]).ids, ids)
+    except (IndexError, ValueError):  # grid_song is for grammatical tokens
+        return False
 
 
 def _transposed(score: Score, semitones: int) -> Score:
@@ -175,26 +201,25 @@ def _chord_pattern(wanted: Constraints, bars: int) -> np.ndarray:
     return np.resize(np.array(pattern, np.int32), bars)
 
 
-def _kept(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> tuple[GridSong, np.ndarray]:
+def _kept(given: Given, wanted: Constraints) -> Given:
     """The bars that are kept: of a continuation the first keep_bars, else all."""
     if wanted.add or not wanted.keep_bars:
         _refuse(wanted, ("keep_bars",), "is for --continue; --accompany keeps all bars")
-        return song
-    bars = len(song[0].bars)
-    if wanted.keep_bars > bars:
-        raise InputError(f"--keep-bars {wanted.keep_bars}: the given song has {bars} bars")
-    return _window(song, 0, wanted.keep_bars)
+        return given
+    if wanted.keep_bars > len(given):
+        raise InputError(f"--keep-bars {wanted.keep_bars}: the given song has {len(given)} bars")
+    return _window(given, 0, wanted.keep_bars)
 
 
-def _window(song: tuple[GridSong, np.ndarray], first_bar: int, bars: int) -> tuple[GridSong, np.ndarray]:
-    window, chords = grid_song(crop(encode_song(*song), first_bar, bars))
+def _window(given: Given, first_bar: int, bars: int) -> Given:
+    window, chords = grid_song(crop(encode_song(*given), first_bar, bars))
     if not window.tracks:
         raise InputError(f"the bars {first_bar + 1} to {first_bar + bars} of the given song hold no note; keep others")
     silent = np.arange(first_bar + len(window.bars), first_bar + bars)  # a crop ends with its last note
-    signature = np.concatenate([window.bars.signature, song[0].bars.signature[silent]])
-    tempo = np.concatenate([window.tempo, song[0].tempo[silent]])
-    chords = np.concatenate([chords, song[1][silent]])
-    return GridSong(type(window.bars)(signature), tempo, window.tracks), chords
+    signature = np.concatenate([window.bars.signature, given.song.bars.signature[silent]])
+    tempo = np.concatenate([window.tempo, given.song.tempo[silent]])
+    chords = np.concatenate([chords, given.chords[silent]])
+    return Given(GridSong(Bars(signature), tempo, window.tracks), chords)
 
 
 def _most_given_bars(bars: int, wanted: Constraints, max_bars: int) -> int:
@@ -222,31 +247,29 @@ def _bars_to_write(bars: int, wanted: Constraints) -> int:
     return max(wanted.bars - bars, 1) if wanted.bars else room.NEW_BARS
 
 
-def _fitting(
-    song: tuple[GridSong, np.ndarray], wanted: Constraints, limits: Room, most_bars: int
-) -> tuple[GridSong, np.ndarray]:
-    """The song, or its last bars that fit."""
-    whole = len(song[0].bars)
+def _fitting(given: Given, wanted: Constraints, limits: Room, most_bars: int) -> Given:
+    """The given song, or its last bars that fit."""
     share = Room(int(limits.tokens * GIVEN_SHARE), int(limits.spans * GIVEN_SHARE))
+    end = lambda left_out: _window(given, left_out, len(given) - left_out) if left_out else given
 
     def fits(left_out: int) -> bool:
-        bars = whole - left_out
+        bars = len(given) - left_out
         if bars > most_bars:
             return False
-        script = _script(_window(song, left_out, bars) if left_out else song, wanted)
-        asked = bars if wanted.add else max(wanted.bars - whole, 1)
+        script = _script(end(left_out), wanted)
+        asked = bars if wanted.add else max(wanted.bars - len(given), 1)
         leaves_enough = _taken(script).fits(share) or _usual(script, _bars_to_write(bars, wanted)).fits(limits)
         return leaves_enough and _least(script, asked).fits(limits)
 
     if fits(0):
-        return song
-    low, high = 0, whole - 1  # the fewest first bars to leave out
+        return given
+    low, high = 0, len(given) - 1  # the fewest first bars to leave out
     while low + 1 < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
     if not fits(high):
         raise InputError("not even the last bar of the given song fits; raise --max-length")
-    return _window(song, high, whole - high)
+    return end(high)
 
 
 # ---------------------------------------------------------------- scripts, and what they take
@@ -263,18 +286,18 @@ def _free_tracks(programs: list[int]) -> list[int]:
     return [token for program in order for token in (vocab.track_token(program), vocab.SEP, FREE)]
 
 
-def _script(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> list[int]:
-    return _accompanied(song, wanted) if wanted.add else _continued(song)
+def _script(given: Given, wanted: Constraints) -> list[int]:
+    return _accompanied(given, wanted) if wanted.add else _continued(given)
 
 
-def _accompanied(song: tuple[GridSong, np.ndarray], wanted: Constraints) -> list[int]:
-    return [*encode_song(*song).ids[:-1].tolist(), *_free_tracks(names.programs(wanted.add, "--add")), vocab.EOS]
+def _accompanied(given: Given, wanted: Constraints) -> list[int]:
+    return [*encode_song(*given).ids[:-1].tolist(), *_free_tracks(names.programs(wanted.add, "--add")), vocab.EOS]
 
 
-def _continued(song: tuple[GridSong, np.ndarray]) -> list[int]:
+def _continued(given: Given) -> list[int]:
     """Every track goes on after its kept bars; one that was silent in the last of them has them as silent bars."""
-    ids, script, bar = encode_song(*song).ids.tolist(), [], 0
-    chords = (vocab.CHORD + song[1]).tolist()
+    ids, script, bar = encode_song(*given).ids.tolist(), [], 0
+    chords = (vocab.CHORD + given.chords).tolist()
     for token in ids:
         if CLASS[token] in (TRACK, EOS) and vocab.SEP in script:
             script += [*chords[bar:], FREE]

@@ -1,0 +1,9 @@
+"""What the tests of sampling sample with. Programs are shared by those that ask for as many songs side by side and as
+many tokens: mostly 1 or 3, and 250.
+"""
+
+from configs import ComputeConfig, ModelConfig
+
+COMPUTE = ComputeConfig(attention="xla", precision="fp32", remat="none")
+CONFIG = ModelConfig(layers=1, width=64, ffn=64, max_bars=32)
+HOT = dict(temperature=1.0, top_p=1.0, max_length=250)

@@ -1,0 +1,303 @@
+"""What sampling leaves behind: files that can be made again, folders that go on where they stopped, nothing of the
+user's written over, sound, and the bars of a song as they are finished.
+"""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from configs import Constraints, InputError, SampleConfig
+from jax_impl.sampling import compose, outputs
+from jax_impl.sampling.sample import Sample, Sampler
+from jax_impl.training.checkpoint import plain
+from tests.rows import ids
+from tests.sampling.small import HOT
+from tokenizer.disk.lock import only_writer
+from tokenizer.music import midi
+
+PLAIN = outputs.Formats(picture=False, soundfont=None)
+
+
+def write(run_dir, out, wanted=Constraints(), given=None, formats=PLAIN, overwrite=False, **settings):  # noqa: B008
+    request = compose.Request(run_dir, SampleConfig(**HOT | settings), wanted, given)
+    return compose.write_songs(request, out, formats, overwrite=overwrite)
+
+
+def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_path, capsys):
+    midi.write(given, tmp_path / "given.mid")
+    wanted = Constraints(keep_bars=1, bars=3)
+    write(
+        run_dir,
+        tmp_path / "x.mid",
+        wanted,
+        tmp_path / "given.mid",
+        outputs.Formats(picture=True, soundfont=None),
+        num_samples=3,
+    )
+    assert (tmp_path / "x-3.png").stat().st_size > 5000
+    compose.make_again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
+    assert (tmp_path / "y.mid").read_bytes() == (tmp_path / "x-2.mid").read_bytes() != (tmp_path / "x.mid").read_bytes()
+    values = json.loads((tmp_path / "x-2.json").read_text(encoding="utf-8"))
+    assert values["number"] == 1 and values["step"] == 5 and values["sampler"]["seed"] == 0
+    (tmp_path / "x-2.json").write_text(json.dumps(values | {"tokens": values["tokens"][:-1]}), encoding="utf-8")
+    with pytest.raises(InputError, match="became another song"):
+        compose.make_again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [("sampler", {"temperature": "hot"}), ("constraints", {"bars": None}), ("sampler", {"num_samples": 1.5})],
+)
+def test_the_json_of_a_sample_that_was_edited_wrongly_is_told_as_such(tmp_path, part, change):
+    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {})
+    values = dataclasses.asdict(origin) | {"number": 0, "finished": True, "errors": 0, "tokens": [1, 2]}
+    (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
+    assert outputs.read(tmp_path / "x.json")[0] == origin
+    values[part] |= change
+    (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"x\.json: not the JSON of a sample .*{next(iter(change))}"):
+        outputs.read(tmp_path / "x.json")
+
+
+def test_many_samples_go_on_where_they_stopped(run_dir, tmp_path, monkeypatch, capsys):
+    write_one, written = outputs.write, []
+
+    def stops(sample, *arguments):
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        written.append(sample.number)
+        write_one(sample, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(outputs, "write", stops)
+        write(run_dir, tmp_path / "many", num_samples=6, batch=3)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[0123].mid")}
+    write(run_dir, tmp_path / "many", num_samples=6, batch=3)
+    assert "4 of 6 songs are there already" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("000[0123].mid")} == before
+    assert len(list((tmp_path / "many").glob("*.mid"))) == len(list((tmp_path / "many").glob("*.json"))) == 6
+    with pytest.raises(InputError, match=r"other settings \(--seed 0 there, 1 here\)"):
+        write(run_dir, tmp_path / "many", num_samples=6, batch=3, seed=1)
+
+
+def test_a_song_is_made_when_all_its_files_are_there_as_they_were_written(run_dir, tmp_path, monkeypatch, capsys):
+    """What is missing is written from the JSON, not sampled again, and what was asked for later too."""
+    many, settings = tmp_path / "many", {"num_samples": 3, "batch": 3}
+    write(run_dir, many, **settings)
+    before = {path.name: path.read_bytes() for path in many.iterdir()}
+    assert sorted(before) == [f"000{number}.{suffix}" for number in range(3) for suffix in ("json", "mid")]
+    capsys.readouterr()
+    monkeypatch.setattr(Sampler, "group", lambda *_: pytest.fail("sampled again"))
+    (many / "0001.mid").unlink()
+    write(run_dir, many, **settings)
+    assert "2 of 3 songs are there already" in capsys.readouterr().out
+    write(run_dir, many, formats=outputs.Formats(picture=True, soundfont=None), **settings)
+    assert {name: (many / name).read_bytes() for name in before if name.endswith(".mid")} == {
+        name: content for name, content in before.items() if name.endswith(".mid")
+    }
+    assert len(list(many.glob("*.png"))) == 3
+    (many / "0002.mid").write_bytes(b"edited since")
+    with pytest.raises(InputError, match=r"0002.mid: exists already.*--overwrite"):
+        write(run_dir, many, **settings)
+
+
+def test_two_commands_do_not_write_into_one_folder(run_dir, tmp_path):
+    (tmp_path / "many").mkdir()
+    with only_writer(tmp_path / "many"), pytest.raises(InputError, match=r"many: process .* writes there"):
+        write(run_dir, tmp_path / "many", num_samples=3, batch=3)
+
+
+def test_no_file_of_the_user_s_is_written_over(run_dir, given, tmp_path):
+    """Neither the song that is given, nor a picture or JSON beside it, nor a song changed since it was made."""
+    song = tmp_path / "song.mid"
+    midi.write(given, song)
+    wanted, content = Constraints(bars=5), song.read_bytes()
+    with pytest.raises(InputError, match=r"song.mid: is the file that is read; .*--overwrite"):
+        write(run_dir, song, wanted, song)
+    with pytest.raises(InputError, match=r"song.mid: exists already"):
+        write(run_dir, song)
+    (tmp_path / "new.png").write_bytes(b"a photograph")
+    with pytest.raises(InputError, match=r"new.png: exists already"):
+        write(run_dir, tmp_path / "new.mid", formats=outputs.Formats(picture=True, soundfont=None))
+    (tmp_path / "new.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"new.json: exists already"):
+        write(run_dir, tmp_path / "new.mid")
+    assert song.read_bytes() == content and sorted(path.name for path in tmp_path.iterdir()) == [
+        "new.json",
+        "new.png",
+        "song.mid",
+    ]
+    write(run_dir, song, overwrite=True)
+    assert song.read_bytes() != content
+    write(run_dir, song)  # its own, as it was written
+    song.write_bytes(content)
+    with pytest.raises(InputError, match=r"song.mid: exists already"):
+        write(run_dir, song)
+
+
+# ---------------------------------------------------------------- where it goes and what is said
+
+
+SONG = Sample(ids("BOS BPM_19 TS_4/4 #P0 SEP Cmaj T0 P60 L4 V20 T8 P64 Gmaj T0 P67 EOS"), True, 0, 0)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Asking for songs costs no model: every one is SONG. The list of what was asked for."""
+    asked = []
+
+    class Ready:
+        def __init__(self, config):
+            self.config = config
+
+        groups = Sampler.groups
+
+        def group(self, numbers, on_token):
+            return [dataclasses.replace(SONG, number=number, cut_short=number == 1) for number in numbers]
+
+        def steps(self, numbers, stride):
+            yield [SONG]
+
+    def sampler(request):
+        asked.append(request)
+        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {})
+        return Ready(request.config), origin
+
+    monkeypatch.setattr(compose.Request, "sampler", sampler)
+    return asked
+
+
+def made_of(**settings) -> compose.Request:
+    return compose.Request("run", SampleConfig(**settings), Constraints())
+
+
+def test_what_was_written_is_told_by_its_path(made, tmp_path, capsys):
+    folder, file = tmp_path / "v1.2 take", tmp_path / "new" / "take.MID"
+    assert compose.write_songs(made_of(num_samples=3), f"{file}", PLAIN, overwrite=False) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{file}: 16 tokens (checkpoint of step 5)",
+        f"{file.with_stem('take-2')}: 16 tokens, brought to an end for want of room (checkpoint of step 5)",
+        f"{file.with_stem('take-3')}: 16 tokens (checkpoint of step 5)",
+    ]
+    assert sorted(path.name for path in file.parent.glob("*.MID")) == ["take-2.MID", "take-3.MID", "take.MID"]
+    compose.write_songs(made_of(num_samples=3), folder, PLAIN, overwrite=False)
+    line = f"{folder}: 3 songs written, 48 tokens, 1 song brought to an end for want of room (checkpoint of step 5)\n"
+    assert capsys.readouterr().out == line
+    kept = [outputs.read(folder / f"000{number}.json").sample.cut_short for number in range(3)]
+    assert kept == [False, True, False]
+    compose.write_songs(made_of(num_samples=3), folder, PLAIN, overwrite=False)
+    assert capsys.readouterr().out == f"{folder}: 3 of 3 songs are there already\n"
+
+
+def test_a_song_goes_to_standard_output_as_nothing_but_a_midi_file(made, capfdbinary, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert compose.write_to_standard_output(made_of(), bars=True) == 0
+    out, messages = capfdbinary.readouterr()
+    (tmp_path / "x.mid").write_bytes(out)
+    assert midi.read(tmp_path / "x.mid") == SONG.score()
+    assert b"bar 2: Gmaj, 1 notes" in messages and b"standard output: 16 tokens" in messages
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mid"]
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.png", "x.wav", "x-2.json"])
+def test_a_folder_in_the_place_of_a_file_is_found_before_sampling(made, tmp_path, name):
+    (tmp_path / name).mkdir()
+    formats = outputs.Formats(picture=True, soundfont=tmp_path / "font.sf2")
+    with pytest.raises(InputError, match=rf"--out .*{name}: is a folder"):
+        compose.write_songs(made_of(num_samples=2), tmp_path / "x.mid", formats, overwrite=True)
+    assert not made
+
+
+@pytest.mark.parametrize("name", ["song.mid", "many/", "new/many"])
+def test_a_folder_that_takes_no_files_is_found_before_sampling(made, tmp_path, monkeypatch, name):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(InputError, match=r"--out .*: cannot be written \(Permission denied\)"):
+        compose.write_songs(made_of(), f"{tmp_path}/{name}", PLAIN, overwrite=True)
+    assert not made and not list(tmp_path.iterdir())
+
+
+def test_a_song_is_made_again_where_asked(run_dir, tmp_path, capfdbinary):
+    """Into a folder under the name of its JSON, and to standard output."""
+    write(run_dir, tmp_path / "x.mid", max_length=48)
+    compose.make_again(run_dir, tmp_path / "v1.2 takes", tmp_path / "x.json", PLAIN, overwrite=False)
+    capfdbinary.readouterr()
+    compose.make_again(run_dir, "-", tmp_path / "x.json", PLAIN, overwrite=False)
+    out, messages = capfdbinary.readouterr()
+    assert out == (tmp_path / "v1.2 takes" / "x.mid").read_bytes() == (tmp_path / "x.mid").read_bytes()
+    assert b"standard output: the same" in messages
+
+
+# ---------------------------------------------------------------- sound
+
+
+def sound_font(path: Path, more: int = 0) -> Path:
+    """The least that is a SoundFont; more: bytes that it says it has beyond those."""
+    path.write_bytes(b"RIFF" + (4 + more).to_bytes(4, "little") + b"sfbk")
+    return path
+
+
+def stand_in(folder: Path, script: str) -> None:
+    """For FluidSynth, which need not be installed where tests run."""
+    program = folder / "fluidsynth"
+    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    program.chmod(0o755)
+
+
+def test_sound_without_fluidsynth_says_how_to_get_it(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("SOUNDFONT", raising=False)
+    with pytest.raises(InputError, match="apt install fluidsynth"):
+        outputs.find_soundfont()
+
+
+def test_sound_is_what_fluidsynth_makes_of_the_song(tmp_path, monkeypatch):
+    stand_in(tmp_path, 'echo "$@" > "$5"')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("SOUNDFONT", str(sound_font(tmp_path / "font.sf2")))
+    assert outputs.find_soundfont() == tmp_path / "font.sf2"
+    outputs._play(SONG.score(), tmp_path / "x.wav", outputs.find_soundfont())
+    played = (tmp_path / "x.wav").read_text(encoding="utf-8")
+    assert str(tmp_path / "font.sf2") in played and "song.mid" in played
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("none.sf2", "cannot be read (No such file or directory)"),
+        ("folder.sf2", "cannot be read (Is a directory)"),
+        ("text.sf2", "is no SoundFont"),
+        ("empty.sf2", "is no SoundFont"),
+        ("short.sf2", "is cut short: 12 of 112 bytes"),
+    ],
+)
+def test_a_soundfont_that_is_none_is_named(tmp_path, monkeypatch, name, problem):
+    """FluidSynth would play with another one and say nothing."""
+    (tmp_path / "folder.sf2").mkdir()
+    (tmp_path / "text.sf2").write_text("a text of some length", encoding="utf-8")
+    (tmp_path / "empty.sf2").touch()
+    sound_font(tmp_path / "short.sf2", more=100)
+    stand_in(tmp_path, "true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("SOUNDFONT", str(tmp_path / name))
+    with pytest.raises(InputError) as error:
+        outputs.find_soundfont()
+    assert f"SOUNDFONT={tmp_path / name}: {problem}" in str(error.value)
+    monkeypatch.delenv("SOUNDFONT")
+    monkeypatch.setattr(outputs, "SOUNDFONTS", [str(tmp_path)])
+    with pytest.raises(InputError, match="needs FluidSynth and a SoundFont"):
+        outputs.find_soundfont()
+    whole = sound_font(tmp_path / "whole.sf2")
+    assert outputs.find_soundfont() == whole
+
+
+def test_a_font_that_fluidsynth_does_not_take_after_all_is_told(tmp_path, monkeypatch):
+    stand_in(tmp_path, 'echo sound > "$5"; echo "Failed to load the SoundFont" >&2')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(InputError, match=r"FluidSynth failed with .*font.sf2 \(Failed to load"):
+        outputs._play(SONG.score(), tmp_path / "x.wav", tmp_path / "font.sf2")

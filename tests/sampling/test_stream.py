@@ -1,0 +1,86 @@
+"""The bars of a song as they are finished: together they are the song, and what one costs does not grow with it."""
+
+import numpy as np
+import pytest
+
+from configs import Constraints, SampleConfig
+from jax_impl.sampling import sample, stream
+from jax_impl.sampling.stream import Bars
+from tests.rows import ids
+from tests.sampling.small import HOT
+from tokenizer.music.composer import compose
+from tokenizer.tokens import grammar
+from tokenizer.tokens.decode import decode
+from tokenizer.tokens.encode import encode
+
+CHANGING = (
+    "BOS BPM_19 TS_4/4 "
+    "#D SEP Cmaj T0 P36 L2 V20 T8 P38 Amin TS_3/4 BPM_10 T0 P36 Fmaj T0 P36 G7 TS_4/4 T0 P36 L4 T12 P38 "
+    "#P33 SEP Cmaj T8 P40 L14 V9 Amin Fmaj T4 P41 V11 G7 T0 P43 L1 T2 P45 EOS"
+)
+
+
+def bars_of(song: np.ndarray, at_once: int) -> list[stream.Bar]:
+    bars = Bars()
+    return [bar for start in range(0, len(song), at_once) for bar in bars.push(song[start : start + at_once])]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 10_000])
+@pytest.mark.parametrize("name", ["changing", 0, 1])
+def test_the_bars_together_are_the_song(name, at_once):
+    """Notes, meters and tempos, whatever is in force from before; however many tokens come at once."""
+    song = ids(CHANGING) if name == "changing" else encode(compose(name)).ids
+    score, bars = decode(song), bars_of(song, at_once)
+    for number, track in enumerate(score.tracks):
+        of_track = [bar for bar in bars if bar.track == number]
+        assert [bar.bar for bar in of_track] == list(range(len(of_track)))
+        assert {bar.program for bar in of_track} == {track.program}
+        assert np.array_equal(np.concatenate([bar.notes for bar in of_track]), track.notes)
+    for bar in bars:
+        signature = [s for s in score.signatures if s.tick <= bar.start_ticks][-1]
+        tempo = [t for t in score.tempos if t.tick <= bar.start_ticks][-1]
+        assert (bar.score.signatures[0].numerator, bar.score.signatures[0].denominator) == (
+            signature.numerator,
+            signature.denominator,
+        )
+        assert bar.score.tempos[0].bpm == tempo.bpm
+        assert all(0 <= onset < 4 * 480 for track in bar.score.tracks for onset in track.notes["onset_ticks"])
+
+
+def test_a_bar_costs_what_it_holds_and_no_more_as_the_song_grows(monkeypatch):
+    """Counted in tokens that are decoded for each bar."""
+    song, decoded = encode(compose(0)).ids, []
+    monkeypatch.setattr(stream, "decode", lambda tokens: decoded.append(len(tokens)) or decode(tokens))
+    bars = bars_of(song, stream.STRIDE)
+    head = 9  # BOS, tempo, meter, track, SEP, chord, length and velocity in force, EOS
+    assert len(decoded) == len(bars) > 20
+    assert sum(decoded) <= len(song) + head * len(bars)
+    longest = max(np.diff(np.flatnonzero(grammar.CLASS[song] == grammar.CHORD), append=len(song)))
+    assert max(decoded) <= longest + head
+
+
+def test_a_stream_looks_at_every_token_once(monkeypatch):
+    """Whatever the song's length, of which the sampler gives all tokens so far each time."""
+    song, looked_at, push = encode(compose(1)).ids, [], Bars.push
+
+    class Steps:
+        def steps(self, numbers, stride):
+            for length in [*range(stride, len(song), stride), len(song)]:
+                yield [sample.Sample(song[:length], length == len(song), 0, 0)]
+
+    monkeypatch.setattr(Bars, "push", lambda self, ids: looked_at.extend(ids) or push(self, ids))
+    streamed = stream.Stream(Steps())
+    assert len(list(streamed)) == np.sum(grammar.CLASS[song] == grammar.CHORD)
+    assert np.array_equal(looked_at, song) and streamed.sample.score() == decode(song)
+
+
+def test_a_stream_samples_the_song_and_tells_every_bar_once(run_dir):
+    settings, wanted = SampleConfig(**HOT), Constraints(instruments="bass,piano", bars=4)
+    song = stream.stream(run_dir, constraints=wanted, sampler=settings)
+    bars = list(song)
+    (score,) = sample.generate(run_dir, constraints=wanted, sampler=settings)
+    assert [(bar.program, bar.bar) for bar in bars] == [(program, bar) for program in (33, 0) for bar in range(4)]
+    assert song.sample.finished and song.sample.score() == score
+    for track in score.tracks:
+        notes = np.concatenate([bar.notes for bar in bars if bar.program == track.program])
+        assert np.array_equal(notes, track.notes)

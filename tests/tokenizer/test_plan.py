@@ -1,0 +1,207 @@
+"""What a song has room for, how tracks share it, and what the user's numbers mean: by writers that stand in for a
+model.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import Constraints, InputError
+from tests.rows import ids
+from tokenizer import vocabulary as vocab
+from tokenizer.music.composer import compose
+from tokenizer.tokens import follow, grammar, plan, room
+from tokenizer.tokens.encode import encode
+from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK
+
+MODEL_BARS = 64
+OPENS, ENDS = CLASS == CHORD, np.isin(CLASS, (TRACK, EOS))
+
+
+def planned(prompt, wanted: Constraints, tokens: int) -> tuple[plan.Plan, str]:
+    return plan.make_plan(plan.given_song(prompt, wanted), wanted, tokens, tokens // 4, MODEL_BARS)
+
+
+def usual_room(prompt, wanted: Constraints) -> plan.Room:
+    return plan.usual_room(plan.given_song(prompt, wanted), wanted)
+
+
+def written(made: plan.Plan, tokens_per_bar: list[int], bars: int = MODEL_BARS) -> tuple[np.ndarray, bool]:
+    """A song along the plan, and whether it was cut short: by a writer that fills each bar of track n with at least
+    tokens_per_bar[n] tokens where it may, would end a track after so many bars, and has another track where it may.
+    """
+    state, place, random = grammar.begin(1, MODEL_BARS), np.zeros(1, np.int32), np.random.default_rng(0)
+    song, spans, in_bar, cut_short = [], 0, 0, False
+    while EOS not in CLASS[song[-1:]]:
+        choice = follow.choices(made, place, state, np.array([len(song)]), np.array([spans]))
+        token = choice.forced
+        is_full = in_bar >= tokens_per_bar[max(int(state.tracks[0]) - 1, 0)]
+        last = ENDS if state.bar[0] + 1 >= bars else OPENS
+        liked = (last & (CLASS != EOS), last, OPENS | ENDS) if is_full else (~OPENS & ~ENDS, OPENS)
+        if token[0] == plan.FREE:
+            preferred = (*(choice.allowed[0] & mask for mask in liked), choice.allowed[0])
+            token = random.choice(np.flatnonzero(next(mask for mask in preferred if mask.any())), 1)
+        cut_short |= bool(follow.cuts_short(choice, token)[0])
+        place, state = follow.advance(made, place, token), grammar.push(state, token)
+        spans += int(OPENS[token[0]])
+        in_bar = 0 if OPENS[token[0]] else in_bar + 1
+        song.append(int(token[0]))
+    assert len(song) <= made.max_tokens and spans <= made.max_spans
+    return np.array(song, np.int32), cut_short
+
+
+def of_tracks(song: np.ndarray) -> list[tuple[int, int]]:
+    """(tokens, bars) of each track."""
+    starts = np.flatnonzero(CLASS[song] == TRACK)
+    sections = np.split(song[:-1], starts)[1:]
+    return [(len(section), int(OPENS[section].sum())) for section in sections]
+
+
+# ---------------------------------------------------------------- room for tracks
+
+
+def test_each_track_has_its_share_of_too_little_room_and_all_go_to_the_last_bar():
+    """Else the first, which would fill all of it, leaves the others an empty bar after another."""
+    made, _ = planned(None, Constraints(instruments="drums,bass,piano", bars=20), 600)
+    song, cut_short = written(made, [1000, 1000, 1000])
+    assert cut_short
+    (drums, *_), (bass, _), (piano, _) = tracks = of_tracks(song)
+    assert [bars for _, bars in tracks] == [20, 20, 20]
+    usual = [room.tokens_per_bar(program) for program in (128, 33, 0)]
+    shares = np.array(usual) / sum(usual) * 600
+    assert np.abs(np.array([drums, bass, piano]) - shares).max() < 40
+
+
+def test_what_a_track_leaves_of_its_share_the_later_ones_may_take():
+    made, _ = planned(None, Constraints(instruments="drums,bass,piano", bars=20), 600)
+    song, _ = written(made, [3, 1000, 1000])
+    (drums, _), (bass, _), (piano, _) = of_tracks(song)
+    assert drums < 150 and bass > 270 and piano > 120
+
+
+def test_a_song_whose_length_nobody_asked_for_ends_where_its_first_track_has_had_its_share():
+    made, _ = planned(None, Constraints(instruments="drums,bass,piano"), 600)
+    (drums, bars), (bass, _), (piano, _) = of_tracks(written(made, [30, 30, 30])[0])
+    assert 6 < bars < 12 and drums < 340 and bass > 100 and piano > 100
+
+
+def test_tracks_that_go_on_share_by_what_they_took_so_far():
+    dense = " ".join(f"T{step} P{36 + step}{' L1 V20' if step == 0 else ''}" for step in range(16))
+    bar = f"Cmaj {dense}"
+    thin = "Cmaj T0 P40 L4 V20"
+    given = ids(f"BOS BPM_19 TS_4/4 #P33 SEP {bar} #P33 SEP {thin} EOS")
+    made, _ = planned(given, Constraints(bars=15), 500)
+    (dense_tokens, _), (thin_tokens, _) = of_tracks(written(made, [1000, 1000])[0])
+    assert 1.1 < dense_tokens / thin_tokens < 1.6  # 33 tokens a bar to the 27 of any bass
+
+
+# ---------------------------------------------------------------- cut short, or not
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tokens", "bars", "is_cut"),
+    [
+        (Constraints(instruments="drums,piano", bars=8), 2000, 8, False),
+        (Constraints(instruments="drums,piano", bars=8), 145, 8, True),
+        (Constraints(), 100, 3, True),  # another track was wanted and withheld
+        (Constraints(instruments="drums"), 2000, MODEL_BARS + 1, True),  # the model has no more bars
+        (Constraints(instruments="drums"), 2000, 10, False),
+        (Constraints(instruments="drums", bars=MODEL_BARS), 2000, MODEL_BARS, False),
+    ],
+)
+def test_a_song_that_room_ended_says_so_and_no_other(wanted, tokens, bars, is_cut):
+    _, cut_short = written(planned(None, wanted, tokens)[0], [12] * 100, bars)
+    assert cut_short == is_cut
+
+
+# ---------------------------------------------------------------- the room that is given
+
+
+def test_what_tracks_usually_take_is_what_was_measured():
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "tokens_per_bar.json"
+    measured = json.loads(path.read_text(encoding="utf-8"))["results"]
+    for program in range(129):
+        assert room.tokens_per_bar(program) == round(measured[room.group(program)]["nine_in_ten"])
+    assert round(measured["song"]["nine_in_ten"]) == room.SONG_TOKENS_PER_BAR
+
+
+def test_a_given_song_usually_fits_with_what_is_added():
+    given = compose(0)
+    tokens = encode(given)
+    bars = int(tokens.bar.max()) + 1
+    accompanied = usual_room(given, Constraints(add="bass,strings"))
+    assert accompanied.tokens - len(tokens) > bars * (room.tokens_per_bar(33) + room.tokens_per_bar(48))
+    continued = usual_room(given, Constraints(bars=bars + 10))
+    assert len(tokens) < continued.tokens < 2 * len(tokens) and continued.spans > (tokens.span.max() + 1) + 10
+    for wanted, needed in ((Constraints(add="bass,strings"), accompanied), (Constraints(bars=bars + 10), continued)):
+        _, notice = plan.make_plan(plan.given_song(given, wanted), wanted, needed.tokens, needed.spans, 2048)
+        assert notice == ""
+
+
+def test_new_songs_have_room_for_the_bars_that_are_asked():
+    few, many = (usual_room(None, Constraints(instruments="drums,bass", bars=bars)) for bars in (10, 200))
+    assert few.tokens < 1000 and many.tokens > 200 * (room.tokens_per_bar(128) + room.tokens_per_bar(33))
+    assert usual_room(None, Constraints(bars=200)).tokens > 200 * room.SONG_TOKENS_PER_BAR
+
+
+# ---------------------------------------------------------------- the user's numbers
+
+
+def song_of(bars: int) -> np.ndarray:
+    """Drums, a piano that begins in the last bar."""
+    drums = " ".join(["Cmaj T0 P36 L1 V25 T4 P38 T8 P36 T12 P38"] + ["Cmaj T0 P36 T4 P38 T8 P36 T12 P38"] * (bars - 1))
+    piano = " ".join(["Cmaj"] * (bars - 1) + ["Cmaj T0 P60 L4 V20"])
+    return ids(f"BOS BPM_19 TS_4/4 #D SEP {drums} #P0 SEP {piano} EOS")
+
+
+def bars_of(made: plan.Plan) -> tuple[int, int]:
+    """Given bars of the first track, and bars of the whole."""
+    return int(OPENS[made.script[: np.flatnonzero(made.script == vocab.SEP)[1]]].sum()), int(made.min_bars)
+
+
+def test_bars_count_from_the_beginning_of_the_given_song_even_where_that_is_left_out():
+    whole, cropped = (planned(song_of(40), Constraints(bars=44), tokens) for tokens in (1000, 300))
+    assert bars_of(whole[0]) == (40, 44) and whole[1] == ""
+    given, total = bars_of(cropped[0])
+    assert given < 30 and total - given == 4
+    left_out = f"its first {40 - given} of 40 bars are left out; --bars 44 counts them"
+    assert cropped[1] == f"the given song is too long for --max-length 300: {left_out}"
+
+
+def test_an_accompaniment_of_a_song_that_lost_bars_is_asked_for_by_the_song_s_own_bars():
+    made, notice = planned(song_of(40), Constraints(add="bass", bars=40), 300)
+    assert "of 40 bars are left out; --bars 40 counts them" in notice and int(made.min_bars) < 30
+    with pytest.raises(InputError, match="--bars 3: the song that is accompanied has 40 bars"):
+        planned(song_of(40), Constraints(add="bass", bars=3), 300)
+
+
+def test_a_song_of_more_bars_than_the_model_has_loses_those_that_do_not_fit():
+    made, notice = planned(song_of(62), Constraints(bars=72), 4000)
+    assert bars_of(made) == (54, 64)
+    assert notice.startswith("the given song is too long for this model, which has room for 64 bars: its first 8 of 62")
+    with pytest.raises(InputError, match="--bars 126: 64 more than the given song has; this model has room for 64"):
+        planned(song_of(62), Constraints(bars=126), 4000)
+    assert planned(song_of(62), Constraints(add="bass"), 4000)[1] == ""
+
+
+def test_a_song_that_fits_with_what_is_asked_keeps_all_of_its_bars():
+    """Though it takes more than three quarters of the room."""
+    given = song_of(40)
+    needed = usual_room(given, Constraints(bars=41))
+    assert len(given) > plan.GIVEN_SHARE * needed.tokens
+    assert planned(given, Constraints(bars=41), needed.tokens)[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tokens", "ways"),
+    [
+        (Constraints(strict=True, bars=44), 300, "raise --max-length or lower --keep-bars"),
+        (Constraints(strict=True, add="bass"), 300, "raise --max-length"),
+        (Constraints(strict=True, bars=72), 4000, "lower --keep-bars"),
+    ],
+)
+def test_strict_refuses_and_says_what_would_help(wanted, tokens, ways):
+    with pytest.raises(InputError, match=rf"its first \d+ of 40 bars would be left out; {ways}$"):
+        planned(song_of(40), wanted, tokens)
