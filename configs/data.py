@@ -1,4 +1,4 @@
-"""How songs are stored, and how they become rows of a batch."""
+"""How songs are stored (dataset.prepare, augment), and how they become rows of a batch (loading)."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal

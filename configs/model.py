@@ -1,4 +1,4 @@
-"""What the model is: the attention rule and the sizes."""
+"""What the model is, and how it computes: the attention rule and the sizes; read by model, torch_ref and sampling."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -1,5 +1,5 @@
-"""The batch: what one training or sampling step reads.
-Made here and nowhere else; target shift and loss weights are decided here.
+"""The batch: what one training or sampling step reads. Made here and nowhere else, for the loader and the sampler;
+target shift and loss weights are decided here.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,6 @@
-"""v1.2.1's checkpoint files: {"model_state_dict": ..., "args": ..., ...}. Reading one runs no code from it."""
+"""v1.2.1's checkpoint files: {"model_state_dict": ..., "args": ..., ...}. Reading one runs no code from it.
+For import-torch and export-torch.
+"""
 
 import argparse
 import pickle

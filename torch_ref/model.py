@@ -1,4 +1,6 @@
-"""The model, module by module, under v1.2.1's parameter names (sum_: of the summaries, reg_: of the regular tokens)."""
+"""The model, module by module, under v1.2.1's parameter names (sum_: of the summaries, reg_: of the regular tokens).
+Called by train.py here, parity_tests and benchmarks.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

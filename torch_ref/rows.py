@@ -1,4 +1,4 @@
-"""What a batch of rows says about its tokens, and about the summaries that pool them."""
+"""What a batch of rows says about its tokens, and about the summaries that pool them: model.py's input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

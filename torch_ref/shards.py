@@ -1,6 +1,6 @@
 """v1.2.1's datasets as its preprocessing wrote them: shard_0000.pt, shard_0001.pt, ... (lists of songs, a dict of
 tensors each) and meta.json, which says how many songs of which vocabulary there are. Reading them runs no code from
-them.
+them. For import-shards.
 """
 
 import json

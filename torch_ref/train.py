@@ -1,5 +1,5 @@
 """A training step: next-token loss inside each document, AdamW with decay on matrices, clipped gradients,
-warm-up and cosine.
+warm-up and cosine. For parity_tests and benchmarks.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Masked attention: one definition (reference.py), implementations beside it, one way in.
+"""Masked attention: one definition (reference.py), implementations beside it, one way in: the model calls it.
 
     attention(q, k, v, mask, impl="xla")
 

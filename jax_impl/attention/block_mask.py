@@ -1,4 +1,5 @@
-"""The mask as bits in tiles: computed once per step, shared by every head of every layer, forward and backward.
+"""The mask as bits in tiles: computed once per step (by model.masks), shared by every head of every layer, forward and
+backward.
 
          keys   0..63   64..127  128..191
     queries   ┌────────┬────────┬────────┐     a tile is 64 x 64 bits: 64 rows of two 32-bit words, stored word by word,

@@ -1,4 +1,5 @@
 """Backward kernels: dq walks the key blocks of 128 queries, dk and dv walk the query blocks of 128 keys.
+Called by pallas.py.
 
 Nothing is added up in global memory, so a run is like the next one to the bit.
 

@@ -1,4 +1,4 @@
-"""Forward kernel: 128 queries against their list of key blocks, with a running softmax."""
+"""Forward kernel: 128 queries against their list of key blocks, with a running softmax. Called by pallas.py."""
 
 import math
 from dataclasses import dataclass

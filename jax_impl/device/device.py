@@ -1,4 +1,6 @@
-"""What this machine is, and which implementation and precision suit it. Every choice is explicit and printed."""
+"""What this machine is, and which implementation and precision suit it. Every choice is explicit and
+printed; training, sampling and benchmarks ask here.
+"""
 
 import jax
 import numpy as np

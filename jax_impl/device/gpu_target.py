@@ -1,4 +1,5 @@
-"""A GPU to compile for that need not be there: XLA's CUDA plugin takes a description of the device instead.
+"""A GPU to compile for that need not be there: XLA's CUDA plugin takes a description of the device instead. For the
+verb `memory` and the tests of kernels.
 
 `./hid memory` and `./hid test` install the plugin beside the packages, not among them: JAX would complain at every
 start that it finds no driver.

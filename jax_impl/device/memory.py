@@ -1,4 +1,6 @@
-"""How much memory a program takes, before it takes it: compiled, XLA says what it will allocate."""
+"""How much memory a program takes, before it takes it: compiled, XLA says what it will allocate. Asked by training, the
+verb `memory` and sampling.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,5 +1,5 @@
 """Where arrays live when there are several devices:
-the mesh, and how parameters, optimizer state and batches are split over it.
+the mesh, and how parameters, optimizer state and batches are split over it, for training.
 
 Two hosts of four devices, --fsdp-devices 4:
 

@@ -1,4 +1,4 @@
-"""The loader: batches of packed rows, in an order that is a pure function of (dataset, config),
+"""The loader, which training reads: batches of packed rows, in an order that is a pure function of (dataset, config),
 from any position on.
 """
 

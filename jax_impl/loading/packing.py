@@ -1,5 +1,5 @@
 """What a training epoch is made of: which songs, which windows of the cut ones, in which rows.
-A pure function, no tokens touched.
+A pure function, no tokens touched; loader.py asks it for rows by number.
 
 Every bar of every song is in every epoch once (as often as its dataset's weight says), and where songs are cut differs
 by epoch. See jax_impl/loading/packer.py for how.

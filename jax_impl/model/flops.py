@@ -1,4 +1,6 @@
-"""How much arithmetic the model needs: the numerator of MFU. What an implementation does beyond that does not count."""
+"""How much arithmetic the model needs: the numerator of MFU, for training and the verb `memory`. What an implementation
+does beyond that does not count.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,5 @@
 """The network: two streams, regular tokens R and bar summaries S, through layers of summarize, update and feed-forward.
+Called by training.step and by sampling.
 
 Einsum letters: B batch, T query position, S key position, N heads, H head width, D model width, M summaries, L layers,
 V vocabulary.

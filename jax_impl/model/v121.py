@@ -1,4 +1,5 @@
 """Weights under v1.2.1's parameter names, both ways. One table says which of ours is made of which of theirs.
+For import-torch, export-torch and parity.
 
 v1.2.1 keeps a matrix per projection, [out, in], and a set per layer; ours are fused side by side, [in, out], and
 stacked over layers.

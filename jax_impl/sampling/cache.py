@@ -1,4 +1,5 @@
 """The cache of a sampler: what layers hold of the tokens so far, and one more token at the cost of its path alone.
+Filled and read by sample.py.
 
 Under a rule of scope "span" nothing depends on a later token and no position ever moves: keys and values are computed
 once. Of each layer:

@@ -1,5 +1,5 @@
 """Sampling without a cache, for models whose past changes: a full forward pass at every token.
-Same interface as jax_impl.sampling.cache.
+Same interface as cache.py, of which sample.py takes the one that suits the model.
 
 Under a rule of scope "bar" the summary of a bar pools tracks that are written long after earlier tokens read it, and
 the positions of all tokens shift with the number of bars: nothing that was computed stays true.

@@ -1,4 +1,6 @@
-"""Which songs are worth keeping: limits of PrepareConfig, each with a name that the list of rejected files repeats."""
+"""Which songs are worth keeping: limits of PrepareConfig, each with a name that the list of rejected files
+repeats. Asked by prepare and v121.
+"""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which MIDI files a dataset is made of."""
+"""Which MIDI files a dataset is made of: called first by prepare, check and repair."""
 
 import os
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Datasets that were prepared apart, joined."""
+"""Datasets that were prepared apart, joined: the verb `merge`."""
 
 from collections.abc import Sequence
 from pathlib import Path

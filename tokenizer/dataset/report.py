@@ -1,4 +1,6 @@
-"""What a dataset holds, as numbers (report.json) and as one picture (report.png)."""
+"""What a dataset holds, as numbers (report.json) and as one picture (report.png).
+Written by gather.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""A song as a row of a dataset and back, and all songs of a dataset. What files they lie in: files.py."""
+"""A song as a row of a dataset and back (prepare, repair), and all songs of a dataset (loading, training). What files
+they lie in: files.py.
+"""
 
 import hashlib
 import json

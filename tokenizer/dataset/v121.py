@@ -1,4 +1,5 @@
-"""Songs out of v1.2.1's datasets: its tokens back to scores, and those into a dataset of this program.
+"""Songs out of v1.2.1's datasets: its tokens back to scores, and those into a dataset of this program. The verb
+`import-shards`.
 
 v1.2.1 leaves silent bars out of its tokens but keeps each token's bar number (chord_ids) beside them, so every note has
 its place. It counts time in sixteenths of a bar and takes all bars for as long as the first signature says; where tempo

@@ -1,4 +1,5 @@
-"""One function over many tasks: on all cores of this machine, or on a Ray cluster.
+"""One function over many tasks: on all cores of this machine, or on a Ray cluster. For dataset's files;
+the loader takes its rule that workers end with their parent.
 Results come as they are done, in any order.
 """
 

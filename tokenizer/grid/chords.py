@@ -1,4 +1,4 @@
-"""The chord of a bar: the label whose notes best explain what sounds in it.
+"""The chord of a bar: the label whose notes best explain what sounds in it. Called by encode, text and pianoroll.
 
 Evidence per bar and pitch class is overlap (ticks) x velocity of all pitched tracks, as shares of the bar's whole. Each
 of the 216 labels is scored: chord tones count for it, other tones against, and a tone that the label promises but the

@@ -1,4 +1,4 @@
-"""Bars: a signature map of any kind laid out as bars that the vocabulary can say.
+"""Bars: a signature map of any kind laid out as bars that the vocabulary can say. Called by quantize.
 
 Lengths count eighth notes, the shortest thing a bar line can stand on. A supported signature keeps its bars. Everything
 else becomes supported bars of the same total length, the other bar lines kept:

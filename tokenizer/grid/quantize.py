@@ -1,5 +1,5 @@
 """Score to grid: every time, tempo and velocity rounded to what the vocabulary can say.
-Integer arithmetic throughout.
+Integer arithmetic throughout. It is tokenizer.snap, and encode begins with it.
 """
 
 import numpy as np

@@ -1,4 +1,6 @@
-"""GridSong: a song on the grid, between Score and tokens. Everything in it is something the vocabulary can say."""
+"""GridSong: a song on the grid, between Score and tokens: quantize makes it, encode reads it. Everything in it is
+something the vocabulary can say.
+"""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
-"""A small composer: songs to try the system with when no MIDI is at hand. Deterministic by seed, and with structure
-worth learning: keys, chord progressions, forms whose sections return, an accompaniment that follows them, meters and
-tempi that may change.
+"""A small composer: songs to try the system with when no MIDI is at hand (demo, tests). Deterministic by seed, and
+with structure worth learning: keys, chord progressions, forms whose sections return, an accompaniment that follows
+them, meters and tempi that may change.
 """
 
 from dataclasses import dataclass

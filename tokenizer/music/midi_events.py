@@ -1,4 +1,4 @@
-"""The bytes of a standard MIDI file to what its tracks say, in absolute ticks: one pass, in plain Python.
+"""The bytes of a standard MIDI file to what its tracks say, in absolute ticks: one pass, in plain Python. For midi.py.
 
 Reads more kindly than the standard asks, as players do: unknown chunks and meta events of any content are skipped,
 running status goes on after a meta event, a track may lack its end. What cannot be read is one MidiDamage with the

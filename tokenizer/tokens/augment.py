@@ -1,5 +1,5 @@
 """A song in another key, louder or softer, faster or slower: token by token, since each shift keeps every token in
-range and different tokens different, so that nothing has to be encoded again.
+range and different tokens different, so that nothing has to be encoded again. The loader does it to each song.
 """
 
 from dataclasses import replace

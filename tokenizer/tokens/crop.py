@@ -1,4 +1,4 @@
-"""A window of bars of a song: all its tracks in musical time, as a song of its own."""
+"""A window of bars of a song: all its tracks in musical time, as a song of its own. For the loader and given songs."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Tokens to Score. Total: any sequence of ids means some music."""
+"""Tokens to Score. Total: any sequence of ids means some music. tokenizer.decode; sampling ends with it."""
 
 import numpy as np
 

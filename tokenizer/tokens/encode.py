@@ -1,4 +1,4 @@
-"""Score to tokens: track by track, bar by bar.
+"""Score to tokens: track by track, bar by bar. tokenizer.encode; prepare and given songs go through it.
 
     BOS BPM_x TS_y { track SEP { chord [TS_z] [BPM_w] { T_p { P [L] [V] } } } } EOS
 

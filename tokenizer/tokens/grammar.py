@@ -1,5 +1,5 @@
 """The grammar of HID songs as an automaton over token ids, many songs at once, in numpy or in jax:
-what may come next, and why not.
+what may come next, and why not. Followed by the sampler (draw, plan) at each token.
 
     BOS BPM_x TS_y { track SEP { chord [TS_z] [BPM_w] { T_p { P [L] [V] } } } } EOS
 

@@ -1,4 +1,4 @@
-"""HID text, v1.2.1's form of a song for people to read and edit, both ways.
+"""HID text, v1.2.1's form of a song for people to read and edit, both ways: the verb `text`.
 
     H 2 480 Q                  tracks, ticks per beat, and Q: on the grid. Lossless: ticks per bar, all times in ticks
     T B0 T0 120                tempo: bar, position in it, beats per minute
