@@ -25,7 +25,7 @@ from configs import AugmentConfig, DataConfig, PrepareConfig
 from configs.train import SPANS_PER_TOKEN
 from jax_impl.loading import loader
 from jax_impl.loading.packer import WHOLE
-from jax_impl.loading.packing import Plan
+from jax_impl.loading.packing import EpochPlan
 from tokenizer.dataset.find import find_midi
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.shards import Rows
@@ -79,7 +79,7 @@ def planning(songs: Songs, length: int) -> dict:
     config = DataConfig(length, int(length * SPANS_PER_TOKEN), 2, 2048, 0, 0)
     with memory() as result:
         start, cpu = time.perf_counter(), time.process_time()
-        rows = Plan(songs, config).rows(0)
+        rows = EpochPlan(songs, config).rows(0)
         times = {"seconds": round(time.perf_counter() - start, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
     share = float(rows.pieces["tokens"].sum() / length / len(rows))
     bars_a_song = round(float(songs.bars.mean()))
@@ -102,7 +102,7 @@ def summaries(folder: Path, temporary: Path) -> dict:
     for length in (2048, 8192, 16384, 24576):
         for name, share in (("1/8", 1 / 8), ("3/16", 3 / 16), ("1/4", 1 / 4)):
             max_spans = int(length * share)
-            plan = Plan(songs, DataConfig(length, max_spans, batch_size=2, max_bars=2048, seed=0, num_workers=0))
+            plan = EpochPlan(songs, DataConfig(length, max_spans, batch_size=2, max_bars=2048, seed=0, num_workers=0))
             rows = [plan.row(0, index) for index in range(min(len(plan.rows(0)), 48))]
             results[f"max_seq_len {length}, {name} of it"] = {
                 "share_of_real_tokens": round(float(np.mean([(row.document > 0).mean() for row in rows])), 3),
@@ -114,7 +114,7 @@ def summaries(folder: Path, temporary: Path) -> dict:
 def packing(songs: Songs, length: int, max_spans: int) -> dict:
     """How full the rows of two epochs are, as they are and not as they were planned, the last row of an epoch too."""
     config = DataConfig(max_seq_len=length, max_spans=max_spans, batch_size=2, max_bars=2048, seed=0, num_workers=0)
-    plan = Plan(songs, config)
+    plan = EpochPlan(songs, config)
     rows = [plan.row(epoch, index) for epoch in range(2) for index in range(len(plan.rows(epoch)))]
     pieces = plan.rows(0).pieces
     return {

@@ -29,8 +29,7 @@ from jax_impl.device.device import BF16_PEAKS
 from jax_impl.loading import loader
 from jax_impl.model import flops
 from jax_impl.model.museformer import abstract_model
-from jax_impl.training.optimizer import learning_rate, optimizer
-from jax_impl.training.step import initial_state, train_step
+from jax_impl.training.step import make_step
 from jax_impl.training.train import abstract_batches
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.songs import Dataset
@@ -104,21 +103,16 @@ def compiled_elements(fsdp: int) -> dict[str, dict[str, int]]:
     model = ModelConfig(layers=3, width=128, ffn=352, max_bars=64)
     config = TrainConfig(Path(), Path(), max_seq_len=256, batch_size=8, fsdp_devices=fsdp)
     mesh = sharding.make_mesh(config)
-    rate = functools.partial(learning_rate, config=config, total_steps=1000)
-    tx = optimizer(config, rate)
-    abstract = jax.eval_shape(functools.partial(initial_state, model, tx, 0))
+    _, initialize, step = make_step(model, config, total_steps=1000)
+    abstract = jax.eval_shape(initialize)
     layout = sharding.state_layout(abstract, mesh)
-    graph, _ = abstract_model(model)
     compute = ComputeConfig(attention="xla", precision="fp32", remat="layer")
-    step = functools.partial(
-        train_step, graph=graph, tx=tx, rate=rate, seed=0, max_spans=config.row_spans, compute=compute
-    )
     places = dict(
         in_shardings=(layout, sharding.rows(mesh, stacked=True)), out_shardings=(layout, sharding.everywhere(mesh))
     )
     with jax.set_mesh(mesh):
         program = (
-            jax.jit(step, **places)
+            jax.jit(functools.partial(step, compute=compute), **places)
             .lower(sharding.laid_out(abstract, layout), abstract_batches(config))
             .compile()
             .as_text()

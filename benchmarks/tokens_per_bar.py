@@ -15,7 +15,6 @@ import numpy as np
 from report import write_report
 
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.find import SUFFIXES
 from tokenizer.music import midi
 from tokenizer.tokens.encode import encode
 from tokenizer.tokens.grammar import CHORD, CLASS, TRACK
@@ -53,7 +52,7 @@ def main() -> None:
     by_group: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     songs = 0
     for path in sorted(args.songs.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in (".mid", ".midi"):
             continue
         try:
             ids = encode(midi.read(path)).ids

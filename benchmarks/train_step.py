@@ -67,19 +67,14 @@ def ours(size: str, rows: int, length: int, file: Path, songs: Path | None, step
     process.settle()  # of a GPU's memory what a run of the command line takes
     from jax_impl.device import device, memory
     from jax_impl.model import flops
-    from jax_impl.model.museformer import abstract_model
-    from jax_impl.training.optimizer import learning_rate, optimizer
-    from jax_impl.training.step import abstract_batches, initial_state, train_step
+    from jax_impl.training.step import abstract_batches, make_step
 
     config, model = TrainConfig(Path(), Path(), model_size=size, batch_size=rows, max_seq_len=length), MODEL_SIZES[size]
     batch = batch_of(file, rows, length)
-    rate = functools.partial(learning_rate, config=config, total_steps=1000)
-    tx = optimizer(config, rate)
-    initialize = functools.partial(initial_state, model, tx, config.seed)
-    settings = dict(graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans)
+    _, initialize, train_step = make_step(model, config, total_steps=1000)
 
     def compile_step(compute):
-        step = jax.jit(functools.partial(train_step, **settings, compute=compute), donate_argnames="state")
+        step = jax.jit(functools.partial(train_step, compute=compute), donate_argnames="state")
         return step.lower(jax.eval_shape(initialize), abstract_batches(config)).compile()
 
     start = time.perf_counter()

@@ -30,7 +30,7 @@ class ClusterConfig:
         if not all(given):
             return
         host, _, port = self.coordinator.rpartition(":")
-        if not (host and port.isdigit() and 0 < int(port) < 65_536):
+        if not (host and port.isdecimal() and 0 < int(port) < 65_536):
             raise InputError(f"--coordinator must be HOST:PORT, got {self.coordinator}")
         if self.process_id >= self.num_processes:
             raise InputError(f"--process-id must be from 0 to {self.num_processes - 1}, got {self.process_id}")

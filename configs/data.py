@@ -54,7 +54,8 @@ class PrepareConfig:
     def content(self) -> dict:
         """The fields that decide what the dataset holds; without a test split it is one of before there was any."""
         without = EXECUTION if self.test_fraction else (*EXECUTION, "test_fraction")
-        return {name: value for name, value in asdict(self).items() if name not in without}
+        values = {name: value for name, value in asdict(self).items() if name not in without}
+        return values | {"min_seconds": self.min_seconds or 0}  # as it was always written, not 0.0
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,6 @@ def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
     )
 
 
-def laptop(data_dir: Path, output_dir: Path) -> TrainConfig:
-    """A first model of one's own songs without a GPU: small, overnight for a few hundred songs."""
-    return TrainConfig(
-        data_dir, output_dir, model_size="small", max_seq_len=1024, batch_size=4, warmup_steps=100, num_workers=1
-    )
-
-
 def headline(data_dir: Path, output_dir: Path) -> TrainConfig:
     """The run that v1.2.1 was known for: large at 8192 tokens, 48 rows a step, on one 80 GB GPU."""
     return TrainConfig(

@@ -15,6 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from configs.errors import InputError
 
 INT32 = 2**31 - 1
+FLOAT32 = 3e38  # about the largest
+UNSAID = (INT32, FLOAT32, math.inf)  # who would give more is told so
 LARGEST_SEED = 2**32 - 1  # of JAX's keys; larger ones would be others over again
 
 
@@ -39,8 +41,8 @@ class Range:
     def __str__(self) -> str:
         words = f"{'above' if self.above else 'at least'} {self.least}"
         if self.above or self.below:
-            words += "" if self.most == math.inf else f" and {'below' if self.below else 'at most'} {self.most}"
-        elif self.most not in (INT32, math.inf):  # who would give more than the former is told so
+            words += "" if self.most in UNSAID else f" and {'below' if self.below else 'at most'} {self.most}"
+        elif self.most not in UNSAID:
             words = f"from {self.least} to {self.most}"
         return f"{words}, or 0 ({self.zero})" if self.zero else words
 
@@ -49,19 +51,20 @@ COUNT = Range(1, INT32)
 COUNT_OR_NONE = Range(0, INT32)
 SHARE = Range(0, 1)
 BELOW_ONE = Range(0, 1, below=True)
-POSITIVE = Range(0, above=True)
-NOT_NEGATIVE = Range(0)
+POSITIVE = Range(0, FLOAT32, above=True)
+NOT_NEGATIVE = Range(0, FLOAT32)
+PROCESSES = 4096  # of one machine
 
 RANGES: dict[str, dict[str, Range]] = {
     "SampleConfig": {
-        "temperature": NOT_NEGATIVE,
+        "temperature": Range(0.001, 1000, zero="the most likely token"),  # logits divided by it stay finite
         "top_k": Range(1, INT32, zero="keep all"),
         "top_p": Range(0, 1, above=True),
         "min_p": SHARE,
-        "repetition_penalty": Range(1),
+        "repetition_penalty": Range(1, 1000),
         "max_length": Range(32, INT32, zero="what is asked usually takes"),
         "seed": Range(0, LARGEST_SEED),
-        "num_samples": COUNT,
+        "num_samples": Range(1, 1_000_000),
         "batch": COUNT,
     },
     "Constraints": {
@@ -89,7 +92,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "seed": COUNT_OR_NONE,
         "fsdp_devices": COUNT,
         "data_devices": Range(1, INT32, zero="as many as there are"),
-        "num_workers": COUNT_OR_NONE,
+        "num_workers": Range(0, PROCESSES),
         "log_every": COUNT,
         "validate_every": COUNT,
         "validation_batches": COUNT,
@@ -99,14 +102,14 @@ RANGES: dict[str, dict[str, Range]] = {
     },
     "ClusterConfig": {
         "num_processes": COUNT,
-        "process_id": COUNT_OR_NONE,
+        "process_id": Range(0, INT32 - 1),
         "wait_seconds": Range(1, 86_400),
     },
     "PrepareConfig": {
         "validation_fraction": BELOW_ONE,
         "test_fraction": BELOW_ONE,
         "songs_per_shard": COUNT,
-        "workers": Range(1, INT32, zero="one per core"),
+        "workers": Range(1, PROCESSES, zero="one per core"),
         "min_bars": COUNT_OR_NONE,
         "max_bars": COUNT,
         "min_notes": COUNT,
@@ -127,7 +130,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "batch_size": COUNT,
         "max_bars": COUNT,
         "seed": COUNT_OR_NONE,
-        "num_workers": COUNT_OR_NONE,
+        "num_workers": Range(0, PROCESSES),
         "part": COUNT_OR_NONE,
         "parts": COUNT,
     },
@@ -169,7 +172,7 @@ def within(name: str, value: Any, limits: Range) -> None:
         if isinstance(number, float) and not math.isfinite(number):
             raise InputError(f"{name} must be a finite number, {limits}, got {number}")
         if number is not None and number not in limits:
-            words = f"at most {INT32}" if limits.most == INT32 < number else limits
+            words = f"at most {limits.most}" if limits.most in UNSAID and number > limits.most else limits
             raise InputError(f"{name} must be {words}, got {number}")
 
 
@@ -180,7 +183,7 @@ def typed(name: str, value: Any, annotation: Any) -> Any:
         return None
     words = [word for option in options if get_origin(option) is Literal for word in get_args(option)]
     if words:
-        if value not in words:
+        if not isinstance(value, str) or value not in words:
             raise InputError(f"{name} must be one of {', '.join(map(str, words))}, got {value!r}")
         return value
     (wanted,) = (option for option in options if option is not types.NoneType)
@@ -188,13 +191,13 @@ def typed(name: str, value: Any, annotation: Any) -> Any:
         return _several(name, value, get_args(wanted))
     try:
         return _CONVERT.get(wanted, lambda value: _instance(value, wanted))(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name} must be {_WORDS.get(wanted, f'a {wanted.__name__}')}, got {value!r}") from error
 
 
 def _several(name: str, value: Any, kinds: tuple) -> tuple:
     """kinds: (int, int) for two, (int, ...) for any number."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise InputError(f"{name} must be a tuple, got {value!r}")
     if kinds[-1] is not Ellipsis and len(value) != len(kinds):
         raise InputError(f"{name} must be {len(kinds)} values, got {value!r}")

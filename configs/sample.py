@@ -55,4 +55,5 @@ def _joined(value: Any, between: str) -> Any:
         return value
     if isinstance(value, list | tuple):
         return between.join(map(str, value))
-    return str(value) if hasattr(value, "__index__") else value
+    is_number = hasattr(value, "__index__") and not hasattr(value, "__len__")  # an array has both
+    return str(value) if is_number else value

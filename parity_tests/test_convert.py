@@ -5,6 +5,7 @@ with nothing written.
 import argparse
 import pickle
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,17 @@ class Command:
     [
         (lambda path, w: None, "cannot be read .No such file"),
         (lambda path, w: path.write_bytes(b"MThd"), "not a PyTorch checkpoint, by its first bytes"),
-        (lambda path, w: path.write_bytes(b"PK\3\4 and no more"), "not a readable PyTorch file"),
-        (lambda path, w: path.write_bytes(b"\x80 and no more"), "not a readable PyTorch file"),
-        (lambda path, w: path.write_bytes(saved(path, w).read_bytes()[:2000]), "best.pt"),
+        (lambda path, w: path.write_bytes(b""), "not a PyTorch checkpoint, it is empty"),
+        (lambda path, w: path.mkdir(), "not a PyTorch checkpoint but a folder"),
+        (lambda path, w: path.write_bytes(b"PK\3\4 and no more"), "not a PyTorch checkpoint, or .* copied in part"),
+        (lambda path, w: zipfile.ZipFile(path, "w").writestr("a.txt", "a"), "not a PyTorch checkpoint but another zip"),
+        (lambda path, w: path.write_bytes(b"\x80 and no more"), "not a PyTorch checkpoint, or a damaged one"),
+        (
+            lambda path, w: path.write_bytes(b"\x80\x02" + bytes(range(48, 256))),
+            "not a PyTorch checkpoint .another pickle",
+        ),
+        (lambda path, w: path.write_bytes(saved(path, w).read_bytes()[:2000]), "copied in part"),
+        (lambda path, w: saved(path, {"fc.weight": np.zeros(2)}), r"not of v1\.2\.1's model"),
         (lambda path, w: path.write_bytes(pickle.dumps(Command())), "refused"),
         (lambda path, w: saved(path, w, extra=Command()), "refused"),
         (lambda path, w: torch.save({"weights": 1}, path), "model_state_dict"),
@@ -100,9 +109,14 @@ class Command:
     ids=[
         "missing",
         "MIDI",
+        "empty",
+        "folder",
         "no zip",
+        "another zip",
         "no pickle",
+        "another pickle",
         "truncated",
+        "another model",
         "pickle",
         "hidden code",
         "no weights",
@@ -121,7 +135,7 @@ def test_other_files_are_refused_and_nothing_is_written(weights, tmp_path, capsy
     make(tmp_path / "best.pt", weights)
     with pytest.raises(InputError, match=reason) as caught:
         import_torch(tmp_path / "best.pt", tmp_path / "run", "v121")
-    assert "best.pt" in str(caught.value)
+    assert "best.pt" in str(caught.value) and "\n" not in str(caught.value)
     assert "code from the file ran" not in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
 

@@ -18,7 +18,8 @@ from jax_impl.training.progress import Progress
 from tests import ROOT
 from tests.rows import random_song
 from tokenizer.dataset.files import write_manifest
-from tokenizer.dataset.songs import to_row, write_shard
+from tokenizer.dataset.shards import write_batch
+from tokenizer.dataset.songs import record_batch, to_row
 
 MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32)
 
@@ -28,8 +29,8 @@ def write_dataset(folder: Path, songs: int = 40, bars: int = 3) -> Path:
     folder.mkdir(parents=True)
     rows = [to_row(random_song(seed, bars), f"{seed}.mid") for seed in range(songs)]
     splits = {
-        "train": [write_shard(folder, "train-00000.arrow", [row for i, row in enumerate(rows) if i % 8])],
-        "validation": [write_shard(folder, "validation-00000.arrow", rows[::8])],
+        "train": [write_batch(folder, "train-00000.arrow", record_batch([row for i, row in enumerate(rows) if i % 8]))],
+        "validation": [write_batch(folder, "validation-00000.arrow", record_batch(rows[::8]))],
     }
     write_manifest(folder, splits, [], PrepareConfig(), "test")
     return folder

@@ -85,3 +85,49 @@ def test_what_the_command_line_settles_is_seen():
         "absl flags verbosity",
         "absl flags v",
     }
+
+
+ELSEWHERE = """
+import os, pathlib, signal, sys
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[name] = None
+LINUX_ONLY = {
+    os: ("fork", "sysconf", "sched_getaffinity", "pread", "getuid", "geteuid", "major", "minor", "O_CLOEXEC"),
+    signal: ("pthread_sigmask", "SIGKILL", "SIGHUP", "SIGUSR1"),
+}
+for module, names in LINUX_ONLY.items():
+    for name in names:
+        delattr(module, name)
+read_text = pathlib.Path.read_text
+def without_proc(path, *arguments, **named):
+    if str(path).startswith("/proc"):
+        raise FileNotFoundError(path)
+    return read_text(path, *arguments, **named)
+pathlib.Path.read_text = without_proc
+"""
+USE = """
+from configs import DataConfig, PrepareConfig
+from jax_impl import loader
+from jax_impl.device import device
+from jax_impl.training.stop import Stop
+from tokenizer.dataset.prepare import prepare
+from tokenizer.dataset.songs import Dataset
+from tokenizer.music import composer, midi
+
+folder = pathlib.Path(sys.argv[1])
+midi.write(composer.compose(0), folder / "a.mid")
+prepare([folder], folder / "songs", PrepareConfig())
+shape = DataConfig(max_seq_len=1024, max_spans=192, batch_size=1, max_bars=2048, seed=0, num_workers=0)
+with Stop(), loader(Dataset(folder / "songs"), shape, "train") as batches:
+    print(next(batches).tokens.shape, device.memory_limit() > 1e8)
+"""
+
+
+def test_songs_become_batches_where_there_is_nothing_but_what_every_system_has(tmp_path):
+    """As on macOS and Windows; what the libraries do there is theirs."""
+    program = LIBRARIES + ELSEWHERE + IMPORT_ALL + USE
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
+    assert done.stdout.endswith("(1, 1024) True\n"), done.stderr
+    assert "no locks (neither fcntl nor msvcrt here)" in done.stderr

@@ -4,6 +4,7 @@ import argparse
 import pickle
 import re
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +21,23 @@ class TorchFileError(InputError):
     """A file that is no checkpoint, or is one that only running its code could open; the message says which."""
 
 
-def load(path: Path) -> object:
-    """What is in a file that torch.save wrote, if it is made of tensors and plain values alone.
-    Raises TorchFileError.
+def load(path: Path, kind: str = "checkpoint") -> object:
+    """What is in a file that torch.save wrote, if it is made of tensors and plain values alone. kind: of file, for the
+    messages. Raises TorchFileError.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
             begin = file.read(len(ZIP))
+    except IsADirectoryError:
+        raise TorchFileError(f"{path}: not a PyTorch {kind} but a folder; name the file in it") from None
     except OSError as error:
         raise TorchFileError(f"{path}: cannot be read ({error.strerror})") from error
-    if not begin.startswith((ZIP, PICKLE)):
-        raise TorchFileError(
-            f"{path}: not a PyTorch checkpoint, by its first bytes (torch.save writes a zip or a pickle)"
-        )
+    if begin.startswith(ZIP):
+        _check_zip(path, kind)
+    elif not begin.startswith(PICKLE):
+        what = "by its first bytes (torch.save writes a zip or a pickle)" if begin else "it is empty"
+        raise TorchFileError(f"{path}: not a PyTorch {kind}, {what}")
     try:
         with (
             warnings.catch_warnings(),
@@ -42,16 +46,31 @@ def load(path: Path) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        if wanted:
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
             what = f"opening it could run code from the file: it wants {wanted[1]}"
-        else:  # an instruction that no file of tensors has
+        elif "Unsupported operand" in str(error):  # an instruction that no file of torch.save has
+            raise TorchFileError(
+                f"{path}: not a PyTorch {kind} (another pickle, or damage); refused, since opening it could run code"
+            ) from error
+        else:
             said = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
             what = f"it is more than tensors and plain values ({said[1] if said else str(error)[:200]})"
         raise TorchFileError(f"{path}: refused, since {what}; save the tensors alone") from error
     except Exception as error:  # damage shows in many ways
-        reason = next(iter(str(error).strip().splitlines()), "empty or truncated")[:200]
-        raise TorchFileError(f"{path}: not a readable PyTorch file ({type(error).__name__}: {reason})") from error
+        raise TorchFileError(f"{path}: not a PyTorch {kind}, or a damaged one ({type(error).__name__})") from error
+
+
+def _check_zip(path: Path, kind: str) -> None:
+    """Raises TorchFileError for one that torch.save has not written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {Path(name).name for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise TorchFileError(f"{path}: not a PyTorch {kind}, or one that was copied in part (no whole zip)") from error
+    if "data.pkl" not in names:
+        raise TorchFileError(f"{path}: not a PyTorch {kind} but another zip (it has no data.pkl)")
+    if "constants.pkl" in names:
+        raise TorchFileError(f"{path}: not a PyTorch {kind} but a TorchScript program; save its weights alone")
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -55,7 +55,7 @@ def _meta(folder: Path, paths: list[Path]) -> dict[str, Any]:
 
 
 def _songs(path: Path) -> list[V121Song]:
-    content = load(path)
+    content = load(path, "shard")
     if not isinstance(content, list):
         raise V121Error(f"{path}: holds a {type(content).__name__}, not a list of songs")
     songs = []

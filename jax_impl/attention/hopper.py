@@ -232,6 +232,7 @@ class Program(NamedTuple):
     warpgroup: jax.Array
     full_steps: jax.Array
     steps: jax.Array
+    list_shared: Any  # int32[capacity], the list, in shared memory; for the copy warpgroup
 
 
 def walk(step: Callable[[bool, jax.Array, Any], Any], program: Program, sums: Any) -> Any:
@@ -249,58 +250,59 @@ def launch(
     lists: jax.Array,
     counts: jax.Array,
     outputs: Sequence[jax.ShapeDtypeStruct],
-    scratch: dict[str, Any],
-    consumed: Sequence[str],
+    scratch: Any,
+    consumed: Callable[[Any], Sequence[Any]],
     stages: int,
     blocks_per_step: int = 1,
     interpret: Any,
 ) -> Sequence[jax.Array]:
     """A program for every list of lists int32[B, P, capacity], of every head: arrays[0] is [..., B, N, T, H].
 
-    Two warpgroups run compute(program, *arrays, *outputs, **scratch); the third runs copy_step(program, index, slot,
-    reused, *arrays, **scratch) for every step, which waits for the barriers named by consumed if the slot is reused,
-    and finds the list as list_shared. The last grid axis runs fastest: programs of one head run side by side and find
-    its keys and values in the L2 cache.
+    scratch: a NamedTuple of types, what the program has of shared memory and barriers; compute and copy_step get it
+    with references for the types. consumed(scratch): the barriers that the last user of a slot arrives at.
+
+    Two warpgroups run compute(program, scratch, *arrays, *outputs); the third runs copy_step(program, scratch, index,
+    slot, reused, *arrays) for every step, which waits for the consumed barriers if the slot is reused. The last grid
+    axis runs fastest: programs of one head run side by side and find its keys and values in the L2 cache.
     """
     batch, heads = arrays[0].shape[-4:-2]
     capacity = lists.shape[2]
+    scratch_types = scratch._asdict() | {  # Pallas hands them to the body by name
+        "list_shared": plgpu.SMEM((capacity,), jnp.int32),
+        "list_ready": plgpu.Barrier(num_arrivals=list_copies(capacity)),
+    }
 
-    def body(*refs, **shared):
-        inputs, (lists_gmem, counts_gmem), results = (
-            refs[: len(arrays)],
-            refs[len(arrays) : len(arrays) + 2],
-            refs[len(arrays) + 2 :],
-        )
+    def body(*refs, list_shared, list_ready, **scratch_refs):
+        inputs, lists_gmem, counts_gmem = refs[: len(arrays)], refs[len(arrays)], refs[len(arrays) + 1]
+        results = refs[len(arrays) + 2 :]
+        own = type(scratch)(**scratch_refs)
         row, head, block = (lax.axis_index(axis) for axis in ("batch", "head", "block"))
         full_steps = lax.div(counts_gmem[row, block, 0], jnp.int32(blocks_per_step))
         steps = lax.div(counts_gmem[row, block, 1] + (blocks_per_step - 1), jnp.int32(blocks_per_step))
-        program = Program(row, head, block, lax.axis_index("warpgroup"), full_steps, steps)
+        program = Program(row, head, block, lax.axis_index("warpgroup"), full_steps, steps, list_shared)
 
         @pl.when(program.warpgroup < COMPUTE_WARPGROUPS)
         def _():
             plgpu.set_max_registers(COMPUTE_REGISTERS, action="increase")
-            compute(program, *inputs, *results, **shared)
+            compute(program, own, *inputs, *results)
 
         @pl.when(program.warpgroup == COMPUTE_WARPGROUPS)
         def _():
             plgpu.set_max_registers(COPY_REGISTERS, action="decrease")
-            copy_list(lists_gmem.at[row, block], shared["list_shared"], shared["list_ready"])
-            copy = lambda index, slot, reused: copy_step(program, index, slot, reused, *inputs, **shared)
-            copy_ahead(steps, stages, copy, [shared[barrier] for barrier in consumed])
+            copy_list(lists_gmem.at[row, block], list_shared, list_ready)
+            copy = lambda index, slot, reused: copy_step(program, own, index, slot, reused, *inputs)
+            copy_ahead(steps, stages, copy, consumed(own))
 
     kernel = plgpu.kernel(
         body,
         out_type=list(outputs),
-        scratch_types=scratch
-        | dict(
-            list_shared=plgpu.SMEM((capacity,), jnp.int32), list_ready=plgpu.Barrier(num_arrivals=list_copies(capacity))
-        ),
+        scratch_types=scratch_types,
         grid=(batch, heads, lists.shape[1]),
         grid_names=("batch", "head", "block"),
         num_threads=COMPUTE_WARPGROUPS + 1,
         thread_name="warpgroup",
         kernel_name=name,
         compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Warpgroup),
-        **({} if interpret is None else {"interpret": interpret}),
+        interpret=interpret,
     )
     return kernel(*arrays, lists, counts)

@@ -10,7 +10,7 @@ read the same tiles of the mask along the other axis.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,45 @@ BF16 = BackwardParameters(stages=4)
 FP32 = BackwardParameters(stages=2)  # everything is there twice (its halves), and the staged results are fp32
 
 
+class QueriesScratch(NamedTuple):
+    """What a program of dq has of shared memory, and its barriers: its own queries [W warpgroups, ...] and a ring of
+    slots [stages, ...] for the keys that they meet; `halves` parts.
+    """
+
+    q_shared: Any  # [W, halves, 64, H]
+    d_out_shared: Any
+    lse_shared: Any  # [W, 64]
+    delta_shared: Any
+    own_ready: Any  # barriers [W]: all of these are loaded
+    k_shared: Any  # [stages, halves, 64, H]
+    v_shared: Any
+    tiles_shared: Any  # [stages, W, 2, 64]
+    ready: Any  # barriers [stages]: keys and values are loaded
+    tiles_ready: Any
+    consumed: Any
+    dq_shared: Any  # [W, 64, H], the result on its way out
+
+
+class KeysScratch(NamedTuple):
+    """What a program of dk and dv has of shared memory, and its barriers: its own keys [W warpgroups, ...] and a ring
+    of slots [stages, ...] for the queries that they meet; `halves` parts.
+    """
+
+    k_shared: Any  # [W, halves, 64, H]
+    v_shared: Any
+    own_ready: Any  # barriers [W]: both are loaded
+    q_shared: Any  # [stages, halves, 64, H]
+    d_out_shared: Any
+    lse_shared: Any  # [stages, 64]
+    delta_shared: Any
+    tiles_shared: Any  # [stages, W, 2, 64]
+    ready: Any  # barriers [stages]: all but the tiles is loaded
+    tiles_ready: Any
+    consumed: Any
+    dk_shared: Any  # [W, 64, H], the results on their way out
+    dv_shared: Any
+
+
 def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -> jax.Array:
     """dq [B, N, Tq, 64] in q's dtype. lse, delta: fp32[B, N, Tq]; the other arguments as in the forward kernel."""
     dtype, stages = q.dtype, (BF16 if q.dtype == jnp.bfloat16 else FP32).stages
@@ -55,11 +94,12 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
     count = len(q)
     ops = hopper.operations(interpret)
 
-    def compute(program, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, dq_gmem, **shared):
+    def compute(program, scratch, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, dq_gmem):
         row, head, warpgroup = program.row, program.head, program.warpgroup
         queries = pl.ds(program.block * PAIR + warpgroup * TILE, TILE)
-        names = ("q_shared", "d_out_shared", "lse_shared", "delta_shared", "own_ready")
-        q_shared, d_out_shared, lse_shared, delta_shared, own_ready = (shared[name].at[warpgroup] for name in names)
+        q_shared, d_out_shared = scratch.q_shared.at[warpgroup], scratch.d_out_shared.at[warpgroup]
+        lse_shared, delta_shared = scratch.lse_shared.at[warpgroup], scratch.delta_shared.at[warpgroup]
+        own_ready = scratch.own_ready.at[warpgroup]
         for half in range(count):
             plgpu.copy_gmem_to_smem(q_gmem.at[half, row, head, queries], q_shared.at[half], own_ready)
             plgpu.copy_gmem_to_smem(d_out_gmem.at[half, row, head, queries], d_out_shared.at[half], own_ready)
@@ -70,40 +110,40 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
 
         def step(masked, index, dq):
             slot = slot_of(index, stages)
-            plgpu.barrier_wait(shared["ready"].at[slot])
-            scores = ops.product_transposed(q_shared, shared["k_shared"].at[slot])
+            plgpu.barrier_wait(scratch.ready.at[slot])
+            scores = ops.product_transposed(q_shared, scratch.k_shared.at[slot])
             exponents = scores * SCALE_LOG2 - per_row(lse_rows, scores.shape)
             if masked:  # hiding the exponents, not the scores, leaves multiplication and difference one instruction
-                plgpu.barrier_wait(shared["tiles_ready"].at[slot])
-                exponents = hopper.hide(ops, exponents, shared["tiles_shared"].at[slot, pl.ds(warpgroup, 1)])
+                plgpu.barrier_wait(scratch.tiles_ready.at[slot])
+                exponents = hopper.hide(ops, exponents, scratch.tiles_shared.at[slot, pl.ds(warpgroup, 1)])
             weights = jnp.exp2(exponents)
-            d_weights = ops.product_transposed(d_out_shared, shared["v_shared"].at[slot])
+            d_weights = ops.product_transposed(d_out_shared, scratch.v_shared.at[slot])
             d_scores = weights * (d_weights - per_row(delta_rows, scores.shape))
-            dq = ops.add_product(dq, d_scores, shared["k_shared"].at[slot])
-            hopper.give_back(shared["consumed"].at[slot], loaded=masked)
+            dq = ops.add_product(dq, d_scores, scratch.k_shared.at[slot])
+            hopper.give_back(scratch.consumed.at[slot], loaded=masked)
             return dq
 
         dq = walk(step, program, ops.zeros(TILE, HEAD_DIM))
-        shared["dq_shared"].at[warpgroup][...] = (dq * SCALE).astype(dtype)
+        scratch.dq_shared.at[warpgroup][...] = (dq * SCALE).astype(dtype)
         plgpu.commit_smem()
-        plgpu.copy_smem_to_gmem(shared["dq_shared"].at[warpgroup], dq_gmem.at[row, head, queries])
+        plgpu.copy_smem_to_gmem(scratch.dq_shared.at[warpgroup], dq_gmem.at[row, head, queries])
         plgpu.wait_smem_to_gmem(0)
 
     def copy_step(
-        program, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, **shared
+        program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles
     ):
-        row, head, key_block = program.row, program.head, shared["list_shared"][index]
-        keys, ready = pl.ds(key_block * TILE, TILE), shared["ready"].at[slot]
+        row, head, key_block = program.row, program.head, program.list_shared[index]
+        keys, ready = pl.ds(key_block * TILE, TILE), scratch.ready.at[slot]
         if reused:
-            plgpu.barrier_wait(shared["consumed"].at[slot])
+            plgpu.barrier_wait(scratch.consumed.at[slot])
         for half in range(count):
-            plgpu.copy_gmem_to_smem(k_gmem.at[half, row, head, keys], shared["k_shared"].at[slot, half], ready)
-            plgpu.copy_gmem_to_smem(v_gmem.at[half, row, head, keys], shared["v_shared"].at[slot, half], ready)
+            plgpu.copy_gmem_to_smem(k_gmem.at[half, row, head, keys], scratch.k_shared.at[slot, half], ready)
+            plgpu.copy_gmem_to_smem(v_gmem.at[half, row, head, keys], scratch.v_shared.at[slot, half], ready)
 
         @pl.when(index >= program.full_steps)
         def _():
             pair = tiles.at[row, pl.ds(program.block * COMPUTE_WARPGROUPS, COMPUTE_WARPGROUPS), key_block]
-            plgpu.copy_gmem_to_smem(pair, shared["tiles_shared"].at[slot], shared["tiles_ready"].at[slot])
+            plgpu.copy_gmem_to_smem(pair, scratch.tiles_shared.at[slot], scratch.tiles_ready.at[slot])
 
     (dq,) = hopper.launch(
         compute,
@@ -113,7 +153,7 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
         lists=mask.key_blocks,
         counts=mask.key_counts,
         outputs=[jax.ShapeDtypeStruct(q.shape[1:], dtype)],
-        scratch=dict(
+        scratch=QueriesScratch(
             q_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),
             d_out_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),
             lse_shared=plgpu.SMEM((COMPUTE_WARPGROUPS, TILE), jnp.float32),
@@ -121,10 +161,13 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
             own_ready=plgpu.Barrier(num_arrivals=2 * count + 2, num_barriers=COMPUTE_WARPGROUPS),
             k_shared=matrix(stages, count, TILE, HEAD_DIM),
             v_shared=matrix(stages, count, TILE, HEAD_DIM),
-            **_ring(2 * count, stages),
+            tiles_shared=plgpu.SMEM((stages, COMPUTE_WARPGROUPS, 2, TILE), jnp.uint32),
+            ready=plgpu.Barrier(num_arrivals=2 * count, num_barriers=stages),
+            tiles_ready=plgpu.Barrier(num_barriers=stages),
+            consumed=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS, num_barriers=stages),
             dq_shared=matrix(COMPUTE_WARPGROUPS, TILE, HEAD_DIM, dtype=dtype),
         ),
-        consumed=["consumed"],
+        consumed=lambda scratch: (scratch.consumed,),
         stages=stages,
         interpret=interpret,
     )
@@ -138,10 +181,11 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
     count = len(k)
     ops = hopper.operations(interpret)
 
-    def compute(program, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, dk_gmem, dv_gmem, **shared):
+    def compute(program, scratch, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, dk_gmem, dv_gmem):
         row, head, warpgroup = program.row, program.head, program.warpgroup
         keys = pl.ds(program.block * PAIR + warpgroup * TILE, TILE)
-        k_shared, v_shared, own_ready = (shared[name].at[warpgroup] for name in ("k_shared", "v_shared", "own_ready"))
+        k_shared, v_shared = scratch.k_shared.at[warpgroup], scratch.v_shared.at[warpgroup]
+        own_ready = scratch.own_ready.at[warpgroup]
         for half in range(count):
             plgpu.copy_gmem_to_smem(k_gmem.at[half, row, head, keys], k_shared.at[half], own_ready)
             plgpu.copy_gmem_to_smem(v_gmem.at[half, row, head, keys], v_shared.at[half], own_ready)
@@ -150,49 +194,47 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
         def step(masked, index, sums):
             dk, dv = sums
             slot = slot_of(index, stages)
-            plgpu.barrier_wait(shared["ready"].at[slot])
-            scores = ops.product_transposed(k_shared, shared["q_shared"].at[slot])  # [keys, queries]
-            lse_columns = ops.load_per_column(shared["lse_shared"].at[slot])
+            plgpu.barrier_wait(scratch.ready.at[slot])
+            scores = ops.product_transposed(k_shared, scratch.q_shared.at[slot])  # [keys, queries]
+            lse_columns = ops.load_per_column(scratch.lse_shared.at[slot])
             exponents = scores * SCALE_LOG2 - per_column(lse_columns, scores.shape)
             if masked:
-                plgpu.barrier_wait(shared["tiles_ready"].at[slot])
-                exponents = hopper.hide_transposed(ops, exponents, shared["tiles_shared"].at[slot, warpgroup])
+                plgpu.barrier_wait(scratch.tiles_ready.at[slot])
+                exponents = hopper.hide_transposed(ops, exponents, scratch.tiles_shared.at[slot, warpgroup])
             weights = jnp.exp2(exponents)
-            d_weights = ops.product_transposed(v_shared, shared["d_out_shared"].at[slot])
-            dv = ops.add_product(dv, weights, shared["d_out_shared"].at[slot])
-            delta_columns = ops.load_per_column(shared["delta_shared"].at[slot])
+            d_weights = ops.product_transposed(v_shared, scratch.d_out_shared.at[slot])
+            dv = ops.add_product(dv, weights, scratch.d_out_shared.at[slot])
+            delta_columns = ops.load_per_column(scratch.delta_shared.at[slot])
             d_scores = weights * (d_weights - per_column(delta_columns, scores.shape))
-            dk = ops.add_product(dk, d_scores, shared["q_shared"].at[slot])
-            hopper.give_back(shared["consumed"].at[slot], loaded=True)
+            dk = ops.add_product(dk, d_scores, scratch.q_shared.at[slot])
+            hopper.give_back(scratch.consumed.at[slot], loaded=True)
             return dk, dv
 
         dk, dv = walk(step, program, (ops.zeros(TILE, HEAD_DIM), ops.zeros(TILE, HEAD_DIM)))
-        shared["dk_shared"].at[warpgroup][...] = (dk * SCALE).astype(dtype)
-        shared["dv_shared"].at[warpgroup][...] = dv.astype(dtype)
+        scratch.dk_shared.at[warpgroup][...] = (dk * SCALE).astype(dtype)
+        scratch.dv_shared.at[warpgroup][...] = dv.astype(dtype)
         plgpu.commit_smem()
-        plgpu.copy_smem_to_gmem(shared["dk_shared"].at[warpgroup], dk_gmem.at[row, head, keys])
-        plgpu.copy_smem_to_gmem(shared["dv_shared"].at[warpgroup], dv_gmem.at[row, head, keys])
+        plgpu.copy_smem_to_gmem(scratch.dk_shared.at[warpgroup], dk_gmem.at[row, head, keys])
+        plgpu.copy_smem_to_gmem(scratch.dv_shared.at[warpgroup], dv_gmem.at[row, head, keys])
         plgpu.wait_smem_to_gmem(0)
 
     def copy_step(
-        program, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, **shared
+        program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles
     ):
-        row, head, query_block = program.row, program.head, shared["list_shared"][index]
-        queries, ready = pl.ds(query_block * TILE, TILE), shared["ready"].at[slot]
+        row, head, query_block = program.row, program.head, program.list_shared[index]
+        queries, ready = pl.ds(query_block * TILE, TILE), scratch.ready.at[slot]
         if reused:
-            plgpu.barrier_wait(shared["consumed"].at[slot])
+            plgpu.barrier_wait(scratch.consumed.at[slot])
         for half in range(count):
-            plgpu.copy_gmem_to_smem(q_gmem.at[half, row, head, queries], shared["q_shared"].at[slot, half], ready)
-            plgpu.copy_gmem_to_smem(
-                d_out_gmem.at[half, row, head, queries], shared["d_out_shared"].at[slot, half], ready
-            )
-        plgpu.copy_gmem_to_smem(lse_gmem.at[row, head, queries], shared["lse_shared"].at[slot], ready)
-        plgpu.copy_gmem_to_smem(delta_gmem.at[row, head, queries], shared["delta_shared"].at[slot], ready)
+            plgpu.copy_gmem_to_smem(q_gmem.at[half, row, head, queries], scratch.q_shared.at[slot, half], ready)
+            plgpu.copy_gmem_to_smem(d_out_gmem.at[half, row, head, queries], scratch.d_out_shared.at[slot, half], ready)
+        plgpu.copy_gmem_to_smem(lse_gmem.at[row, head, queries], scratch.lse_shared.at[slot], ready)
+        plgpu.copy_gmem_to_smem(delta_gmem.at[row, head, queries], scratch.delta_shared.at[slot], ready)
 
         @pl.when(index >= program.full_steps)
         def _():
             pair = tiles.at[row, query_block, pl.ds(program.block * COMPUTE_WARPGROUPS, COMPUTE_WARPGROUPS)]
-            plgpu.copy_gmem_to_smem(pair, shared["tiles_shared"].at[slot], shared["tiles_ready"].at[slot])
+            plgpu.copy_gmem_to_smem(pair, scratch.tiles_shared.at[slot], scratch.tiles_ready.at[slot])
 
     dk, dv = hopper.launch(
         compute,
@@ -202,7 +244,7 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
         lists=mask.query_blocks,
         counts=mask.query_counts,
         outputs=[jax.ShapeDtypeStruct(k.shape[1:], dtype)] * 2,
-        scratch=dict(
+        scratch=KeysScratch(
             k_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),
             v_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),
             own_ready=plgpu.Barrier(num_arrivals=2 * count, num_barriers=COMPUTE_WARPGROUPS),
@@ -210,22 +252,15 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
             d_out_shared=matrix(stages, count, TILE, HEAD_DIM),
             lse_shared=plgpu.SMEM((stages, TILE), jnp.float32),
             delta_shared=plgpu.SMEM((stages, TILE), jnp.float32),
-            **_ring(2 * count + 2, stages),
+            tiles_shared=plgpu.SMEM((stages, COMPUTE_WARPGROUPS, 2, TILE), jnp.uint32),
+            ready=plgpu.Barrier(num_arrivals=2 * count + 2, num_barriers=stages),
+            tiles_ready=plgpu.Barrier(num_barriers=stages),
+            consumed=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS, num_barriers=stages),
             dk_shared=matrix(COMPUTE_WARPGROUPS, TILE, HEAD_DIM, dtype=dtype),
             dv_shared=matrix(COMPUTE_WARPGROUPS, TILE, HEAD_DIM, dtype=dtype),
         ),
-        consumed=["consumed"],
+        consumed=lambda scratch: (scratch.consumed,),
         stages=stages,
         interpret=interpret,
     )
     return dk, dv
-
-
-def _ring(copies: int, stages: int) -> dict[str, Any]:
-    """Tiles and barriers of the slots, each of which gets so many copies besides its tiles."""
-    return dict(
-        tiles_shared=plgpu.SMEM((stages, COMPUTE_WARPGROUPS, 2, TILE), jnp.uint32),
-        ready=plgpu.Barrier(num_arrivals=copies, num_barriers=stages),
-        tiles_ready=plgpu.Barrier(num_barriers=stages),
-        consumed=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS, num_barriers=stages),
-    )

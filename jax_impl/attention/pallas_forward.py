@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,24 @@ BF16 = ForwardParameters(blocks_per_step=2, stages=4)
 FP32 = ForwardParameters(blocks_per_step=1, stages=2)
 
 
+class Scratch(NamedTuple):
+    """What a program has of shared memory, and the barriers that say what lies in it; W warpgroups, `halves` parts."""
+
+    q_shared: Any  # [W, halves, 64, H]
+    k_shared: Any  # [stages, halves, keys of a step, H]
+    v_shared: Any
+    tiles_shared: Any  # [stages, W, blocks of a step, 2, 64]
+    out_shared: Any  # [W, 64, H]
+    lse_shared: Any  # [W, 64]
+    q_ready: Any  # [W]
+    k_ready: Any  # [stages], as are those that follow
+    v_ready: Any
+    tiles_ready: Any
+    k_consumed: Any
+    v_consumed: Any
+    turn: Any  # one, at which the two warpgroups meet
+
+
 def forward(
     q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interpret: Any
 ) -> tuple[jax.Array, jax.Array]:
@@ -51,27 +69,27 @@ def forward(
     q, k, v = map(hopper.halves, (q, k, v))
     count = q.shape[0]
 
-    def compute(program, q_gmem, k_gmem, v_gmem, tiles, out_gmem, lse_gmem, **shared):
+    def compute(program, scratch, q_gmem, k_gmem, v_gmem, tiles, out_gmem, lse_gmem):
         row, head, warpgroup = program.row, program.head, program.warpgroup
         queries = pl.ds(program.block * PAIR + warpgroup * TILE, TILE)
-        q_shared, q_ready = shared["q_shared"].at[warpgroup], shared["q_ready"].at[warpgroup]
+        q_shared, q_ready = scratch.q_shared.at[warpgroup], scratch.q_ready.at[warpgroup]
         for half in range(count):
             plgpu.copy_gmem_to_smem(q_gmem.at[half, row, head, queries], q_shared.at[half], q_ready)
         plgpu.barrier_wait(q_ready)
 
         def take_turns():
-            plgpu.barrier_arrive(shared["turn"])
-            plgpu.barrier_wait(shared["turn"])
+            plgpu.barrier_arrive(scratch.turn)
+            plgpu.barrier_wait(scratch.turn)
 
         def step(masked, index, carry):
             out, maximum, total = carry
             slot = slot_of(index, stages)
-            plgpu.barrier_wait(shared["k_ready"].at[slot])
-            scores = ops.product_transposed(q_shared, shared["k_shared"].at[slot], take_turns)
+            plgpu.barrier_wait(scratch.k_ready.at[slot])
+            scores = ops.product_transposed(q_shared, scratch.k_shared.at[slot], take_turns)
             if masked:
-                plgpu.barrier_wait(shared["tiles_ready"].at[slot])
-                scores = hopper.hide(ops, scores, shared["tiles_shared"].at[slot, warpgroup])
-            hopper.give_back(shared["k_consumed"].at[slot], loaded=masked)
+                plgpu.barrier_wait(scratch.tiles_ready.at[slot])
+                scores = hopper.hide(ops, scores, scratch.tiles_shared.at[slot, warpgroup])
+            hopper.give_back(scratch.k_consumed.at[slot], loaded=masked)
             new_maximum = jnp.maximum(maximum, scores.max(axis=1) * SCALE_LOG2)
             decay = jnp.exp2(maximum - new_maximum)
             weights = jnp.exp2(scores * SCALE_LOG2 - per_row(new_maximum, scores.shape))
@@ -79,11 +97,11 @@ def forward(
             total = total * decay + weights.sum(axis=1)
             # The softmax ends here.
             out, total, new_maximum, weights = lax.optimization_barrier((out, total, new_maximum, weights))
-            plgpu.barrier_arrive(shared["turn"])
-            plgpu.barrier_wait(shared["v_ready"].at[slot])
-            plgpu.barrier_wait(shared["turn"])
-            out = ops.add_product(out, weights, shared["v_shared"].at[slot])
-            hopper.give_back(shared["v_consumed"].at[slot], loaded=False)
+            plgpu.barrier_arrive(scratch.turn)
+            plgpu.barrier_wait(scratch.v_ready.at[slot])
+            plgpu.barrier_wait(scratch.turn)
+            out = ops.add_product(out, weights, scratch.v_shared.at[slot])
+            hopper.give_back(scratch.v_consumed.at[slot], loaded=False)
             return out, new_maximum, total
 
         # One warpgroup multiplies while the other does its softmax: warpgroup 1 starts half a step late and 0 waits for
@@ -96,7 +114,7 @@ def forward(
 
         sees = total > 0
         total = jnp.where(sees, total, 1.0)
-        out_shared, lse_shared = shared["out_shared"].at[warpgroup], shared["lse_shared"].at[warpgroup]
+        out_shared, lse_shared = scratch.out_shared.at[warpgroup], scratch.lse_shared.at[warpgroup]
         out_shared[...] = (out / per_row(total, out.shape)).astype(dtype)
         lse_shared[...] = jnp.where(sees, maximum + jnp.log(total) * LOG2_E, 0.0)
         plgpu.commit_smem()
@@ -104,9 +122,9 @@ def forward(
         plgpu.copy_smem_to_gmem(lse_shared, lse_gmem.at[row, head, queries])
         plgpu.wait_smem_to_gmem(0)
 
-    def copy_step(program, index, slot, reused, q_gmem, k_gmem, v_gmem, tiles, **shared):
+    def copy_step(program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, tiles):
         # What follows an odd count in a list is an empty block: its tiles are 0, so a step is always whole.
-        listed = [shared["list_shared"][index * per_step + part] for part in range(per_step)]
+        listed = [program.list_shared[index * per_step + part] for part in range(per_step)]
 
         def copy_rows(source, target, ready):
             for part, key_block in enumerate(listed):
@@ -115,8 +133,8 @@ def forward(
                     plgpu.copy_gmem_to_smem(rows, target.at[slot, half, pl.ds(part * TILE, TILE)], ready.at[slot])
 
         if reused:
-            plgpu.barrier_wait(shared["k_consumed"].at[slot])
-        copy_rows(k_gmem, shared["k_shared"], shared["k_ready"])
+            plgpu.barrier_wait(scratch.k_consumed.at[slot])
+        copy_rows(k_gmem, scratch.k_shared, scratch.k_ready)
 
         @pl.when(index >= program.full_steps)
         def _():
@@ -124,12 +142,12 @@ def forward(
                 for group in range(COMPUTE_WARPGROUPS):
                     tile = tiles.at[program.row, program.block * COMPUTE_WARPGROUPS + group, key_block]
                     plgpu.copy_gmem_to_smem(
-                        tile, shared["tiles_shared"].at[slot, group, part], shared["tiles_ready"].at[slot]
+                        tile, scratch.tiles_shared.at[slot, group, part], scratch.tiles_ready.at[slot]
                     )
 
         if reused:
-            plgpu.barrier_wait(shared["v_consumed"].at[slot])
-        copy_rows(v_gmem, shared["v_shared"], shared["v_ready"])
+            plgpu.barrier_wait(scratch.v_consumed.at[slot])
+        copy_rows(v_gmem, scratch.v_shared, scratch.v_ready)
 
     copies = count * per_step
     out, lse = hopper.launch(
@@ -140,7 +158,7 @@ def forward(
         lists=mask.key_blocks,
         counts=mask.key_counts,
         outputs=[jax.ShapeDtypeStruct(q.shape[1:], dtype), jax.ShapeDtypeStruct(q.shape[1:4], jnp.float32)],
-        scratch=dict(
+        scratch=Scratch(
             q_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),
             k_shared=matrix(stages, count, per_step * TILE, HEAD_DIM),
             v_shared=matrix(stages, count, per_step * TILE, HEAD_DIM),
@@ -155,7 +173,7 @@ def forward(
             v_consumed=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS, num_barriers=stages),
             turn=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS),
         ),
-        consumed=["k_consumed", "v_consumed"],
+        consumed=lambda scratch: (scratch.k_consumed, scratch.v_consumed),
         stages=stages,
         blocks_per_step=per_step,
         interpret=interpret,

@@ -9,6 +9,7 @@ does the same, as in FlashAttention (Dao et al. 2022), from the output and the l
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,35 +107,58 @@ def _forward_rule(q, k, v, tiles, block, chunk):
     return out, (q, k, v, tiles, out, lse)
 
 
+class _Block(NamedTuple):
+    """What the backward pass reads of a block of queries; of all blocks with one more leading axis. The gradients of
+    keys and values need q and d_out transposed: a CPU takes thrice as long for A^T B as for A B.
+    """
+
+    q: jax.Array  # [B, N, block, H], scaled
+    d_out: jax.Array
+    q_columns: jax.Array  # [B, N, H, block]
+    d_out_columns: jax.Array
+    lse: jax.Array  # float32[B, N, block]
+    delta: jax.Array  # float32[B, N, block], sum of out * d_out
+    number: jax.Array  # int32[]
+    visits: jax.Array  # int32[chunks], those to visit first, in order
+    count: jax.Array  # int32[], how many those are
+
+
 def _backward_rule(block, chunk, kept, d_out):
+    """Block by block of queries, chunk by chunk of the keys that it sees, the weights are computed again from lse:
+
+    weights  = exp(scores - lse)                            d_q = scale * d_scores k
+    d_scores = weights * (d_out v^T - delta)                d_k = d_scores^T (scale * q)         d_v = weights^T d_out
+
+    d_q is finished with its block. d_k and d_v, transposed, [B, N, H, S], grow with every block.
+    """
     q, k, v, tiles, out, lse = kept
     scale, product = q.shape[-1] ** -0.5, functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     delta = product("BNTH,BNTH->BNT", out, d_out)
 
-    def one_block(carry, inputs):
-        q, d_out, q_columns, d_out_columns, lse, delta, here, visits, count = inputs
-
-        def visit(number, carry):
-            d_q, d_k, d_v = carry
-            at = visits[number]
+    def one_block(sums: tuple[jax.Array, jax.Array], here: _Block) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        def visit(number, sums):
+            d_q, d_k, d_v = sums
+            at = here.visits[number]
             k_part, v_part = _part(k, at, chunk), _part(v, at, chunk)
-            weights = jnp.exp(_scores(q, k_part, tiles, here, at) - lse[..., None])
-            d_scores = weights * (product("BNTH,BNSH->BNTS", d_out, v_part) - delta[..., None])
+            weights = jnp.exp(_scores(here.q, k_part, tiles, here.number, at) - here.lse[..., None])
+            d_weights = product("BNTH,BNSH->BNTS", here.d_out, v_part)
+            d_scores = weights * (d_weights - here.delta[..., None])
             weights, d_scores = weights.astype(q.dtype), d_scores.astype(q.dtype)
-            d_k_part, d_v_part = (
-                product("BNHT,BNTS->BNHS", q_columns, d_scores),
-                product("BNHT,BNTS->BNHS", d_out_columns, weights),
-            )
-            return d_q + product("BNTS,BNSH->BNTH", d_scores, k_part), _add(d_k, d_k_part, at), _add(d_v, d_v_part, at)
+            d_k_part = product("BNHT,BNTS->BNHS", here.q_columns, d_scores)
+            d_v_part = product("BNHT,BNTS->BNHS", here.d_out_columns, weights)
+            d_q_part = product("BNTS,BNSH->BNTH", d_scores, k_part)
+            return d_q + d_q_part, _add(d_k, d_k_part, at), _add(d_v, d_v_part, at)
 
-        d_q, *carry = jax.lax.fori_loop(0, count, visit, (jnp.zeros(q.shape, jnp.float32), *carry))
-        return tuple(carry), (d_q * scale).astype(q.dtype)
+        d_q = jnp.zeros(here.q.shape, jnp.float32)
+        d_q, *sums = jax.lax.fori_loop(0, here.count, visit, (d_q, *sums))
+        return tuple(sums), (d_q * scale).astype(q.dtype)
 
     q_blocks, d_out_blocks, lse, delta = (_in_blocks(x, block) for x in (q * scale, d_out, lse, delta))
-    columns = (q_blocks.swapaxes(3, 4), d_out_blocks.swapaxes(3, 4))  # a CPU takes thrice as long for A^T B as for A B
+    q_columns, d_out_columns = q_blocks.swapaxes(3, 4), d_out_blocks.swapaxes(3, 4)
     zeros = jnp.zeros((*k.shape[:2], k.shape[3], k.shape[2]), jnp.float32)
-    scanned = (q_blocks, d_out_blocks, *columns, lse, delta, jnp.arange(len(q_blocks)), *_visits(tiles, block, chunk))
-    (d_k, d_v), d_q = jax.lax.scan(one_block, (zeros, zeros), scanned)
+    numbers, (visits, counts) = jnp.arange(len(q_blocks)), _visits(tiles, block, chunk)
+    blocks = _Block(q_blocks, d_out_blocks, q_columns, d_out_columns, lse, delta, numbers, visits, counts)
+    (d_k, d_v), d_q = jax.lax.scan(one_block, (zeros, zeros), blocks)
     d_k, d_v = d_k.swapaxes(2, 3), d_v.swapaxes(2, 3)
     return _joined(d_q), d_k.astype(k.dtype), d_v.astype(v.dtype), None
 

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tyro.conf import Positional
+from tyro.conf import FlagCreatePairsOff, Positional
 
 from configs import InputError
 
-POSITIONAL = Positional[Any].__metadata__[0]
+POSITIONAL, WITHOUT_NO = Positional[Any].__metadata__[0], FlagCreatePairsOff[Any].__metadata__[0]
 SUGGESTIONS, SIMILAR = 3, 0.75  # of at most 1
 
 
@@ -55,7 +55,8 @@ def _of_value(name: str, annotation: Any) -> Iterable[str]:
         return [flag for field in dataclasses.fields(wanted) for flag in _of_value(field.name, field.type)]
     word = next((note.name for note in notes if note.name), name).replace("_", "-")
     aliases = [alias for note in notes for alias in note.aliases or ()]
-    return [*aliases, f"--{word}", *([f"--no-{word}"] if wanted is bool else [])]
+    has_no = wanted is bool and WITHOUT_NO not in metadata
+    return [*aliases, f"--{word}", *([f"--no-{word}"] if has_no else [])]
 
 
 def _close(flag: str, known: Sequence[str]) -> list[str]:

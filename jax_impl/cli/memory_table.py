@@ -1,12 +1,14 @@
 """`hid-museformer memory`: what the training step takes of a GPU, by model, batch and rematerialization;
 no GPU is needed.
 
-rematerialization   memory   computed again   largest batch
-none                60.8 GB             0 %        4 x 8192
-layer                9.6 GB            94 %      180 x 8192
+remat     memory   computed again        remat     largest batch
+none     60.8 GB              0 %        none           4 x 8192
+layer     9.6 GB             94 %        layer        180 x 8192
 """
 
 import functools
+import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +23,7 @@ from jax_impl.device import device, gpu_target, memory
 from jax_impl.device.memory import GB, Memory
 from jax_impl.model import flops
 from jax_impl.model.museformer import abstract_model
-from jax_impl.training.optimizer import learning_rate, optimizer
-from jax_impl.training.step import abstract_batches, initial_state, train_step
+from jax_impl.training.step import abstract_batches, make_step
 
 MB = 1e6
 VISITED = 0.4  # of the causal pairs, those in blocks that the kernels visit: real multi-track songs at 8192 tokens
@@ -56,16 +57,11 @@ def lower_step(model: ModelConfig, rows: int, length: int, remat: str, target: T
     """The step of training `rows` rows of `length` tokens on one device, bf16, state donated."""
     config = TrainConfig(Path(), Path(), batch_size=rows, max_seq_len=length)
     compute = ComputeConfig(target.attention, "bf16", remat, layer_rows=device.rows_at_once(length))
-    rate = functools.partial(learning_rate, config=config, total_steps=1000)
-    tx, place = optimizer(config, rate), jax.sharding.SingleDeviceSharding(target.device)
-    state = jax.eval_shape(functools.partial(initial_state, model, tx, config.seed))
-    inputs = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), (state, abstract_batches(config))
-    )
-    settings = dict(
-        graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute
-    )
-    return jax.jit(functools.partial(train_step, **settings), donate_argnames="state").lower(*inputs)
+    place = jax.sharding.SingleDeviceSharding(target.device)
+    _, initialize, step = make_step(model, config, total_steps=1000)
+    abstract = jax.eval_shape(initialize), abstract_batches(config)
+    inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract)
+    return jax.jit(functools.partial(step, compute=compute), donate_argnames="state").lower(*inputs)
 
 
 def measure(model: ModelConfig, rows: int, length: int, remat: str, target: Target) -> Memory:
@@ -88,39 +84,74 @@ def layer_gradient(model: ModelConfig) -> int:
 # ---------------------------------------------------------------- the tables
 
 
-def show(size: str, rows: int, length: int) -> None:
-    """Prints what each rematerialization takes at this batch, and the largest batch that fits."""
+def rows_of(model: ModelConfig, rows: int, length: int, target: Target) -> Iterator[dict]:
+    """What each rematerialization takes at this batch, each as soon as it is compiled; then, since it takes a few more
+    programs each, the largest batch that fits: 0 where none does. Bytes, and shares of the forward pass.
+    """
+    with tqdm(unit=" programs compiled", leave=False) as bar:
+
+        @functools.cache
+        def measured(remat: str, rows: int) -> Memory:
+            bar.set_description(f"remat {remat}, {rows} x {length}")
+            taken = measure(model, rows, length, remat, target)
+            bar.update()
+            return taken
+
+        for remat in REMAT_CHOICES:
+            asked = measured(remat, rows)
+            yield {
+                "remat": remat,
+                "rows": rows,
+                "total": asked.total,
+                "arguments": asked.arguments,
+                "temporaries": asked.temporaries,
+                "computed_again": round(repeated(model, length, remat), 4),
+            }
+        for remat in REMAT_CHOICES:
+            most = memory.largest_batch(
+                lambda rows, remat=remat: measured(remat, rows).total, rows, target.budget, device.rows_at_once(length)
+            )
+            yield {"remat": remat, "largest_rows": most, "total": measured(remat, most).total if most else None}
+
+
+def show(size: str, rows: int, length: int, as_json: bool = False) -> None:
+    """Prints what each rematerialization takes at this batch, and the largest batch that fits; as_json: an object a
+    line, each with what was asked.
+    """
     model, target = MODEL_SIZES[size], find_target()
     config = TrainConfig(Path(), Path(), batch_size=rows, max_seq_len=length)
     memory.refuse_what_cannot_fit(config, abstract_model(model)[1], 1, target.budget)
-    print(
-        f"{size}, {rows} x {length} tokens, bf16, attention {target.attention}; {target.describe()}: "
-        f"{target.budget / GB:.1f} GB for JAX"
-    )
-    print("remat       memory: state and batch  temporaries   computed again   largest batch that fits")
-    with tqdm(unit=" programs compiled", leave=False) as bar:
-        for remat in REMAT_CHOICES:
-
-            @functools.cache
-            def measured(rows: int, remat: str = remat) -> Memory:
-                bar.set_description(f"remat {remat}, {rows} x {length}")
-                bar.update()
-                return measure(model, rows, length, remat, target)
-
-            asked = measured(rows)
-            most = memory.largest_batch(
-                lambda rows: measured(rows).total, rows, target.budget, device.rows_at_once(length)
+    asked = {"model_size": size, "max_seq_len": length, "device": target.describe(), "budget": target.budget}
+    if not as_json:
+        _say(
+            f"{size}, {rows} x {length} tokens, bf16, attention {target.attention}; {target.describe()}: "
+            f"{target.budget / GB:.1f} GB for JAX\n"
+            "remat       memory: state and batch  temporaries   computed again"
+        )
+    for row in rows_of(model, rows, length, target):
+        if as_json:
+            _say(json.dumps(asked | row))
+        elif "largest_rows" not in row:
+            _say(
+                f"{row['remat']:10} {row['total'] / GB:4.1f} GB: {row['arguments'] / GB:15.1f}  "
+                f"{row['temporaries'] / GB:11.1f}   {row['computed_again']:12.0%}"
             )
-            fits = f"{most} x {length} ({measured(most).total / GB:.1f} GB)" if most else "none"
-            bar.write(
-                f"{remat:10} {asked.total / GB:4.1f} GB: {asked.arguments / GB:15.1f}  "
-                f"{asked.temporaries / GB:11.1f}   "
-                f"{repeated(model, length, remat):12.0%}   {fits}"
-            )
-    print(
-        "computed again: of the forward pass, estimated; largest batch: in steps of the rows that a layer "
-        "works on at once"
-    )
+        else:
+            if row["remat"] == REMAT_CHOICES[0]:
+                _say("remat       largest batch that fits")
+            fits = f"{row['largest_rows']} x {length} ({row['total'] / GB:.1f} GB)" if row["largest_rows"] else "none"
+            _say(f"{row['remat']:10}  {fits}")
+    if not as_json:
+        _say(
+            "computed again: of the forward pass, estimated; largest batch: in steps of the rows that a layer "
+            "works on at once"
+        )
+
+
+def _say(line: str) -> None:
+    """At once, beside the bar: the next line takes minutes."""
+    tqdm.write(line)
+    sys.stdout.flush()
 
 
 def layer_costs(target: Target) -> Iterator[dict]:
@@ -150,17 +181,22 @@ def layer_costs(target: Target) -> Iterator[dict]:
             }
 
 
-def show_layers() -> None:
-    """Prints what each layer costs, beside v1.2.1's figures."""
+def show_layers(as_json: bool = False) -> None:
+    """Prints what each layer costs, beside v1.2.1's figures; as_json: an object a line."""
     target = find_target()
     rows, length, width, depths = V121_TABLE
-    print(f"{rows} x {length} tokens, width {width}, bf16, attention {target.attention}; {target.describe()}; MB")
-    print(
-        "remat      temporaries of "
-        + "".join(f"{layers:>9} layers" for layers in depths)
-        + "   kept per layer   v1.2.1's"
-    )
+    if not as_json:
+        _say(
+            f"{rows} x {length} tokens, width {width}, bf16, attention {target.attention}; {target.describe()}; MB\n"
+            "remat      temporaries of "
+            + "".join(f"{layers:>9} layers" for layers in depths)
+            + "   kept per layer   v1.2.1's"
+        )
     for cost in layer_costs(target):
+        if as_json:
+            _say(json.dumps({"device": target.describe()} | cost))
+            continue
         taken = "".join(f"{megabytes:16.0f}" for megabytes in cost["temporaries_mb"].values())
-        print(f"{cost['remat']:26}{taken}   {cost['kept_per_layer_mb']:14.1f}   {cost['v121_kept_per_layer_mb']:8}")
-    print("kept per layer: for the backward pass, beside the layer's own gradient (fp32)")
+        _say(f"{cost['remat']:26}{taken}   {cost['kept_per_layer_mb']:14.1f}   {cost['v121_kept_per_layer_mb']:8}")
+    if not as_json:
+        _say("kept per layer: for the backward pass, beside the layer's own gradient (fp32)")

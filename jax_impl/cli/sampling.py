@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from configs import Constraints, InputError, SampleConfig
 from tokenizer.disk.destination import STANDARD_OUTPUT
+from tokenizer.tokens import names
 
 
 def generate(
@@ -43,6 +44,7 @@ def generate(
         checkpoint: best (lowest validation loss), latest, or a step.
         overwrite: write over files that are there, whoever made them.
     """
+    names.check(constraints)
     from jax_impl.sampling import compose, outputs
 
     if continue_ and (accompany or constraints.add):

@@ -193,7 +193,7 @@ def decode(
     dataset: Positional[Path],
     index: int,
     out: Output,
-    split: Literal["train", "validation"] = "train",
+    split: Literal["train", "validation", "test"] = "train",
     overwrite: bool = False,
 ) -> int:
     """Write a song of a dataset back to a MIDI file.
@@ -203,7 +203,7 @@ def decode(
         index: number of the song in its split, from 0.
         out: the MIDI file (.mid, .midi, .kar, .rmi); a folder, where it is named by split and number; - is standard
             output.
-        split: train or validation.
+        split: train, validation, or test where prepare was given --test-fraction.
         overwrite: write over a file that is there.
     """
     from tokenizer.music import midi

@@ -22,7 +22,13 @@ def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[Clust
     return 128 + result.signal if result.signal else 0
 
 
-def memory(model_size: ModelSize = "large", batch_size: int = 4, max_seq_len: int = 8192, layers: bool = False) -> int:
+def memory(
+    model_size: ModelSize = "large",
+    batch_size: int = 4,
+    max_seq_len: int = 8192,
+    layers: bool = False,
+    json: bool = False,
+) -> int:
     """What a training step takes of a GPU with each --remat, and the largest batch that fits; no GPU is needed.
 
     The real step is compiled, for this machine's GPU or else for an H800 of 80 GB, and the compiler says. Minutes.
@@ -32,6 +38,7 @@ def memory(model_size: ModelSize = "large", batch_size: int = 4, max_seq_len: in
         batch_size: rows of a batch on one GPU.
         max_seq_len: tokens of a row.
         layers: instead, what each layer adds to 1 x 4096 tokens at width 512.
+        json: lines for a program: a JSON object each, bytes.
     """
     from jax_impl.device import gpu_target
 
@@ -39,9 +46,9 @@ def memory(model_size: ModelSize = "large", batch_size: int = 4, max_seq_len: in
     from jax_impl.cli import memory_table
 
     if layers:
-        memory_table.show_layers()
+        memory_table.show_layers(json)
     else:
-        memory_table.show(model_size, batch_size, max_seq_len)
+        memory_table.show(model_size, batch_size, max_seq_len, json)
     return 0
 
 

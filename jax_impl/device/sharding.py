@@ -193,8 +193,9 @@ def from_all_rows(batch: Batch, place: NamedSharding) -> Batch:
     return jax.tree.map(lambda field: jax.make_array_from_callback(field.shape, place, field.__getitem__), batch)
 
 
-def whole(parameters: Any) -> Any:
-    """Inside a model: parameters gathered from the devices that share them, for the products that follow.
+def all_gathered(parameters: Any) -> Any:
+    """Inside a model: parameters gathered from the devices that share them (an all-gather), for the products that
+    follow.
 
     Said of each layer inside the scan, so that only one layer is whole at a time. Without it the compiler splits
     products and activations too, which sends far more. Nothing happens without a mesh.

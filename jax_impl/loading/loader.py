@@ -12,7 +12,7 @@ from absl import flags
 
 from configs import DataConfig, InputError
 from jax_impl.batch import Batch, pack_row, stack_rows
-from jax_impl.loading.packing import Plan
+from jax_impl.loading.packing import EpochPlan
 from tokenizer.dataset.files import Split
 from tokenizer.dataset.songs import Dataset, Songs
 from tokenizer.dataset.workers import ctrl_c_held_back, end_with_parent, start_tracker
@@ -155,6 +155,6 @@ def rows_per_epoch(dataset: Dataset, config: DataConfig, split: Split) -> int:
 
 
 @lru_cache(maxsize=2)
-def plan_of(songs: Songs, config: DataConfig) -> Plan:
+def plan_of(songs: Songs, config: DataConfig) -> EpochPlan:
     """One for all who ask for the same: planning takes seconds where there are many songs."""
-    return Plan(songs, config)
+    return EpochPlan(songs, config)

@@ -1,9 +1,9 @@
-"""Which songs, and which windows of the cut ones, share a row.
+"""Which songs, and which windows of the cut ones, share a row. Called by packing.py, once for each part of an epoch.
 
-Songs go whole into the open row that they fill best. A song that fits none is cut and waits; when enough wait, the
-fullest open row is closed: it is filled up with windows of waiting songs, the one first that uses up the row's tokens
-and its summaries together. A cut song's windows follow one another and hold each of its bars once. When all that is
-left fits the open rows, no new ones are opened.
+Songs go whole into the open row that they fill best. A song that fits none opens another one, in a free place or in
+that of the fullest row, which is closed once enough cut songs wait: it is filled up with windows of them, the one first
+that uses up the row's tokens and its summaries together. Any other song is cut and waits. A cut song's windows follow
+one another and hold each of its bars once. When all that is left fits the open rows, no new ones are opened.
 
     row 1   [ song 5 whole            ][ song 2 bars 0-31  ]
     row 2   [ song 7 whole ][ song 1 whole ][ 2: bars 32-39]
@@ -13,6 +13,9 @@ An epoch has hundreds of thousands of songs, and each worker packs all of them. 
 nothing of each other, side by side: step i of the loop is about the i-th song of every section, in arrays [sections,
 ...].
 """
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +36,63 @@ PIECE = np.dtype(
 )
 
 
+class Placed(NamedTuple):
+    """Pieces in rows, int64[n] each: the section, the row's number in it, and the columns of PIECE."""
+
+    section: np.ndarray
+    row: np.ndarray
+    song: np.ndarray
+    first_bar: np.ndarray
+    n_bars: np.ndarray
+    tokens: np.ndarray
+    spans: np.ndarray
+
+
+@dataclass
+class OpenRows:
+    """Rows that still take songs: int64[sections, OPEN_ROWS] each."""
+
+    number: np.ndarray  # of the row in its section, NONE where none is open
+    tokens_left: np.ndarray  # 0 where none is open
+    spans_left: np.ndarray
+
+    @classmethod
+    def none(cls, sections: int) -> "OpenRows":
+        shape = (sections, OPEN_ROWS)
+        return cls(np.full(shape, NONE), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+
+    def any(self, sections: np.ndarray) -> np.ndarray:
+        """bool[n]: whether a row is open."""
+        return (self.number[sections] != NONE).any(axis=1)
+
+    def fullest(self, of: np.ndarray, tokens_left: np.ndarray) -> np.ndarray:
+        """int64[n]: of these rows, bool[n, OPEN_ROWS], the one with least room for tokens."""
+        return np.where(of, tokens_left, np.iinfo(np.int64).max).argmin(axis=1)
+
+
+@dataclass
+class CutSongs:
+    """Songs in line for the rest of their windows: [sections, 2 * WAITING + 1] each, int64 but for two. Bars are
+    places in the bars of all songs.
+    """
+
+    waits: np.ndarray  # bool: whether there is one; else the other fields say nothing
+    song: np.ndarray
+    start: np.ndarray  # its first bar
+    bar: np.ndarray  # the first of its next window
+    stop: np.ndarray  # one past its last bar
+    overhead: np.ndarray  # tokens that each window has besides those of its bars
+    window_bars: np.ndarray  # bars that its next window is to have, 0: as many as fit
+    least_tokens: np.ndarray  # of the shortest next window that may fill a gap
+    least_spans: np.ndarray
+    density: np.ndarray  # float64: tokens per span of what is left of it
+
+    @classmethod
+    def none(cls, sections: int) -> "CutSongs":
+        shape = (sections, 2 * WAITING + 1)
+        return cls(np.zeros(shape, bool), *(np.zeros(shape, np.int64) for _ in range(8)), np.zeros(shape))
+
+
 class Packer:
     """Packs songs int64[sections, S] (NONE where a section has fewer) in this order; pack() gives the pieces, row by
     row.
@@ -40,244 +100,232 @@ class Packer:
     first_share: float64[sections, S]; the first window of a song that is too long for a row ends at this share of what
     a row holds, so that the cuts of a long song move with the epoch.
 
-    Of open rows, [sections, OPEN_ROWS]: row, its number in its section (NONE where no row is open), and what room it
-    has left. Of cut songs, [sections, 2 WAITING + 1]: waits, whether there is one; start, bar and stop, its first bar,
-    the next to take and one past its last, as places in the bars of all songs; first_bars, how long its next window is
-    to be (0: as long as fits).
+    In the methods, sections int64[n] are those that a step is about, and slots int64[n] a place in each of them: of
+    OpenRows or of CutSongs.
     """
 
     def __init__(self, songs: Songs, config: DataConfig, order: np.ndarray, first_share: np.ndarray):
         self.config, self.order, self.first_share = config, order, first_share
-        self.n_sections, self.n_songs = order.shape
         given = order != NONE
-        index = order[given]
-        size = {name: np.zeros(order.shape, np.int64) for name in ("tokens", "spans", "bars", "overhead")}
-        size["tokens"][given], size["spans"][given], size["bars"][given] = (
-            songs.tokens[index],
-            songs.spans[index],
-            songs.bars[index],
-        )
-        size["overhead"][given] = TOKENS_OUTSIDE + TOKENS_PER_TRACK * songs.tracks[index]
-        self.size = size
-        self.fits = (
-            given
-            & (size["tokens"] <= config.max_seq_len)
-            & (size["spans"] <= config.max_spans)
-            & (size["bars"] <= config.max_bars)
-        )
-        self.stops = np.cumsum(size["bars"].ravel()).reshape(order.shape)
-        self.tokens_before, self.spans_before = map(_sums_before, songs.bar_sizes(index))
 
-        rows = (self.n_sections, OPEN_ROWS)
-        self.n_rows = np.zeros(self.n_sections, np.int64)
-        self.row = np.full(rows, NONE)
-        self.tokens_left, self.spans_left = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-        self.tokens_to_place, self.spans_to_place = size["tokens"].sum(axis=1), size["spans"].sum(axis=1)
-        cuts = (self.n_sections, 2 * WAITING + 1)
-        self.waits = np.zeros(cuts, bool)
-        self.song, self.start, self.bar, self.stop, self.overhead, self.first_bars = (
-            np.zeros(cuts, np.int64) for _ in range(6)
-        )
-        # Of the shortest window for a gap:
-        self.least_tokens, self.least_spans = np.zeros(cuts, np.int64), np.zeros(cuts, np.int64)
-        self.density = np.zeros(cuts)  # tokens per span of what is left of it
-        self.placed: list[tuple[np.ndarray, ...]] = []  # int64[n] each: section, row, and the columns of PIECE
+        def of_songs(values: np.ndarray) -> np.ndarray:
+            """int64[sections, S] from a value of each song; 0 where there is no song."""
+            placed = np.zeros(order.shape, np.int64)
+            placed[given] = values[order[given]]
+            return placed
+
+        self.tokens, self.spans, self.bars = map(of_songs, (songs.tokens, songs.spans, songs.bars))
+        self.overhead = TOKENS_OUTSIDE + TOKENS_PER_TRACK * of_songs(songs.tracks)
+        fits_tokens, fits_spans = self.tokens <= config.max_seq_len, self.spans <= config.max_spans
+        self.fits = given & fits_tokens & fits_spans & (self.bars <= config.max_bars)  # a row
+        self.stops = np.cumsum(self.bars.ravel()).reshape(order.shape)  # one past each song's last bar
+        self.tokens_before, self.spans_before = map(_sums_before, songs.bar_sizes(order[given]))  # each bar
+
+        self.n_rows = np.zeros(len(order), np.int64)  # opened so far
+        self.tokens_to_place, self.spans_to_place = self.tokens.sum(axis=1), self.spans.sum(axis=1)
+        self.open_rows, self.cut_songs = OpenRows.none(len(order)), CutSongs.none(len(order))
+        self.placed = [Placed(*np.zeros((len(Placed._fields), 0), np.int64))]
 
     def pack(self) -> tuple[np.ndarray, np.ndarray]:
         """Pieces PIECE[N], row after row, and the number of pieces of each row, int64[rows]."""
-        for number in range(self.n_songs):
+        for number in range(self.order.shape[1]):
             self._add(number)
-        while (left := self.waits.any(axis=1).nonzero()[0]).size:
-            self._use_up(left, (self.row[left] != NONE).any(axis=1))
-        nothing = (np.zeros(0, np.int64),) * 7
-        section, row, *columns = map(np.concatenate, zip(nothing, *self.placed, strict=True))
-        key = section * (int(self.n_rows.max(initial=0)) + 1) + row
-        by_row = np.argsort(key, kind="stable")
-        pieces = np.empty(len(key), PIECE)
-        for name, column in zip(PIECE.names, columns, strict=True):
-            pieces[name] = column[by_row]
-        return pieces, np.unique(key, return_counts=True)[1]
-
-    # ------------------------------------------------------------ song by song
+        while (left := np.flatnonzero(self.cut_songs.waits.any(axis=1))).size:
+            self._use_up(left, close=self.open_rows.any(left))
+        return self._row_by_row()
 
     def _add(self, number: int) -> None:
         """The song of this number of each section."""
-        tokens, spans, fits = (x[:, number] for x in (self.size["tokens"], self.size["spans"], self.fits))
-        room = (self.tokens_left >= tokens[:, None]) & (self.spans_left >= spans[:, None]) & fits[:, None]
-        best = np.where(room, self.tokens_left, self.config.max_seq_len + 1).argmin(axis=1)
-        has_room = room.any(axis=1)
-        self._put(has_room.nonzero()[0], best, number)
+        sections = self._put_into_open_rows(number)
+        sections = self._put_into_new_rows(sections, number)
+        self._cut(sections, number)
+        while (full := sections[self.cut_songs.waits[sections].all(axis=1)]).size:
+            self._use_up(full, close=self._rest_fits_open_rows(full) & self.open_rows.any(full))
 
-        rest = ((self.order[:, number] != NONE) & ~has_room).nonzero()[0]
-        if not rest.size:
-            return
-        unopened = self.row[rest] == NONE
-        goes_on = fits[rest] & ~self._ends(rest)
-        new = goes_on & unopened.any(axis=1)
-        slot = np.zeros(self.n_sections, np.int64)
-        slot[rest] = unopened.argmax(axis=1)
-        close = goes_on & ~new & (self.waits[rest].sum(axis=1) >= WAITING)
-        slot[rest[close]] = self._close(rest[close])
-        open_ = rest[new | close]
-        self._open(open_, slot[open_])
-        self._put(open_, slot, number)
-        cut = rest[~new & ~close]
-        self._cut(cut, number)
-        while (full := cut[self.waits[cut].all(axis=1)]).size:
-            self._use_up(full, self._ends(full) & (self.row[full] != NONE).any(axis=1))
+    def _row_by_row(self) -> tuple[np.ndarray, np.ndarray]:
+        placed = Placed(*map(np.concatenate, zip(*self.placed, strict=True)))
+        key = placed.section * (int(self.n_rows.max(initial=0)) + 1) + placed.row
+        by_row = np.argsort(key, kind="stable")
+        pieces = np.empty(len(key), PIECE)
+        for name in PIECE.names:
+            pieces[name] = getattr(placed, name)[by_row]
+        return pieces, np.unique(key, return_counts=True)[1]
 
-    def _ends(self, sections: np.ndarray) -> np.ndarray:
-        """bool[n]: what is left fits the open rows."""
-        tokens, spans = self.tokens_left[sections].sum(axis=1), self.spans_left[sections].sum(axis=1)
-        return (self.tokens_to_place[sections] <= tokens) & (self.spans_to_place[sections] <= spans)
+    # ------------------------------------------------------------ whole songs
+
+    def _put_into_open_rows(self, number: int) -> np.ndarray:
+        """Each song into the fullest row that has room for it; returns the sections whose song finds none."""
+        rows, tokens, spans = self.open_rows, self.tokens[:, number], self.spans[:, number]
+        has_room = (rows.tokens_left >= tokens[:, None]) & (rows.spans_left >= spans[:, None])
+        has_room &= self.fits[:, number, None]
+        is_placed, fullest = has_room.any(axis=1), rows.fullest(has_room, rows.tokens_left)
+        self._put(np.flatnonzero(is_placed), fullest[is_placed], number)
+        return np.flatnonzero((self.order[:, number] != NONE) & ~is_placed)
+
+    def _put_into_new_rows(self, sections: np.ndarray, number: int) -> np.ndarray:
+        """Each song that fits a row into one that is opened for it, in a free slot or in that of a row that can be
+        filled up with waiting songs; returns the sections whose song gets none.
+        """
+        may_open = self.fits[sections, number] & ~self._rest_fits_open_rows(sections)
+        has_free_slot = (self.open_rows.number[sections] == NONE).any(axis=1)
+        enough_wait = self.cut_songs.waits[sections].sum(axis=1) >= WAITING
+        if (closes := may_open & ~has_free_slot & enough_wait).any():
+            self._close_fullest(sections[closes])
+        opens = may_open & (has_free_slot | enough_wait)
+        opening = sections[opens]
+        slots = (self.open_rows.number[opening] == NONE).argmax(axis=1)
+        self._open(opening, slots)
+        self._put(opening, slots, number)
+        return sections[~opens]
+
+    def _rest_fits_open_rows(self, sections: np.ndarray) -> np.ndarray:
+        """bool[n]: all that is left of a section fits its open rows."""
+        tokens_left = self.open_rows.tokens_left[sections].sum(axis=1)
+        spans_left = self.open_rows.spans_left[sections].sum(axis=1)
+        return (self.tokens_to_place[sections] <= tokens_left) & (self.spans_to_place[sections] <= spans_left)
 
     def _open(self, sections: np.ndarray, slots: np.ndarray) -> None:
-        self.row[sections, slots] = self.n_rows[sections]
-        self.n_rows[sections] += 1
-        self.tokens_left[sections, slots] = self.config.max_seq_len
-        self.spans_left[sections, slots] = self.config.max_spans
+        self.open_rows.number[sections, slots] = self._new_rows(sections)
+        self.open_rows.tokens_left[sections, slots] = self.config.max_seq_len
+        self.open_rows.spans_left[sections, slots] = self.config.max_spans
 
-    def _put(self, sections: np.ndarray, slot: np.ndarray, number: int) -> None:
-        """Whole songs into open rows; slot: int64[all sections]."""
-        slots = slot[sections]
-        tokens, spans = self.size["tokens"][sections, number], self.size["spans"][sections, number]
-        zero = np.zeros_like(sections)
-        self.placed.append(
-            (sections, self.row[sections, slots], self.order[sections, number], zero, zero + WHOLE, tokens, spans)
-        )
-        self.tokens_left[sections, slots] -= tokens
-        self.spans_left[sections, slots] -= spans
+    def _new_rows(self, sections: np.ndarray) -> np.ndarray:
+        """int64[n]: the number of one more row of each section."""
+        number = self.n_rows[sections]
+        self.n_rows[sections] += 1
+        return number
+
+    def _put(self, sections: np.ndarray, slots: np.ndarray, number: int) -> None:
+        """Whole songs into open rows."""
+        song, tokens, spans = (x[sections, number] for x in (self.order, self.tokens, self.spans))
+        row, zero = self.open_rows.number[sections, slots], np.zeros_like(sections)
+        self.placed.append(Placed(sections, row, song, zero, zero + WHOLE, tokens, spans))
+        self.open_rows.tokens_left[sections, slots] -= tokens
+        self.open_rows.spans_left[sections, slots] -= spans
         self.tokens_to_place[sections] -= tokens
         self.spans_to_place[sections] -= spans
 
-    # ------------------------------------------------------------ rows that take no more songs
-
-    def _close(self, sections: np.ndarray) -> np.ndarray:
-        """The fullest open row of each is filled up and free again; returns its slot."""
-        slots = np.where(self.row[sections] != NONE, self.tokens_left[sections], self.config.max_seq_len + 1).argmin(
-            axis=1
-        )
-        at = (sections, slots)
-        self._fill(sections, self.row[at], self.tokens_left[at], self.spans_left[at], is_empty=False)
-        self.row[at], self.tokens_left[at], self.spans_left[at] = NONE, 0, 0
-        return slots
+    # ------------------------------------------------------------ rows of waiting songs
 
     def _use_up(self, sections: np.ndarray, close: np.ndarray) -> None:
-        """Waiting songs fill up an open row where one is to be closed, else a row of their own."""
-        self._close(sections[close])
-        alone = sections[~close]
-        rows = self.n_rows[alone]
-        self.n_rows[alone] += 1
-        self._fill(
-            alone,
-            rows,
-            np.full(len(alone), self.config.max_seq_len),
-            np.full(len(alone), self.config.max_spans),
-            is_empty=True,
-        )
+        """Waiting songs fill up the fullest open row where it is to be closed, bool[n], else a row of their own."""
+        if close.any():
+            self._close_fullest(sections[close])
+        if not close.all():
+            self._fill_new_rows(sections[~close])
 
-    def _fill(
-        self, sections: np.ndarray, rows: np.ndarray, tokens: np.ndarray, spans: np.ndarray, is_empty: bool
-    ) -> None:
-        """Windows of waiting songs into rows with so much room left, as many as fit; those of an empty row may be of
-        any length.
-        """
+    def _close_fullest(self, sections: np.ndarray) -> None:
+        """The fullest open row of each section is filled up; its slot is free."""
+        rows = self.open_rows
+        slots = rows.fullest(rows.number[sections] != NONE, rows.tokens_left[sections])
+        at = (sections, slots)
+        self._fill(sections, rows.number[at], rows.tokens_left[at], rows.spans_left[at])
+        rows.number[at], rows.tokens_left[at], rows.spans_left[at] = NONE, 0, 0
+
+    def _fill_new_rows(self, sections: np.ndarray) -> None:
+        """A row of each section that only has windows; the first of them may be of any length."""
+        rows = self._new_rows(sections)
+        tokens, spans = np.full(len(sections), self.config.max_seq_len), np.full(len(sections), self.config.max_spans)
+        window = self._put_window(sections, rows, tokens, spans, self.cut_songs.waits[sections])
+        self._fill(sections, rows, tokens - window.tokens, spans - window.spans)
+
+    def _fill(self, sections: np.ndarray, rows: np.ndarray, tokens: np.ndarray, spans: np.ndarray) -> None:
+        """Windows of waiting songs into rows with so much room left, as many as fit."""
+        cut = self.cut_songs
         while True:
-            suits = self.waits[sections]
-            if not is_empty:
-                suits &= (self.least_tokens[sections] <= tokens[:, None]) & (
-                    self.least_spans[sections] <= spans[:, None]
-                )
-            one = suits.any(axis=1).nonzero()[0]
-            if not one.size:
+            fits_tokens = cut.least_tokens[sections] <= tokens[:, None]
+            fits_spans = cut.least_spans[sections] <= spans[:, None]
+            suits = cut.waits[sections] & fits_tokens & fits_spans
+            some = np.flatnonzero(suits.any(axis=1))
+            if not some.size:
                 return
-            sections, rows, tokens, spans = sections[one], rows[one], tokens[one], spans[one]
-            mismatch = np.where(suits[one], self.mismatch(sections, tokens / np.maximum(spans, 1)), np.inf)
-            piece = self._take(sections, mismatch.argmin(axis=1), tokens, spans)
-            self.placed.append((sections, rows, *piece))
-            tokens, spans, is_empty = tokens - piece[3], spans - piece[4], False
+            sections, rows, tokens, spans = sections[some], rows[some], tokens[some], spans[some]
+            window = self._put_window(sections, rows, tokens, spans, suits[some])
+            tokens, spans = tokens - window.tokens, spans - window.spans
+
+    def _put_window(
+        self, sections: np.ndarray, rows: np.ndarray, tokens: np.ndarray, spans: np.ndarray, suits: np.ndarray
+    ) -> Placed:
+        """The next window of one waiting song, as long as fits so much room. suits: bool[n, cuts], the songs to choose
+        from.
+        """
+        mismatch = np.where(suits, self.mismatch(sections, tokens / np.maximum(spans, 1)), np.inf)
+        window = self._take(sections, mismatch.argmin(axis=1), rows, tokens, spans)
+        self.placed.append(window)
+        return window
 
     def mismatch(self, sections: np.ndarray, density: np.ndarray) -> np.ndarray:
         """float64[n, cuts]: how badly the rest of each cut song suits a gap of so many tokens per span: least for the
         sparsest that leaves no tokens unused.
         """
-        of_song, of_gap = self.density[sections], density[:, None]
+        of_song, of_gap = self.cut_songs.density[sections], density[:, None]
         return np.where(of_song >= of_gap, of_song - of_gap, 1e6 - of_song)
 
     # ------------------------------------------------------------ cut songs
 
     def _cut(self, sections: np.ndarray, number: int) -> None:
         """Puts songs in line."""
-        at = (sections, self.waits[sections].argmin(axis=1))
-        self.waits[at] = True
-        self.song[at], self.stop[at] = self.order[sections, number], self.stops[sections, number]
-        self.start[at] = self.bar[at] = self.stop[at] - self.size["bars"][sections, number]
-        self.overhead[at] = self.size["overhead"][sections, number]
-        self._aim(*at)
-        longest = (
-            self._end(
-                *at, np.full(len(sections), self.config.max_seq_len), np.full(len(sections), self.config.max_spans)
-            )
-            - self.bar[at]
-        )
-        self.first_bars[at] = np.where(
-            self.fits[sections, number], 0, np.rint(self.first_share[sections, number] * longest)
-        )
-
-    def _end(self, sections: np.ndarray, slots: np.ndarray, tokens: np.ndarray, spans: np.ndarray) -> np.ndarray:
-        """One past the last bar that fits so much room."""
-        bar, stop = self.bar[sections, slots], self.stop[sections, slots]
-        limits = (
-            self._last(self.tokens_before, bar, tokens - self.overhead[sections, slots]),
-            self._last(self.spans_before, bar, spans),
-            bar + self.config.max_bars,
-            stop,
-        )
-        return np.minimum.reduce(limits)
-
-    @staticmethod
-    def _last(sums: np.ndarray, bar: np.ndarray, room: np.ndarray) -> np.ndarray:
-        """The last place up to which the sizes from each bar on fit the room."""
-        return sums.searchsorted((sums[bar] + room).astype(sums.dtype), side="right") - 1
+        cut, at = self.cut_songs, (sections, self.cut_songs.waits[sections].argmin(axis=1))
+        cut.song[at], cut.overhead[at] = self.order[sections, number], self.overhead[sections, number]
+        cut.stop[at] = self.stops[sections, number]
+        cut.start[at] = cut.stop[at] - self.bars[sections, number]
+        self._go_on(*at, cut.start[at])
+        longest = self._window_end(*at, self.config.max_seq_len, self.config.max_spans) - cut.bar[at]
+        share_of_longest = np.rint(self.first_share[sections, number] * longest)
+        cut.window_bars[at] = np.where(self.fits[sections, number], 0, share_of_longest)
 
     def _take(
-        self, sections: np.ndarray, slots: np.ndarray, tokens: np.ndarray, spans: np.ndarray
-    ) -> tuple[np.ndarray, ...]:
-        """The next window of each of these songs, as long as fits: the columns of PIECE."""
-        at = (sections, slots)
-        bar, stop, first, end = self.bar[at], self.stop[at], self.first_bars[at], self._end(*at, tokens, spans)
-        end = np.where((first >= MIN_BARS) & (first < end - bar), bar + first, end)
+        self, sections: np.ndarray, slots: np.ndarray, rows: np.ndarray, tokens: np.ndarray, spans: np.ndarray
+    ) -> Placed:
+        """The next window of each of these songs, as long as fits, out of the line."""
+        cut, at = self.cut_songs, (sections, slots)
+        song, start, bar, stop, overhead, wanted = (
+            x[at] for x in (cut.song, cut.start, cut.bar, cut.stop, cut.overhead, cut.window_bars)
+        )
+        end = self._window_end(*at, tokens, spans)
+        end = np.where((wanted >= MIN_BARS) & (wanted < end - bar), bar + wanted, end)
         leaves_scrap = (stop - MIN_BARS < end) & (end < stop) & (bar + MIN_BARS <= stop - MIN_BARS)
         end = np.where(leaves_scrap, stop - MIN_BARS, end)
-        size = self.tokens_before[end] - self.tokens_before[bar], self.spans_before[end] - self.spans_before[bar]
-        self.tokens_to_place[sections] -= size[0]
-        self.spans_to_place[sections] -= size[1]
-        self.bar[at], self.first_bars[at] = end, 0
-        self._aim(*at)
-        return self.song[at], bar - self.start[at], end - bar, size[0] + self.overhead[at], size[1]
+        window_tokens, window_spans = self._size(bar, end)
+        self.tokens_to_place[sections] -= window_tokens
+        self.spans_to_place[sections] -= window_spans
+        cut.window_bars[at] = 0
+        self._go_on(*at, end)
+        return Placed(sections, rows, song, bar - start, end - bar, window_tokens + overhead, window_spans)
 
-    def _aim(self, sections: np.ndarray, slots: np.ndarray) -> None:
-        """Past bars that fit no row even by themselves, to the end of the line where none is left; and what the next
-        window takes.
+    def _window_end(self, sections: np.ndarray, slots: np.ndarray, tokens, spans) -> np.ndarray:
+        """One past the last bar of a next window that fits so much room."""
+        cut, at = self.cut_songs, (sections, slots)
+        bar = cut.bar[at]
+        fits_tokens = _last(self.tokens_before, bar, tokens - cut.overhead[at])
+        fits_spans = _last(self.spans_before, bar, spans)
+        return np.minimum.reduce((fits_tokens, fits_spans, bar + self.config.max_bars, cut.stop[at]))
+
+    def _go_on(self, sections: np.ndarray, slots: np.ndarray, bar: np.ndarray) -> None:
+        """The songs wait for their next window, which begins at a bar or past those that fit no row even by
+        themselves; where none is left, they leave the line.
         """
-        at = (sections, slots)
-        bar, stop, room = self.bar[at], self.stop[at], self.config.max_seq_len - self.overhead[at]
+        cut, at = self.cut_songs, (sections, slots)
+        stop, overhead, begin = cut.stop[at], cut.overhead[at], bar
         while True:
-            next_ = np.minimum(bar + 1, stop)
-            too_long = (self.tokens_before[next_] - self.tokens_before[bar] > room) | (
-                self.spans_before[next_] - self.spans_before[bar] > self.config.max_spans
-            )
-            if not too_long.any():
+            tokens, spans = self._size(bar, next_ := np.minimum(bar + 1, stop))
+            fits_none = (tokens > self.config.max_seq_len - overhead) | (spans > self.config.max_spans)
+            if not fits_none.any():
                 break
-            bar = np.where(too_long, next_, bar)
-        self.tokens_to_place[sections] -= self.tokens_before[bar] - self.tokens_before[self.bar[at]]
-        self.spans_to_place[sections] -= self.spans_before[bar] - self.spans_before[self.bar[at]]
-        least = np.minimum(bar + min(MIN_BARS, self.config.max_bars), stop)
-        self.bar[at], self.waits[at] = bar, bar < stop
-        self.least_tokens[at] = self.tokens_before[least] - self.tokens_before[bar] + self.overhead[at]
-        self.least_spans[at] = self.spans_before[least] - self.spans_before[bar]
-        rest = self.tokens_before[stop] - self.tokens_before[bar], self.spans_before[stop] - self.spans_before[bar]
-        self.density[at] = rest[0] / np.maximum(rest[1], 1)
+            bar = np.where(fits_none, next_, bar)
+        left_out_tokens, left_out_spans = self._size(begin, bar)
+        self.tokens_to_place[sections] -= left_out_tokens
+        self.spans_to_place[sections] -= left_out_spans
+
+        cut.bar[at], cut.waits[at] = bar, bar < stop
+        least_tokens, least_spans = self._size(bar, np.minimum(bar + min(MIN_BARS, self.config.max_bars), stop))
+        cut.least_tokens[at], cut.least_spans[at] = least_tokens + overhead, least_spans
+        rest_tokens, rest_spans = self._size(bar, stop)
+        cut.density[at] = rest_tokens / np.maximum(rest_spans, 1)
+
+    def _size(self, bar: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and spans of the bars from each bar to before each stop."""
+        return self.tokens_before[stop] - self.tokens_before[bar], self.spans_before[stop] - self.spans_before[bar]
 
 
 def _sums_before(sizes: np.ndarray) -> np.ndarray:
@@ -285,3 +333,8 @@ def _sums_before(sizes: np.ndarray) -> np.ndarray:
     sums = np.zeros(len(sizes) + 1, np.int32)
     sums[1:] = sizes  # converted first: a sum that converts takes twice as long
     return np.cumsum(sums, out=sums)
+
+
+def _last(sums: np.ndarray, bar: np.ndarray, room: np.ndarray | int) -> np.ndarray:
+    """The last place up to which the sizes from each bar on fit the room."""
+    return sums.searchsorted((sums[bar] + room).astype(sums.dtype), side="right") - 1

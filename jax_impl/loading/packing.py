@@ -24,7 +24,7 @@ MAP_TOKENS = 2  # signature and tempo, at most, of a bar without a note
 TOKENS_AT_ONCE = 1 << 30  # which are counted in 32 bits
 
 
-class Plan:
+class EpochPlan:
     """The rows of any epoch of one split: plan.rows(epoch) lists them, plan.row(epoch, i) makes one.
 
     planned: epochs whose rows are known, the last asked for and the one before it.
@@ -32,15 +32,15 @@ class Plan:
 
     def __init__(self, songs: Songs, config: DataConfig):
         self.songs, self.config = songs, config
-        self.planned: dict[int, Rows] = {}
+        self.planned: dict[int, EpochRows] = {}
 
-    def rows(self, epoch: int) -> "Rows":
+    def rows(self, epoch: int) -> "EpochRows":
         if epoch not in self.planned:
             before = {epoch - 1: self.planned[epoch - 1]} if epoch - 1 in self.planned else {}
             self.planned = before | {epoch: self._rows(epoch)}
         return self.planned[epoch]
 
-    def _rows(self, epoch: int) -> "Rows":
+    def _rows(self, epoch: int) -> "EpochRows":
         random = np.random.default_rng(np.random.SeedSequence([self.config.seed, epoch]))
         weight = self.songs.weight
         times = np.floor(weight).astype(np.int64) + (random.random(len(weight)) < weight % 1)
@@ -50,7 +50,7 @@ class Plan:
                 f"the first epoch has none of the {len(weight)} songs: by the weights of mixture.json an epoch has "
                 f"{weight.sum():.3g} songs; give larger ones"
             )
-        rows = Rows.joined(
+        rows = EpochRows.joined(
             [Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))]
         )
         if len(order) and not len(rows):
@@ -104,7 +104,7 @@ class Plan:
         return pack_row(tokens, self.config.max_seq_len)
 
 
-class Rows:
+class EpochRows:
     """Rows of an epoch in two arrays; rows[i] is PIECE[n]."""
 
     def __init__(self, pieces: np.ndarray, counts: np.ndarray):
@@ -113,17 +113,17 @@ class Rows:
         self.pieces = pieces
 
     @classmethod
-    def joined(cls, parts: list[tuple[np.ndarray, np.ndarray]]) -> "Rows":
+    def joined(cls, parts: list[tuple[np.ndarray, np.ndarray]]) -> "EpochRows":
         return cls(*map(np.concatenate, zip((np.zeros(0, PIECE), np.zeros(0, np.int64)), *parts, strict=True)))
 
-    def where(self, keep: np.ndarray) -> "Rows":
+    def where(self, keep: np.ndarray) -> "EpochRows":
         """Only these pieces, bool[N], and the rows that have any of them."""
         row = np.repeat(np.arange(len(self)), np.diff(self._ends))[keep]
-        return Rows(self.pieces[keep], np.unique(row, return_counts=True)[1])
+        return EpochRows(self.pieces[keep], np.unique(row, return_counts=True)[1])
 
-    def in_order(self, order: np.ndarray) -> "Rows":
+    def in_order(self, order: np.ndarray) -> "EpochRows":
         counts = np.diff(self._ends)[order]
-        return Rows(self.pieces[ranges(self._ends[order], counts)], counts)
+        return EpochRows(self.pieces[ranges(self._ends[order], counts)], counts)
 
     def __len__(self) -> int:
         return len(self._ends) - 1

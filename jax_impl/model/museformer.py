@@ -9,7 +9,7 @@ V vocabulary.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +22,7 @@ from configs import ComputeConfig, ModelConfig
 from configs.model import HEAD_DIM
 from jax_impl.attention import KEPT, BlockMask, attention
 from jax_impl.batch import Batch
-from jax_impl.device.sharding import whole
+from jax_impl.device.sharding import all_gathered
 from jax_impl.model import masks
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens.fields import NO_INSTRUMENT
@@ -171,7 +171,7 @@ class MuseFormer(nnx.Module):
     def logits(self, regular: jax.Array) -> jax.Array:
         """float32[B, T, 643] of the last layer's stream [B, T, D], computed in its dtype."""
         with jax.named_scope("logits"):
-            table = whole(self.tokens.embedding[...].astype(regular.dtype))
+            table = all_gathered(self.tokens.embedding[...].astype(regular.dtype))
             normed = self.norm(regular).astype(regular.dtype)
             return jnp.einsum("BTD,VD->BTV", normed, table, preferred_element_type=jnp.float32)
 
@@ -192,42 +192,56 @@ class MuseFormer(nnx.Module):
         """The streams after the last layer, and of each layer, stacked, what keep(streams that entered it, its keys)
         returns.
         """
-        dtype, rule = DTYPES[compute.precision], self.config.mask_rule
+        dtype = DTYPES[compute.precision]
         with jax.named_scope("masks"):
-            data = masks.summaries(batch, rule, max_spans)
-            context = Context(
-                rotation(data.position, dtype),
-                rotation(data.key_position, dtype),
-                rotation(data.token_position, dtype),
-                masks.summarize_mask(batch, data, rule),
-                masks.update_mask(batch, data, rule),
-            )
-        keys = None if dropout_key is None else jax.random.split(dropout_key, self.config.layers + 2)
+            data = masks.summaries(batch, self.config.mask_rule, max_spans)
+            context = self._context(batch, data, dtype)
+        embed_keys, layer_keys = self._dropout_keys(dropout_key)
         with jax.named_scope("embed"):
-            streams = self._embed(batch, data, dtype, (None, None) if keys is None else keys[-2:])
-        graph, layers = nnx.split(self.layers)
+            streams = self._embed(batch, data, dtype, embed_keys)
 
-        def rows_through_layer(
-            layer: Any, streams: Streams, context: Context, key: jax.Array | None
-        ) -> tuple[Streams, Any]:
-            layer = whole(jax.tree.map(lambda parameter: parameter.astype(dtype), layer))
-            after, layer_keys = nnx.merge(graph, layer)(streams, context, compute.attention, key)
-            return after, keep(streams, layer_keys)
+        graph, layers = nnx.split(self.layers)  # layers: parameters with a leading L
+
+        def group_through_layer(layer: Any, streams: Streams, context: Context, key: jax.Array | None):
+            layer = all_gathered(jax.tree.map(lambda parameter: parameter.astype(dtype), layer))
+            after, keys = nnx.merge(graph, layer)(streams, context, compute.attention, key)
+            return after, keep(streams, keys)
 
         if compute.remat != "none":  # a scan already keeps the two computations apart
-            rows_through_layer = jax.checkpoint(
-                rows_through_layer, prevent_cse=False, policy=REMAT_POLICIES[compute.remat]
+            group_through_layer = jax.checkpoint(
+                group_through_layer, prevent_cse=False, policy=REMAT_POLICIES[compute.remat]
             )
-        groups = count_groups(len(batch.tokens), compute.layer_rows)
-        context = split_rows(context, groups)
 
-        def step(streams: Streams, scanned) -> tuple[Streams, Any]:
+        groups = count_groups(len(batch.tokens), compute.layer_rows)
+        streams, context = split_rows(streams, groups), split_rows(context, groups)  # [groups, B / groups, ...]
+
+        def rows_through_layer(streams: Streams, scanned: tuple[Any, jax.Array | None]):
             layer, key = scanned
             group_keys = None if key is None else jax.random.split(key, groups)
-            return map_groups(functools.partial(rows_through_layer, layer), (streams, context, group_keys), groups)
+            through_layer = functools.partial(group_through_layer, layer)
+            return map_groups(through_layer, (streams, context, group_keys), groups)
 
-        last, kept = jax.lax.scan(step, split_rows(streams, groups), (layers, None if keys is None else keys[:-2]))
-        return join_rows(last), jax.vmap(join_rows)(kept) if jax.tree.leaves(kept) else kept
+        last, kept = jax.lax.scan(rows_through_layer, streams, (layers, layer_keys))
+        if jax.tree.leaves(kept):  # [L, groups, B / groups, ...]
+            kept = jax.vmap(join_rows)(kept)
+        return join_rows(last), kept
+
+    def _context(self, batch: Batch, data: masks.Summaries, dtype) -> Context:
+        rule = self.config.mask_rule
+        return Context(
+            summary_rotation=rotation(data.position, dtype),
+            summary_key_rotation=rotation(data.key_position, dtype),
+            regular_rotation=rotation(data.token_position, dtype),
+            summarize_mask=masks.summarize_mask(batch, data, rule),
+            update_mask=masks.update_mask(batch, data, rule),
+        )
+
+    def _dropout_keys(self, key: jax.Array | None) -> tuple[Sequence[jax.Array | None], jax.Array | None]:
+        """Those of the two embeddings, summary and regular, and of the layers [L]; without a key, none."""
+        if key is None:
+            return (None, None), None
+        keys = jax.random.split(key, self.config.layers + 2)
+        return keys[-2:], keys[:-2]
 
     def _embed(self, batch: Batch, data: masks.Summaries, dtype, keys) -> Streams:
         regular = self.embed_tokens(batch.tokens, batch.instrument)
@@ -237,13 +251,15 @@ class MuseFormer(nnx.Module):
 
     def embed_tokens(self, tokens: jax.Array, instrument: jax.Array) -> jax.Array:
         """float32[..., D] that a regular token begins with."""
-        return whole(self.tokens.embedding[...])[tokens] + whole(self.instruments.embedding[...])[instrument]
+        return (
+            all_gathered(self.tokens.embedding[...])[tokens] + all_gathered(self.instruments.embedding[...])[instrument]
+        )
 
     def embed_summaries(self, bar: jax.Array, instrument: jax.Array) -> jax.Array:
         """float32[..., D] that a summary begins with; instrument NO_TABLE_ROW adds none."""
         has_instrument = (instrument != masks.NO_TABLE_ROW)[..., None]
-        return whole(self.bars.embedding[...])[bar] + jnp.where(
-            has_instrument, whole(self.instruments.embedding[...])[instrument], 0
+        return all_gathered(self.bars.embedding[...])[bar] + jnp.where(
+            has_instrument, all_gathered(self.instruments.embedding[...])[instrument], 0
         )
 
 

@@ -113,7 +113,9 @@ def _take(left: dict[str, np.ndarray], name: str) -> np.ndarray:
 def _config(weights: dict[str, np.ndarray], rule: MaskRule) -> ModelConfig:
     """Sizes from the shapes."""
     layers = {int(match[1]) for name in weights if (match := re.match(r"layers\.(\d+)\.", name))}
-    if layers != set(range(len(layers))) or not layers:
+    if not layers:
+        raise WeightsError("its model_state_dict is not of v1.2.1's model: no weight of a layer (layers.0. ...)")
+    if layers != set(range(len(layers))):
         raise WeightsError(f"layers {sorted(layers)} are not 0, 1, 2, ...")
     for name in ("token_embedding.weight", "summary_embedding.embedding.weight", "layers.0.reg_ffn_gate.weight"):
         if name not in weights or weights[name].ndim != 2:

@@ -49,6 +49,15 @@ class Cache(NamedTuple):
     slot: jax.Array  # int32[], where the next token goes
 
 
+class SummaryKeys(NamedTuple):
+    """Of a layer's Keys those that closing a span writes, [B * N, M, H] each; the tokens' are only read."""
+
+    summary_k: jax.Array
+    summary_v: jax.Array
+    k2: jax.Array
+    v2: jax.Array
+
+
 class Weights(NamedTuple):
     """A model's parameters as the step reads them: layers apart (a stack of them would be copied slice by slice) and in
     compute dtype.
@@ -204,53 +213,64 @@ def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, rows: jax.Ar
     together = -(-len(rows) // CLOSING_SHARE)
 
     def some(carry: tuple) -> tuple:
-        own, pending = carry
+        held, pending = carry
         chosen = jnp.argsort(~pending, stable=True)[:together]  # rows that close first
-        return _summaries(model, layers, cache, own, chosen, pending[chosen]), pending.at[chosen].set(False)
+        return _summaries(model, layers, cache, held, chosen, pending[chosen]), pending.at[chosen].set(False)
 
-    own = tuple(held[2:] for held in cache.keys)  # the tokens' keys are only read
-    own, _ = jax.lax.while_loop(lambda carry: carry[1].any(), some, (own, rows))
+    held = tuple(SummaryKeys(keys.summary_k, keys.summary_v, keys.k2, keys.v2) for keys in cache.keys)
+    held, _ = jax.lax.while_loop(lambda carry: carry[1].any(), some, (held, rows))
     return cache._replace(
-        keys=tuple(Keys(held.k, held.v, *summary) for held, summary in zip(cache.keys, own, strict=True))
+        keys=tuple(keys._replace(**summary._asdict()) for keys, summary in zip(cache.keys, held, strict=True))
     )
 
 
-def _summaries(model, layers, cache: Cache, own: tuple, rows: jax.Array, valid: jax.Array) -> tuple:
-    """The layers' (summary_k, summary_v, k2, v2) with the current spans of some rows int32[K] written, where valid
-    bool[K].
-    """
-    pick = lambda x: x[rows]
-    state = jax.tree.map(pick, cache.fields)
-    heads, slots = len(own[0][0]) // len(cache.length), own[0][0].shape[1]
-    lines = (rows[:, None] * heads + jnp.arange(heads)).reshape(-1)  # of the rows' heads in the keys
-    index = jnp.repeat(jnp.where(valid, state.span, slots), heads)  # dropped where not valid
-    write = lambda held, value: held.at[lines, index].set(flat(value)[:, 0], mode="drop")
-    one = jnp.ones_like(rows)[:, None]  # the document
-    query = masks.Slots(one, state.span[:, None])
-    sees_summary = masks.ss(query, masks.Slots(one, jnp.arange(slots)[None]))
-    sees_token = masks.sr(query, jax.tree.map(pick, cache.tokens))
-    # A span's tokens are the last ones of its row
-    reach = jnp.max(jnp.where(valid, cache.slot - jnp.argmax(sees_token, axis=1), 0))
+def _summaries(
+    model: MuseFormer,
+    layers: Sequence[Layer],
+    cache: Cache,
+    held: tuple[SummaryKeys, ...],
+    rows: jax.Array,
+    valid: jax.Array,
+) -> tuple[SummaryKeys, ...]:
+    """Of each layer what `held` has, with the current spans of some rows int32[K] written, where valid bool[K]."""
+    # Where the rows' heads lie in [B * N, ...] arrays, and which slot each writes: none where not valid
+    all_slots, state = held[0].summary_k.shape[1], jax.tree.map(lambda x: x[rows], cache.fields)
+    heads = len(held[0].summary_k) // len(cache.length)
+    lines = (rows[:, None] * heads + jnp.arange(heads)).reshape(-1)
+    slot = jnp.repeat(jnp.where(valid, state.span, all_slots), heads)
+    write = lambda slots, value: slots.at[lines, slot].set(flat(value)[:, 0], mode="drop")
 
-    def pool(q: jax.Array, held: Keys, summary_k: jax.Array, summary_v: jax.Array) -> jax.Array:
-        def earlier(block: jax.Array, seen: Seen) -> Seen:
-            places = cache.slot - OWN_BLOCK * (block + 1) + jnp.arange(OWN_BLOCK)
-            visible = sees_token[:, places] & (places >= 0)
-            return _see(q, seen, held.k[lines[:, None], places], held.v[lines[:, None], places], visible)
+    # What they see. Their spans' tokens are the last ones of their rows: within `reach` slots, in blocks of OWN_BLOCK
+    document = jnp.ones_like(rows)[:, None]
+    query = masks.Slots(document, state.span[:, None])
+    sees_summary = masks.ss(query, masks.Slots(document, jnp.arange(all_slots)[None]))
+    sees_token = masks.sr(query, jax.tree.map(lambda x: x[rows], cache.tokens))
+    reach = jnp.max(jnp.where(valid, cache.slot - jnp.argmax(sees_token, axis=1), 0))
+    blocks = -(-reach // OWN_BLOCK)
+
+    def pool(q: jax.Array, tokens: Keys, summary_k: jax.Array, summary_v: jax.Array) -> jax.Array:
+        """Summaries, their own included, then blocks of tokens, from the last one back."""
+
+        def see_block(number: jax.Array, seen: Seen) -> Seen:
+            slots = cache.slot - OWN_BLOCK * (number + 1) + jnp.arange(OWN_BLOCK)
+            visible = sees_token[:, slots] & (slots >= 0)
+            return _see(q, seen, tokens.k[lines[:, None], slots], tokens.v[lines[:, None], slots], visible)
 
         seen = _see(q, _nothing(q), summary_k[lines], summary_v[lines], sees_summary)
-        return _mean(q, jax.lax.fori_loop(0, -(-reach // OWN_BLOCK), earlier, seen))
+        return _mean(q, jax.lax.fori_loop(0, blocks, see_block, seen))
 
+    # Through the layers, as museformer.Layer does it; a summary stands at its span's last token
     dtype = cache.keys[0].k.dtype
-    turn = rotation(pick(cache.length)[:, None] - 1, dtype)  # a summary stands at its span's last token
+    turn = rotation(cache.length[rows][:, None] - 1, dtype)
     s = model.embed_summaries(state.bar, state.instrument)[:, None].astype(dtype)
     written = []
-    for layer, held, (summary_k, summary_v, k2s, v2s) in zip(layers, cache.keys, own, strict=True):
+    for layer, tokens, before in zip(layers, cache.keys, held, strict=True):
         q, k, v = layer.summary.project(s)
-        summary_k, summary_v = write(summary_k, rotate(k, turn)), write(summary_v, v)
-        pooled = merge_heads(pool(rotate(q, turn), held, summary_k, summary_v))
+        summary_k, summary_v = write(before.summary_k, rotate(k, turn)), write(before.summary_v, v)
+        pooled = merge_heads(pool(rotate(q, turn), tokens, summary_k, summary_v))
         k2, v2 = split_heads(layer.kv2(pooled), parts=2)
-        written.append((summary_k, summary_v, write(k2s, rotate(k2, turn)), write(v2s, v2)))
+        k2, v2 = write(before.k2, rotate(k2, turn)), write(before.v2, v2)
+        written.append(SummaryKeys(summary_k, summary_v, k2, v2))
         s = s + layer.summary.out(pooled)
         s = s + layer.summary.feed_forward(s)
     return tuple(written)

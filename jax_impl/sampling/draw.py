@@ -28,7 +28,9 @@ def draw(key: jax.Array, logits: jax.Array, config: SampleConfig) -> jax.Array:
         descending = jnp.sort(logits, descending=True)
     probabilities = jax.nn.softmax(descending)
     kept = jnp.cumsum(probabilities) - probabilities < config.top_p  # up to the one that crosses top_p
+    kept |= config.top_p == 1  # all of them, however the sum was rounded
     kept &= probabilities >= config.min_p * probabilities[0]
+    kept = kept.at[0].set(True)
     threshold = jnp.min(jnp.where(kept, descending, jnp.inf))
     return jax.random.categorical(key, jnp.where(logits >= threshold, logits, -jnp.inf)).astype(jnp.int32)
 

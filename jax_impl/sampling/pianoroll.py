@@ -1,96 +1,146 @@
-"""A picture of a song: notes of all tracks over bars, drums below, chords on top."""
+"""A picture of a song: notes of all tracks over bars, drums below, chords on top. `generate` and `demo` draw it."""
 
 import os
+import textwrap
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import atomic
 from tokenizer.grid.chords import bar_chords
 from tokenizer.grid.quantize import quantize
-from tokenizer.grid.song import GridSong
 from tokenizer.music import instruments
 from tokenizer.music.score import DRUMS, Score
 
-MOST_LABELS = 64  # chords and bar numbers written; of longer songs every second, fourth, ...
-INCHES_PER_NAME = 2.2  # of the legend
-INCHES_PER_BAR, SMALLEST, LARGEST = 0.42, 9.0, 26.0
+# Sizes in inches
+BAR, NARROWEST, WIDEST = 0.42, 9.0, 26.0
+PITCHES, DRUM_ROW, DRUM_MARGIN = 4.2, 0.14, 0.15
+NAME, NAME_ROW = 2.2, 0.19  # of the legend
+CHARACTER = 0.057  # of chords and bar numbers; where they have no room, fewer are written
+BESIDE = 0.6  # of the axes
+TITLE_CHARACTERS = 12  # an inch
+FEWEST_PITCHES = 24  # that the axis shows, so that notes of a small range are not slabs
+
+FIRST_DRUM = 35
+DRUM_NAMES = (
+    "Acoustic Bass Drum|Bass Drum|Side Stick|Snare|Hand Clap|Electric Snare|Low Floor Tom|Closed Hi-Hat|"
+    "High Floor Tom|Pedal Hi-Hat|Low Tom|Open Hi-Hat|Low-Mid Tom|Hi-Mid Tom|Crash|High Tom|Ride|Chinese Cymbal|"
+    "Ride Bell|Tambourine|Splash|Cowbell|Crash 2|Vibraslap|Ride 2|High Bongo|Low Bongo|Mute High Conga|"
+    "Open High Conga|Low Conga|High Timbale|Low Timbale|High Agogo|Low Agogo|Cabasa|Maracas|Short Whistle|"
+    "Long Whistle|Short Guiro|Long Guiro|Claves|High Wood Block|Low Wood Block|Mute Cuica|Open Cuica|"
+    "Mute Triangle|Open Triangle"
+).split("|")
 
 
 def piano_roll(score: Score, path: str | os.PathLike, title: str = "", chords: Sequence[str] | None = None) -> None:
     """Draws the score, snapped, as a PNG file. Darker is louder. chords: names for the bars, by default those that are
     heard.
     """
-    song = quantize(score)
-    score, lines = song.to_score(), song.bars.start_ticks
-    width = float(np.clip(INCHES_PER_BAR * len(song.bars), SMALLEST, LARGEST))
-    has_drums = any(track.program == DRUMS for track in score.tracks)
-    ratios = {"height_ratios": (4, 1)} if has_drums else {}
-    figure, axes = plt.subplots(
-        1 + has_drums, 1, figsize=(width, 6.5 if has_drums else 5), sharex=True, gridspec_kw=ratios, squeeze=False
-    )
-    axes = axes[:, 0]
-    colors = plt.get_cmap("tab10" if len(score.tracks) <= 10 else "tab20")
-    legend = {}
-    for index, track in enumerate(score.tracks):
-        notes, color = track.notes, colors(index % colors.N)[:3]
-        shades = [(*color, 0.35 + 0.65 * velocity / 127) for velocity in notes["velocity"]]
-        axis = axes[-1] if track.program == DRUMS else axes[0]
-        axis.barh(notes["pitch"], notes["duration_ticks"], left=notes["onset_ticks"], height=0.9, color=shades)
-        name = instruments.name(track.program)
-        legend[name if name not in legend else f"{name} ({index + 1})"] = Patch(color=color)
-    for axis in axes:
-        axis.margins(y=0.05)
-    _bar_lines(axes, song, lines)
-    if chords is None:
-        chords = [vocab.NAMES[vocab.CHORD + chord] for chord in bar_chords(score, lines)]
-    _chord_names(axes[0], chords[: len(song.bars)], lines)
-    axes[0].set_ylabel("MIDI pitch")
-    if has_drums:
-        axes[-1].set_ylabel("drums")
-    axes[-1].set_xlabel("bar")
-    columns = max(1, int(width / INCHES_PER_NAME))
-    figure.legend(legend.values(), legend.keys(), loc="lower center", ncols=columns, fontsize=8, frameon=False)
-    figure.suptitle(title or _describe(score), fontsize=10)
-    figure.tight_layout(rect=(0, 0.02 + 0.035 * -(-len(legend) // columns), 1, 1))
+    figure = draw(score, title, chords)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
-    plt.close(figure)
 
 
-def _bar_lines(axes, song: GridSong, lines: np.ndarray) -> None:
-    every = -(-len(song.bars) // MOST_LABELS)
+def draw(score: Score, title: str = "", chords: Sequence[str] | None = None) -> Figure:
+    """The axes of pitches, unless there are drums alone, above those of drums, if there are any."""
+    song = quantize(score)
+    score, lines = song.to_score(), song.bars.start_ticks
+    if chords is None:
+        chords = [vocab.NAMES[vocab.CHORD + chord] for chord in bar_chords(score, lines)]
+    drums = np.unique(np.concatenate([t.notes["pitch"] for t in score.tracks if t.program == DRUMS] or [[]]))
+    has_drums, has_pitches = len(drums) > 0, len(drums) == 0 or any(t.program != DRUMS for t in score.tracks)
+
+    width = float(np.clip(BAR * len(song.bars), NARROWEST, WIDEST))
+    columns = int(width / NAME)
+    heights = [PITCHES] * has_pitches + [DRUM_MARGIN + DRUM_ROW * len(drums)] * has_drums
+    legend_height = NAME_ROW * -(-len(score.tracks) // columns)
+    figure = Figure(figsize=(width, sum(heights) + legend_height + 1.3), layout="constrained")
+    axes = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
+    colors, legend = _colors(len(score.tracks)), {}
+    for index, (track, color) in enumerate(zip(score.tracks, colors, strict=True)):
+        if track.program == DRUMS:
+            _notes(axes[-1], track.notes, np.searchsorted(drums, track.notes["pitch"]), color)
+        else:
+            _notes(axes[0], track.notes, track.notes["pitch"], color)
+        name = instruments.name(track.program)
+        legend[name if name not in legend else f"{name} ({index + 1})"] = Patch(color=color)
+    if has_pitches:
+        _pitch_axis(axes[0], [track.notes["pitch"] for track in score.tracks if track.program != DRUMS])
+    if has_drums:
+        _drum_axis(axes[-1], drums)
+    _bars(axes, lines, width, chords)
+    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    figure.suptitle(textwrap.fill(title or _describe(score), int(TITLE_CHARACTERS * width)), fontsize=10)
+    return figure
+
+
+def _colors(tracks: int) -> list[tuple[float, float, float]]:
+    """One for each track."""
+    if tracks <= 20:
+        return list(colormaps["tab10" if tracks <= 10 else "tab20"].colors[:tracks])
+    return [tuple(hsv_to_rgb((n / tracks, (0.9, 0.55)[n % 2], (0.6, 0.9)[n % 2]))) for n in range(tracks)]
+
+
+def _notes(axis: Axes, notes: np.ndarray, rows: np.ndarray, color: tuple[float, float, float]) -> None:
+    """A rectangle for each note; rows: int[N], where each is drawn."""
+    left, right = notes["onset_ticks"], notes["onset_ticks"] + notes["duration_ticks"]
+    bottom, top = rows - 0.45, rows + 0.45
+    corners = np.stack([left, bottom, left, top, right, top, right, bottom], axis=-1).reshape(-1, 4, 2)
+    shades = [(*color, 0.35 + 0.65 * velocity / 127) for velocity in notes["velocity"]]
+    axis.add_collection(PolyCollection(corners, facecolors=shades))
+
+
+def _pitch_axis(axis: Axes, pitches: list[np.ndarray]) -> None:
+    every = np.concatenate([*pitches, [60] * (not pitches)])
+    missing = max(0, FEWEST_PITCHES - int(np.ptp(every)))
+    axis.set_ylim(every.min() - 1 - missing / 2, every.max() + 1 + missing / 2)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
+    axis.set_ylabel("MIDI pitch")
+
+
+def _drum_axis(axis: Axes, drums: np.ndarray) -> None:
+    """A row for each drum that is struck, with its General MIDI name, or its pitch where it has none."""
+    named = range(FIRST_DRUM, FIRST_DRUM + len(DRUM_NAMES))
+    names = [DRUM_NAMES[drum - FIRST_DRUM] if drum in named else str(drum) for drum in drums.tolist()]
+    axis.set_yticks(range(len(drums)), names, fontsize=6)
+    axis.set_ylim(-0.8, len(drums) - 0.2)
+    axis.set_ylabel("drums")
+
+
+def _bars(axes: list[Axes], lines: np.ndarray, width: float, chords: Sequence[str]) -> None:
+    """Lines and numbers of bars, with chords above: of all bars, or of every second, fourth, ... if there are many, but
+    none of bars that are too short.
+    """
+    room = CHARACTER * max([4, *map(len, chords)])
+    inches = lines / lines[-1] * (width - BESIDE)
+    step = 1
+    while room * (len(lines) - 1) > step * inches[-1]:
+        step *= 2
+    labelled = [0]
+    for bar in range(step, len(lines) - 1, step):
+        if inches[bar] - inches[labelled[-1]] >= room:
+            labelled.append(bar)
     for axis in axes:
         axis.set_xlim(0, int(lines[-1]))
-        for line in lines[:-1]:
-            axis.axvline(line, color="0.85", linewidth=0.6, zorder=0)
-    axes[-1].set_xticks(lines[:-1:every], [str(bar + 1) for bar in range(0, len(song.bars), every)], fontsize=7)
-
-
-def _chord_names(axis, names: Sequence[str], lines: np.ndarray) -> None:
-    every = -(-len(names) // MOST_LABELS)
-    for bar in range(0, len(names), every):
-        middle = (lines[bar] + lines[bar + 1]) / 2
-        axis.text(
-            middle,
-            1.01,
-            names[bar],
-            transform=axis.get_xaxis_transform(),
-            ha="center",
-            fontsize=6,
-            rotation=45 if every > 1 else 0,
-        )
+        axis.vlines(lines[:-1:step], 0, 1, color="0.85", linewidth=0.6, zorder=0, transform=axis.get_xaxis_transform())
+    axes[-1].set_xticks(lines[labelled], [str(bar + 1) for bar in labelled], fontsize=7)
+    axes[-1].set_xlabel("bar")
+    above = axes[0].get_xaxis_transform()
+    for bar, chord in enumerate(chords[: len(lines) - 1]):
+        if bar in labelled:
+            axes[0].text((lines[bar] + lines[bar + 1]) / 2, 1.01, chord, transform=above, ha="center", fontsize=6)
 
 
 def _describe(score: Score) -> str:
-    notes = sum(len(track.notes) for track in score.tracks)
+    counts = [(len(score.tracks), "track"), (sum(len(track.notes) for track in score.tracks), "note")]
+    said = [f"{count} {name}{'s' * (count != 1)}" for count, name in counts]
     signature, tempo = score.signatures[0], score.tempos[0]
-    return (
-        f"{len(score.tracks)} tracks, {notes} notes, {signature.numerator}/{signature.denominator}, {tempo.bpm:.0f} BPM"
-    )
+    return ", ".join([*said, f"{signature.numerator}/{signature.denominator}", f"{tempo.bpm:.0f} BPM"])

@@ -24,7 +24,7 @@ from configs import ComputeConfig, Constraints, InputError, ModelConfig, SampleC
 from jax_impl.device import device
 from jax_impl.device.memory import GB
 from jax_impl.model.museformer import DTYPES, MuseFormer
-from jax_impl.sampling import cache, uncached
+from jax_impl.sampling import asked, cache, uncached
 from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
 from jax_impl.training.checkpoint import load_model
 from tokenizer import vocabulary as vocab
@@ -77,16 +77,18 @@ class Loop(NamedTuple):
 def generate(
     run: Path,
     *,
-    prompt: Score | None = None,
+    prompt: Score | np.ndarray | str | Path | None = None,
     constraints: Constraints = ANYTHING,
     sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> list[Score]:
-    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany.
-    Raises InputError.
+    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany; its
+    tokens or the path of a MIDI file will do. Warns of what becomes something else than was asked. Raises InputError.
     """
+    run, prompt, checkpoint = asked.checked(run, prompt, constraints, sampler, checkpoint)
     model, _ = load_model(run, checkpoint)
     writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
+    asked.tell(writer.notice)
     return [sample.score() for sample in writer.samples()]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from configs import Constraints, SampleConfig
 from jax_impl.device import device
+from jax_impl.sampling import asked
 from jax_impl.sampling.sample import ANYTHING, DEFAULT, Sample, Sampler
 from jax_impl.training.checkpoint import load_model
 from tokenizer import vocabulary as vocab
@@ -62,16 +63,19 @@ class Bar:
 def stream(
     run: Path,
     *,
-    prompt: Score | None = None,
+    prompt: Score | np.ndarray | str | Path | None = None,
     constraints: Constraints = ANYTHING,
     sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> "Stream":
     """One song of a trained run, whose bars come as they are finished, given ones first. prompt: as for
-    sample.generate. Raises InputError.
+    sample.generate. Warns and raises as that does.
     """
+    run, prompt, checkpoint = asked.checked(run, prompt, constraints, sampler, checkpoint)
     model, _ = load_model(run, checkpoint)
-    return Stream(Sampler(model, sampler, device.sampling_compute(), prompt, constraints))
+    writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
+    asked.tell(writer.notice)
+    return Stream(writer)
 
 
 class Stream:

@@ -6,7 +6,8 @@
 
 Losses are nats per token; training values are means over the steps since the line before. tokens are those read since
 the run began, padding left out, and epoch how often it has read the songs. mfu is null where the device's peak is
-unknown, input_wait is the share of the time spent waiting for data, seconds the time since the program began. After a restart the lines past the restored step are dropped: the file is that of one run.
+unknown, input_wait is the share of the time spent waiting for data, seconds the time since the program began.
+After a restart the lines past the restored step are dropped: the file is that of one run.
 """
 
 import hashlib

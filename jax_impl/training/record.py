@@ -10,6 +10,7 @@ from typing import Any
 from configs import MaskRule, ModelConfig
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+CONFIG_FILE = "config.json"  # beside the checkpoints: what the run is, for who looks there
 FILE = Path("run", "metadata")  # in the folder of a step, where orbax keeps it
 
 

@@ -18,7 +18,7 @@ from configs import InputError, ModelConfig, TrainConfig
 from jax_impl.device import sharding
 from jax_impl.training import metrics, rollback
 from jax_impl.training.checkpoint import FOLDER, CheckpointError, Checkpoints
-from jax_impl.training.record import Record, plain
+from jax_impl.training.record import CONFIG_FILE, Record, plain
 from tokenizer.dataset.songs import Dataset
 from tokenizer.disk.atomic import WriteError, write_text
 
@@ -162,18 +162,19 @@ def go_back(run: Path, checkpoints: Checkpoints, step: int) -> str:
     return f"went back to step {step}: {what}"
 
 
-def move_aside(run: Path, checkpoints: Checkpoints, step: int, name: str) -> str:
+def move_aside(run: Path, checkpoints: Checkpoints, step: int, folder: str) -> str:
     """Into a run of its own in this run's folder, the last first: while one is left, the next start moves it."""
     later = [there for there in checkpoints.steps() if there > step]
-    place = _free(run / name, later)
+    place = _free(run / folder, later)
     with sharding.all_or_none():  # the leader begins once all of them have looked
         pass
     with sharding.all_or_none():
         if sharding.is_leader():
             try:
                 (place / FOLDER).mkdir(parents=True, exist_ok=True)
-                if (run / metrics.FILE).exists():
-                    write_text(place / metrics.FILE, (run / metrics.FILE).read_text(encoding="utf-8", errors="replace"))
+                for name in (metrics.FILE, CONFIG_FILE):
+                    if (run / name).exists():
+                        write_text(place / name, (run / name).read_text(encoding="utf-8", errors="replace"))
                 for there in reversed(later):
                     os.replace(run / FOLDER / str(there), place / FOLDER / str(there))
             except OSError as error:

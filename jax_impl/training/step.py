@@ -1,5 +1,6 @@
 """One optimizer step and one validation step: the two programs that training compiles."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from flax import nnx
 
 from configs import ComputeConfig, ModelConfig, TrainConfig
 from jax_impl.batch import Batch
-from jax_impl.model.museformer import MuseFormer
+from jax_impl.model.museformer import MuseFormer, abstract_model
+from jax_impl.training.optimizer import learning_rate, optimizer
 
 # Folded into a run's key before the step's number, so that no key of dropout is one of the initialization, whose keys
 # are the run's with 0, 1, 2, ... folded in
@@ -38,6 +40,24 @@ def initial_state(config: ModelConfig, tx: optax.GradientTransformation, seed: i
     """The state before the first step; under jit or jax.eval_shape."""
     parameters = nnx.to_pure_dict(nnx.state(MuseFormer(config, nnx.Rngs(seed))))
     return TrainState(parameters, tx.init(parameters), jnp.zeros((), jnp.int32))
+
+
+class Made(NamedTuple):
+    """What a run's choices make. initialize(): the state before the first step, under jit or jax.eval_shape.
+    step(state, batches, compute=...): train_step, to be compiled.
+    """
+
+    tx: optax.GradientTransformation
+    initialize: Callable[[], TrainState]
+    step: Callable[..., tuple[TrainState, Measured]]
+
+
+def make_step(model: ModelConfig, config: TrainConfig, total_steps: int) -> Made:
+    rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
+    tx = optimizer(config, rate)
+    settings = dict(graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans)
+    initialize = functools.partial(initial_state, model, tx, config.seed)
+    return Made(tx, initialize, functools.partial(train_step, **settings))
 
 
 def abstract_batches(config: TrainConfig) -> Batch:

@@ -40,10 +40,10 @@ from jax_impl.model.museformer import abstract_model
 from jax_impl.training import loss_plot, rollback
 from jax_impl.training.checkpoint import FOLDER, CheckpointError, Checkpoints, Record, plain, versions
 from jax_impl.training.metrics import Metrics
-from jax_impl.training.optimizer import learning_rate, optimizer
 from jax_impl.training.progress import Progress
+from jax_impl.training.record import CONFIG_FILE
 from jax_impl.training.resume import check_schedule, find_start, leave_behind, with_lengths
-from jax_impl.training.step import Measured, TrainState, abstract_batches, initial_state, train_step, validation_step
+from jax_impl.training.step import Measured, TrainState, abstract_batches, make_step, validation_step
 from jax_impl.training.stop import Stop
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
@@ -52,7 +52,7 @@ from tokenizer.disk.lock import only_writer
 
 # Steps given to the device before the metrics of the one before are waited for: it never idles, and NaN shows soon
 RUN_AHEAD = 2
-CONFIG_FILE, PICTURE_FILE = "config.json", "loss.png"
+PICTURE_FILE = "loss.png"
 UNIFORM_LOSS = math.log(vocab.SIZE)
 
 
@@ -119,9 +119,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
             record = start.record
             config = with_lengths(config, record, total_steps)
             check_schedule(config, total_steps)
-        rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
-        tx = optimizer(config, rate)
-        initialize = functools.partial(initial_state, model, tx, config.seed)
+        tx, initialize, step = make_step(model, config, total_steps)
         abstract_state = jax.eval_shape(initialize)
         layout = sharding.state_layout(abstract_state, mesh)
         abstract_state = sharding.laid_out(abstract_state, layout)
@@ -180,11 +178,8 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
         on_all = sharding.everywhere(mesh)
 
         def compile_step(compute: ComputeConfig) -> jax.stages.Compiled:
-            settings = dict(
-                graph=graph, tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans, compute=compute
-            )
             places = dict(in_shardings=(layout, batches_place), out_shardings=(layout, on_all))
-            step_fn = jax.jit(functools.partial(train_step, **settings), donate_argnames="state", **places)
+            step_fn = jax.jit(functools.partial(step, compute=compute), donate_argnames="state", **places)
             return step_fn.lower(abstract_state, abstract_batches(config)).compile()
 
         validate_fn = functools.partial(validation_step, graph=graph, max_spans=config.row_spans, compute=compute)

@@ -3,6 +3,7 @@ and what `memory` says where it cannot work.
 """
 
 import dataclasses
+import json
 import sys
 from types import SimpleNamespace
 
@@ -147,7 +148,28 @@ def test_the_table_has_a_line_for_each_rematerialization_and_refuses_what_cannot
     monkeypatch.setattr(memory_table, "measure", lambda model, rows, *_: memory.Memory(10**9, rows * 10**8))
     memory_table.show("tiny", 4, 1024)
     said = capsys.readouterr().out
-    assert [line for line in said.splitlines() if line.startswith(REMAT_CHOICES)] and "1.4 GB" in said
+    assert [line.split()[0] for line in said.splitlines() if line.startswith(REMAT_CHOICES)] == [*REMAT_CHOICES] * 2
+    assert "1.4 GB" in said
     monkeypatch.setattr(memory_table, "measure", lambda *_: pytest.fail("compiled"))
     with pytest.raises(InputError, match=r"4 rows of 100000000 tokens, and 80\.0 GB are for it"):
         memory_table.show("tiny", 4, 10**8)
+
+
+def test_memory_says_each_row_when_it_is_compiled_and_the_largest_batches_after_them(monkeypatch, capsys):
+    target = memory_table.Target(jax.devices()[0], "xla", 80 * 10**9, {})
+    monkeypatch.setattr(memory_table, "find_target", lambda: target)
+
+    def measure(model, rows, length, remat, target):
+        print("compiled", remat, rows)
+        return memory.Memory(10**9, rows * 10**8)
+
+    monkeypatch.setattr(memory_table, "measure", measure)
+    memory_table.show("tiny", 4, 1024, as_json=True)
+    said = capsys.readouterr().out.splitlines()
+    for number, remat in enumerate(REMAT_CHOICES):
+        compiled, row = said[2 * number : 2 * number + 2]
+        assert compiled == f"compiled {remat} 4"
+        assert json.loads(row).items() >= {"remat": remat, "rows": 4, "total": 14 * 10**8, "model_size": "tiny"}.items()
+    most = [json.loads(line) for line in said[2 * number + 2 :] if line.startswith("{")]
+    assert [row["remat"] for row in most] == [*REMAT_CHOICES]
+    assert all(row["largest_rows"] == 768 and row["total"] == 778 * 10**8 for row in most)

@@ -2,7 +2,6 @@
 and also after one of them was killed.
 """
 
-import functools
 import json
 import os
 import re
@@ -23,8 +22,7 @@ from configs import ClusterConfig, InputError
 from jax_impl.device import sharding
 from jax_impl.training import metrics, train
 from jax_impl.training.checkpoint import Checkpoints, on_default_device
-from jax_impl.training.optimizer import learning_rate, optimizer
-from jax_impl.training.step import initial_state
+from jax_impl.training.step import make_step
 from tests.rounding import apart, budget, neighbours
 from tests.runs import MODEL, config, start, wait_for, write_dataset
 from tokenizer import vocabulary as vocab
@@ -217,8 +215,7 @@ def test_a_checkpoint_of_eight_devices_goes_on_with_fewer(
 def test_a_checkpoint_of_eight_devices_holds_the_bits_that_one_device_reads(eight_devices):
     """Restoring compares the checksums that the eight devices took."""
     settings = config(Path(), eight_devices)
-    tx = optimizer(settings, functools.partial(learning_rate, config=settings, total_steps=8))
-    abstract = on_default_device(jax.eval_shape(functools.partial(initial_state, MODEL, tx, 0)))
+    abstract = on_default_device(jax.eval_shape(make_step(MODEL, settings, total_steps=8).initialize))
     with Checkpoints(eight_devices, keep_last=None) as checkpoints:
         assert int(checkpoints.restore(8, abstract).step) == 8
 

@@ -35,6 +35,41 @@ def test_a_second_writer_is_told_who_the_first_is_until_it_dies(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+WINDOWS = """
+import fcntl, os
+from tokenizer.disk import lock
+class Msvcrt:
+    LK_NBLCK = 2
+    def locking(file, mode, count):
+        assert os.lseek(file, 0, os.SEEK_CUR) > os.fstat(file).st_size, "others could not read what is locked"
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, count, 0, 1)
+lock.fcntl, lock.msvcrt = None, Msvcrt
+"""
+
+
+def test_windows_locks_a_byte_where_it_hides_nothing(tmp_path, monkeypatch):
+    """With the same of this system: a byte of the file, from where it stands, for a process."""
+    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(lock, "msvcrt", None)
+    exec(WINDOWS, {})
+    program = [sys.executable, "-c", WINDOWS + HOLDER, str(tmp_path)]
+    with subprocess.Popen(program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"holds\n"
+        with pytest.raises(Busy, match=rf"process {holder.pid} on .* writes there"), only_writer(tmp_path):
+            pass
+        holder.kill()
+    with only_writer(tmp_path):
+        assert (tmp_path / lock.LOCK).stat().st_size < lock.FAR
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lock, "fcntl", None)
+    with only_writer(tmp_path):
+        assert "no locks (neither fcntl nor msvcrt here); see to it" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_lock_that_its_holder_has_just_removed_holds_nobody(tmp_path, monkeypatch):
     """Opened before the one before removed it: another may have made a new one meanwhile."""
     real, taken = fcntl.flock, []

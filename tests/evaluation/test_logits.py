@@ -38,6 +38,7 @@ def test_the_logits_of_a_song_are_those_of_the_definition(rule):
     graph, weights = nnx.split(model)
     row = stack_rows([pack_row([song], len(song))])
 
+    @jax.jit
     def definition(weights):
         return nnx.merge(graph, weights)(row, compute=REFERENCE, dropout_key=None)[0]
 
@@ -46,13 +47,14 @@ def test_the_logits_of_a_song_are_those_of_the_definition(rule):
     assert apart(logits, definition(weights)) <= budget(moved(definition, weights, draws=1))
 
 
-def test_a_run_and_a_score_are_enough(tmp_path):
+def test_a_run_and_a_score_are_enough_and_nothing_is_warned_of(tmp_path, caplog):
     model, score = model_of("span"), decode(random_song(0).ids)
     record = Record(5, plain(CONFIG), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions(), {})
     with Checkpoints(tmp_path, keep_last=1) as checkpoints:
         checkpoints.save(TrainState(nnx.to_pure_dict(nnx.state(model)), {"count": jnp.zeros(())}, 5), record, 1.0)
+    caplog.clear()
     tokens, logits = score_logits(str(tmp_path), score)
-    assert tokens == encode(score)
+    assert tokens == encode(score) and caplog.messages == []
     assert np.array_equal(logits, score_logits(model, score)[1])
     assert np.array_equal(logits, score_logits(tmp_path, score, checkpoint=5)[1])
     with pytest.raises(CheckpointError, match="no checkpoint of step 6; there are 5"):

@@ -12,7 +12,7 @@ from configs import AugmentConfig, DataConfig, InputError, PrepareConfig
 from jax_impl.batch import pack_row
 from jax_impl.loading import loader, packing
 from jax_impl.loading.packer import WHOLE, Packer
-from jax_impl.loading.packing import Plan
+from jax_impl.loading.packing import EpochPlan
 from tests.songs import all_songs
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import DatasetError
@@ -132,13 +132,13 @@ def test_sections_packed_side_by_side_are_packed_as_each_alone(length, monkeypat
         monkeypatch.setattr(packing, "SECTION_SONGS", 9)
         monkeypatch.setattr(packing, "SECTION_ROWS", 1)
         monkeypatch.setattr(packing, "SONGS_AT_ONCE", sections * 12)
-        rows.append(Plan(sizes, replace(CONFIG, max_seq_len=length)).rows(0))
+        rows.append(EpochPlan(sizes, replace(CONFIG, max_seq_len=length)).rows(0))
     assert all(np.array_equal(rows[0].pieces, other.pieces) and len(rows[0]) == len(other) for other in rows)
 
 
 def test_no_row_of_real_songs_overflows(dataset):
     config = replace(CONFIG, max_seq_len=700, max_spans=60)
-    plan = Plan(dataset["train"], config)
+    plan = EpochPlan(dataset["train"], config)
     for epoch in range(3):
         for index in range(len(plan.rows(epoch))):
             row = plan.row(epoch, index)
@@ -149,7 +149,7 @@ def test_no_row_of_real_songs_overflows(dataset):
 @pytest.mark.parametrize("length", [400, 700, 2048, 20_000])
 def test_every_bar_of_every_song_is_in_every_epoch_once(dataset, length):
     songs = dataset["train"]
-    plan = Plan(songs, replace(CONFIG, max_seq_len=length, max_spans=length))
+    plan = EpochPlan(songs, replace(CONFIG, max_seq_len=length, max_spans=length))
     for epoch in range(3):
         seen = [np.zeros(bars, int) for bars in songs.bars]
         for piece in plan.rows(epoch).pieces:
@@ -169,7 +169,7 @@ def test_rows_are_full():
         (6000 * random.lognormal(0, 0.3, 1000) / bars).astype(int).tolist(),
         random.integers(2, 5, 1000).tolist(),
     )
-    plan = Plan(sizes, replace(CONFIG, max_seq_len=8192, max_spans=1536))
+    plan = EpochPlan(sizes, replace(CONFIG, max_seq_len=8192, max_spans=1536))
     pieces = plan.rows(0).pieces
     assert pieces["tokens"].sum() / (8192 * len(plan.rows(0))) > 0.97
     assert (pieces["n_bars"] == WHOLE).sum() > 0.5 * len(sizes), "most songs stay whole"
@@ -181,7 +181,7 @@ def test_rows_of_real_songs_are_full(songs, tmp_path):
     """
     real = all_songs()[::7]
     prepare(real or songs, tmp_path / "songs", PrepareConfig(workers=2))
-    plan = Plan(Dataset(tmp_path / "songs")["train"], replace(CONFIG, max_seq_len=8192, max_spans=1536))
+    plan = EpochPlan(Dataset(tmp_path / "songs")["train"], replace(CONFIG, max_seq_len=8192, max_spans=1536))
     tokens = [int((plan.row(0, index).document > 0).sum()) for index in range(len(plan.rows(0)))]
     assert len(tokens) >= (20 if real else 5)
     assert np.mean(sorted(tokens)[1:]) > (0.97 if real else 0.94) * 8192, "all but the epoch's last row"
@@ -189,14 +189,14 @@ def test_rows_of_real_songs_are_full(songs, tmp_path):
 
 def test_epochs_differ_in_order_and_windows_but_not_in_themselves(dataset):
     config = replace(CONFIG, max_seq_len=700)
-    one, other = Plan(dataset["train"], config), Plan(dataset["train"], config)
+    one, other = EpochPlan(dataset["train"], config), EpochPlan(dataset["train"], config)
     assert np.array_equal(one.rows(0).pieces, other.rows(0).pieces)
     assert not np.array_equal(one.rows(0).pieces[:9], one.rows(1).pieces[:9])
     longest = int(dataset["train"].tokens.argmax())
     windows = {piece["first_bar"] for epoch in range(8) for piece in one.rows(epoch).pieces if piece["song"] == longest}
     assert len(windows) > 12
     assert not np.array_equal(
-        one.rows(0).pieces[:9], Plan(dataset["train"], replace(config, seed=1)).rows(0).pieces[:9]
+        one.rows(0).pieces[:9], EpochPlan(dataset["train"], replace(config, seed=1)).rows(0).pieces[:9]
     )
 
 
@@ -208,7 +208,7 @@ def test_a_row_too_short_for_any_bar_is_refused_before_work_starts(dataset):
 def test_a_weight_says_how_often_an_epoch_has_a_song(dataset):
     sizes = Sizes([3] * 400, [10] * 400, [1] * 400)
     sizes.weight = np.repeat([2.0, 0.5], 200)
-    plan = Plan(sizes, replace(CONFIG, max_seq_len=2000))
+    plan = EpochPlan(sizes, replace(CONFIG, max_seq_len=2000))
     counts = np.bincount(plan.rows(0).pieces["song"], minlength=400)
     assert (counts[:200] == 2).all() and set(counts[200:]) == {0, 1} and 70 < counts[200:].sum() < 130
     assert not np.array_equal(counts, np.bincount(plan.rows(1).pieces["song"], minlength=400)), (
@@ -221,7 +221,11 @@ def test_a_weight_says_how_often_an_epoch_has_a_song(dataset):
 
 def test_augmentation_is_a_function_of_seed_epoch_and_song(dataset):
     config = replace(CONFIG, augment=AugmentConfig())
-    one, other, plain = Plan(dataset["train"], config), Plan(dataset["train"], config), Plan(dataset["train"], CONFIG)
+    one, other, plain = (
+        EpochPlan(dataset["train"], config),
+        EpochPlan(dataset["train"], config),
+        EpochPlan(dataset["train"], CONFIG),
+    )
     assert same(one.row(1, 2), other.row(1, 2)) and not same(one.row(1, 2), plain.row(1, 2))
     assert np.array_equal(one.row(1, 2).document, plain.row(1, 2).document), "rows stay as they were planned"
     assert same(
@@ -231,7 +235,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_song(dataset):
 
 
 def test_a_song_is_augmented_anew_each_epoch(dataset):
-    plan = Plan(dataset["train"], replace(CONFIG, max_seq_len=8192, max_spans=1536, augment=AugmentConfig()))
+    plan = EpochPlan(dataset["train"], replace(CONFIG, max_seq_len=8192, max_spans=1536, augment=AugmentConfig()))
     heard = set()
     for epoch in range(4):
         for index in range(len(plan.rows(epoch))):
@@ -269,8 +273,8 @@ def test_going_on_in_a_late_epoch_plans_no_epoch_before_it(dataset, monkeypatch,
         state, expected = batches.get_state(), [next(batches), next(batches)]
     assert state["rows"][0] == loader.rows_per_epoch(dataset, config, "train")
     loader.plan_of.cache_clear()
-    planned, plan_rows = [], Plan._rows
-    monkeypatch.setattr(Plan, "_rows", lambda plan, epoch: planned.append(epoch) or plan_rows(plan, epoch))
+    planned, plan_rows = [], EpochPlan._rows
+    monkeypatch.setattr(EpochPlan, "_rows", lambda plan, epoch: planned.append(epoch) or plan_rows(plan, epoch))
     with loader.loader(dataset, config, "train", state) as batches:
         assert [same(next(batches), batch) for batch in expected] == [True, True]
     assert planned == [4]
@@ -292,7 +296,7 @@ def test_windows_without_a_note_become_no_rows(tmp_path):
     songs = Dataset(tmp_path / "songs")["train"]
     assert songs.bars.max() > 3000
     for epoch in range(2):
-        plan = Plan(songs, replace(CONFIG, max_seq_len=512, max_spans=96))
+        plan = EpochPlan(songs, replace(CONFIG, max_seq_len=512, max_spans=96))
         rows = [plan.row(epoch, index) for index in range(len(plan.rows(epoch)))]
         assert all(row.weights.any() and (row.kind == KIND_PITCH).any() for row in rows)
         notes = sum(int((row.kind == KIND_PITCH).sum()) for row in rows)
@@ -315,7 +319,7 @@ def test_a_worker_need_not_plan_again(dataset, monkeypatch):
 
 def test_training_goes_on_into_the_next_epoch_without_losing_a_row(dataset):
     config = replace(CONFIG, batch_size=5)
-    plan = Plan(dataset["train"], config)
+    plan = EpochPlan(dataset["train"], config)
     rows = [plan.row(epoch, index) for epoch in range(3) for index in range(len(plan.rows(epoch)))]
     with loader.loader(dataset, config, "train") as batches:
         for start in range(0, len(rows) - 5, 5):

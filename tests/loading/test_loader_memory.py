@@ -6,7 +6,8 @@ import sys
 from configs import PrepareConfig
 from tests import ROOT
 from tokenizer.dataset.files import write_manifest
-from tokenizer.dataset.songs import to_row, write_shard
+from tokenizer.dataset.shards import write_batch
+from tokenizer.dataset.songs import record_batch, to_row
 from tokenizer.music.composer import compose
 from tokenizer.tokens.encode import encode
 
@@ -36,8 +37,8 @@ except MemoryError:
 def test_an_epoch_of_300_mb_is_read_with_100_mb_more_than_its_first_batch_took(tmp_path):
     row = to_row(encode(compose(0)), "song.mid")
     shard = [row] * (30_000_000 // len(row.ids))
-    splits = {"train": [write_shard(tmp_path, "train-00000.arrow", shard)]}
-    splits["validation"] = [write_shard(tmp_path, "validation-00000.arrow", [row])]
+    splits = {"train": [write_batch(tmp_path, "train-00000.arrow", record_batch(shard))]}
+    splits["validation"] = [write_batch(tmp_path, "validation-00000.arrow", record_batch([row]))]
     write_manifest(tmp_path, splits, [], PrepareConfig(), "test")
     assert (tmp_path / "train-00000.arrow").stat().st_size > 280 << 20
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import SampleConfig
+from configs.ranges import RANGES
 from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
 from tests.rounding import EPSILON, budget
 from tests.rows import ids
@@ -39,6 +40,25 @@ LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.07, 0.03]))
 )
 def test_draws_stay_within_what_is_kept(config, tokens):
     assert drawn(LOGITS, config) == tokens
+
+
+def test_top_p_of_one_keeps_what_a_rounded_sum_would_drop(monkeypatch):
+    """The first token has all of the probability that float32 can hold."""
+    monkeypatch.setattr(jax.random, "categorical", lambda key, logits: jnp.sum(logits > -jnp.inf))
+    logits = jnp.array([0.0, -30.0, -31.0, -jnp.inf])
+    assert draw(jax.random.key(0), logits, SampleConfig(temperature=1, top_p=1)) == 3
+    assert draw(jax.random.key(0), logits, SampleConfig(temperature=1, top_p=0.99)) == 1
+
+
+@pytest.mark.parametrize("name", ["temperature", "repetition_penalty", "top_p", "min_p"])
+def test_draws_are_of_what_is_allowed_at_both_ends_of_the_range(name):
+    limits = RANGES["SampleConfig"][name]
+    logits = np.array([[-np.inf, 40.0, -40.0, 39.0, 0.0]], np.float32)
+    for value in (max(limits.least, 1e-300), limits.most):
+        config = SampleConfig(**{name: value})
+        lower = penalized(jnp.asarray(logits), jnp.full(logits.shape, 100.0), config.repetition_penalty)[0]
+        assert drawn(lower, config, 200) <= {1, 2, 3, 4}
+        assert not jnp.isnan(lower).any()
 
 
 def test_draws_follow_the_probabilities():

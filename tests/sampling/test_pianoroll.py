@@ -1,28 +1,81 @@
-"""Pictures of songs are written whole, for songs of all kinds."""
+"""Pictures of songs are written whole, for songs of all kinds, and can be read."""
+
+import itertools
+import subprocess
+import sys
 
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from jax_impl.sampling.pianoroll import piano_roll
+from jax_impl.sampling import pianoroll
+from tests import ROOT
 from tests.scores import score_of
 from tokenizer.music.composer import compose
 from tokenizer.music.score import DRUMS
 
+KIT = (DRUMS, [(240 * n, 120, (36, 38, 42)[n % 3], 100) for n in range(30)])
+SCORES = {
+    "composed": compose(1),
+    "empty": score_of(),
+    "one note": score_of((0, [(0, 480, 60, 80)])),
+    "one stroke": score_of((DRUMS, [(0, 120, 36, 100)])),
+    "drums alone": score_of(KIT),
+    "1200 bars": score_of((0, [(1920 * n, 480, 60 + n % 20, 80) for n in range(1200)]), KIT),
+    "100 tracks": score_of(*((program, [(480 * program, 480, 20 + program, 80)]) for program in range(100)), KIT),
+    "short bars": score_of(
+        (0, [(240 * n, 200, 60 + n % 9, 80) for n in range(200)]), signatures=((0, 4, 4), (19200, 1, 8), (24000, 3, 4))
+    ),
+}
 
-@pytest.mark.parametrize(
-    "score",
-    [
-        compose(1),
-        score_of(),
-        score_of((DRUMS, [(0, 120, 36, 100)])),
-        score_of((0, [(300 * 1920, 480, 60, 80)]), (0, [(0, 480, 60, 80)])),
-    ],
-    ids=["composed", "empty", "drums alone", "300 bars"],
-)
-def test_a_piano_roll_shows_something_and_leaves_nothing_else(tmp_path, score):
-    piano_roll(score, tmp_path / "roll.png")
+
+@pytest.mark.parametrize("name", ["composed", "empty", "drums alone", "1200 bars"])
+def test_a_piano_roll_shows_something_and_leaves_nothing_else(tmp_path, name):
+    pianoroll.piano_roll(SCORES[name], tmp_path / "roll.png")
     assert [path.name for path in tmp_path.iterdir()] == ["roll.png"]
     picture = matplotlib.image.imread(tmp_path / "roll.png")
     assert picture.shape[1] >= 900
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 20
+
+
+@pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
+def test_no_text_lies_over_another_or_over_the_notes(score):
+    figure = pianoroll.draw(score, title="a/long/path/" * 30)
+    FigureCanvasAgg(figure).draw()
+    within = [axis.get_window_extent() for axis in figure.axes]
+    outside = [figure.legends[0].get_window_extent(), figure._suptitle.get_window_extent()]
+    in_a_row = [
+        figure.axes[0].texts,
+        figure.axes[-1].get_xticklabels(),
+        *(axis.get_yticklabels() for axis in figure.axes),
+    ]
+    for texts in in_a_row:
+        boxes = [text.get_window_extent() for text in texts if text.get_text()]
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+        outside += boxes
+    frame = figure.bbox.padded(2)
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in outside)
+    assert all(frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in outside)
+    assert not any(box.overlaps(axis) for box in outside[:2] for axis in within)
+
+
+def test_pitches_are_whole_and_drums_have_names():
+    labels = lambda axis: [text.get_text() for text in axis.get_yticklabels()]
+    drums = score_of((DRUMS, [(0, 120, 36, 100), (240, 120, 42, 100), (480, 120, 99, 100)]))
+    assert [labels(axis) for axis in pianoroll.draw(drums).axes] == [["Bass Drum", "Closed Hi-Hat", "99"]]
+    for name in ("empty", "one note", "composed"):
+        pitches = pianoroll.draw(SCORES[name]).axes[0]
+        assert len(labels(pitches)) >= 3 and all(label.isdecimal() for label in labels(pitches))
+        assert np.ptp(pitches.get_ylim()) >= 24
+
+
+def test_of_forty_tracks_each_has_a_color_of_its_own():
+    figure = pianoroll.draw(score_of(*((program, [(0, 480, 60, 80)]) for program in range(40))))
+    colors = {tuple(patch.get_facecolor()) for patch in figure.legends[0].get_patches()}
+    assert len(colors) == 40
+
+
+def test_drawing_leaves_the_backend_of_those_who_import_it_alone():
+    program = "import sys, jax_impl.sampling.pianoroll; sys.exit('matplotlib.pyplot' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

@@ -225,8 +225,12 @@ def test_a_given_song_that_is_too_long_loses_its_first_bars_or_is_refused(model)
 @pytest.mark.parametrize(
     ("wanted", "prompt", "message"),
     [
-        (Constraints(instruments="theremin"), False, "unknown instrument 'theremin'; known are drums, bass, piano"),
-        (Constraints(chords="C Xm"), False, "unknown chord 'Xm'; a chord is a root"),
+        (
+            Constraints(instruments="theremin"),
+            False,
+            "unknown instrument 'theremin'. An instrument is drums, bass, piano",
+        ),
+        (Constraints(chords="C Xm"), False, "unknown chord 'Xm'. A chord is such as C, Am"),
         (Constraints(meter="11/8"), False, "unknown meter '11/8'; known are 1/4"),
         (Constraints(bars=33), False, "--bars 33: this model has room for 32"),
         (Constraints(bars=30, instruments="0,1,2,3,4,5,6,7,8,9"), False, "raise --max-length"),

@@ -11,7 +11,8 @@ from tokenizer.dataset.audit import audit, grammar_problem
 from tokenizer.dataset.files import read_rejected, write_manifest
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.repair import repair
-from tokenizer.dataset.songs import Dataset, to_row, write_shard
+from tokenizer.dataset.shards import write_batch
+from tokenizer.dataset.songs import Dataset, record_batch, to_row
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
 from tokenizer.tokens.encode import encode
@@ -26,8 +27,8 @@ def rows():
 
 def write(folder, train, validation):
     folder.mkdir()
-    splits = {"train": [write_shard(folder, "train-00000.arrow", train)]}
-    splits["validation"] = [write_shard(folder, "validation-00000.arrow", validation)]
+    splits = {"train": [write_batch(folder, "train-00000.arrow", record_batch(train))]}
+    splits["validation"] = [write_batch(folder, "validation-00000.arrow", record_batch(validation))]
     write_manifest(folder, splits, [], PrepareConfig(), "test")
     return folder
 
@@ -86,7 +87,7 @@ def test_every_kind_of_damage_is_found_and_mended_or_left_out(tmp_path, rows):
 def test_shards_that_are_not_what_the_manifest_says_are_named(tmp_path, rows):
     folder = write(tmp_path / "songs", rows[1:], [rows[0]])
     path = folder / "train-00000.arrow"
-    write_shard(folder, path.name, rows[2:])
+    write_batch(folder, path.name, record_batch(rows[2:]))
     problems = [found.problem for found in audit(folder, workers=1)]
     assert problems == ["2 songs, the manifest says 3", "other bytes than the manifest says (sha256)"]
     path.write_bytes(path.read_bytes()[:1000])

@@ -18,8 +18,8 @@ from tokenizer.dataset.audit import audit
 from tokenizer.dataset.files import MANIFEST, REJECTED, DatasetError, read_manifest, read_rejected
 from tokenizer.dataset.merge import merge
 from tokenizer.dataset.prepare import prepare
-from tokenizer.dataset.shards import Damaged, Unreadable, open_batch
-from tokenizer.dataset.songs import Dataset, record_batch, to_row, write_shard
+from tokenizer.dataset.shards import Damaged, Unreadable, open_batch, write_batch
+from tokenizer.dataset.songs import Dataset, record_batch, to_row
 from tokenizer.music import midi
 from tokenizer.tokens.encode import encode
 
@@ -134,7 +134,7 @@ def test_a_token_that_does_not_exist_is_told_when_its_song_is_loaded_or_merged(d
     row = to_row(rows[0], rows.source(0))
     row.ids[3] = vocab.SIZE + 7
     manifest = read_manifest(dataset)
-    entry = write_shard(dataset, TRAIN, [row])
+    entry = write_batch(dataset, TRAIN, record_batch([row]))
     manifest["splits"]["train"]["shards"] = [entry]
     edit(dataset, splits=manifest["splits"])
     with pytest.raises(DatasetError, match=rf"{TRAIN} row 0 .*token {vocab.SIZE + 7} does not exist"):

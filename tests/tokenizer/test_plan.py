@@ -2,6 +2,9 @@
 model.
 """
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -114,6 +117,14 @@ def test_a_song_that_room_ended_says_so_and_no_other(wanted, tokens, bars, is_cu
 
 
 # ---------------------------------------------------------------- the room that is given
+
+
+def test_what_tracks_usually_take_is_what_was_measured():
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "tokens_per_bar.json"
+    measured = json.loads(path.read_text(encoding="utf-8"))["results"]
+    for program in range(129):
+        assert room.tokens_per_bar(program) == round(measured[room.group(program)]["nine_in_ten"])
+    assert round(measured["song"]["nine_in_ten"]) == room.SONG_TOKENS_PER_BAR
 
 
 def test_a_given_song_usually_fits_with_what_is_added():

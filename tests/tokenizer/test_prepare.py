@@ -264,7 +264,7 @@ def test_the_share_for_validation_counts_families():
         ({"min_notes": 6}, "few notes: 5, --min-notes 6"),
         ({"max_notes": 4}, "many notes: 5, --max-notes 4"),
         ({"min_pitches": 5}, "few pitches: 4, --min-pitches 5"),
-        ({"min_seconds": 9}, "few seconds: 7.8, --min-seconds 9"),
+        ({"min_seconds": 9}, "few seconds: 7.8, --min-seconds 9.0"),
         ({"max_seconds": 7.5}, "many seconds: 7.8, --max-seconds 7.5"),
         ({"max_crossing": 0.3}, "many notes cross bars: 0.40, --max-crossing 0.3"),
         (
@@ -389,3 +389,21 @@ def test_a_damaged_dataset_is_not_called_complete(folder, whole, tmp_path):
 def test_the_root_is_no_place_for_a_dataset(folder):
     with pytest.raises(InputError, match="/: is no place for a dataset"):
         prepare.prepare([folder], Path("/"), ONE_WORKER)
+
+
+# ---------------------------------------------------------------- the disk
+
+
+def test_a_disk_that_may_be_too_small_is_told_before_work_and_the_size_after_it(folder, tmp_path, monkeypatch, capsys):
+    files, _ = find_midi([folder])
+    needed = prepare.DISK_PER_MIDI_BYTE * sum(os.stat(path).st_size for _, path in files if os.path.exists(path))
+    said = []
+    for free in (needed, needed - 1):
+        monkeypatch.setattr(prepare, "disk_free", lambda _, free=free: free)
+        said.append(prepare.disk_notice(tmp_path / "songs", files))
+    assert said[0] is None and "takes about 3 MB while it is made, and half of it then; the disk has 3 MB" in said[1]
+
+
+def test_the_size_of_a_dataset_is_told(whole):
+    size = sum(path.stat().st_size for path in whole.glob("*.arrow"))
+    assert f" tokens, {size / 1e6:.1f} MB (report.json" in prepare.summary(whole, prepare.read_manifest(whole))

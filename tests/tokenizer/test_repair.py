@@ -15,7 +15,8 @@ from tokenizer.dataset.files import REJECTED, read_rejected
 from tokenizer.dataset.gather import work_folder
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.repair import repair
-from tokenizer.dataset.songs import Dataset, to_row, write_shard
+from tokenizer.dataset.shards import write_batch
+from tokenizer.dataset.songs import Dataset, record_batch, to_row
 from tokenizer.disk.lock import Busy
 from tokenizer.music import midi
 
@@ -76,7 +77,7 @@ def test_a_row_that_is_what_was_written_is_mended_and_the_folder_replaced(prepar
     data = Dataset(dataset)
     rows = [to_row(data["train"][i], data["train"].source(i)) for i in range(3)]
     object.__setattr__(rows[1], "seconds", 7.0)
-    write_shard(dataset, TRAIN, rows)
+    write_batch(dataset, TRAIN, record_batch(rows))
     (dataset / "notes.txt").write_text("mine", encoding="utf-8")
     assert any("seconds do not follow" in finding.problem for finding in audit(dataset, 1))
     done = repair(dataset, workers=1)
@@ -123,7 +124,7 @@ def test_a_copy_of_a_song_that_was_dropped_still_says_so(prepared, dataset):
     ]
     name = f"{split}-{i // 3:05}.arrow"
     rows[i % 3].ids[0] += 1  # no song any more, whatever its digest
-    write_shard(dataset, name, rows)
+    write_batch(dataset, name, record_batch(rows))
     assert repair(dataset, workers=1).missing == [kept]
     assert copy in list(read_rejected(dataset))
 

@@ -1,6 +1,5 @@
 """Two runs compared bit by bit, of which one was stopped."""
 
-import functools
 import os
 from pathlib import Path
 
@@ -9,21 +8,19 @@ import numpy as np
 
 from jax_impl.training import metrics
 from jax_impl.training.checkpoint import Checkpoints, on_default_device
-from jax_impl.training.optimizer import learning_rate, optimizer
 from jax_impl.training.progress import Progress
-from jax_impl.training.step import initial_state
+from jax_impl.training.step import make_step
 from tests.runs import MODEL, config
 
 TIMES = {"tokens_per_second", "mfu", "input_wait", "seconds"}  # what differs between equal runs
 
 
-def arrays(run: Path) -> list[np.ndarray]:
-    """Parameters and optimizer state of the last checkpoint."""
+def arrays(run: Path, step: int) -> list[np.ndarray]:
+    """Parameters and optimizer state of a checkpoint."""
     settings = config(Path(), run)
-    tx = optimizer(settings, functools.partial(learning_rate, config=settings, total_steps=8))
-    abstract = on_default_device(jax.eval_shape(functools.partial(initial_state, MODEL, tx, 0)))
+    abstract = on_default_device(jax.eval_shape(make_step(MODEL, settings, total_steps=8).initialize))
     with Checkpoints(run, keep_last=None) as checkpoints:
-        state = checkpoints.restore(8, abstract)
+        state = checkpoints.restore(step, abstract)
     return [np.asarray(leaf) for leaf in jax.tree.leaves((state.parameters, state.optimizer))]
 
 
@@ -34,8 +31,9 @@ def lines(run: Path) -> list[dict]:
     ]
 
 
-def assert_equal_runs(run: Path, other: Path) -> None:
-    for mine, theirs in zip(arrays(run), arrays(other), strict=True):
+def assert_equal_runs(run: Path, other: Path, step: int = 8) -> None:
+    """step: the last one."""
+    for mine, theirs in zip(arrays(run, step), arrays(other, step), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert lines(run) == lines(other)
 

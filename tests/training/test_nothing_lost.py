@@ -34,7 +34,8 @@ from tests.runs import MODEL, config, wait_for
 from tests.training.equal_runs import assert_equal_runs, send_after
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import write_manifest
-from tokenizer.dataset.songs import to_row, write_shard
+from tokenizer.dataset.shards import write_batch
+from tokenizer.dataset.songs import record_batch, to_row
 
 
 def steps_of(run: Path) -> list[int]:
@@ -172,7 +173,10 @@ def test_lines_that_were_cut_are_left_out_with_a_notice(tmp_path, capsys):
 def test_one_song_without_any_for_validation_can_be_trained_on(tmp_path, rows):
     songs = tmp_path / "songs"
     songs.mkdir()
-    splits = {"train": [write_shard(songs, "train-00000.arrow", [to_row(random_song(0), "0.mid")])], "validation": []}
+    splits = {
+        "train": [write_batch(songs, "train-00000.arrow", record_batch([to_row(random_song(0), "0.mid")]))],
+        "validation": [],
+    }
     write_manifest(songs, splits, [], PrepareConfig(), "test")
     settings = config(songs, tmp_path / "run", batch_size=rows, steps=None, epochs=6, gradient_accumulation_steps=1)
     settings = dataclasses.replace(settings, warmup_steps=1)

@@ -4,6 +4,7 @@ and that what cannot work is said before any work.
 
 import dataclasses
 import functools
+import itertools
 import re
 import resource
 import shutil
@@ -17,7 +18,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import MASK_RULES, ComputeConfig, InputError
+from configs import MASK_RULES, ComputeConfig, DataConfig, InputError
+from jax_impl.loading import loader
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training import metrics, train
 from jax_impl.training.checkpoint import (
@@ -25,15 +27,16 @@ from jax_impl.training.checkpoint import (
     Checkpoints,
     load_model,
 )
-from jax_impl.training.optimizer import decayed, learning_rate, optimizer
-from jax_impl.training.progress import Diverged
-from jax_impl.training.step import dropout_key, initial_state, train_step
+from jax_impl.training.optimizer import decayed, learning_rate
+from jax_impl.training.progress import Diverged, Progress
+from jax_impl.training.step import Measured, dropout_key, make_step
 from jax_impl.training.train import stack
 from tests.rounding import apart, budget, moved
 from tests.rows import batch_of, random_song
 from tests.runs import MODEL, config, start, wait_for, write_dataset
 from tests.training.equal_runs import assert_equal_runs, lines, send_after
 from tokenizer.dataset.files import read_manifest, save_manifest
+from tokenizer.dataset.songs import Dataset
 
 COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")
 
@@ -144,6 +147,26 @@ def test_a_run_writes_its_metrics_and_a_picture(uninterrupted):
     assert (uninterrupted / train.PICTURE_FILE).read_bytes().startswith(b"\x89PNG")
 
 
+def test_lines_say_how_many_tokens_were_read_and_how_often_the_songs(dataset, uninterrupted):
+    settings = config(dataset, uninterrupted)
+    data = Dataset(dataset)
+    shape = DataConfig(settings.max_seq_len, settings.row_spans, batch_size=1, max_bars=32, seed=0, num_workers=0)
+    with loader.loader(data, shape, "train") as rows:
+        read = [int((batch.document > 0).sum()) for batch in itertools.islice(rows, 2 * 8)]
+    told = [record for record in metrics.read(uninterrupted / metrics.FILE) if record["kind"] == "train"]
+    assert [record["tokens"] for record in told] == [sum(read[: 2 * record["step"]]) for record in told]
+    epochs = [2 * record["step"] / loader.rows_per_epoch(data, shape, "train") for record in told]
+    assert [record["epoch"] for record in told] == pytest.approx(epochs, abs=1e-4)
+
+
+def test_tokens_that_a_run_did_not_count_from_the_start_are_not_made_up():
+    settings, measured = config(Path(), Path()), Measured(*map(jnp.float32, (1, 1, 1, 7)))
+    for steps, carried, tokens in ((range(1, 9), {}, 7), (range(5, 9), {"tokens": 20}, 27), (range(5, 9), {}, None)):
+        progress = Progress(settings, None, steps, carried, epoch_rows=10, needed_flops=1.0, peak_flops=None)
+        progress.step(steps[0], measured)
+        assert progress.carried()["tokens"] == tokens
+
+
 # ---------------------------------------------------------------- starting from another run
 
 
@@ -184,12 +207,8 @@ def test_a_run_of_another_shape_or_none_at_all_is_refused_by_name(dataset, unint
 def first_step():
     """(the usual state before the first step, the step as a function of state and batches), dropout off."""
     model = dataclasses.replace(MODEL, dropout=0.0)
-    settings = config(Path(), Path())
-    rate = functools.partial(learning_rate, config=settings, total_steps=8)
-    tx = optimizer(settings, rate)
-    graph, _ = abstract_model(model)
-    step = functools.partial(train_step, graph=graph, tx=tx, rate=rate, seed=0, max_spans=64, compute=COMPUTE)
-    return jax.jit(functools.partial(initial_state, model, tx, 0))(), jax.jit(step)
+    _, initialize, step = make_step(model, config(Path(), Path()), total_steps=8)
+    return jax.jit(initialize)(), jax.jit(functools.partial(step, compute=COMPUTE))
 
 
 def test_gradient_accumulation_equals_the_large_batch():
@@ -220,13 +239,8 @@ def test_gradient_accumulation_equals_the_large_batch():
 
 
 def test_dropout_is_a_function_of_seed_and_step_alone(dataset):
-    settings = config(dataset, Path())
-    rate = functools.partial(learning_rate, config=settings, total_steps=8)
-    tx = optimizer(settings, rate)
-    graph, _ = abstract_model(MODEL)
-    initialize = jax.jit(functools.partial(initial_state, MODEL, tx, 0))
-    step = functools.partial(train_step, graph=graph, tx=tx, rate=rate, seed=0, max_spans=64, compute=COMPUTE)
-    step = jax.jit(step, donate_argnames="state")
+    _, initialize, step = make_step(MODEL, config(dataset, Path()), total_steps=8)
+    initialize, step = jax.jit(initialize), jax.jit(functools.partial(step, compute=COMPUTE), donate_argnames="state")
     batches = stack([batch_of([[random_song(row)]], 256) for row in range(2)])
 
     def loss(number: int) -> float:

@@ -32,7 +32,7 @@ from tokenizer.disk.atomic import atomic, file_digest, write_text
 FORMAT = 3
 AGAIN = "prepare it again with --overwrite, which moves this aside"
 MANIFEST, REJECTED, MIXTURE = "manifest.json", "rejected.jsonl", "mixture.json"
-SPLITS = ("train", "validation", "test")  # what is held out comes before what is trained on where they conflict
+SPLITS = ("train", "validation", "test")  # where datasets differ about a song, it is in the last of these
 Split = Literal["train", "validation", "test"]
 SHARD_NAME = re.compile(r"(train|validation|test)-\d{5,}\.arrow")
 FIELD_TYPES = {

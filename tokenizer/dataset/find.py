@@ -77,7 +77,5 @@ class _Search:
 
 
 def _printable(name: str) -> str:
-    """A file's name as datasets have it, whatever the system: folders separated by /, bytes that are not Unicode written
-    as \\xff.
-    """
+    """A file's name as datasets have it on every system: folders separated by /, bytes that are no text as \\xff."""
     return name.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

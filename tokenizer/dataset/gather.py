@@ -137,8 +137,8 @@ def gather(
     held_out: Mapping[Split, np.ndarray] = MappingProxyType({}),
 ) -> dict:
     """The dataset `out` of all rows of the files; returns its manifest. rejected: lists sorted by source. work: folder
-    for what is not finished. inputs: see write_manifest. held_out: families that are for validation, or for a test, in any
-    case; for the test, if for both. Raises NothingUsable.
+    for what is not finished. inputs: see write_manifest. held_out: families that are for validation or for the test
+    in any case; for the test, if for both. Raises NothingUsable.
     """
     arranged = arrange(files, config.duplicates)
     if not len(arranged.kept) and config.shard == "1/1":  # a part of a small collection may be empty
@@ -247,22 +247,20 @@ def divide(
     """bool[songs] of each split: which of the songs, in order of their families, are in it. Validation has the first of
     them, a test the last, so that asking for one changes nothing of the other. Raises NothingUsable.
     """
-    place, none = np.arange(len(families)), np.zeros(len(families), bool)
-    validates = place < count_validation(families, config.validation_fraction)
-    tests = place >= len(families) - count_test(families[~validates], config.test_fraction)
-    tests_too = np.isin(families, held_out["test"]) & ~tests if "test" in held_out else none
-    tests = tests | tests_too
-    validates_too = np.isin(families, held_out["validation"]) & ~validates if "validation" in held_out else none
-    validates_too &= ~tests
-    validates = (validates | validates_too) & ~tests
+    place = np.arange(len(families))
+    first = place < count_validation(families, config.validation_fraction)
+    last = place >= len(families) - count_test(families[~first], config.test_fraction)
+    to_validate, to_test = (np.isin(families, held_out.get(split, NONE)) for split in ("validation", "test"))
+    tests = to_test | (last & ~to_validate)
+    validates = (to_validate | first) & ~tests
     trains = ~(validates | tests)
     if len(families) and not trains.any():
         raise NothingUsable("no song is left to train on: each is held out in one of the datasets")
-    for more, what in ((validates_too, "validation"), (tests_too, "a test")):
+    for more, what in ((validates & ~first, "validation"), (tests & ~last, "the test")):
         if more.any():
             print(f"{more.sum()} more songs are for {what}: one of the datasets holds them out")
     splits = {"train": trains, "validation": validates}
-    return splits | {"test": tests} if config.test_fraction else splits
+    return splits | {"test": tests} if config.test_fraction or tests.any() else splits
 
 
 def count_test(families: np.ndarray, fraction: float) -> int:
@@ -271,7 +269,9 @@ def count_test(families: np.ndarray, fraction: float) -> int:
     """
     if fraction == 0 or not len(families):
         return 0
-    first = int(np.searchsorted(families, np.uint64(int((1 - fraction) * WHOLE_RANGE)), side="left"))
+    first = int(
+        np.searchsorted(families, np.uint64(min(int((1 - fraction) * WHOLE_RANGE), WHOLE_RANGE - 1)), side="left")
+    )
     for begin in (min(first, len(families) - 1), len(families) - 1):
         count = len(families) - int(np.searchsorted(families, families[begin], side="left"))
         if count < len(families):

@@ -47,9 +47,9 @@ class Repaired:
 
 @dataclass
 class Kept:
-    """files: of the rows that are kept. sources: of them. held_out: uint64[n] the families among them that validate, and
-    those for a test.
-    damaged: entries for rejected.jsonl of what is not kept; those of whole shards say how many songs they had.
+    """files: of the rows that are kept. sources: of them. held_out: uint64[n] the families among them that are for
+    validation, and for the test. damaged: entries for rejected.jsonl of what is not kept; those of whole shards say how
+    many songs they had.
     """
 
     files: list[Path]

@@ -13,6 +13,8 @@ from tokenizer.music import instruments
 FILES = ("report.json", "report.png")
 CONTEXTS = (2048, 8192, 16384, 24576)  # tokens of a row that lengths are compared with
 BARS = 16  # at most, of each kind that is counted
+BARS_PER_DECADE = 30  # of lengths
+LONGEST = 32  # characters of a label
 
 
 def write_report(folder: Path, manifest: dict) -> dict:
@@ -70,23 +72,17 @@ def _most(counts: dict[str, int]) -> dict[str, int]:
 
 
 def draw(report: dict, lengths: np.ndarray, path: Path) -> None:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+    figure(report, lengths).savefig(path, dpi=80, metadata={"Software": None})
 
-    figure = Figure(figsize=(14, 9), layout="constrained")
-    axes = figure.subplots(2, 3)
-    axes[0, 0].hist(lengths, bins=np.geomspace(max(lengths.min(), 1), lengths.max() + 1, 40), color="tab:blue")
-    axes[0, 0].set(xscale="log", title="length of songs", xlabel="tokens", ylabel="songs")
-    axes[0, 0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes[0, 0].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes[0, 0].xaxis.set_minor_formatter(NullFormatter())
-    axes[0, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0, 0].set_ylim(top=1.5 * axes[0, 0].get_ylim()[1])  # room above the bars for what fits
-    for context in CONTEXTS:
-        share = report["share_of_songs_that_fit"][str(context)]
-        place = {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "top"}
-        axes[0, 0].axvline(context, color="black", linewidth=0.8, linestyle=":")
-        axes[0, 0].annotate(f"{context}: {share:.0%} fit", (context, 0.98), rotation=90, **place)
+
+def figure(report: dict, lengths: np.ndarray):
+    """The matplotlib Figure of six axes."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    drawn = Figure(figsize=(14, 9), layout="constrained")
+    axes = drawn.subplots(2, 3)
+    _lengths(axes[0, 0], lengths, report["share_of_songs_that_fit"])
     bars = (
         ("tracks_by_instrument", "tracks"),
         ("chords_of_bars", "bars of all tracks"),
@@ -98,18 +94,43 @@ def draw(report: dict, lengths: np.ndarray, path: Path) -> None:
     tempi = {int(name.split()[0]): count for name, count in report["tempi_written"].items()}
     axes[1, 1].bar(list(tempi), list(tempi.values()), 2.5, color="tab:blue")
     axes[1, 1].set(title="tempi written", xlabel="beats a minute", ylabel="times written")
+    for axis in (axes[0, 0], axes[1, 1]):
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     _bars(axes[1, 2], {"kept": report["songs"]} | report["rejected"])
     axes[1, 2].set(title="files", xlabel="files")
-    figure.suptitle(
-        f"{report['songs']:,} songs, {report['hours']:,} hours, {report['notes']:,} notes, {report['tokens']:,} tokens"
+    songs = "1 song" if report["songs"] == 1 else f"{report['songs']:,} songs"
+    drawn.suptitle(f"{songs}, {report['hours']:,} hours, {report['notes']:,} notes, {report['tokens']:,} tokens")
+    return drawn
+
+
+def _lengths(axis, lengths: np.ndarray, share_that_fits: dict[str, float]) -> None:
+    """How many songs are how long, each bar some percent longer than the one before it; dotted, rows that they fit."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    decades = np.log10([lengths.min(), lengths.max()])
+    first, last = np.floor(decades * BARS_PER_DECADE).astype(int)
+    axis.hist(lengths, bins=10 ** (np.arange(first, last + 2) / BARS_PER_DECADE), color="tab:blue")
+    for context in CONTEXTS:
+        axis.axvline(context, color="black", linewidth=0.8, linestyle=":")
+    fit = ", ".join(f"{context}: {share:.0%}" for context, share in share_that_fits.items())
+    axis.set(
+        xscale="log", title="length of songs", ylabel="songs", xlabel=f"tokens; songs that fit rows (dotted) of\n{fit}"
     )
-    figure.savefig(path, dpi=80, metadata={"Software": None})
+    begin, end = np.log10(axis.get_xlim())
+    written = (1, 2, 5) if end - begin < 1.3 else (1, 3) if end - begin < 2.5 else (1,)
+    axis.xaxis.set_major_locator(LogLocator(subs=written))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _bars(axis, counts: dict[str, int]) -> None:
-    """The first of these, with their numbers, from the top down."""
+    """The first of these from the top down, with their numbers, which need no axis."""
     shown = list(counts.items())[:BARS][::-1]
-    bars = axis.barh([label[:40] for label, _ in shown], [count for _, count in shown], color="tab:blue")
+    labels = [label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…" for label, _ in shown]
+    bars = axis.barh(range(len(shown)), [count for _, count in shown], color="tab:blue")
     axis.bar_label(bars, [f"{count:,}" for _, count in shown], padding=3, fontsize=8)
+    axis.set_yticks(range(len(shown)), labels)
+    axis.set_xticks([])
     axis.set_ylim(len(shown) - BARS - 0.5, len(shown) - 0.5)  # few bars are not thicker than many
-    axis.margins(x=0.2)
+    axis.set_xlim(0, 1.35 * max([1, *counts.values()]))  # room for the numbers

@@ -16,13 +16,14 @@ from tokenizer.dataset.files import (
     DIGEST,
     FIELD_TYPES,
     SCHEMA,
+    SPLITS,
     DatasetError,
     Split,
     read_manifest,
     read_mixture,
     shards_of,
 )
-from tokenizer.dataset.shards import Rows, open_shard, with_digests, write_batch
+from tokenizer.dataset.shards import Rows, open_shard, with_digests
 from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
 from tokenizer.grid.song import TEMPO_MICROSECONDS
 from tokenizer.music.score import DRUMS
@@ -112,11 +113,6 @@ def record_batch(songs: Sequence[StoredSong]) -> pa.RecordBatch:
     schema = pa.schema([field for field in SCHEMA if field.name != DIGEST])
     columns = [pa.array([getattr(song, field.name) for song in songs], field.type) for field in schema]
     return with_digests(pa.record_batch(columns, schema=schema))
-
-
-def write_shard(folder: Path, name: str, songs: Sequence[StoredSong]) -> dict:
-    """One shard, whole or not at all; returns its entry of the manifest."""
-    return write_batch(folder, name, record_batch(songs))
 
 
 # ---------------------------------------------------------------- all songs
@@ -221,10 +217,11 @@ def _sums(column: pa.ListArray) -> np.ndarray:
 
 class Dataset:
     """A dataset made by `prepare`, or a mixture of some: dataset["train"] and dataset["validation"] are Songs, of which
-    the latter may be empty; manifest: what prepare wrote (of a mixture: of its first dataset). notices: what whoever
-    trains on it should know.
+    the latter may be empty; so is dataset["test"] where prepare was asked for one. manifest: what prepare wrote (of a
+    mixture: of its first dataset). notices: what whoever trains on it should know.
 
-    A song that is held out in one part of a mixture, in whatever key, has weight 0 in the others.
+    A song that is held out in one part of a mixture, in whatever key, has weight 0 in the others: one that validates
+    where others train on it, and one of a test where they train on it or validate with it.
     Manifests and the structure of the files are checked on opening, each song when it is loaded. Raises DatasetError.
     """
 
@@ -245,27 +242,37 @@ class Dataset:
             self._splits[split] = Songs(shards, [weights[part] for part, _ in entries], counts)
             numbers = [list(weights).index(part) for part, _ in entries]
             part_of[split] = np.repeat(np.array(numbers, int), list(map(len, shards)))
-        self["validation"].weight[:] = 1
+        for split in self._splits.keys() - {"train"}:
+            self[split].weight[:] = 1
         if not len(self["train"]):
             raise DatasetError(f"{self.folder}: no train songs; prepare a dataset from at least one song")
-        self.notices = self._hold_out(list(weights), part_of["train"], part_of["validation"])
+        self.notices = self._hold_out(list(weights), part_of)
         if not self["train"].weight.any():
             raise DatasetError(f"{self.folder}: no train songs: each is held out in another part of the mixture")
 
-    def _hold_out(self, parts: list[Path], train_part: np.ndarray, validation_part: np.ndarray) -> list[str]:
-        """Takes out of the train songs those that any part validates on; says how many, by part."""
-        train, validation = self["train"].column("family"), self["validation"].column("family")
-        notices, held_out = [], np.zeros(len(train), bool)
-        for number, part in enumerate(parts if len(parts) > 1 else []):
-            for other_number, other in enumerate(parts):
-                shared = (train_part == number) & np.isin(train, validation[validation_part == other_number])
-                held_out |= shared
-                if shared.any():
-                    notices.append(f"{shared.sum()} songs of {part} are held out in {other}: not trained on")
-        self["train"].weight[held_out] = 0
-        if held_out.any():
-            self._described.append(("held out", int(held_out.sum())))
+    def _hold_out(self, parts: list[Path], part_of: dict[Split, np.ndarray]) -> list[str]:
+        """Takes out of each split the songs that another part keeps for a later one; says how many, by part. part_of:
+        number of the part that each song of a split is from.
+        """
+        notices = []
+        for split, done in (("train", "trained on"), ("validation", "used to validate")):
+            held_out = np.zeros(len(self[split]), bool)
+            for number, part in enumerate(parts if len(parts) > 1 else []):
+                for other_number, other in enumerate(parts):
+                    shared = (part_of[split] == number) & self._kept_for_later(split, part_of, other_number)
+                    held_out |= shared
+                    if shared.any():
+                        notices.append(f"{shared.sum()} songs of {part} are held out in {other}: not {done}")
+            self[split].weight[held_out] = 0
+            if held_out.any():
+                self._described.append(("held out", int(held_out.sum())))
         return notices
+
+    def _kept_for_later(self, split: Split, part_of: dict[Split, np.ndarray], number: int) -> np.ndarray:
+        """bool[songs of the split]: whether a part has them in a split that comes after this one, in whatever key."""
+        later = [name for name in SPLITS[SPLITS.index(split) + 1 :] if name in part_of]
+        families = [self[name].column("family")[part_of[name] == number] for name in later]
+        return np.isin(self[split].column("family"), np.concatenate([np.zeros(0, np.uint64), *families]))
 
     def __getitem__(self, split: Split) -> Songs:
         if split not in self._splits:

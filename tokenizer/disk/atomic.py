@@ -81,11 +81,16 @@ def write_json(path: str | os.PathLike, values: Any, indent: int | None = None) 
 
 def disk_full(path: str | os.PathLike, wanted: int | None = None) -> str:
     """ "no space left on the disk: 1,234 bytes wanted, 56 free"."""
+    needed = "" if wanted is None else f"{wanted:,} bytes wanted, "
+    return f"no space left on the disk: {needed}{disk_free(path):,} bytes free"
+
+
+def disk_free(path: str | os.PathLike) -> int:
+    """Bytes that may be written where a file or folder is, or would be."""
     folder = Path(os.path.abspath(path))
     while not os.path.isdir(folder):
         folder = folder.parent
-    needed = "" if wanted is None else f"{wanted:,} bytes wanted, "
-    return f"no space left on the disk: {needed}{shutil.disk_usage(folder).free:,} bytes free"
+    return shutil.disk_usage(folder).free
 
 
 def move_aside(path: Path, suffix: str) -> Path:

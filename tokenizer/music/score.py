@@ -24,6 +24,7 @@ class ImpossibleScore(InputError):
 NOTE = np.dtype([("onset_ticks", np.int64), ("duration_ticks", np.int64), ("pitch", np.int16), ("velocity", np.int16)])
 LATEST = 2**62 - 1  # tick; two of them added still fit int64
 LARGEST = 2**31 - 1  # of the other numbers
+MOST_BEATS = 2**16 - 1  # of a bar
 NOTE_RANGES = {"onset_ticks": (0, LATEST), "duration_ticks": (0, LATEST), "pitch": (0, 127), "velocity": (1, 127)}
 
 
@@ -70,8 +71,8 @@ class Signature:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tick", _whole(self.tick, "signature: tick", LATEST))
-        for name in ("numerator", "denominator"):
-            object.__setattr__(self, name, _whole(getattr(self, name), f"signature: {name}"))
+        object.__setattr__(self, "numerator", _whole(self.numerator, "signature: numerator", MOST_BEATS))
+        object.__setattr__(self, "denominator", _whole(self.denominator, "signature: denominator"))
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,12 @@ class Score:
 
 def _whole(value: Any, what: str, most: int = LARGEST) -> int:
     """Of numpy's or Python's whole numbers Python's, in which nothing overflows."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ImpossibleScore(f"{what} {value!r} is not a whole number")
     try:
-        number = operator.index(value)
-    except TypeError:  # such as an array of numbers
-        raise ImpossibleScore(f"{what} {value!r} is not a whole number") from None
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise ImpossibleScore(f"{what} {value!r} is not a whole number")
     if abs(number) > most:
         raise ImpossibleScore(f"{what} {number}, at most {most}")
     return number

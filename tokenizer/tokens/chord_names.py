@@ -66,7 +66,9 @@ class Spelled(NamedTuple):
 def words(text: str) -> list[str]:
     """The chords of a text, between spaces, commas and bar lines; what stands from |: to :| comes twice."""
     text = unicodedata.normalize("NFKC", text).translate(SIGNS)
-    text = re.sub(r"(?:\|:|^)(.*?):\|", r"| \1 | \1 |", text, flags=re.DOTALL)
+    text = text.replace(":|:", ":| |:")
+    for repeated in (r"\|:(.*?):\|", r"^(.*?):\|"):  # the latter from the start
+        text = re.sub(repeated, r"| \1 | \1 |", text, flags=re.DOTALL)
     text = re.sub(r"(?<!\S)\(([A-G][^()]*)\)", r" \1 ", text)  # (Am), a chord that may be left out
     return [word for word in WORD.findall(text) if word not in BETWEEN]
 

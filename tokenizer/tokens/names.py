@@ -11,17 +11,26 @@ from tokenizer.tokens import chord_names
 
 METERS = {"c": "4/4", "c|": "2/2", "¢": "2/2"}
 OTHERS = 3  # instruments that a notice names beside the one that is taken
+LONGEST = 40  # letters of a wrong word that are shown
 SAME_TEMPO_BPM = 0.5  # a tempo that moves by more is told
 
 
+def check(wanted: Constraints) -> None:
+    """Raises InputError where a name means nothing."""
+    for flag, text, find in (
+        ("--instruments", wanted.instruments, programs),
+        ("--add", wanted.add, programs),
+        ("--chords", wanted.chords, chords),
+        ("--meter", wanted.meter, meter),
+    ):
+        if text:
+            find(text, flag)
+
+
 def notices(wanted: Constraints) -> list[str]:
-    """What of the wish becomes something else, for the user to read. Raises InputError."""
-    return [
-        *program_notices(wanted.instruments, "--instruments"),
-        *program_notices(wanted.add, "--add"),
-        *chord_notices(wanted.chords),
-        *tempo_notices(wanted.tempo),
-    ]
+    """What of the wish becomes something else, for the user to read."""
+    said = [*program_notices(wanted.instruments), *program_notices(wanted.add)]
+    return [*said, *chord_notices(wanted.chords), *tempo_notices(wanted.tempo)]
 
 
 # ---------------------------------------------------------------- instruments
@@ -35,12 +44,12 @@ def programs(text: str, flag: str) -> list[int]:
     return found
 
 
-def program_notices(text: str, flag: str) -> list[str]:
-    """Of each word that is no name of an instrument, which one was taken. Raises InputError."""
+def program_notices(text: str) -> list[str]:
+    """Of each word that is no name of an instrument, which one was taken."""
     said = []
     for word in dict.fromkeys(_listed(text)):
-        meant = _meant(word, flag)
-        if not meant.is_name:
+        meant = instruments.meant(word)
+        if meant and not meant.is_name:
             others = [_numbered(program) for program in meant.others[:OTHERS]]
             also = f" (also: {', '.join(others)})" if others else ""
             said.append(f"{word} -> {_numbered(meant.program)}{also}")
@@ -55,11 +64,15 @@ def _meant(word: str, flag: str) -> instruments.Meant:
     if meant := instruments.meant(word):
         return meant
     similar = instruments.similar(word)
-    guess = f"did you mean {' or '.join(similar)}? " if similar else ""
+    guess = f"; did you mean {' or '.join(similar)}?" if similar else "."
     raise InputError(
-        f"{flag}: unknown instrument {word!r}; {guess}"
+        f"{flag}: unknown instrument {_short(word)!r}{guess} "
         f"An instrument is {_some()} ..., any General MIDI name or a part of one, or a program from 0 to 127"
     )
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= LONGEST else f"{word[:LONGEST]}..."
 
 
 def _some() -> str:
@@ -77,7 +90,7 @@ def chords(text: str, flag: str) -> list[int]:
     """Chords as bar_chords numbers them, 0 for N, as lead sheets spell them: C, Am, Bb7, F#-7, C/E, N.C., % for the one
     before. Those that no token says become the nearest that one does. Raises InputError.
     """
-    found = []
+    found: list[int] = []
     for word in chord_names.words(text):
         if word == chord_names.AGAIN and not found:
             raise InputError(f"{flag}: % repeats the chord before it, and none is there")
@@ -88,7 +101,9 @@ def chords(text: str, flag: str) -> list[int]:
         elif spelled := chord_names.parse(word):
             found.append(spelled.number)
         else:
-            raise InputError(f"{flag}: unknown chord {word!r}; {_chord_help(word)}")
+            raise InputError(f"{flag}: unknown chord {_short(word)!r}{_chord_help(word)}")
+    if not found:
+        raise InputError(f'{flag}: name at least one chord, such as "C Am F G7"')
     return found
 
 
@@ -112,10 +127,10 @@ def chord_notices(text: str) -> list[str]:
 
 
 def _chord_help(word: str) -> str:
-    guess = "H is B here. " if word[0] in "Hh" else ""
+    guess = "; H is B here." if word[0] in "Hh" else "."
     if similar := chord_names.similar(word):
-        guess = f"did you mean {' or '.join(similar)}? "
-    return f"{guess}A chord is such as C, Am, F#m7, Bb, G7, Dsus4, Bm7b5, Cmaj7, C/E; N.C. is none, % the one before"
+        guess = f"; did you mean {' or '.join(similar)}?"
+    return f"{guess} A chord is such as C, Am, F#m7, Bb, G7, Dsus4, Bm7b5, Cmaj7, C/E; N.C. is none, % the one before"
 
 
 def transposed_chord(chord: int, semitones: int) -> int:
