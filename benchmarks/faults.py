@@ -461,11 +461,11 @@ REFERENCE = (
 )
 CONFIGS = (
     fault(
-        "configs/sample.py",
-        "a temperature that is no number is taken",
-        "if not 0 <= self.temperature < math.inf:",
-        "if self.temperature < 0:",
-        "tests/sampling/test_sample.py",
+        "configs/ranges.py",
+        "a number that is none is taken",
+        "if isinstance(number, float) and not math.isfinite(number):",
+        "if False:",
+        "tests/test_configs.py",
     ),
     fault(
         "configs/data.py",

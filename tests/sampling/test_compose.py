@@ -222,6 +222,12 @@ def test_a_folder_that_takes_no_files_is_found_before_sampling(made, tmp_path, m
     assert not made and not list(tmp_path.iterdir())
 
 
+def test_what_makes_a_song_again_has_the_length_that_nobody_asked_for(run_dir):
+    """It may be another one elsewhere, where there is more memory."""
+    sampler, origin = compose._sampler(run_dir, "best", SampleConfig(), Constraints(), None)
+    assert origin.sampler["max_length"] == sampler.config.max_length > 0
+
+
 def test_a_song_is_made_again_where_asked(run_dir, tmp_path, capfdbinary):
     """Into a folder under the name of its JSON, and to standard output."""
     write(run_dir, tmp_path / "x.mid", max_length=48)
