@@ -119,7 +119,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
             record = start.record
             config = with_lengths(config, record, total_steps)
             check_schedule(config, total_steps)
-        tx, initialize, step = make_step(model, config, total_steps)
+        tx, initialize, take_step = make_step(model, config, total_steps)
         abstract_state = jax.eval_shape(initialize)
         layout = sharding.state_layout(abstract_state, mesh)
         abstract_state = sharding.laid_out(abstract_state, layout)
@@ -179,7 +179,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
 
         def compile_step(compute: ComputeConfig) -> jax.stages.Compiled:
             places = dict(in_shardings=(layout, batches_place), out_shardings=(layout, on_all))
-            step_fn = jax.jit(functools.partial(step, compute=compute), donate_argnames="state", **places)
+            step_fn = jax.jit(functools.partial(take_step, compute=compute), donate_argnames="state", **places)
             return step_fn.lower(abstract_state, abstract_batches(config)).compile()
 
         validate_fn = functools.partial(validation_step, graph=graph, max_spans=config.row_spans, compute=compute)
