@@ -33,11 +33,15 @@ class Constraints:
     bar, whose notes need not sound it. Names are looked up when the song is planned.
     """
 
-    instruments: str = ""  # one track of each and no other: "drums,bass,piano", General MIDI names or programs 0-127
+    instruments: str = (
+        ""  # one track of each and no other: "drums,bass,piano", General MIDI names, parts of them, 0-127
+    )
     bars: int = 0  # length of the song in bars, given ones included (0: the model decides)
     tempo: float = 0.0  # beats per minute, the nearest of 32 steps (0: the model decides)
     meter: str = ""  # time signature, such as 3/4
-    chords: str = ""  # chord labels of the bars, repeated: "C Am F G7", bar lines (|) for reading; notes may differ
+    chords: str = (
+        ""  # chord labels of the bars, repeated: "C Am | F C/E Bb-7 N.C. %" as in lead sheets; notes may differ
+    )
     transpose: int = 0  # semitones by which the given song and the chords are moved first
     keep_bars: int = 0  # bars of the given song that are kept when it is continued (0: all)
     add: str = ""  # instruments that the model plays along with the given song, named as above
