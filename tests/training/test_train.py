@@ -343,7 +343,7 @@ def test_a_run_on_other_songs_is_refused(uninterrupted, tmp_path):
     ],
 )
 def test_what_cannot_work_is_said_before_any_work(dataset, tmp_path, monkeypatch, changes, message):
-    monkeypatch.setattr(train, "initial_state", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr(train, "make_step", lambda *_: pytest.fail("work has begun"))
     with pytest.raises(InputError, match=message):
         train.train(dataclasses.replace(config(dataset, tmp_path), **changes), MODEL)
 
