@@ -2,7 +2,9 @@
 within what fp32 rounding explains, and no more.
 """
 
+import functools
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +18,10 @@ from jax_impl.attention import attention, pack_dense
 from jax_impl.batch import Batch, stack_rows
 from jax_impl.model import masks as jax_masks
 from jax_impl.model import museformer as jax_module
-from jax_impl.model.museformer import abstract_model
 from jax_impl.model.v121 import from_v121, to_v121
 from jax_impl.sampling.sample import Sampler
-from jax_impl.training.optimizer import learning_rate, optimizer
-from jax_impl.training.step import TrainState, train_step
+from jax_impl.training.optimizer import learning_rate
+from jax_impl.training.step import TrainState, make_step
 from parity_tests.compare import BUDGET, compare, expected_values, forward_values, judge, mask_pairs, table
 from parity_tests.pairs import jax_model, magnified, torch_model
 from tests.rounding import EPSILON, FACTOR, apart, budget
@@ -217,7 +218,7 @@ def test_a_stream_that_passes_no_gradient_is_found(batch, monkeypatch):
 
 
 def test_the_learning_rate_is_the_same_at_every_step():
-    settings = TrainConfig(None, None, learning_rate=3e-3, warmup_steps=7, final_learning_rate=0.1)
+    settings = TrainConfig(Path(), Path(), learning_rate=3e-3, warmup_steps=7, final_learning_rate=0.1)
     ours = [float(learning_rate(step, settings, 40)) for step in range(40)]
     theirs = [torch_train.learning_rate(step, 3e-3, 7, 40, 0.1) for step in range(40)]
     np.testing.assert_allclose(ours, theirs, rtol=budget(EPSILON))
@@ -229,18 +230,18 @@ def test_twenty_optimizer_steps_stay_together():
     """
     config = replace(CONFIG, width=64)
     weights = magnified(config, scale=1.5)
-    settings = TrainConfig(None, None, learning_rate=1e-3, warmup_steps=4, clip_norm=4.5)
+    settings = TrainConfig(
+        Path(), Path(), max_seq_len=320, max_spans=SLOTS, learning_rate=1e-3, warmup_steps=4, clip_norm=4.5
+    )
     steps = [
         [batch_of([[random_song(3 * i), random_song(3 * i + 1)]], 320), batch_of([[random_song(3 * i + 2)]], 320)]
         for i in range(4)
     ]
 
-    graph, _ = abstract_model(config)
-    rate = lambda step: learning_rate(step, settings, 20)
-    tx = optimizer(settings, rate)
+    tx, _, step = make_step(config, settings, total_steps=20)
     parameters = jax.tree.map(jnp.asarray, from_v121(weights, config.mask_rule)[1])
     state = TrainState(parameters, tx.init(parameters), jnp.zeros((), jnp.int32))
-    step = jax.jit(lambda s, b: train_step(s, b, graph=graph, tx=tx, rate=rate, seed=0, max_spans=SLOTS, compute=FP32))
+    step = jax.jit(functools.partial(step, compute=FP32))
     ours = []
     for number in range(20):
         state, measured = step(state, stack_rows(steps[number % 4]))
