@@ -122,8 +122,8 @@ def make_plan(
     plan = _with_limits(_script(fitting, wanted), of_fitting, len(fitting), limits, max_bars)
     if not left_out:
         return plan, _notice(wanted)
-    too_many_bars = f"this model, which has room for {max_bars} bars" if len(given) > most_given_bars else ""
-    limit = too_many_bars or f"--max-length {max_tokens}"
+    too_many_bars = len(fitting) == most_given_bars
+    limit = f"this model, which has room for {max_bars} bars" if too_many_bars else f"--max-length {max_tokens}"
     return plan, _notice(wanted, _left_out(left_out, len(given), wanted, limit))
 
 
