@@ -64,9 +64,14 @@ def assert_as_on_one_device(dataset, tmp_path_factory):
     """Sums are taken in another order; the measure is a run from weights that are moved to neighbouring floats."""
     folder = tmp_path_factory.mktemp("one")
     want = list(trace(run_here(dataset, folder / "run")))
+    make = train.make_step
+
+    def make_moved(*arguments):
+        made = make(*arguments)
+        return made._replace(initialize=lambda: neighbours(made.initialize(), seed=0))
+
     with pytest.MonkeyPatch.context() as patch:
-        begin = train.initial_state
-        patch.setattr(train, "initial_state", lambda *arguments: neighbours(begin(*arguments), seed=0))
+        patch.setattr(train, "make_step", make_moved)
         allowed = budget(apart(list(trace(run_here(dataset, folder / "moved"))), want))
     assert 0 < allowed < 1e-3  # or the measure itself is broken
 
