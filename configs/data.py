@@ -68,6 +68,9 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         ranges.check(self, is_flag=False)
+        for name, (least, most) in vars(self).items():
+            if least > most:
+                raise InputError(f"AugmentConfig.{name} must be (least, most), got ({least}, {most})")
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,5 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         ranges.check(self, is_flag=False)
+        if self.part >= self.parts:
+            raise InputError(f"DataConfig: there is no part {self.part} of {self.parts}, counted from 0")

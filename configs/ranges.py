@@ -178,21 +178,30 @@ def within(name: str, value: Any, limits: Range) -> None:
 
 def typed(name: str, value: Any, annotation: Any) -> Any:
     """The value as its annotation wants it. Raises InputError where it cannot be."""
-    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    if value is None and types.NoneType in options:
+    kinds, words = options(annotation), choices(annotation)
+    if value is None and types.NoneType in kinds:
         return None
-    words = [word for option in options if get_origin(option) is Literal for word in get_args(option)]
     if words:
         if not isinstance(value, str) or value not in words:
             raise InputError(f"{name} must be one of {', '.join(map(str, words))}, got {value!r}")
         return value
-    (wanted,) = (option for option in options if option is not types.NoneType)
+    (wanted,) = (kind for kind in kinds if kind is not types.NoneType)
     if get_origin(wanted) is tuple:
         return _several(name, value, get_args(wanted))
     try:
         return _CONVERT.get(wanted, lambda value: _instance(value, wanted))(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name} must be {_WORDS.get(wanted, f'a {wanted.__name__}')}, got {value!r}") from error
+
+
+def options(annotation: Any) -> tuple:
+    """The types of which a value may be any one."""
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def choices(annotation: Any) -> list[str]:
+    """The words of which a value must be one; none where it is no such value."""
+    return [word for kind in options(annotation) if get_origin(kind) is Literal for word in get_args(kind)]
 
 
 def _several(name: str, value: Any, kinds: tuple) -> tuple:

@@ -14,6 +14,7 @@ AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
 # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
 SPANS_PER_TOKEN = 3 / 16
+PROJECT = "hid-museformer"
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ class TrainConfig:
     resume_from: int | None = None  # go back to this checkpoint; later ones are deleted (none: go on from the newest)
     keep_last: int = 2  # checkpoints kept besides the best one
     tracker: Literal["none", "tensorboard", "wandb"] = "none"  # send metrics there too; needs the extra of that name
-    tracker_project: str = "hid-museformer"  # of W&B: where the run is listed
+    tracker_project: str = PROJECT  # of W&B: where the run is listed
 
     def __post_init__(self) -> None:
         ranges.check(self)
+        if self.tracker_project != PROJECT and self.tracker != "wandb":
+            raise InputError(f"--tracker-project {self.tracker_project} is for --tracker wandb; give that too")
         if self.max_spans > self.max_seq_len:
             raise InputError(
                 f"--max-spans {self.max_spans} is more than --max-seq-len {self.max_seq_len}: a row has no more bars "

@@ -198,3 +198,16 @@ def test_more_summaries_than_tokens_are_refused():
 def test_a_model_that_cannot_be_is_refused(make, message):
     with pytest.raises(InputError, match=re.escape(message)):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AugmentConfig(transpose=(6, -5)), r"AugmentConfig.transpose must be \(least, most\), got \(6, -5\)"),
+        (lambda: DataConfig(64, 12, 2, 32, 0, 0, part=2, parts=2), "DataConfig: there is no part 2 of 2"),
+        (lambda: TrainConfig("a", "b", tracker_project="x"), "--tracker-project x is for --tracker wandb"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

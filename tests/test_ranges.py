@@ -24,6 +24,7 @@ NEEDED = {  # what a config cannot be made without
 # A process of several is given with its coordinator.
 TOGETHER = {
     "num_processes": dict(distributed=True, coordinator="host:1", process_id=0),
+    "part": dict(parts=2**31 - 1),
     "process_id": dict(distributed=True, coordinator="host:1", num_processes=2**31 - 1),
 }
 FIELDS = [(kind, name) for kind, table in RANGES.items() for name in table]

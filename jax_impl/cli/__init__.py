@@ -18,6 +18,8 @@ DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them,
   hid-museformer prepare MIDI_DIR songs
   hid-museformer train --data-dir songs --output-dir run
   hid-museformer generate run -o new.mid
+
+hid-museformer --version says which one this is.
 """
 PROGRAM = "hid-museformer"
 VERBS = (  # in the order of --help
@@ -64,17 +66,14 @@ def main() -> None:
 
 
 def _run(words: Sequence[str]) -> int:
-    """The exit status. Raises InputError, SystemExit where tyro has said what is wrong, and whatever verbs do."""
-    by_name = {verb.__name__.replace("_", "-"): verb for verb in VERBS}
-    if words and words[0] == "--version":
+    """The exit status. Raises InputError, SystemExit after --help, and whatever verbs do."""
+    first = words[0] if words else "--help"
+    if first in ("--version", "-V", "version"):
         print(f"{PROGRAM} {importlib.metadata.version(PROGRAM)}")
         return 0
-    if not words or words[0].startswith("-"):  # --help
+    if first in ("--help", "-h", "help"):
         app = tyro.extras.SubcommandApp()
         for verb in VERBS:
             app.command(verb)
-        return app.cli(prog=PROGRAM, description=DESCRIPTION, args=words)
-    name, *rest = words
-    flags.refuse_unknown_verb(name, list(by_name))
-    flags.refuse_unknown_flags(name, by_name[name], rest)
-    return tyro.cli(by_name[name], prog=f"{PROGRAM} {name}", args=rest)
+        return app.cli(prog=PROGRAM, description=DESCRIPTION, args=["--help"])
+    return flags.parse(PROGRAM, VERBS, words)()

@@ -4,7 +4,8 @@ ids        BOS   BPM_19  TS_4/4  ...  EOS
 logits     [0]   [1]     [2]     ...  [T - 1]      of what follows: BPM_19 is scored by [0], nothing by the last
 """
 
-from functools import partial
+import os
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +13,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from configs import ComputeConfig, InputError
+from configs import ComputeConfig, InputError, ModelConfig
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.device import device
 from jax_impl.model.masks import most_summaries
-from jax_impl.model.museformer import MuseFormer
+from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training.checkpoint import load_model
 from tokenizer.music.score import Score
 from tokenizer.tokens.encode import encode
@@ -34,8 +35,14 @@ def score_logits(
     song: of a file (tokenizer.read), or of a dataset. Raises InputError where it has more bars than the model has
     numbers for, CheckpointError where the run cannot be read.
     """
-    model = run if isinstance(run, MuseFormer) else load_model(run, checkpoint)[0]
     tokens = encode(song) if isinstance(song, Score) else song
+    if not isinstance(tokens, TokenFields):
+        raise InputError(
+            f"song must be a Score (tokenizer.read) or its tokens (tokenizer.encode), got {type(song).__name__}"
+        )
+    if not isinstance(run, MuseFormer | str | os.PathLike):
+        raise InputError(f"run must be the path of a training run, or its model, got {type(run).__name__}")
+    model = run if isinstance(run, MuseFormer) else load_model(run, checkpoint)[0]
     bars = int(tokens.bar.max(initial=OUTSIDE)) + 1
     if bars > model.config.max_bars:
         raise InputError(
@@ -43,9 +50,16 @@ def score_logits(
         )
     batch = stack_rows([pack_row([tokens], _doubled(SMALLEST_TOKENS, len(tokens)))])
     max_spans = _doubled(FEWEST_SUMMARIES, most_summaries(batch, model.config.mask_rule))
-    graph, parameters = nnx.split(model)
-    logits = _logits(parameters, batch, graph=graph, max_spans=max_spans, compute=device.sampling_compute())
+    logits = _logits(
+        nnx.state(model), batch, graph=_graph(model.config), max_spans=max_spans, compute=device.sampling_compute()
+    )
     return tokens, np.asarray(logits[0, : len(tokens)])
+
+
+@lru_cache
+def _graph(config: ModelConfig) -> nnx.GraphDef:
+    """One for all models alike: those of two models are not equal, and each would be compiled for."""
+    return abstract_model(config)[0]
 
 
 @partial(jax.jit, static_argnames=("graph", "max_spans", "compute"))

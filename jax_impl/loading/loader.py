@@ -30,6 +30,8 @@ class BatchSource:
 
     def __init__(self, dataset: Dataset, config: DataConfig, split: Split, rows: Sequence[int] = ()):
         """rows: of each epoch that is over, which are not planned again."""
+        if config.batch_size % config.parts:
+            raise InputError(f"a batch of {config.batch_size} rows cannot be shared by {config.parts} parts")
         self.dataset, self.config, self.split = dataset, config, split
         augment = config.augment if split == "train" else None
         # The plan of all rows; this process takes its part of them.

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from configs import Constraints, InputError, SampleConfig
+from jax_impl.training.checkpoint import step_named
 from tokenizer import vocabulary as vocab
 from tokenizer.music import midi
 from tokenizer.music.score import Score
@@ -24,12 +25,12 @@ def checked(
 ) -> tuple[Path, Score | np.ndarray | None, Step]:
     """run, prompt and checkpoint, and constraints and sampler are what they must be. Raises InputError."""
     if not isinstance(run, str | os.PathLike):
-        raise InputError(f"run must be the path of a training run, got {run!r}")
+        raise InputError(f"run must be the path of a training run, got {type(run).__name__}")
     for name, value, kind in (("constraints", constraints, Constraints), ("sampler", sampler, SampleConfig)):
         if not isinstance(value, kind):
             raise InputError(f"{name} must be {kind.__name__}(...), got {value!r}")
     names.check(constraints)
-    return Path(run), song(prompt), step(checkpoint)
+    return Path(run), song(prompt), step_named(checkpoint)
 
 
 def song(prompt: Any) -> Score | np.ndarray | None:
@@ -44,18 +45,6 @@ def song(prompt: Any) -> Score | np.ndarray | None:
     if not (0 <= ids.min() and ids.max() < vocab.SIZE):
         raise InputError(f"prompt: tokens are from 0 to {vocab.SIZE - 1}, got {ids.min()} to {ids.max()}")
     return ids.astype(np.int32)
-
-
-def step(checkpoint: Any) -> Step:
-    """A step as a number or as text, "best" or "latest". Raises InputError."""
-    if isinstance(checkpoint, int | np.integer) and not isinstance(checkpoint, bool):
-        return int(checkpoint)
-    if isinstance(checkpoint, str):
-        if checkpoint in ("best", "latest"):
-            return checkpoint
-        if checkpoint.isascii() and checkpoint.isdecimal() and len(checkpoint) < 20:
-            return int(checkpoint)
-    raise InputError(f"checkpoint must be best, latest or a step, got {checkpoint!r}")
 
 
 def tell(notice: str) -> None:

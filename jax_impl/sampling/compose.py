@@ -85,8 +85,13 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
                 if there := outputs.beside(paths[number]):
                     write(there.sample)
         if missing:
-            for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing)):
-                write(sample)
+            try:
+                for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing)):
+                    write(sample)
+            except KeyboardInterrupt:
+                if is_folder:
+                    print(f"{out}: {count - len(missing)} of {count} songs are there; the same command goes on")
+                raise
     if is_folder and written.songs:
         print(f"{out}: {_songs(written.songs)} written, {written} (checkpoint of step {origin.step})")
     _tell_errors(request.config, written)
@@ -203,7 +208,7 @@ def _send(sample: Sample, output: BinaryIO, what: str) -> None:
 def _sampler(
     run: Path, checkpoint: str, config: SampleConfig, wanted: Constraints, prompt: np.ndarray | None
 ) -> tuple[Sampler, Origin]:
-    model, record = load_model(run, int(checkpoint) if checkpoint.isdecimal() else checkpoint)
+    model, record = load_model(run, checkpoint)
     sampler = Sampler(model, config, device.sampling_compute(), prompt, wanted)
     if sampler.notice:
         print(f"notice: {sampler.notice}")

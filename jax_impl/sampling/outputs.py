@@ -20,6 +20,7 @@ from jax_impl.sampling.sample import Sample
 from jax_impl.training.checkpoint import Record, plain, versions
 from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
+from tokenizer.disk.destination import MIDI
 from tokenizer.music import midi
 from tokenizer.music.score import Score
 from tokenizer.tokens import grammar
@@ -126,6 +127,8 @@ class Written(NamedTuple):
 
 def read(path: Path) -> Written:
     """Of the JSON at `path`. Raises InputError."""
+    if path.suffix.lower() in MIDI.suffixes:
+        raise InputError(f"{path}: give the JSON beside it, {path.with_suffix('.json')}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         made_with = {field.name: values[field.name] for field in dataclasses.fields(Origin)}

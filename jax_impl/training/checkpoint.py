@@ -205,7 +205,9 @@ class Checkpoints:
         except CheckpointError:
             raise
         except Exception as error:
-            message = f"{self.folder}: the checkpoint of step {step} could not be written; the one before it is intact"
+            before = any(there != step for there in self._manager.all_steps())
+            intact = "; the one before it is intact" if before else ""
+            message = f"{self.folder}: the checkpoint of step {step} could not be written{intact}"
             if _is_full(error):
                 reason = f"{disk_full(self.folder, self._bytes)}; make room and give the same command again"
                 raise CheckpointError(f"{message}: {reason}") from error
@@ -314,8 +316,23 @@ def on_default_device(abstract: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=place), abstract)
 
 
-def load_model(run_dir: Path, step: int | Literal["best", "latest"]) -> tuple[MuseFormer, Record]:
-    """The model of a run from its checkpoint alone: no flags are needed. Raises CheckpointError."""
+def step_named(step: Any) -> int | Literal["best", "latest"]:
+    """A step as a number or as text, "best" or "latest". Raises InputError."""
+    if isinstance(step, int | np.integer) and not isinstance(step, bool):
+        return int(step)
+    if isinstance(step, str):
+        if step in ("best", "latest"):
+            return step
+        if step.isascii() and step.isdecimal() and len(step) < 20:
+            return int(step)
+    raise InputError(f"checkpoint must be best, latest or a step, got {step!r}")
+
+
+def load_model(run_dir: Path, step: int | str) -> tuple[MuseFormer, Record]:
+    """The model of a run from its checkpoint alone: no flags are needed. step: "best", "latest", or a number. Raises
+    CheckpointError, and InputError where it is none of these.
+    """
+    step = step_named(step)
     with Checkpoints(run_dir, keep_last=None) as checkpoints:
         step = checkpoints.choose(step)
         record = checkpoints.record(step)

@@ -47,7 +47,7 @@ from jax_impl.training.step import Measured, TrainState, abstract_batches, make_
 from jax_impl.training.stop import Stop
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
-from tokenizer.disk.atomic import write_json
+from tokenizer.disk.atomic import disk_free, write_json
 from tokenizer.disk.lock import only_writer
 
 # Steps given to the device before the metrics of the one before are waited for: it never idles, and NaN shows soon
@@ -123,6 +123,10 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
         abstract_state = jax.eval_shape(initialize)
         layout = sharding.state_layout(abstract_state, mesh)
         abstract_state = sharding.laid_out(abstract_state, layout)
+        taken = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract_state))
+        free = disk_free(config.output_dir)
+        if free < taken:
+            say(f"notice: {config.output_dir}: a checkpoint takes {taken / 1e6:.0f} MB, and {free / 1e6:.0f} are free")
         if record and record.step == total_steps:
             checkpoints.restore(total_steps, abstract_state)  # it is whole
             longer = f"begin another with --init-from {config.output_dir}; a cosine has come to its end"

@@ -47,6 +47,29 @@ def test_a_wrong_word_is_answered_in_a_line_with_what_was_meant(run, words, answ
     assert error.startswith("error: ") and answer in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["generate", "run", "--bars", "2.5"], "--bars must be a whole number, got '2.5'"),
+        (["generate", "run", "--bars=1_000"], "--bars must be a whole number, got '1_000'"),
+        (["generate", "run", "--bars", "٣"], "--bars must be a whole number, got '٣'"),
+        (["generate", "run", "--tempo", "fast"], "--tempo must be a number, got 'fast'"),
+        (["decode", "songs", "--split", "foo"], "--split must be one of train, validation, test, got 'foo'"),
+        (
+            ["generate", "run", "--bars"],
+            "Missing value for argument '--bars'. Expected 1 values; see hid-museformer gen",
+        ),
+        (["generate"], "Missing from hid-museformer generate: PATH"),
+        (["generate", "run", "other"], "Unrecognized options: other; see hid-museformer generate --help"),
+        (["--verison"], "there is no flag --verison; did you mean --version?"),
+    ],
+)
+def test_what_cannot_be_parsed_is_answered_in_a_line(run, words, answer):
+    status, out, error = run(*words)
+    assert (status, out) == (2, "")
+    assert error.startswith("error: ") and answer in error and error.count("\n") == 1
+
+
 def test_the_flags_of_other_verbs_are_not_named(run):
     _, _, error = run("generate", "run", "--qqq")
     named = set(re.findall(r"--[\w-]+", error))

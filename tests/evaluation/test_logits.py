@@ -11,6 +11,7 @@ from flax import nnx
 from configs import MASK_RULES, ComputeConfig, InputError, ModelConfig
 from jax_impl import score_logits
 from jax_impl.batch import pack_row, stack_rows
+from jax_impl.evaluation.logits import _logits
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.training.checkpoint import CheckpointError, Checkpoints, Record, plain, versions
 from jax_impl.training.step import TrainState
@@ -56,7 +57,16 @@ def test_a_run_and_a_score_are_enough_and_nothing_is_warned_of(tmp_path, caplog)
     tokens, logits = score_logits(str(tmp_path), score)
     assert tokens == encode(score) and caplog.messages == []
     assert np.array_equal(logits, score_logits(model, score)[1])
-    assert np.array_equal(logits, score_logits(tmp_path, score, checkpoint=5)[1])
+    programs = _logits._cache_size()
+    assert np.array_equal(logits, score_logits(tmp_path, score, checkpoint="5")[1])
+    assert _logits._cache_size() == programs, "one run read twice is compiled for once"
+    for arguments, named in (
+        ((5, score), "run"),
+        ((model, "song.mid"), "song"),
+        ((tmp_path, score, 5.0), "checkpoint"),
+    ):
+        with pytest.raises(InputError, match=f"{named} must be"):
+            score_logits(*arguments)
     with pytest.raises(CheckpointError, match="no checkpoint of step 6; there are 5"):
         score_logits(tmp_path, score, checkpoint=6)
 

@@ -7,6 +7,7 @@ import pytest
 
 from configs import Constraints, InputError, SampleConfig
 from jax_impl.sampling import asked, sample, stream
+from jax_impl.training.checkpoint import step_named
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
 from tokenizer.tokens.encode import encode
@@ -16,7 +17,7 @@ from tokenizer.tokens.encode import encode
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"run": None}, "run must be the path of a training run, got None"),
+        ({"run": None}, "run must be the path of a training run, got NoneType"),
         ({"prompt": "nowhere.mid"}, r"nowhere\.mid: cannot be read"),
         ({"prompt": 5}, "prompt must be a Score, tokens, or the path of a MIDI file, got 5"),
         ({"prompt": []}, "prompt must be a Score"),
@@ -54,8 +55,8 @@ def test_a_song_is_a_score_its_tokens_or_a_file(tmp_path):
 
 
 def test_a_step_is_a_number_however_it_is_written():
-    assert [asked.step(step) for step in (500, "500", np.int64(500), "0500")] == [500] * 4
-    assert [asked.step(word) for word in ("best", "latest")] == ["best", "latest"]
+    assert [step_named(step) for step in (500, "500", np.int64(500), "0500")] == [500] * 4
+    assert [step_named(word) for word in ("best", "latest")] == ["best", "latest"]
     run, *_ = asked.checked("run", None, Constraints(), SampleConfig(), "best")
     assert run == Path("run")
 

@@ -130,6 +130,7 @@ def test_songs_are_indexed_as_a_list_is(dataset):
 def test_a_split_that_is_not_there_is_answered_with_those_that_are(dataset):
     with pytest.raises(DatasetError, match=r"songs: no split 'holdout'; there are train, validation"):
         Dataset(dataset)["holdout"]
+    assert "holdout" not in Dataset(dataset) and list(Dataset(dataset)) == ["train", "validation"]
 
 
 def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():

@@ -217,6 +217,15 @@ def test_a_written_score_reads_back_the_same(tmp_path_factory, score):
     assert midi.read(path) == score
 
 
+@pytest.mark.parametrize("tick", [(1 << 28) - 1, 1 << 28, 1 << 40])
+def test_a_pause_of_any_length_is_written(tmp_path, tick):
+    """MIDI says times from event to event, in four bytes of seven bits."""
+    note = np.array([(0, 1, 60, 100), (tick, 1, 62, 100)], NOTE)
+    late = Score(480, (Track(0, note),), (Tempo(0, 500_000), Tempo(tick, 400_000)), (Signature(0, 4, 4),))
+    assert midi.write(late, tmp_path / "late.mid") is None
+    assert midi.read(tmp_path / "late.mid") == late
+
+
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "song.mid"
     midi.write(score_of((0, [(0, 480, 60, 80)])), path)

@@ -95,6 +95,15 @@ def test_signs_of_repetition_are_followed():
     assert "stands alone" in names.chord_notices("C / / /")[0]
 
 
+def test_two_chords_between_bar_lines_are_told_to_take_two_bars():
+    assert names.chord_notices("C F | G Am") == ["bar lines are for reading: each chord takes a bar"]
+    assert names.chord_notices("C | F | G") == names.chord_notices("| C F G |") == []
+
+
+def test_instruments_are_separated_by_commas_of_any_kind():
+    assert names.programs("violin; cello，drums", "--add") == names.programs("violin,cello,drums", "--add")
+
+
 # ---------------------------------------------------------------- instruments
 
 INSTRUMENTS = {

@@ -50,9 +50,17 @@ def _check_alike(manifests: dict[Path, dict]) -> None:
     """Raises InputError where datasets cannot be joined."""
     first = next(iter(manifests))
     for folder, manifest in manifests.items():
-        for name in ("config", "tokenizer_version"):
-            if manifest[name] != manifests[first][name]:
-                raise InputError(f"{folder}: prepared with another {name} than {first}; prepare them alike")
+        there, here = (
+            vars(PrepareConfig(**of["config"])) | {"tokenizer version": of["tokenizer_version"]}
+            for of in (manifests[first], manifest)
+        )
+        differs = [
+            f"{name.replace('_', '-')} {there[name]} there, {here[name]} here"
+            for name in there
+            if there[name] != here[name]
+        ]
+        if differs:
+            raise InputError(f"{folder}: prepared otherwise than {first} ({'; '.join(differs)}); prepare them alike")
     shards = sorted(manifest["shard"] for manifest in manifests.values())
     parts = max(int(shard.split("/")[1]) for shard in shards)
     if parts > 1 and shards != sorted(f"{number}/{parts}" for number in range(1, parts + 1)):

@@ -5,7 +5,7 @@ they lie in: files.py.
 import hashlib
 import json
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -280,6 +280,15 @@ class Dataset:
         if split not in self._splits:
             raise DatasetError(f"{self.folder}: no split {split!r}; there are {', '.join(self._splits)}")
         return self._splits[split]
+
+    def __contains__(self, split: object) -> bool:
+        return split in self._splits
+
+    def __iter__(self) -> Iterator[Split]:
+        return iter(self._splits)
+
+    def __len__(self) -> int:
+        return len(self._splits)
 
     def __reduce__(self):
         return Dataset, (self.folder,)  # another process maps the files itself

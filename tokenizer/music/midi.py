@@ -33,6 +33,7 @@ MOST_EVENTS = 500_000
 LARGEST_FILE = 16 << 20  # bytes; 32 for each of so many events
 MOST_PARTS = 1000  # a MIDI track playing on a channel is one: sixty devices of 16 channels
 LAST_TICK = 1 << 40  # a time beyond this is damage, not music
+LONGEST_DELTA = (1 << 28) - 1  # ticks from one event to the next, in four bytes; longer ones have empty texts between
 
 
 class MidiError(InputError):
@@ -200,6 +201,9 @@ def _check_writable(score: Score, path: str | os.PathLike) -> None:
     for signature in score.signatures:
         if signature.numerator > 255 or signature.denominator > 64:
             raise MidiError(f"{path}: MIDI cannot say the signature {signature.numerator}/{signature.denominator}")
+    for change in (*score.tempos, *score.signatures):
+        if change.tick > LAST_TICK:
+            raise MidiError(f"{path}: {change}; {LAST_TICK} is the last tick that is written")
     for index, track in enumerate(score.tracks):
         for name in ("onset_ticks", "duration_ticks"):
             if (latest := track.notes[name].max(initial=0)) > LAST_TICK:
@@ -238,6 +242,9 @@ def _with_deltas(events: list[tuple[int, mido.Message]]) -> mido.MidiTrack:
     track = mido.MidiTrack()
     now = 0
     for tick, message in events:
+        while tick - now > LONGEST_DELTA:
+            track.append(mido.MetaMessage("text", time=LONGEST_DELTA))
+            now += LONGEST_DELTA
         message.time = tick - now
         track.append(message)
         now = tick

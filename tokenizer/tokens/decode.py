@@ -1,7 +1,10 @@
 """Tokens to Score. Total: any sequence of ids means some music. tokenizer.decode; sampling ends with it."""
 
+from typing import Any
+
 import numpy as np
 
+from configs import InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import BAR_TICKS, MAX_BARS, STEP_TICKS, TICKS_PER_BEAT
 from tokenizer.grid.quantize import snap
@@ -21,8 +24,9 @@ def decode(ids: np.ndarray) -> Score:
     What a well-formed song never holds is read so: tokens after EOS, tracks' tokens before their first chord and
     special tokens out of place mean nothing; a position past its bar's last step is played at that time all the same;
     tempo and signature count in the header and in the first track only; bars past its end go on as its last one.
+    Raises InputError for numbers that are no tokens.
     """
-    tracks, signatures, tempos = _parse(np.asarray(ids).tolist())
+    tracks, signatures, tempos = _parse(_checked(ids))
     n_bars = max((note[0] for _, notes in tracks for note in notes), default=0) + 1
     signature = _fill(signatures, n_bars)
     tempo = _fill(tempos, n_bars)
@@ -34,6 +38,16 @@ def decode(ids: np.ndarray) -> Score:
         tuple(Signature(int(starts[bar]), *vocab.SIGNATURES[signature[bar]]) for bar in range(n_bars)),
     )
     return snap(score)
+
+
+def _checked(ids: Any) -> list[int]:
+    """Raises InputError."""
+    array = np.asarray(getattr(ids, "ids", ids))  # of what `encode` gives, the ids
+    if array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
+        raise InputError(f"tokens must be whole numbers in one row, got {ids!r:.100}")
+    if len(array) and not (0 <= array.min() and array.max() < vocab.SIZE):
+        raise InputError(f"tokens are from 0 to {vocab.SIZE - 1}, got {array.min()} to {array.max()}")
+    return array.tolist()
 
 
 def _parse(ids: list[int]) -> tuple[list, dict[int, int], dict[int, int]]:

@@ -57,7 +57,7 @@ def program_notices(text: str) -> list[str]:
 
 
 def _listed(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    return [word.strip() for word in re.split("[,;、，]", text) if word.strip()]
 
 
 def _meant(word: str, flag: str) -> instruments.Meant:
@@ -121,6 +121,8 @@ def chord_notices(text: str) -> list[str]:
             said.append(f"{becomes} (write {word}m for the minor chord)")
         elif not spelled.said:
             said.append(becomes)
+    if any(len(chord_names.words(bar)) > 1 for bar in text.split("|")) and "|" in text.strip("| "):
+        said.append("bar lines are for reading: each chord takes a bar")
     if chord_names.BEAT.search(text):
         said.append("a / that stands alone is left out, for a chord lasts a bar")
     return said
