@@ -196,8 +196,8 @@ def test_missing_files_and_folders_are_named(tmp_path):
         (Score(480, (), (Tempo(0, 1 << 24),), (Signature(0, 4, 4),)), "tempo"),
         (score_of(signatures=((0, 256, 4),)), "256/4"),
         (score_of(signatures=((0, 4, 128),)), "4/128"),
-        (score_of((0, [(0, 9, 60, 80)]), (0, [(1 << 50, 9, 60, 80)])), "track 1.*onset_ticks"),
-        (score_of((0, [(5, 1 << 50, 60, 80)])), "duration_ticks"),
+        (score_of((0, [(0, 9, 60, 80)]), (0, [(1 << 50, 9, 60, 80)])), "track 1 has a note to tick"),
+        (score_of((0, [(5, 1 << 50, 60, 80)])), "track 0 has a note to tick"),
     ],
 )
 def test_a_score_that_midi_cannot_say_is_refused(tmp_path, score, reason):
@@ -217,7 +217,7 @@ def test_a_written_score_reads_back_the_same(tmp_path_factory, score):
     assert midi.read(path) == score
 
 
-@pytest.mark.parametrize("tick", [(1 << 28) - 1, 1 << 28, 1 << 40])
+@pytest.mark.parametrize("tick", [(1 << 28) - 1, 1 << 28, (1 << 40) - 1])
 def test_a_pause_of_any_length_is_written(tmp_path, tick):
     """MIDI says times from event to event, in four bytes of seven bits."""
     note = np.array([(0, 1, 60, 100), (tick, 1, 62, 100)], NOTE)

@@ -205,9 +205,8 @@ def _check_writable(score: Score, path: str | os.PathLike) -> None:
         if change.tick > LAST_TICK:
             raise MidiError(f"{path}: {change}; {LAST_TICK} is the last tick that is written")
     for index, track in enumerate(score.tracks):
-        for name in ("onset_ticks", "duration_ticks"):
-            if (latest := track.notes[name].max(initial=0)) > LAST_TICK:
-                raise MidiError(f"{path}: track {index} has a note of {name} {latest}; {LAST_TICK} at most are written")
+        if (latest := (track.notes["onset_ticks"] + track.notes["duration_ticks"]).max(initial=0)) > LAST_TICK:
+            raise MidiError(f"{path}: track {index} has a note to tick {latest}; {LAST_TICK} is the last that is written")
 
 
 def _conductor_track(score: Score) -> mido.MidiTrack:
