@@ -206,7 +206,7 @@ def _check_writable(score: Score, path: str | os.PathLike) -> None:
             raise MidiError(f"{path}: {change}; {LAST_TICK} is the last tick that is written")
     for index, track in enumerate(score.tracks):
         if (latest := (track.notes["onset_ticks"] + track.notes["duration_ticks"]).max(initial=0)) > LAST_TICK:
-            raise MidiError(f"{path}: track {index} has a note to tick {latest}; {LAST_TICK} is the last that is written")
+            raise MidiError(f"{path}: track {index} has a note to tick {latest}; the last written is {LAST_TICK}")
 
 
 def _conductor_track(score: Score) -> mido.MidiTrack:
