@@ -28,6 +28,7 @@ from tokenizer.music.score import Score, Track
 from tokenizer.tokens import plan as planning
 from tokenizer.tokens.encode import encode
 from tokenizer.tokens.fields import KIND_PITCH
+from tokenizer.tokens.given import given_song
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK
 
 STRIDE = 32
@@ -107,7 +108,7 @@ def count_bars(samples: list[Sample]) -> int:
 
 def plan(song: Score, keep: int) -> planning.Plan:
     wanted = Constraints(keep_bars=keep, bars=BARS_TO_COME)
-    return planning.make_plan(planning.given_song(song, wanted), wanted, 1 << 15, 1 << 13, 2048)[0]
+    return planning.make_plan(given_song(song, wanted), wanted, 1 << 15, 1 << 13, 2048)[0]
 
 
 def main() -> None:

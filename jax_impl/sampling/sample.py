@@ -32,6 +32,7 @@ from tokenizer.music.score import Score
 from tokenizer.tokens import fields, follow, grammar
 from tokenizer.tokens import plan as planning
 from tokenizer.tokens.decode import decode
+from tokenizer.tokens.given import given_song
 from tokenizer.tokens.plan import Plan
 from tokenizer.tokens.room import NEW_SONG_TOKENS
 
@@ -113,7 +114,7 @@ class Sampler:
             )
         self.cached = model.config.mask_rule.scope == "span"
         memory = device.memory_limit() if self.cached else math.inf
-        given = planning.given_song(prompt, wanted)
+        given = given_song(prompt, wanted)
         if not config.max_length:
             usual = planning.usual_room(given, wanted)
             config = replace(config, max_length=_usual_length(usual, model.config, config, compute, memory))

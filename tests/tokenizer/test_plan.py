@@ -14,6 +14,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.music.composer import compose
 from tokenizer.tokens import follow, grammar, plan, room
 from tokenizer.tokens.encode import encode
+from tokenizer.tokens.given import given_song
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK
 
 MODEL_BARS = 64
@@ -21,11 +22,11 @@ OPENS, ENDS = CLASS == CHORD, np.isin(CLASS, (TRACK, EOS))
 
 
 def planned(prompt, wanted: Constraints, tokens: int) -> tuple[plan.Plan, str]:
-    return plan.make_plan(plan.given_song(prompt, wanted), wanted, tokens, tokens // 4, MODEL_BARS)
+    return plan.make_plan(given_song(prompt, wanted), wanted, tokens, tokens // 4, MODEL_BARS)
 
 
 def usual_room(prompt, wanted: Constraints) -> plan.Room:
-    return plan.usual_room(plan.given_song(prompt, wanted), wanted)
+    return plan.usual_room(given_song(prompt, wanted), wanted)
 
 
 def written(made: plan.Plan, tokens_per_bar: list[int], bars: int = MODEL_BARS) -> tuple[np.ndarray, bool]:
@@ -136,7 +137,7 @@ def test_a_given_song_usually_fits_with_what_is_added():
     continued = usual_room(given, Constraints(bars=bars + 10))
     assert len(tokens) < continued.tokens < 2 * len(tokens) and continued.spans > (tokens.span.max() + 1) + 10
     for wanted, needed in ((Constraints(add="bass,strings"), accompanied), (Constraints(bars=bars + 10), continued)):
-        _, notice = plan.make_plan(plan.given_song(given, wanted), wanted, needed.tokens, needed.spans, 2048)
+        _, notice = plan.make_plan(given_song(given, wanted), wanted, needed.tokens, needed.spans, 2048)
         assert notice == ""
 
 

@@ -22,14 +22,10 @@ import numpy as np
 
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
-from tokenizer.grid.meter import Bars
-from tokenizer.grid.quantize import quantize
-from tokenizer.grid.song import HID_RANK, GridSong
-from tokenizer.music.score import DRUMS, Score, Track
-from tokenizer.tokens import fields, grammar, names, room
-from tokenizer.tokens.crop import crop
-from tokenizer.tokens.decode import decode
-from tokenizer.tokens.encode import encode, encode_song, grid_song
+from tokenizer.grid.song import HID_RANK
+from tokenizer.tokens import grammar, names, room
+from tokenizer.tokens.encode import encode_song
+from tokenizer.tokens.given import Given, chord_pattern, window
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK, VALUE
 
 FREE, NOTHING = -1, -2  # of a script: the model writes; past its end
@@ -71,32 +67,9 @@ class Room(NamedTuple):
         return self.tokens <= limits.tokens and self.spans <= limits.spans
 
 
-class Given(NamedTuple):
-    """A given song; its len() is its number of bars."""
-
-    song: GridSong
-    chords: np.ndarray  # int32[bars], as bar_chords numbers them
-
-    def __len__(self) -> int:
-        return len(self.song.bars)
-
-
 def prefix(plan: Plan) -> np.ndarray:
     """int32[]: the given tokens before the first free place."""
     return plan.script[: int(np.argmax(plan.script == FREE))]
-
-
-def given_song(prompt: Score | np.ndarray | None, wanted: Constraints) -> Given | None:
-    """What is kept of a given song, on the grid, or None. prompt: a song that is continued, or accompanied where
-    wanted.add says by what; also as tokens. Raises InputError, also where what is wanted cannot be of such a song.
-    """
-    if prompt is None:
-        _refuse(wanted, ("add", "keep_bars"), "needs a given song: --continue or --accompany FILE")
-        if wanted.transpose and not wanted.chords:
-            raise InputError("--transpose moves a given song or --chords; neither is there")
-        return None
-    _refuse(wanted, ("instruments", "tempo", "meter"), "cannot change a given song; --add adds instruments to it")
-    return _kept(_on_grid(prompt, wanted), wanted)
 
 
 def usual_room(given: Given | None, wanted: Constraints) -> Room:
@@ -140,86 +113,7 @@ def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
     return f"{too_long} are left out" + (f"; --bars {wanted.bars} counts them" if wanted.bars else "")
 
 
-def _refuse(wanted: Constraints, fields_: tuple[str, ...], why: str) -> None:
-    for field in fields_:
-        if getattr(wanted, field):
-            raise InputError(f"--{field.replace('_', '-')} {why}")
-
-
-# ---------------------------------------------------------------- the given song
-
-
-def _on_grid(prompt: Score | np.ndarray, wanted: Constraints) -> Given:
-    """The given song on the grid and the chords of its bars, transposed."""
-    if isinstance(prompt, Score):
-        song, chords = grid_song(encode(_transposed(prompt, wanted.transpose)))
-    else:
-        if not _is_as_encoded(prompt):
-            grammar.check(prompt)
-        if prompt[-1] != vocab.EOS:
-            raise InputError(f"the given tokens end in {vocab.NAMES[prompt[-1]]}, not in EOS: give a whole song")
-        song, chords = grid_song(fields.compute(prompt))
-        if wanted.transpose:
-            song = quantize(_transposed(song.to_score(), wanted.transpose))
-            chords = np.array([names.transposed_chord(int(chord), wanted.transpose) for chord in chords])
-    if not song.tracks:
-        raise InputError("the given song has no notes")
-    if wanted.add and wanted.chords:
-        chords = _chord_pattern(wanted, len(song.bars))
-    return Given(song, chords)
-
-
-def _is_as_encoded(ids: np.ndarray) -> bool:
-    """Whether the encoder writes these tokens of the song that they mean. Such are grammatical, which to see token by
-    token takes seconds.
-    """
-    try:
-        _, chords = grid_song(fields.compute(ids))
-        song = quantize(decode(ids))
-        return np.array_equal(encode_song(song, chords[: len(song.bars)]).ids, ids)
-    except (IndexError, ValueError):  # grid_song is for grammatical tokens
-        return False
-
-
-def _transposed(score: Score, semitones: int) -> Score:
-    tracks = []
-    for track in score.tracks:
-        notes = track.notes.copy()
-        if track.program != DRUMS:
-            notes["pitch"] += semitones
-            if len(notes) and not (0 <= notes["pitch"].min() and notes["pitch"].max() <= 127):
-                raise InputError(f"--transpose {semitones} moves notes out of the MIDI range 0 to 127")
-        tracks.append(Track(track.program, notes))
-    return Score(score.ticks_per_beat, tuple(tracks), score.tempos, score.signatures)
-
-
-def _chord_pattern(wanted: Constraints, bars: int) -> np.ndarray:
-    """int32[bars]"""
-    pattern = [names.transposed_chord(chord, wanted.transpose) for chord in names.chords(wanted.chords, "--chords")]
-    if not pattern:
-        raise InputError('--chords: name at least one chord, such as "C Am F G7"')
-    return np.resize(np.array(pattern, np.int32), bars)
-
-
-def _kept(given: Given, wanted: Constraints) -> Given:
-    """The bars that are kept: of a continuation the first keep_bars, else all."""
-    if wanted.add or not wanted.keep_bars:
-        _refuse(wanted, ("keep_bars",), "is for --continue; --accompany keeps all bars")
-        return given
-    if wanted.keep_bars > len(given):
-        raise InputError(f"--keep-bars {wanted.keep_bars}: the given song has {len(given)} bars")
-    return _window(given, 0, wanted.keep_bars)
-
-
-def _window(given: Given, first_bar: int, bars: int) -> Given:
-    window, chords = grid_song(crop(encode_song(*given), first_bar, bars))
-    if not window.tracks:
-        raise InputError(f"the bars {first_bar + 1} to {first_bar + bars} of the given song hold no note; keep others")
-    silent = np.arange(first_bar + len(window.bars), first_bar + bars)  # a crop ends with its last note
-    signature = np.concatenate([window.bars.signature, given.song.bars.signature[silent]])
-    tempo = np.concatenate([window.tempo, given.song.tempo[silent]])
-    chords = np.concatenate([chords, given.chords[silent]])
-    return Given(GridSong(Bars(signature), tempo, window.tracks), chords)
+# ---------------------------------------------------------------- what of a given song there is room for
 
 
 def _most_given_bars(bars: int, wanted: Constraints, max_bars: int) -> int:
@@ -250,7 +144,7 @@ def _bars_to_write(bars: int, wanted: Constraints) -> int:
 def _fitting(given: Given, wanted: Constraints, limits: Room, most_bars: int) -> Given:
     """The given song, or its last bars that fit."""
     share = Room(int(limits.tokens * GIVEN_SHARE), int(limits.spans * GIVEN_SHARE))
-    end = lambda left_out: _window(given, left_out, len(given) - left_out) if left_out else given
+    end = lambda left_out: window(given, left_out, len(given) - left_out) if left_out else given
 
     def fits(left_out: int) -> bool:
         bars = len(given) - left_out
@@ -358,7 +252,7 @@ def _with_limits(script: list[int], wanted: Constraints, given_bars: int, limits
     is_chord = (places >= vocab.CHORD) & (places < vocab.POSITION)
     chords = np.full(max_bars, -1, np.int32)
     if wanted.chords:
-        chords[behind:] = _chord_pattern(wanted, max_bars - behind)
+        chords[behind:] = chord_pattern(wanted, max_bars - behind)
     return Plan(
         script=places,
         rest_tokens=_from_each_on(np.where(places == FREE, FREE_TOKENS, places >= 0)),
