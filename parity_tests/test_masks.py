@@ -24,8 +24,7 @@ RULES = {
     "span typed": MaskRule(scope="span", typed=True),
     "bar untyped": MaskRule(scope="bar", typed=False),
     "no far": MaskRule(scope="span", typed=False, far_offsets=()),
-    "no near": MaskRule(scope="span", typed=False, near_bars=-1),
-    "own instrument alone": MaskRule(scope="span", typed=False, near_bars=-1, far_offsets=()),
+    "same bar alone": MaskRule(scope="span", typed=False, near_bars=0, far_offsets=()),
     "two far": MaskRule(scope="span", typed=True, near_bars=0, far_offsets=(2, 3)),
 }
 

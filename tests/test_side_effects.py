@@ -1,5 +1,6 @@
 """Importing changes nothing of the process, and needs nothing that only Linux has."""
 
+import os
 import subprocess
 import sys
 
@@ -65,7 +66,10 @@ for name in before:
 def changes(what: str) -> set[str]:
     """What a piece of code changes of a process that has the libraries."""
     program = LIBRARIES + STATE + COMPARE.format(what=what)
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, encoding="utf-8")
+    # Of a process in which no test has called the command line
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_PYTHON_CLIENT_MEM_FRACTION"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", env=environment)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines())
 

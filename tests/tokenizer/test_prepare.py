@@ -146,7 +146,7 @@ def test_shards_of_three_machines_merge_to_the_bytes_of_one(folder, whole, tmp_p
         merge([tmp_path / "1", tmp_path / "3"], tmp_path / "other", workers=1)
     with pytest.raises(InputError, match=r"the shards 1/1, 1/3; merge takes each of 1/3 to 3/3 once"):
         merge([tmp_path / "1", whole], tmp_path / "other", workers=1)
-    with pytest.raises(InputError, match="another config"):
+    with pytest.raises(InputError, match="min-bars 0 there, 4 here"):
         merge(
             [tmp_path / "1", prepared(folder, tmp_path / "2 again", shard="2/3", min_bars=4)],
             tmp_path / "other",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from configs import InputError, TrainConfig
+from configs.train import PROJECT
 from jax_impl.training import metrics, resume, train
 from jax_impl.training.checkpoint import CheckpointError, Checkpoints, load_model
 from jax_impl.training.optimizer import learning_rate
@@ -259,5 +260,5 @@ def test_the_run_s_config_goes_to_the_tracker_and_its_project(tmp_path, monkeypa
     texts = {}
     writer = SimpleNamespace(add_text=texts.__setitem__, close=lambda: None)
     monkeypatch.setitem(metrics.sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=lambda folder: writer))
-    metrics.Metrics(replace(settings, tracker="tensorboard"), 0, about).close()
+    metrics.Metrics(replace(settings, tracker="tensorboard", tracker_project=PROJECT), 0, about).close()
     assert re.sub(r"\s", "", texts["config"]) == json.dumps(about, separators=(",", ":"))
