@@ -104,11 +104,13 @@ def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
     summary |= {"step": record.step, "song_tokens": len(song.ids), "song_finished": song.finished}
     summary |= {"seconds": round(time.monotonic() - began, 1)}
     with atomic_together([out / name for name in (SUMMARY, *WRITTEN)]) as (summary_file, *written):
-        midi.write(song.score(), written[0])
+        notice = midi.write(song.score(), written[0])
         pianoroll.piano_roll(song.score(), written[1], "a new song")
         shutil.copyfile(config.output_dir / LOSS, written[2])
         digests = {name: file_digest(file) for name, file in zip(WRITTEN, written, strict=True)}
         write_json(summary_file, summary | {"files": digests}, indent=1)
+    if notice:
+        print(f"notice: {out / SONG}: {notice}")
     if best:
         print(
             f"\nvalidation loss {best['loss']:.3f} nats per token; guessing by frequency (unigram) "

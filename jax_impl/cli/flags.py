@@ -47,7 +47,7 @@ def _one_line(box: str) -> str:
     title and the first line across.
     """
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
-    _, *text = [line for line in lines if line]
+    text = [line for line in lines if line][1:]
     across = [not line.strip("─- ") for line in text]
     begin = 1 if across and across[0] else 0
     end = across.index(True, begin) if True in across[begin:] else len(text)

@@ -7,21 +7,8 @@ import sys
 
 import pytest
 
-from jax_impl.cli import VERBS, flags, main
+from jax_impl.cli import VERBS, flags
 from tests import ROOT
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """run("check", path, ...) -> (exit status, stdout, stderr)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hid-museformer", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        return (exit_.value.code or 0, *capsys.readouterr())
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ TOKENIZER_VERSION = "2.2"  # of what tokens a song becomes; raise it whenever th
 BLOCK_FILES = 64  # what a killed worker loses at most; 16 workers lose a shard of 1024 songs together
 NO_TEST = {"test_fraction": 0.0}  # what a manifest that does not say it means
 MB = 1e6
-DISK_PER_MIDI_BYTE = 6  # 2.3 to 4.7 bytes of Arrow, measured on nine collections; first in blocks, then in shards
+DISK_PER_MIDI_BYTE = 6  # a cautious guess, for a notice alone; songs lie first in blocks, then in shards
 CONTENTS = "contents"  # in a block's metadata: of each of its files what says which content it has
 
 
