@@ -50,7 +50,10 @@ def own(chord: int) -> tuple[int, str] | None:
 def bar_seconds(score: Score) -> np.ndarray:
     """Bar lines of the snapped song in the seconds of the original performance."""
     last = max(int(track.notes["onset_ticks"].max()) for track in score.tracks)
-    lines = source_time(lay_bars(score, last).bars, score.ticks_per_beat, lay_bars(score, last)) / TICKS_PER_BEAT
+    lines = (
+        source_time(lay_bars(score, last).bars.start_ticks, score.ticks_per_beat, lay_bars(score, last))
+        / TICKS_PER_BEAT
+    )
     ticks = np.array([tempo.tick for tempo in score.tempos])
     rate = np.array([tempo.microseconds_per_beat for tempo in score.tempos]) / 1e6 / score.ticks_per_beat
     at_change = np.concatenate([[0], np.cumsum(np.diff(ticks) * rate[:-1])])

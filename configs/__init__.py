@@ -1,7 +1,8 @@
 """Every choice a user can make, as frozen dataclasses; defaults live here and nowhere else (stdlib only)."""
 
+from configs.check import CheckConfig
 from configs.cluster import ClusterConfig
-from configs.data import AugmentConfig, DataConfig, PrepareConfig
+from configs.data import AugmentConfig, DataConfig, Pedal, PrepareConfig
 from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
 from configs.sample import Constraints, SampleConfig
@@ -11,6 +12,7 @@ __all__ = [
     "MASK_RULES",
     "MODEL_SIZES",
     "AugmentConfig",
+    "CheckConfig",
     "ClusterConfig",
     "ComputeConfig",
     "Constraints",
@@ -18,6 +20,7 @@ __all__ = [
     "InputError",
     "MaskRule",
     "ModelConfig",
+    "Pedal",
     "PrepareConfig",
     "SampleConfig",
     "TrainConfig",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs import ranges
+from configs.data import Pedal
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Constraints:
         ""  # one track of each and no other: "drums,bass,piano", General MIDI names, parts of them, 0-127
     )
     bars: int = 0  # length of the song in bars, given ones included (0: the model decides)
-    tempo: float = 0.0  # beats per minute, the nearest of 32 steps (0: the model decides)
+    tempo: float = 0.0  # beats per minute, as written in the MIDI file (0: the model decides)
     meter: str = ""  # time signature, such as 3/4
     chords: str = (
         ""  # chord labels of the bars, repeated: "C Am | F C/E Bb-7 N.C. %" as in lead sheets; notes may differ
@@ -45,6 +46,7 @@ class Constraints:
     transpose: int = 0  # semitones by which the given song and the chords are moved first
     keep_bars: int = 0  # bars of the given song that are kept when it is continued (0: all)
     add: str = ""  # instruments that the model plays along with the given song, named as above
+    pedal: Pedal = "extend"  # of the given song: notes ring while its sustain pedal is down, or ignore it
     strict: bool = False  # refuse a given song that is too long, instead of leaving out its first bars
 
     def __post_init__(self) -> None:

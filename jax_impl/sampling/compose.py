@@ -41,7 +41,7 @@ class Request:
 
     def sampler(self) -> tuple[Sampler, Origin]:
         """Raises InputError."""
-        prompt = None if self.given is None else encode(midi.read(self.given)).ids
+        prompt = None if self.given is None else encode(midi.read(self.given, self.wanted.pedal)).ids
         return _sampler(self.run, self.checkpoint, self.config, self.wanted, prompt)
 
 

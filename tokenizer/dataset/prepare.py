@@ -164,7 +164,7 @@ def tokenize(path: str, source: str, config: PrepareConfig) -> tuple[StoredSong 
     if not _in_shard(raw, config.shard):
         return None, content
     try:
-        song = quantize(midi.parse(raw, path))
+        song = quantize(midi.parse(raw, path, config.pedal).score)
         return reason_to_reject(song, config) or to_row(encode_grid(song), source), content
     except midi.MidiError as error:
         return str(error).removeprefix(f"{path}: "), content

@@ -4,7 +4,7 @@ Integer arithmetic throughout. It is tokenizer.snap, and encode begins with it.
 
 import numpy as np
 
-from tokenizer.grid.meter import TICKS_PER_BEAT, Bars, Layout, lay_bars
+from tokenizer.grid.meter import TICKS_PER_BEAT, Layout, lay_bars
 from tokenizer.grid.song import GRID_NOTE, GridSong, make_song
 from tokenizer.music.score import Score
 from tokenizer.vocabulary import N_DURATIONS, TEMPOS_BPM, velocity_bin
@@ -20,24 +20,29 @@ def snap(score: Score) -> Score:
     return quantize(score).to_score()
 
 
-def quantize(score: Score) -> GridSong:
-    """The score on the grid. Raises ScoreTooLong."""
-    last_tick = max((int(track.notes["onset_ticks"].max()) for track in score.tracks if len(track.notes)), default=0)
-    layout = lay_bars(score, last_tick)
-    tracks = [(track.program, _grid_notes(track.notes, score.ticks_per_beat, layout)) for track in score.tracks]
+def quantize(score: Score, layout: Layout | None = None) -> GridSong:
+    """The score on the grid. layout: what layout_of(score) gives, if it is there already. Raises ScoreTooLong."""
+    layout = layout or layout_of(score)
+    tracks = [(track.program, grid_notes(track.notes, score.ticks_per_beat, layout)) for track in score.tracks]
     return make_song(layout.bars, _bar_tempos(score, layout), tracks)
+
+
+def layout_of(score: Score) -> Layout:
+    """The bars of the score, and where its time lies in theirs. Raises ScoreTooLong."""
+    last_tick = max((int(track.notes["onset_ticks"].max()) for track in score.tracks if len(track.notes)), default=0)
+    return lay_bars(score, last_tick)
 
 
 # Times are compared in units of 1 / (480 * ticks_per_beat) beats, in which ticks of the source and of the grid are both
 # whole.
 
 
-def _grid_notes(notes: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.ndarray:
-    """Onsets go to the nearest step, half later; past the last step of a bar to the next bar. Durations count steps of
-    the onset's bar.
+def grid_notes(notes: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.ndarray:
+    """GRID_NOTE[N] of notes NOTE[N], each by itself and in their order. Onsets go to the nearest step, half later; past
+    the last step of a bar to the next bar. Durations count steps of the onset's bar.
     """
     starts, step_ticks = layout.bars.start_ticks * ticks_per_beat, layout.bars.step_ticks * ticks_per_beat
-    onset = _grid_time(notes["onset_ticks"], ticks_per_beat, layout)
+    onset = grid_time(notes["onset_ticks"], ticks_per_beat, layout)
     bar = np.searchsorted(starts, onset, side="right") - 1
     step = (2 * (onset - starts[bar]) + step_ticks[bar]) // (2 * step_ticks[bar])
     past = starts[bar] + step * step_ticks[bar] >= starts[bar + 1]
@@ -50,7 +55,7 @@ def _grid_notes(notes: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.nd
     return out
 
 
-def _grid_time(ticks: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.ndarray:
+def grid_time(ticks: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.ndarray:
     """Where source ticks lie on the grid: as far from their stretch's start as in the source, but not past its end."""
     stretch = np.searchsorted(layout.source, ticks, side="right") - 1
     moved = layout.grid[stretch] * ticks_per_beat + (ticks - layout.source[stretch]) * TICKS_PER_BEAT
@@ -60,7 +65,7 @@ def _grid_time(ticks: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.nda
 
 def _bar_tempos(score: Score, layout: Layout) -> np.ndarray:
     """int32[bars] tempo bin of each bar: its beats over its time."""
-    lines = source_time(layout.bars, score.ticks_per_beat, layout)
+    lines = source_time(layout.bars.start_ticks, score.ticks_per_beat, layout)
     changes = np.array([tempo.tick for tempo in score.tempos], np.int64) * TICKS_PER_BEAT
     microseconds = np.array([tempo.microseconds_per_beat for tempo in score.tempos], np.int64)
     edges = np.union1d(lines, changes[changes < lines[-1]])  # between two edges lie one bar and one tempo
@@ -75,10 +80,9 @@ def _bar_tempos(score: Score, layout: Layout) -> np.ndarray:
     return np.searchsorted(_TEMPO_EDGES, 60e6 / mean, side="left").astype(np.int32)
 
 
-def source_time(bars: Bars, ticks_per_beat: int, layout: Layout) -> np.ndarray:
-    """Bar lines in the source's time: the inverse of _grid_time."""
-    lines = bars.start_ticks
-    stretch = np.searchsorted(layout.grid, lines, side="right") - 1
-    moved = layout.source[stretch] * TICKS_PER_BEAT + (lines - layout.grid[stretch]) * ticks_per_beat
+def source_time(ticks: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.ndarray:
+    """Ticks of the grid in the source's time: the inverse of grid_time."""
+    stretch = np.searchsorted(layout.grid, ticks, side="right") - 1
+    moved = layout.source[stretch] * TICKS_PER_BEAT + (ticks - layout.grid[stretch]) * ticks_per_beat
     ends = np.append(layout.source[1:], np.iinfo(np.int64).max // TICKS_PER_BEAT) * TICKS_PER_BEAT
     return np.minimum(moved, ends[stretch])

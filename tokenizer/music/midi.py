@@ -13,12 +13,13 @@ import io
 import os
 import stat
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import mido
 import numpy as np
 
-from configs import InputError
+from configs import InputError, Pedal
 from tokenizer.disk.atomic import atomic
 from tokenizer.music import channels, instruments, midi_events
 from tokenizer.music.channels import DRUM_CHANNEL, Place
@@ -47,9 +48,27 @@ class UnreadableFile(MidiError):
 # ---------------------------------------------------------------- reading
 
 
-def read(path: str | os.PathLike) -> Score:
-    """The score of a MIDI file of any type. A file without notes gives a score without tracks. Raises MidiError."""
-    return parse(load(path), path)
+@dataclass(frozen=True)
+class Reading:
+    """A score, and what became of the file on the way. repairs: what was wrong in it and is read all the same, each in
+    words. pedalled: how many notes last longer than their keys were held, by the sustain pedal.
+    """
+
+    score: Score
+    repairs: tuple[str, ...]
+    pedalled: int
+
+
+def read(path: str | os.PathLike, pedal: Pedal = "extend") -> Score:
+    """The score of a MIDI file of any type. A file without notes gives a score without tracks. pedal: whether notes
+    ring on under the sustain pedal. Raises MidiError.
+    """
+    return read_told(path, pedal).score
+
+
+def read_told(path: str | os.PathLike, pedal: Pedal) -> Reading:
+    """As read, with what a person should know of it."""
+    return parse(load(path), path, pedal)
 
 
 def load(path: str | os.PathLike) -> bytes:
@@ -64,10 +83,10 @@ def load(path: str | os.PathLike) -> bytes:
     return raw
 
 
-def parse(raw: bytes, path: str | os.PathLike) -> Score:
-    """The score of a file's content; path: for the messages. Raises MidiError."""
+def parse(raw: bytes, path: str | os.PathLike, pedal: Pedal) -> Reading:
+    """Of a file's content; path: for the messages. Raises MidiError."""
     try:
-        return _parse(raw)
+        return Reading(_parse(raw), (), 0)
     except midi_events.MidiDamage as error:
         raise MidiError(f"{path}: {error}") from error
 
