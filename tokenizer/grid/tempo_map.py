@@ -33,7 +33,6 @@ def own_tempos(score: Score, layout: Layout) -> Tempos:
     on_grid = _rounded(grid_time(changes, score.ticks_per_beat, layout), score.ticks_per_beat)
     knots = np.unique(np.concatenate([on_grid, *_moved_bars(score, layout)]))
     source = source_time(knots, score.ticks_per_beat, layout) / TICKS_PER_BEAT
-    source[0] = 0  # what has no room before the first bar is in it
     said = np.array(list(length_of.values()), np.int64)[np.searchsorted(on_grid, knots, side="right") - 1]
     lengths = _kept_in_time(knots, said, seconds_at(score.tempos, score.ticks_per_beat, source))
     differs = np.concatenate([[True], lengths[1:] != lengths[:-1]])
