@@ -128,7 +128,7 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
     """Adds what one track plays from the tick `start` on. Long on purpose: it runs once an event."""
     index, data, at, end = len(heard.track_ends), raw, chunk.begin, chunk.end
     parts = [None] * 16  # where the strikes of each channel go
-    tick, status, port, clipped, exclusive = start, 0, 0, 0, b""
+    tick, status, port, has_port, clipped, exclusive = start, 0, 0, False, 0, b""
     event, early, why = 0, 0, "has no end-of-track event"
     try:
         for event in range(most_events + 1):
@@ -162,7 +162,10 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
                         why = None
                         break
                     elif what == MIDI_PORT and at > begin:
-                        port, parts = data[begin] & 0x7F, [None] * 16
+                        new_port = data[begin] & 0x7F
+                        if new_port and not has_port and not any(parts):
+                            _move(heard, index, new_port)
+                        has_port, port, parts = True, new_port, [None] * 16
                     elif what in (SET_TEMPO, TIME_SIGNATURE):
                         _measure(heard, what, data[begin:at], max(tick, 0))
                     continue
@@ -231,6 +234,17 @@ def _measure(heard: Heard, what: int, content: bytes, tick: int) -> None:
             heard.tempos[tick] = tempo
     elif what == TIME_SIGNATURE and len(content) >= 2 and content[0] and content[1] <= 6:
         heard.signatures[tick] = (content[0], 1 << content[1])
+
+
+def _move(heard: Heard, index: int, port: int) -> None:
+    """To its first port, what a track has said before naming it: notation programs name it last."""
+    lists = [(heard.events[0, channel], heard.events[port, channel]) for channel in range(16)]
+    for said, moved in [*lists, (heard.resets[0], heard.resets[port])]:
+        first = len(said)
+        while first and said[first - 1][1] == index:
+            first -= 1
+        moved += said[first:]
+        del said[first:]
 
 
 def _obey(heard: Heard, message: bytes, port: int, when: tuple[int, int, int]) -> bool:
