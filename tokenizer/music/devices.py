@@ -8,8 +8,8 @@ and at one tick in the order of tracks; a system reset that another track sends 
   GS is, whose banks are variations). Bank 121 of GM2 is melodic on channel 10 too. A bank counts from the next program
   change on. Of part modes and programs the later decides. Other programs on channel 10 leave it drums.
 - Programs: tracks that share a channel mean their own programs. So a note has the program that its own track set last,
-  or that a track without notes on the channel has set since; where there is none of either, what any track set last.
-  At one tick its own counts. Program 0 where nothing was set since the last reset.
+  or that a track without notes on the channel has set at a later tick. Where its own track has set none yet, the
+  channel is one for all: what any track set last. Program 0 where nothing was set since the last reset.
 - GM, GM2, GS and XG resets undo part modes, banks and programs of their port.
 """
 
@@ -20,7 +20,9 @@ import numpy as np
 from tokenizer.music.score import DRUMS
 
 Key = tuple[int, int]  # (port, channel), from 0
-Event = tuple[int, int, int, int, int]  # tick, track, number of the event in its track, what, value
+# Tick, track, number of the event in its track, what, value, and of a program change how many beginnings and releases
+# of notes its track has before it on the channel.
+Event = tuple[int, int, int, int, int, int]
 
 DRUM_CHANNEL = 9  # counted from 0
 # What an event is: a controller by its number, or
@@ -74,8 +76,8 @@ NOTHING_SET = np.array([-1, -1, 0, -1])  # tick, place, program, drum_says
 
 class _Changes:
     """Program changes in the order in which they act. rows: int[N, 5]: tick; place among all that sets the channel;
-    program; drum_says, 1 where its bank means drums, 0 melodic, -1 where it leaves that to the channel; number of the
-    event in its track.
+    program; drum_says, 1 where its bank means drums, 0 melodic, -1 where it leaves that to the channel;
+    the beginnings and releases of notes that its track has before it.
     """
 
     def __init__(self, rows: list[tuple[int, int, int, int, int]]) -> None:
@@ -85,9 +87,9 @@ class _Changes:
         """int[M, 4]: the rows in force at these ticks, without their last column. since: places of the last resets."""
         return self._in_force(np.searchsorted(self.rows[:, 0], ticks, side="right"), since)
 
-    def at_events(self, numbers: np.ndarray, since: np.ndarray) -> np.ndarray:
-        """int[M, 4]: as before, at events of the track that all changes are of."""
-        return self._in_force(np.searchsorted(self.rows[:, 4], numbers), since)
+    def at_places(self, places: np.ndarray, since: np.ndarray) -> np.ndarray:
+        """int[M, 4]: as before, at places among the beginnings and releases of the track that all changes are of."""
+        return self._in_force(np.searchsorted(self.rows[:, 4], places, side="right"), since)
 
     def _in_force(self, seen: np.ndarray, since: np.ndarray) -> np.ndarray:
         rows = np.concatenate([NOTHING_SET[None], self.rows[:, :4]])[seen]
@@ -103,7 +105,7 @@ class Channel:
         system, bank = NO_SYSTEM, 0
         modes = [(-1, -1, -1, key[1] == DRUM_CHANNEL)]  # tick, place of the last reset, place, whether it plays drums
         events = [event for event in events if event[3] in (BANK, PROGRAM, PART)]
-        for place, (tick, track, number, what, value) in enumerate(_in_order(events, resets)):
+        for place, (tick, track, _, what, value, notes_before) in enumerate(_in_order(events, resets)):
             if what == RESET:
                 system, bank = value, 0
                 modes.append((tick, place, place, key[1] == DRUM_CHANNEL))
@@ -112,23 +114,25 @@ class Channel:
             elif what == BANK:
                 bank = value
             else:
-                change = (max(tick, 0), place, value, _drum_says(system, bank), number)
+                change = (max(tick, 0), place, value, _drum_says(system, bank), notes_before)
                 everything.append(change)
                 own.get(track, shared).append(change)
         self.modes = np.array(modes, np.int64)
         self.any, self.shared = _Changes(everything), _Changes(shared)
         self.own = {track: _Changes(changes) for track, changes in own.items()}
 
-    def sounds(self, track: int, ticks: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """int[N]: program, or DRUMS, of notes of a track. ticks: where they begin; numbers: of their events in it."""
+    def sounds(self, track: int, ticks: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """int[N]: program, or DRUMS, of notes of a track. ticks: where they begin; places: among all its beginnings and
+        releases on the channel.
+        """
         _, resets, mode_places, drums = self.modes[np.searchsorted(self.modes[:, 0], ticks, side="right") - 1].T
-        own = self.own[track].at_events(numbers, resets)
-        shared = self.shared.at_ticks(ticks, resets)
+        own, shared = self.own[track].at_places(places, resets), self.shared.at_ticks(ticks, resets)
         changes = np.where((shared[:, 0] > own[:, 0])[:, None], shared, own)
-        if (changes[:, 0] < 0).any():
-            changes = np.where((changes[:, 0] < 0)[:, None], self.any.at_ticks(ticks, resets), changes)
-        _, places, programs, drum_says = changes.T
-        drums = np.where((drum_says >= 0) & (places > mode_places), drum_says, drums)
+        has_none = own[:, 0] < 0
+        if has_none.any():
+            changes = np.where(has_none[:, None], self.any.at_ticks(ticks, resets), changes)
+        _, change_places, programs, drum_says = changes.T
+        drums = np.where((drum_says >= 0) & (change_places > mode_places), drum_says, drums)
         return np.where(drums, DRUMS, programs)
 
 

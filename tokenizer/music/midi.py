@@ -29,7 +29,7 @@ from tokenizer.music.channels import Place
 from tokenizer.music.chunks import MidiDamage
 from tokenizer.music.devices import DRUM_CHANNEL, Channel
 from tokenizer.music.midi_events import Heard
-from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+from tokenizer.music.score import DRUMS, Score, Signature, Tempo, Track
 
 DEFAULT_TEMPO = 500_000  # microseconds per beat
 # Limits on the work that a file may cause, which alone bound its time and memory: a clock would make another dataset on
@@ -110,7 +110,7 @@ def _parse(raw: bytes, pedal: Pedal) -> Reading:
     told_of_tracks: list[str] = []
     heard = midi_events.listen(raw, header.start, scale, MOST_EVENTS, header.kind == 2, told_of_tracks)
     if not heard.track_ends:
-        raise MidiDamage("no track is in it")
+        raise MidiDamage("it ends before its first track (truncated)" if header.tracks else "no track is in it")
     if counted := chunks.count_repair(header.tracks, len(heard.track_ends)):
         repairs.append(counted)
     repairs += told_of_tracks
@@ -163,14 +163,11 @@ def _parts(heard: Heard) -> list[_Part]:
         key: Channel(key, heard.events.get(key, ()), heard.resets.get(key[0], ()), tracks)
         for key, tracks in playing.items()
     }
-    ends = {key: sustain.silences(heard.events.get(key, ())) for key in playing}
+    silent = {key: sustain.silences(heard.events.get(key, ())) for key in playing}
     parts = []
     for (track, key), strikes in heard.strikes.items():
-        columns = sustain.close(strikes, ends[key], heard.track_ends[track])
-        notes = np.empty(len(columns), NOTE)
-        for column, name in enumerate(NOTE.names):
-            notes[name] = columns[:, column]
-        parts.append(_Part(key, notes, channels_of[key].sounds(track, columns[:, 0], columns[:, 4])))
+        notes, places = sustain.close(strikes, silent[key], heard.track_ends[track])
+        parts.append(_Part(key, notes, channels_of[key].sounds(track, notes["onset_ticks"], places)))
     return parts
 
 

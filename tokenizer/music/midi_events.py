@@ -21,8 +21,6 @@ KEPT_CONTROLLERS = frozenset({BANK, PEDAL, *END_NOTES, LIFT})
 LONGEST_NUMBER = 8  # bytes; files have four, some fill up with zeros
 MOST_RESETS = 1000
 
-Strike = tuple[int, int, int, int]  # tick, pitch, velocity (0 is a release), number of the event in its track
-
 
 @dataclass
 class Heard:
@@ -30,7 +28,8 @@ class Heard:
 
     tempos: dict[int, int] = field(default_factory=dict)
     signatures: dict[int, tuple[int, int]] = field(default_factory=dict)
-    strikes: dict[tuple[int, Key], list[Strike]] = field(default_factory=dict)  # (track, key): those of its notes
+    # (track, key): beginnings and releases of notes, as sustain.strike codes them
+    strikes: dict[tuple[int, Key], list[int]] = field(default_factory=dict)
     events: dict[Key, list[Event]] = field(default_factory=lambda: defaultdict(list))
     resets: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))  # port: those of all its channels
     track_ends: list[int] = field(default_factory=list)
@@ -191,7 +190,7 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
                             continue
                         part = heard.strikes[index, (port, status & 0x0F)] = []
                     parts[status & 0x0F] = part
-                part.append((tick, pitch, velocity, event))
+                part.append(tick << 14 | pitch << 7 | velocity)  # sustain.strike
                 continue
             size = CHANNEL_DATA[kind]
             first, second = data[at], data[at + size - 1]
@@ -202,9 +201,10 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
                 clipped += (first > 0x7F) + (size == 2 and second > 0x7F)
                 first, second = min(first, 0x7F), min(second, 0x7F)
             if kind == 0xC0:
-                heard.events[port, status & 0x0F].append((tick, index, event, PROGRAM, first))
+                notes_before = len(heard.strikes.get((index, (port, status & 0x0F)), ()))
+                heard.events[port, status & 0x0F].append((tick, index, event, PROGRAM, first, notes_before))
             elif kind == 0xB0 and first in KEPT_CONTROLLERS:
-                heard.events[port, status & 0x0F].append((tick, index, event, first, second))
+                heard.events[port, status & 0x0F].append((tick, index, event, first, second, 0))
         else:
             raise MidiDamage("too many events (no song needs half a million)")
     except IndexError:
@@ -250,10 +250,10 @@ def _move(heard: Heard, index: int, port: int) -> None:
 def _obey(heard: Heard, message: bytes, port: int, when: tuple[int, int, int]) -> bool:
     """What a system exclusive message says of who plays; whether it says anything of it."""
     if (system := reset(message)) is not None:
-        heard.resets[port].append((*when, RESET, system))
+        heard.resets[port].append((*when, RESET, system, 0))
     elif (mode := part_mode(message)) is not None:
         channel, is_drums = mode
-        heard.events[port, channel].append((*when, PART, is_drums))
+        heard.events[port, channel].append((*when, PART, is_drums, 0))
     else:
         return False
     return True
