@@ -75,21 +75,30 @@ NOTHING_SET = np.array([-1, -1, 0, -1])  # tick, place, program, drum_says
 
 
 class _Changes:
-    """Program changes in the order in which they act. rows: int[N, 5]: tick; place among all that sets the channel;
-    program; drum_says, 1 where its bank means drums, 0 melodic, -1 where it leaves that to the channel;
-    the beginnings and releases of notes that its track has before it.
+    """Program changes in the order in which they act. rows: int[N, 6]: tick; place among all that sets the channel;
+    program; drum_says, 1 where its bank means drums, 0 melodic, -1 where it leaves that to the channel; track; the
+    beginnings and releases of notes that its track has before it.
     """
 
-    def __init__(self, rows: list[tuple[int, int, int, int, int]]) -> None:
-        self.rows = np.array(rows, np.int64).reshape(-1, 5)
+    def __init__(self, rows: list[tuple[int, int, int, int, int, int]]) -> None:
+        self.rows = np.array(rows, np.int64).reshape(-1, 6)
 
     def at_ticks(self, ticks: np.ndarray, since: np.ndarray) -> np.ndarray:
-        """int[M, 4]: the rows in force at these ticks, without their last column. since: places of the last resets."""
+        """int[M, 4]: of the rows in force at these ticks the first four columns. since: places of the last resets."""
         return self._in_force(np.searchsorted(self.rows[:, 0], ticks, side="right"), since)
 
     def at_places(self, places: np.ndarray, since: np.ndarray) -> np.ndarray:
         """int[M, 4]: as before, at places among the beginnings and releases of the track that all changes are of."""
-        return self._in_force(np.searchsorted(self.rows[:, 4], places, side="right"), since)
+        return self._in_force(np.searchsorted(self.rows[:, 5], places, side="right"), since)
+
+    def of_others(self, track: int, ticks: np.ndarray, since: np.ndarray) -> np.ndarray:
+        """int[M, 4]: as at_ticks, for notes before which this track has no change; at their ticks it may have one."""
+        tracks = self.rows[:, 4]
+        begins_run = np.flatnonzero(np.append(True, tracks[1:] != tracks[:-1]))  # runs of changes of one track
+        seen = np.searchsorted(self.rows[:, 0], ticks, side="right")
+        own = (seen > 0) & (np.append(tracks, -1)[seen - 1] == track)
+        before_run = begins_run[np.searchsorted(begins_run, seen - 1, side="right") - 1]
+        return self._in_force(np.where(own, before_run, seen), since)
 
     def _in_force(self, seen: np.ndarray, since: np.ndarray) -> np.ndarray:
         rows = np.concatenate([NOTHING_SET[None], self.rows[:, :4]])[seen]
@@ -114,7 +123,7 @@ class Channel:
             elif what == BANK:
                 bank = value
             else:
-                change = (max(tick, 0), place, value, _drum_says(system, bank), notes_before)
+                change = (max(tick, 0), place, value, _drum_says(system, bank), track, notes_before)
                 everything.append(change)
                 own.get(track, shared).append(change)
         self.modes = np.array(modes, np.int64)
@@ -130,7 +139,7 @@ class Channel:
         changes = np.where((shared[:, 0] > own[:, 0])[:, None], shared, own)
         has_none = own[:, 0] < 0
         if has_none.any():
-            changes = np.where(has_none[:, None], self.any.at_ticks(ticks, resets), changes)
+            changes = np.where(has_none[:, None], self.any.of_others(track, ticks, resets), changes)
         _, change_places, programs, drum_says = changes.T
         drums = np.where((drum_says >= 0) & (change_places > mode_places), drum_says, drums)
         return np.where(drums, DRUMS, programs)

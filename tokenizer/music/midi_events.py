@@ -249,6 +249,7 @@ def _move(heard: Heard, index: int, port: int) -> None:
 
 def _obey(heard: Heard, message: bytes, port: int, when: tuple[int, int, int]) -> bool:
     """What a system exclusive message says of who plays; whether it says anything of it."""
+    message = message.removeprefix(b"\xf0")  # as it comes after F7
     if (system := reset(message)) is not None:
         heard.resets[port].append((*when, RESET, system, 0))
     elif (mode := part_mode(message)) is not None:
