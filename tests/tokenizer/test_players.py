@@ -96,6 +96,7 @@ def bank(value: int, channel: int = 0, ticks: int = 0) -> bytes:
         (gs_part(0xB, 1) + GM_ON, 11, 0),
         (GS_RESET + gs_part(0xB, 1), 11, DRUMS),
         (gs_part(0, 0) + XG_ON, 9, DRUMS),
+        (bank(127, 11) + gs_part(0xB, 0), 11, 5),
         (xg_part(4, 2), 4, DRUMS),
         (xg_part(9, 0) + program(3, 9), 9, 3),
         (xg_part(4, 2) + XG_ON + program(3, 4), 4, 3),
@@ -139,6 +140,11 @@ def test_a_reset_comes_before_what_other_tracks_say_at_its_tick_and_after_what_i
     assert sounds(file(program(5) + note(), GM_ON)) == [5]
     assert sounds(file(gs_part(0xB, 1), note(11), GM_ON)) == [DRUMS]
     assert sounds(file(gs_part(0xB, 1) + GM_ON, note(11))) == [0]
+
+
+def test_a_message_counts_once_though_more_bytes_follow_it():
+    raw = file(gs_part(0xB, 1) + number(200) + b"\xf7\x01\xf6" + note(11), number(100) + gs_part(0xB, 0)[1:])
+    assert sounds(raw) == [0]
 
 
 # ---------------------------------------------------------------- ports
@@ -219,6 +225,12 @@ def test_at_the_tick_where_a_note_begins_nothing_ends_it_and_a_later_release_mea
     assert times(raw) == [(0, 20, 60)] and referee(raw)
     late = file(b"\x00\x90\x3c\x40" + control(123, 0, ticks=10) + number(10) + b"\x80\x3c\x00" + note())
     assert times(late) == [(0, 10, 60), (20, 36, 60)] and referee(late)
+
+
+def test_releases_without_a_note_close_none_that_begins_later():
+    stray = b"\x00\x80\x3c\x00\x00\x80\x3d\x00"
+    raw = file(stray + note() + note(pitch=61) + number(50) + b"\x80\x3c\x00")
+    assert times(raw) == [(0, 16, 60), (16, 32, 61)] and referee(raw)
 
 
 # ---------------------------------------------------------------- the pedal

@@ -58,6 +58,23 @@ SALVAGED = {
         [[60], BOTH],
         f"track 1 is 12 bytes long, not {12 + len(WHOLE)} as it says",
     ),
+    "a length past one of two next tracks": (
+        header(3) + chunk(NOTE + END, 12 + len(WHOLE)) + WHOLE + WHOLE,
+        [[60], BOTH, BOTH],
+        f"track 1 is 12 bytes long, not {12 + len(WHOLE)} as it says",
+    ),
+    "bytes before a next track that a length takes in": (
+        header(2) + chunk(NOTE + END + b"ab" + WHOLE, 14 + len(WHOLE)),
+        [[60], BOTH],
+        f"track 1 is 12 bytes long, not {14 + len(WHOLE)} as it says, skipped 2 bytes before a track",
+    ),
+    "bytes between tracks": (
+        header(2) + WHOLE + b"\0\0\0\0\0\0\0\5" + WHOLE,
+        [BOTH, BOTH],
+        "skipped 8 bytes before a track",
+    ),
+    "bytes before the first track": (HEADER + b"\0\0" + WHOLE, [BOTH], "skipped 2 bytes before a track"),
+    "another song": (HEADER + WHOLE + HEADER + WHOLE, [BOTH], "left out another song behind the first"),
     "a length into a next track": (
         header(2) + chunk(NOTE + END, 15) + WHOLE,
         [[60], BOTH],
@@ -87,8 +104,18 @@ SALVAGED = {
         [[60]],
         "clipped 1 data byte in track 1",
     ),
+    "a program above 127": (
+        HEADER + track(b"\x00\xc0\xff" + NOTE + END),
+        [[60]],
+        "clipped 1 data byte in track 1",
+    ),
+    "a time before the last event": (
+        HEADER + track(NOTE + b"\x8f\xff\xff\xff\x70" + NEXT[1:] + END),
+        [[60]],
+        "track 1 cannot be read after tick 16 (a time of more than four bytes); what follows is left out",
+    ),
     "a pitch and a velocity above 127": (
-        HEADER + track(b"\x00\x90\xff\xff\x10\x80\xff\x00" + END),
+        HEADER + track(b"\x00\x90\x90\xc8\x10\x80\x90\x00" + END),
         [[127]],
         "clipped 3 data bytes in track 1",
     ),
@@ -103,7 +130,8 @@ SALVAGED = {
 @pytest.mark.parametrize("kind", SALVAGED)
 def test_what_is_whole_is_read_and_the_repair_told(kind):
     raw, notes, repair = SALVAGED[kind]
-    assert pitches(raw) == (notes, [repair])
+    found, repairs = pitches(raw)
+    assert (found, ", ".join(repairs)) == (notes, repair)
 
 
 @pytest.mark.parametrize(

@@ -67,13 +67,17 @@ def track_at(raw: bytes, place: int) -> Chunk:
     return Chunk(begin, declared_end, declared_end if follows is not None else _found(raw, begin), follows)
 
 
-def next_track(raw: bytes, place: int) -> int:
-    """Where the next track begins, chunks of other kinds and what is no chunk skipped; the file's length if none
-    does.
+def next_track(raw: bytes, place: int) -> tuple[int, str | None]:
+    """Where the next track of this song begins, chunks of other kinds skipped, the file's length if none does; and what
+    else was skipped, in words.
     """
     follows = _after_foreign(raw, place)
-    found = follows if follows is not None else _found(raw, place)
-    return found if raw[found : found + 4] == TRACK else len(raw)
+    if follows is not None:
+        return follows, None
+    found = _found(raw, place)
+    if raw[found : found + 4] == HEADER:
+        return len(raw), "left out another song behind the first"
+    return found, f"skipped {count(found - place, 'byte')} before a track" if found < len(raw) else None
 
 
 def count_repair(counted: int, found: int) -> str | None:

@@ -58,14 +58,16 @@ def listen(raw: bytes, start: int, scale: int, most_events: int, one_after_anoth
     to `repairs` what was wrong. Raises MidiDamage.
     """
     heard, tick = Heard(), 0
-    place = chunks.next_track(raw, start)
+    place, skipped = chunks.next_track(raw, start)
+    repairs += [skipped] if skipped else []
     while place < len(raw):
         chunk = chunks.track_at(raw, place)
         stop = _listen_to_track(heard, raw, chunk, tick, scale, most_events)
         most_events -= stop.events
         heard.track_ends.append(stop.tick)
-        place = _next_place(raw, chunk, stop)
+        place, skipped = _next_place(raw, chunk, stop)
         repairs += _repairs(len(heard.track_ends), chunk, stop, place)
+        repairs += [skipped] if skipped and not stop.why else []
         if one_after_another:
             tick = stop.tick
     if sum(map(len, heard.resets.values())) > MOST_RESETS:
@@ -73,11 +75,13 @@ def listen(raw: bytes, start: int, scale: int, most_events: int, one_after_anoth
     return heard
 
 
-def _next_place(raw: bytes, chunk: Chunk, stop: _Stop) -> int:
-    """Where the next track begins: right behind the end of this one, or where its length says, or the next there is."""
+def _next_place(raw: bytes, chunk: Chunk, stop: _Stop) -> tuple[int, str | None]:
+    """Where the next track begins: right behind the end of this one, or where its length says, or the next there is;
+    and what was skipped, in words.
+    """
     right_there = raw[stop.place : stop.place + 4] == chunks.TRACK
     says_where = chunk.follows is not None and stop.place <= chunk.declared_end and chunk.follows < len(raw)
-    return chunk.follows if says_where and not right_there else chunks.next_track(raw, stop.place)
+    return (chunk.follows, None) if says_where and not right_there else chunks.next_track(raw, stop.place)
 
 
 def _repairs(number: int, chunk: Chunk, stop: _Stop, next_place: int) -> list[str]:
