@@ -15,12 +15,12 @@ from pathlib import Path
 import mido
 from report import write_report
 
-from configs import PrepareConfig
+from configs import CheckConfig, PrepareConfig
+from tokenizer.dataset.check import check
 from tokenizer.dataset.find import find_midi
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.songs import to_row
 from tokenizer.music import midi
-from tokenizer.tokens.check import check
 from tokenizer.tokens.encode import encode
 
 
@@ -46,7 +46,7 @@ def main() -> None:
         start = time.perf_counter()
         manifest = prepare([folder], Path(temporary) / "songs", PrepareConfig(workers=1))
         seconds["prepare_in_all"] = time.perf_counter() - start
-    checks = [check(path) for path in files]
+    checks = [check(path, CheckConfig()) for path in files]
     shards = [shard for part in manifest["splits"].values() for shard in part["shards"]]
     tokens = sum(shard["tokens"] for shard in shards)
     write_report(
@@ -54,10 +54,10 @@ def main() -> None:
         {
             "files": len(files),
             "exact": sum(result.exact for result in checks),
-            "notes": sum(result.notes for result in checks),
+            "notes": sum(result.told.get("notes_out", 0) for result in checks),
             "tokens": sum(result.tokens for result in checks),
             "tokens_per_note": round(
-                sum(result.tokens for result in checks) / sum(result.notes for result in checks), 3
+                sum(result.tokens for result in checks) / sum(result.told.get("notes_out", 0) for result in checks), 3
             ),
             "bytes_per_token": round(sum(shard["bytes"] for shard in shards) / tokens, 2),
             "milliseconds_per_file": {name: round(1e3 * value / len(files), 2) for name, value in seconds.items()},
