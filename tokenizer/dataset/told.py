@@ -19,7 +19,8 @@ SUMMED = ("notes", "notes_out", "doubles", "merged", "moved", "moved_ms_sum", "c
 
 def told_of(changes: Changes, reading: Reading) -> dict:
     """All of Changes, repairs (in words) and pedalled, in types that JSON has."""
-    return asdict(changes) | {"repairs": list(reading.repairs), "pedalled": reading.pedalled}
+    of_reading = {"repairs": list(reading.repairs), "pedalled": reading.pedalled}
+    return asdict(changes) | {"meters": list(changes.meters)} | of_reading
 
 
 def to_json(changes: Changes, reading: Reading) -> str:
@@ -70,16 +71,18 @@ def in_words(sums: dict, config: CheckConfig) -> list[str]:
     """A line for each sum that says something; none where nothing is known."""
     if not sums.get("songs"):
         return []
-    notes, sounding = max(sums["notes"], 1), max(sums["sounding_seconds"], 1e-3)
+    notes = max(sums["notes"], 1)
     lines = [
         f"{sums['notes']:,} notes read, {sums['notes_out']:,} on the grid: {sums['doubles']:,} were there twice, "
         f"{sums['merged']:,} ({sums['merged'] / notes:.2%}) met another strike of their pitch on a step",
         f"{sums['moved']:,} notes ({sums['moved'] / notes:.1%}) moved by more than {config.moved_ms:g} ms; "
         f"{sums['moved_ms_sum'] / notes:.1f} ms in the mean",
-        f"{sums['cut']:,} notes longer than can be said: {sums['cut_seconds'] / sounding:.2%} of all sounding time is lost",
         f"{sums['seconds']:,.0f} seconds read, {sums['seconds_out']:,.0f} on the grid; a song is "
         f"{sums['seconds_off_median']:.2%} off in the median, {sums['seconds_off_worst']:.2%} at worst",
     ]
+    if sums["cut"]:
+        lost = sums["cut_seconds"] / max(sums["sounding_seconds"], 1e-3)
+        lines.append(f"{sums['cut']:,} notes longer than can be said; {lost:.2%} of all sounding time lost")
     if sums["pedalled"]:
         lines.append(f"{sums['pedalled']:,} songs in which notes ring on under the sustain pedal")
     if sums["silent"]:
