@@ -57,28 +57,16 @@ class Changes:
 
 def changes(score: Score, layout: Layout, song: GridSong, own: Tempos, moved_ms: float) -> Changes:
     """layout: layout_of(score); song: quantize(score, layout), with a note at least; own: own_tempos(score, layout)."""
-    notes = np.concatenate([track.notes for track in score.tracks])
-    track = np.repeat(np.arange(len(score.tracks)), [len(track.notes) for track in score.tracks])
-    onset, end = notes["onset_ticks"], notes["onset_ticks"] + notes["duration_ticks"]
-    voice = track * 128 + notes["pitch"]  # the notes of one pitch in one track
-    order = np.lexsort((end, onset, voice))
-    notes, voice, onset, end = notes[order], voice[order], onset[order], end[order]
-    on_grid = grid_notes(notes, score.ticks_per_beat, layout)
-    step_ticks = layout.bars.step_ticks[on_grid["bar"]]
-    grid_onset = layout.bars.start_ticks[on_grid["bar"]] + on_grid["step"] * step_ticks
-
-    is_struck_again = voice[1:] == voice[:-1]
-    is_double = is_struck_again & (onset[1:] == onset[:-1])
-    meets_next = is_struck_again & (grid_onset[1:] == grid_onset[:-1])
-    end[:-1] = np.where(is_struck_again, np.minimum(end[:-1], onset[1:]), end[:-1])
-
-    begins, ends = (seconds_at(score.tempos, score.ticks_per_beat, ticks) for ticks in (onset, end))
-    begins_out = seconds_at(own, TICKS_PER_BEAT, grid_onset)
+    notes, is_struck_again = _by_voice(score)
+    placed = grid_notes(notes, score.ticks_per_beat, layout)
+    step_ticks = layout.bars.step_ticks[placed["bar"]]
+    onset_out = layout.bars.start_ticks[placed["bar"]] + placed["step"] * step_ticks
+    begins = seconds_at(score.tempos, score.ticks_per_beat, notes["onset_ticks"])
+    begins_out = seconds_at(own, TICKS_PER_BEAT, onset_out)
     moved = 1e3 * np.abs(begins_out - begins)
-    longest = N_DURATIONS * step_ticks
-    steps_are_over = 2 * (end - onset) * TICKS_PER_BEAT >= (2 * longest + step_ticks) * score.ticks_per_beat
-    is_cut = np.flatnonzero(steps_are_over)
-    said = seconds_at(own, TICKS_PER_BEAT, (grid_onset + longest)[is_cut]) - begins_out[is_cut]
+
+    is_double = is_struck_again & (np.diff(notes["onset_ticks"]) == 0)
+    meets_next = is_struck_again & (np.diff(onset_out) == 0)
     last_tick = int((notes["onset_ticks"] + notes["duration_ticks"]).max())
     last_tick_out = max(int(_ends(song, track.notes).max()) for track in song.tracks)
     slowest, fastest = _tempo_range(score, last_tick)
@@ -90,9 +78,7 @@ def changes(score: Score, layout: Layout, song: GridSong, own: Tempos, moved_ms:
         merged=int((meets_next & ~is_double).sum()),
         moved=int((moved > moved_ms).sum()),
         moved_ms_sum=round(float(moved.sum()), 3),
-        cut=len(is_cut),
-        cut_seconds=round(float(np.maximum((ends - begins)[is_cut] - said, 0).sum()), 3),
-        sounding_seconds=round(float((ends - begins).sum()), 3),
+        **_lengths(score, notes, is_struck_again, begins, (own, onset_out, step_ticks, begins_out)),
         seconds=_rounded_seconds(score.tempos, score.ticks_per_beat, last_tick),
         seconds_out=_rounded_seconds(own, TICKS_PER_BEAT, last_tick_out),
         silent_bars=silent_bars,
@@ -102,6 +88,42 @@ def changes(score: Score, layout: Layout, song: GridSong, own: Tempos, moved_ms:
         fastest_bpm=fastest,
         meters=_meters(score, layout, song),
     )
+
+
+def _by_voice(score: Score) -> tuple[np.ndarray, np.ndarray]:
+    """NOTE[N]: the notes of all tracks, those of one pitch of a track one after another by onset, the shortest of one
+    tick first; bool[N - 1]: whether the next is of the same track and pitch.
+    """
+    notes = np.concatenate([track.notes for track in score.tracks])
+    track = np.repeat(np.arange(len(score.tracks)), [len(track.notes) for track in score.tracks])
+    voice = track * 128 + notes["pitch"]
+    order = np.lexsort((notes["duration_ticks"], notes["onset_ticks"], voice))
+    return notes[order], np.diff(voice[order]) == 0
+
+
+def _lengths(
+    score: Score,
+    notes: np.ndarray,
+    is_struck_again: np.ndarray,
+    begins: np.ndarray,
+    on_grid: tuple[Tempos, np.ndarray, np.ndarray, np.ndarray],
+) -> dict:
+    """cut, cut_seconds, sounding_seconds. on_grid: the own tempo map; of each note its onset and a step, in ticks,
+    and the second at which it begins.
+    """
+    own, onset_out, step_ticks, begins_out = on_grid
+    until = notes["onset_ticks"] + notes["duration_ticks"]
+    until[:-1] = np.where(is_struck_again, np.minimum(until[:-1], notes["onset_ticks"][1:]), until[:-1])
+    seconds = seconds_at(score.tempos, score.ticks_per_beat, until) - begins
+    length, longest = (until - notes["onset_ticks"]) * TICKS_PER_BEAT, N_DURATIONS * step_ticks
+    # Rounded to steps it is longer than the longest
+    is_cut = np.flatnonzero(2 * length >= (2 * longest + step_ticks) * score.ticks_per_beat)
+    said = seconds_at(own, TICKS_PER_BEAT, (onset_out + longest)[is_cut]) - begins_out[is_cut]
+    return {
+        "cut": len(is_cut),
+        "cut_seconds": round(float(np.maximum(seconds[is_cut] - said, 0).sum()), 3),
+        "sounding_seconds": round(float(seconds.sum()), 3),
+    }
 
 
 def _rounded_seconds(tempos: Tempos, ticks_per_beat: int, tick: int) -> float:
@@ -114,10 +136,8 @@ def longest_silence(song: GridSong) -> tuple[int, int, int]:
     """
     notes = np.concatenate([track.notes for track in song.tracks])
     sounds_no_more = np.searchsorted(song.bars.start_ticks[:-1], _ends(song, notes), side="left")
-    sounding = np.zeros(len(song.bars) + 1, np.int64)  # how many notes more than in the bar before
-    np.add.at(sounding, notes["bar"], 1)
-    np.add.at(sounding, sounds_no_more, -1)
-    is_silent = np.cumsum(sounding[:-1]) == 0
+    more, fewer = (np.bincount(bars, minlength=len(song.bars) + 1) for bars in (notes["bar"], sounds_no_more))
+    is_silent = np.cumsum(more - fewer)[:-1] == 0
     edges = np.flatnonzero(np.diff(is_silent, prepend=False, append=False)).reshape(-1, 2)
     if not len(edges):
         return 0, 0, 0
