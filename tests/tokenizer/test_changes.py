@@ -81,6 +81,12 @@ def test_a_note_is_moved_by_the_clock_not_by_the_beat():
         assert found.moved_ms_sum == pytest.approx(60e3 / bpm * 40 / 480, abs=0.01)
 
 
+def test_a_tempo_that_changes_moves_no_note_that_is_on_the_grid():
+    notes = [(beat * 96, 48, 60, 80) for beat in range(12)]
+    found = changed(score_of((0, notes), tempos=((0, 120), (96, 33), (384, 211)), ticks_per_beat=96))
+    assert found.moved_ms_sum == pytest.approx(0, abs=0.1) and found.seconds == pytest.approx(found.seconds_out)
+
+
 def test_a_long_note_loses_what_comes_after_64_steps_of_its_bar():
     drone = (0, 16 * BAR, 60, 80)
     found = changed(score_of((0, [drone, (15 * BAR, BAR, 62, 80)])))

@@ -88,6 +88,9 @@ def test_each_limit_alone_decides_and_is_named(changed, first, second, words):
     far = dict.fromkeys((first, second), 1.0)
     changes = replace(AS_IT_WAS, **changed)
     assert judge(changes, True, replace(LIMITS, **far)) == ("faithful", ())
+    at_limit = {"audible_merged": 0.01, "audible_moved": 0.1, "audible_cut": 0.1, "audible_seconds": 0.05}[first]
+    assert judge(changes, True, replace(LIMITS, **far | {first: at_limit}))[0] == "faithful", "beyond, not at"
+    assert judge(changes, True, replace(LIMITS, **{first: 0.0, second: at_limit}))[0] == "audibly changed"
     for limits, verdict in (({**far, first: 0.0}, "audibly changed"), ({first: 0.0, second: 0.0}, "damaged")):
         said, (cause,) = judge(changes, True, replace(LIMITS, **limits))
         assert said == verdict and cause.startswith(words)
@@ -176,6 +179,22 @@ def test_a_dataset_has_the_sums_that_check_has(files, tmp_path):
         for number in range(len(data[split])):
             name = data[split].source(number).rsplit("/")[-1].removesuffix(".mid")
             assert data[split].told(number) == check(files[name], LIMITS).told
+
+
+def test_files_are_read_as_the_flags_say(files, monkeypatch):
+    asked, parse = [], midi.parse
+    monkeypatch.setattr(
+        "tokenizer.dataset.accept.midi.parse", lambda *given: (asked.append(given[2]), parse(*given))[1]
+    )
+    for pedal in ("ignore", "extend"):
+        check(files["audibly changed"], replace(LIMITS, pedal=pedal))
+        assert set(asked) == {pedal}
+        asked.clear()
+
+
+def test_a_long_silence_is_summed_from_its_limit_on():
+    told = tokenizer.dataset.check.told_of(replace(AS_IT_WAS, silent_bars=32), Reading(compose(0), (), 0))
+    assert [sum_up([told], replace(LIMITS, silent_bars=limit))["silent"] for limit in (31, 32)] == [1, 0]
 
 
 def test_sums_of_songs_of_which_nothing_is_known_are_nothing():
