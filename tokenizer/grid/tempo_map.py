@@ -33,7 +33,6 @@ def own_tempos(score: Score, layout: Layout) -> Tempos:
     on_grid = _rounded(grid_time(changes, score.ticks_per_beat, layout), score.ticks_per_beat)
     knots = np.unique(np.concatenate([on_grid, *_moved_bars(score, layout)]))
     source = source_time(knots, score.ticks_per_beat, layout) / TICKS_PER_BEAT
-    source[0] = 0  # what has no room before the first bar is in it
     said = np.array(list(length_of.values()), np.int64)[np.searchsorted(on_grid, knots, side="right") - 1]
     lengths = _kept_in_time(knots, said, seconds_at(score.tempos, score.ticks_per_beat, source))
     differs = np.concatenate([[True], lengths[1:] != lengths[:-1]])
@@ -54,14 +53,15 @@ def _rounded(time: np.ndarray, ticks_per_beat: int) -> np.ndarray:
 
 def _moved_bars(score: Score, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Ticks of the grid at which the bars begin and end that are longer or shorter there than in the score: the last of
-    a stretch of one meter, and the first bar where a stretch before it has no room at all.
+    a stretch of one meter, and the first bar where a stretch before it has no room at all. Behind the last bar line,
+    where no note begins, all up to the change is one bar.
     """
     on_grid = np.diff(layout.grid) * score.ticks_per_beat
     is_moved = np.diff(layout.source) * TICKS_PER_BEAT != on_grid
     lines = layout.bars.start_ticks
     ends = np.unique(layout.grid[1:][is_moved])
     ends = np.where(ends == 0, lines[1], ends)
-    ends = ends[ends <= lines[-1]]
+    ends = ends[ends <= lines[-1] + LONGEST_NOTE]
     return lines[np.searchsorted(lines, ends) - 1], ends
 
 
