@@ -15,7 +15,7 @@ from tokenizer.dataset import prepare
 from tokenizer.dataset.check import check, judge, remarks
 from tokenizer.dataset.files import read_rejected
 from tokenizer.dataset.songs import Dataset
-from tokenizer.dataset.told import in_words, sum_up
+from tokenizer.dataset.told import in_words, kind_of_repair, sum_up
 from tokenizer.grid.changes import Changes
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
@@ -179,6 +179,15 @@ def test_a_dataset_has_the_sums_that_check_has(files, tmp_path):
         for number in range(len(data[split])):
             name = data[split].source(number).rsplit("/")[-1].removesuffix(".mid")
             assert data[split].told(number) == check(files[name], LIMITS).told
+
+
+def test_repairs_of_a_kind_are_one_whatever_their_numbers():
+    kinds = [
+        ("clipped 1 data byte in track 2", "clipped 31 data bytes in track 14"),
+        ("header counts 1 track, 3 are there", "header counts 2 tracks, 1 is there"),
+    ]
+    assert [len({kind_of_repair(repair) for repair in kind}) for kind in kinds] == [1, 1]
+    assert len({kind_of_repair(repair) for kind in kinds for repair in kind}) == 2
 
 
 def test_files_are_read_as_the_flags_say(files, monkeypatch):

@@ -63,8 +63,10 @@ def sum_up(songs: Iterable[dict], config: CheckConfig) -> dict:
 
 
 def kind_of_repair(repair: str) -> str:
-    """Without its numbers, which differ from file to file."""
-    return re.sub(r"\d+", "N", repair)
+    """Without its numbers, which differ from file to file, and whether they are one or many."""
+    kind = re.sub(r"\d+", "N", repair)
+    kind = re.sub(r"\bN (data byte|byte|track)\b", r"N \1s", kind)
+    return kind.replace("N is there", "N are there")
 
 
 def in_words(sums: dict, config: CheckConfig) -> list[str]:
