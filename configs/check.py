@@ -13,7 +13,7 @@ class CheckConfig:
     """
 
     pedal: Pedal = "extend"  # sustain pedal: notes ring until it lifts or their pitch is struck again, or ignore it
-    strict: bool = False  # files that are damaged count as unreadable, even where they can be read all the same
+    strict: bool = False  # files with faults count as unreadable, even where they can be read all the same
     moved_ms: float = 20.0  # a note that is moved by more milliseconds is counted
     silent_bars: int = 32  # more silent bars in a row are named
     audible_moved: float = 0.02  # audibly changed: a larger share of the notes is moved by more than --moved-ms

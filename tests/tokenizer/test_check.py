@@ -160,7 +160,7 @@ def test_a_repaired_file_is_counted_or_left_out(tmp_path, monkeypatch):
     manifest = prepare.prepare([tmp_path], tmp_path / "lenient", PrepareConfig(workers=1))
     assert manifest["changes"]["repaired"] == 1
     assert manifest["changes"]["repairs"] == {"clipped N data bytes in track N": 1}
-    assert "1 damaged files are read all the same" in prepare.summary(tmp_path / "lenient", manifest)
+    assert "1 file with faults, read all the same" in prepare.summary(tmp_path / "lenient", manifest)
     report = json.loads((tmp_path / "lenient" / "report.json").read_text(encoding="utf-8"))
     assert report["changes"] == manifest["changes"]
     prepare.prepare([tmp_path], tmp_path / "strict", PrepareConfig(workers=1, strict=True))

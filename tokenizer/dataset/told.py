@@ -75,24 +75,28 @@ def in_words(sums: dict, config: CheckConfig) -> list[str]:
         return []
     notes = max(sums["notes"], 1)
     lines = [
-        f"{sums['notes']:,} notes read, {sums['notes_out']:,} on the grid: {sums['doubles']:,} were there twice, "
+        f"{_count(sums['notes'], 'note')} read, {sums['notes_out']:,} on the grid: {sums['doubles']:,} were there twice, "
         f"{sums['merged']:,} ({sums['merged'] / notes:.2%}) met another strike of their pitch on a step",
-        f"{sums['moved']:,} notes ({sums['moved'] / notes:.1%}) moved by more than {config.moved_ms:g} ms; "
+        f"{_count(sums['moved'], 'note')} ({sums['moved'] / notes:.1%}) moved by more than {config.moved_ms:g} ms; "
         f"{sums['moved_ms_sum'] / notes:.1f} ms in the mean",
         f"{sums['seconds']:,.0f} seconds read, {sums['seconds_out']:,.0f} on the grid; a song is "
         f"{sums['seconds_off_median']:.2%} off in the median, {sums['seconds_off_worst']:.2%} at worst",
     ]
     if sums["cut"]:
         lost = sums["cut_seconds"] / max(sums["sounding_seconds"], 1e-3)
-        lines.append(f"{sums['cut']:,} notes longer than can be said; {lost:.2%} of all sounding time lost")
+        lines.append(f"{_count(sums['cut'], 'note')} longer than can be said; {lost:.2%} of all sounding time lost")
     if sums["pedalled"]:
-        lines.append(f"{sums['pedalled']:,} songs in which notes ring on under the sustain pedal")
+        lines.append(f"{_count(sums['pedalled'], 'song')} in which notes ring on under the sustain pedal")
     if sums["silent"]:
         lines.append(
-            f"{sums['silent']:,} songs with more than {config.silent_bars} silent bars in a row; --max-silent-bars of "
-            "prepare leaves them out"
+            f"{_count(sums['silent'], 'song')} with more than {config.silent_bars} silent bars in a row; "
+            "--max-silent-bars of prepare leaves them out"
         )
     if sums["repaired"]:
-        lines.append(f"{sums['repaired']:,} damaged files are read all the same; --strict leaves them out:")
+        lines.append(f"{_count(sums['repaired'], 'file')} with faults, read all the same; --strict leaves them out:")
         lines += [f"  {count:6} {kind}" for kind, count in list(sums["repairs"].items())[:8]]
     return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
