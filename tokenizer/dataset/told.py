@@ -75,8 +75,8 @@ def in_words(sums: dict, config: CheckConfig) -> list[str]:
         return []
     notes = max(sums["notes"], 1)
     lines = [
-        f"{_count(sums['notes'], 'note')} read, {sums['notes_out']:,} on the grid: {sums['doubles']:,} were there twice, "
-        f"{sums['merged']:,} ({sums['merged'] / notes:.2%}) met another strike of their pitch on a step",
+        f"{_count(sums['notes'], 'note')} read, {sums['notes_out']:,} on the grid: {sums['doubles']:,} were there twice"
+        f", {sums['merged']:,} ({sums['merged'] / notes:.2%}) met another strike of their pitch on a step",
         f"{_count(sums['moved'], 'note')} ({sums['moved'] / notes:.1%}) moved by more than {config.moved_ms:g} ms; "
         f"{sums['moved_ms_sum'] / notes:.1f} ms in the mean",
         f"{sums['seconds']:,.0f} seconds read, {sums['seconds_out']:,.0f} on the grid; a song is "
