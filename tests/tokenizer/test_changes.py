@@ -29,7 +29,7 @@ def seconds_of(score: Score, tick: int) -> float:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(scores())
 def test_every_note_is_there_or_accounted_for(score):
     """Against plain loops over the notes of each pitch of each track."""
@@ -55,7 +55,7 @@ def test_every_note_is_there_or_accounted_for(score):
     assert 0 <= found.cut_seconds <= found.sounding_seconds + 1e-2
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(scores())
 def test_a_song_on_the_grid_changes_in_nothing(score):
     snapped = quantize(score).to_score()
