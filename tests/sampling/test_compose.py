@@ -6,6 +6,7 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_pa
     [("sampler", {"temperature": "hot"}), ("constraints", {"bars": None}), ("sampler", {"num_samples": 1.5})],
 )
 def test_the_json_of_a_sample_that_was_edited_wrongly_is_told_as_such(tmp_path, part, change):
-    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {})
+    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [])
     values = dataclasses.asdict(origin) | {"number": 0, "finished": True, "errors": 0, "tokens": [1, 2]}
     (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
     assert outputs.read(tmp_path / "x.json")[0] == origin
@@ -150,6 +151,8 @@ def made(monkeypatch):
     asked = []
 
     class Ready:
+        task = SimpleNamespace(whole=SONG.whole)
+
         def __init__(self, config):
             self.config = config
 
@@ -161,12 +164,13 @@ def made(monkeypatch):
         def steps(self, numbers, stride):
             yield [SONG]
 
-    def sampler(request):
+    def ready(request):
         asked.append(request)
-        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {})
-        return Ready(request.config), origin
+        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {}, [])
+        task = SimpleNamespace(whole=SONG.whole)
+        return SimpleNamespace(origin=origin, task=task, sampler=lambda: Ready(request.config))
 
-    monkeypatch.setattr(compose.Request, "sampler", sampler)
+    monkeypatch.setattr(compose.Request, "ready", ready)
     return asked
 
 
@@ -224,8 +228,8 @@ def test_a_folder_that_takes_no_files_is_found_before_sampling(made, tmp_path, m
 
 def test_what_makes_a_song_again_has_the_length_that_nobody_asked_for(run_dir):
     """It may be another one elsewhere, where there is more memory."""
-    sampler, origin = compose._sampler(run_dir, "best", SampleConfig(), Constraints(), None)
-    assert origin.sampler["max_length"] == sampler.config.max_length > 0
+    ready = compose.Request(run_dir, SampleConfig(), Constraints()).ready()
+    assert ready.origin.sampler["max_length"] == ready.task.config.max_length > 0
 
 
 def test_a_song_is_made_again_where_asked(run_dir, tmp_path, capfdbinary):

@@ -51,7 +51,7 @@ def notes_of(score: Score, program: int) -> list[tuple]:
     [
         (compose(0), Constraints(keep_bars=6, bars=9)),
         (compose(1), Constraints(keep_bars=5, bars=8, transpose=2, chords="C F")),
-        (compose(2), Constraints(add="strings,drums")),
+        (score_of((0, [(0, 480, 60, 90), (BAR, 480, 64, 90)])), Constraints(add="strings,drums,piano")),
         (None, Constraints(instruments="drums,bass", bars=4)),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_given_note_that_the_model_does_not_see_is_not_cut_short_by_a_new_one(
 def test_any_beginning_of_the_tokens_makes_the_song_so_far(wanted):
     whole, song, _ = made(scale(16), wanted, 250)
     given = {track.program: track.notes.tolist() for track in snap(scale(16)).tracks}
-    for length in range(1, len(song)):
+    for length in range(1, len(song), 3):
         score = whole.score(song[:length])
         for track in score.tracks:
             kept = given.get(track.program, [])

@@ -75,6 +75,14 @@ class Whole(NamedTuple):
         """Where the given bars end."""
         return 0 if self.given is None else int(self.given.song.bars.start_ticks[-1])
 
+    @property
+    def given_bars(self) -> int:
+        return 0 if self.given is None else len(self.given)
+
+    @property
+    def given_tracks(self) -> int:
+        return 0 if self.given is None else len(self.given.song.tracks)
+
     def track_numbers(self) -> list[int]:
         """Of the given tracks that the model sees, in the order in which it sees them. New ones come after the last."""
         if self.given is None:
@@ -87,7 +95,7 @@ class Whole(NamedTuple):
 
     def tempos(self, bar: int, tempo: int) -> Tempos:
         """Of a bar of the song, from its start on: a given one's own, else the one in force, as the tokens say it."""
-        if self.given is None or bar >= len(self.given):
+        if self.given is None or bar >= self.given_bars:
             return (Tempo(0, self.microseconds(tempo)),)
         begin, end = self.given.song.bars.start_ticks[bar : bar + 2].tolist()
         return between(self.given.tempos, begin, end)
