@@ -158,7 +158,14 @@ def test_a_rmi_file_is_midi_in_a_riff_wrapper(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("typed", "written"), [("x.png", "x.png"), ("x.PNG", "x.PNG"), ("pictures", "pictures/masks.png"), ("x.mid", None)]
+    ("typed", "written"),
+    [
+        ("x.png", "x.png"),
+        ("x.PNG", "x.PNG"),
+        ("pictures", "pictures/masks.png"),
+        ("new/a/x.png", "new/a/x.png"),
+        ("x.mid", None),
+    ],
 )
 def test_a_picture_of_masks_goes_by_the_same_rule(here, monkeypatch, typed, written):
     class Report:

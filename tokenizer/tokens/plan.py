@@ -173,7 +173,8 @@ def _fitting(given: Given, wanted: Constraints, pattern: np.ndarray, limits: Roo
 
     if fits(0):
         return given
-    low, high = 0, len(given) - 1  # the fewest first bars to leave out
+    # The fewest first bars to leave out, and the most, after which a note is left
+    low, high = 0, max(int(track.notes["bar"][-1]) for track in given.song.tracks)
     while low + 1 < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
@@ -225,10 +226,12 @@ def _pattern(given: Given, wanted: Constraints) -> np.ndarray:
     shortest P bars that differ and stand there twice. Empty where they do not.
     """
     meters = given.song.bars.signature
+    if wanted.add:
+        return NO_PATTERN
     for period in range(2, min(LONGEST_PATTERN, len(meters) // 2) + 1):
         last, before = meters[-period:], meters[-2 * period : -period]
         if np.array_equal(last, before) and (last != last[0]).any():
-            return NO_PATTERN if wanted.add else last
+            return last
     return NO_PATTERN
 
 
@@ -239,7 +242,7 @@ def _taken(script: list[int]) -> Room:
 
 
 def _least(script: list[int], bars: int, pattern: np.ndarray) -> Room:
-    """What a song takes at least whose free places get so many bars each."""
+    """What a song takes at least whose free places get so many bars each, in meters of that pattern."""
     taken, free = _taken(script), script.count(FREE)
     meters = bars + 1 if len(pattern) else 0  # tokens of the first track, one for each bar
     return Room(
