@@ -195,9 +195,9 @@ def test_a_song_of_more_bars_than_the_model_has_loses_those_that_do_not_fit():
 def test_bars_that_are_kept_may_end_in_silence():
     drums = " ".join(["Cmaj T0 P36 L1 V25"] + ["Cmaj T0 P36 T8 P36"] * 30 + ["Cmaj"] * 8 + ["Cmaj T0 P36"])
     given = ids(f"BOS BPM_19 TS_4/4 #D SEP {drums} EOS")
-    made, notice = planned(given, Constraints(keep_bars=38, bars=40), 100)
+    made, notice = planned(given, Constraints(keep_bars=38, bars=40), 64)
     first, total = int(made.behind), int(made.min_bars)
-    assert 8 < first < 20 and total == first + 2 and notice.startswith(f"the model saw the last {first} of 38 bars")
+    assert 7 < first < 14 and total == first + 2 and notice.startswith(f"the model saw the last {first} of 38 bars")
 
 
 def test_a_song_that_fits_with_what_is_asked_keeps_all_of_its_bars():
