@@ -255,6 +255,19 @@ def test_new_bars_after_alternating_meters_alternate_on(meters, new, tokens):
     assert cut_short == (tokens == 85)
 
 
+def test_the_least_room_holds_the_meters_that_alternate():
+    """In the fewest tokens of which the plan says that they are enough."""
+    given, wanted = given_song(song_in(*["4/4", "3/8"] * 3), Constraints(bars=36)), Constraints(bars=36)
+    for tokens in range(60, 300, 2):
+        try:
+            made = plan.make_plan(given, wanted, tokens, tokens, MODEL_BARS).plan
+            break
+        except InputError as error:
+            assert "raise --max-length" in str(error)
+    song, _ = written(made, [10, 10])
+    assert meters_of(song)[int(made.behind) :] == ["4/4", "3/8"] * 15 and made.max_tokens - len(song) < 30
+
+
 @pytest.mark.parametrize("meters", [["4/4"] * 6, ["3/4", "4/4", "3/8"], ["4/4", "3/8", "3/8", "3/8"]])
 def test_the_model_chooses_meters_after_any_others(meters):
     made, _ = planned(song_in(*meters), Constraints(bars=9), 2000)

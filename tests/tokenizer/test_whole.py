@@ -153,12 +153,13 @@ def test_the_tempo_that_is_asked_for_is_the_tempo_of_the_song():
 
 @pytest.mark.parametrize("wanted", [Constraints(bars=18), Constraints(keep_bars=10, bars=12), Constraints(add="48")])
 def test_given_bars_have_their_own_tempo_and_last_as_long_as_they_did(wanted):
-    tempos = ((0, 10), (2 * BAR + 77, 120), (9 * BAR, 301.7))
+    tempos = ((0, 10), (2 * BAR + 77, 120), (9 * BAR, 301.7), (16 * BAR + BEAT, 200))
     score = scale(16, tempos=tempos)
     whole, song, _ = made(score, wanted, 250)
     result, end = whole.score(song), (wanted.keep_bars or 16) * BAR
-    own = [(tick, round(60e6 / bpm)) for tick, bpm in tempos]
+    own = [(tick, round(60e6 / bpm)) for tick, bpm in tempos[:3]]
     assert [tempo for tempo in tempos_of(result) if tempo[0] < end] == own
+    assert (16 * BAR + BEAT, 300_000) not in tempos_of(result)  # of no bar that is given
     ticks = np.arange(0, end, 100)
     there, here = (seconds_at(song.tempos, 480, ticks) for song in (score, result))
     np.testing.assert_array_equal(here, there)
