@@ -224,8 +224,9 @@ def decode(
 
 
 def _song(dataset: Path, split: str, index: int) -> "tuple[Score, str]":
-    """A song of a dataset, and what it is. Raises InputError."""
+    """A song of a dataset, at the tempi of its file where they are known, and what it is. Raises InputError."""
     from tokenizer.dataset.songs import Dataset
+    from tokenizer.grid.tempo_map import with_tempos
     from tokenizer.tokens import decode
 
     songs = Dataset(dataset)[split]
@@ -233,4 +234,5 @@ def _song(dataset: Path, split: str, index: int) -> "tuple[Score, str]":
         raise InputError(f"--split {split}: {dataset} has no {split} songs")
     if not 0 <= index < len(songs):
         raise InputError(f"--index {index}: {dataset} has the {split} songs 0 to {len(songs) - 1}")
-    return decode.decode(songs[index].ids), f"{songs.source(index)}, {len(songs[index])} tokens"
+    score = with_tempos(decode.decode(songs[index].ids), songs.tempos(index))
+    return score, f"{songs.source(index)}, {len(songs[index])} tokens"

@@ -5,6 +5,7 @@ it is called.
 """
 
 import importlib
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -129,7 +130,8 @@ def text(
     """Show a MIDI file as v1.2.1's HID text, or turn such a text into a MIDI file.
 
     Args:
-        file: a MIDI file, or a text file (any other suffix than .mid, .midi, .kar and .rmi).
+        file: a MIDI file, whatever its name, or a text file. Notes last as long as their keys were held, whatever the
+            sustain pedal does, as in v1.2.1.
         out: what to write: text (.txt, .text, .hid) where FILE is MIDI, MIDI (.mid, .midi, .kar, .rmi) where FILE is
             text; a folder, where it is named as FILE; - is standard output, as is nothing where FILE is MIDI.
         lossless: times in ticks, not on v1.2.1's grid; a text file says itself which it is.
@@ -137,7 +139,7 @@ def text(
     """
     if not file.exists():
         raise InputError(f"{file}: no such file")
-    if is_midi(file):
+    if is_midi(file) or _begins_as_midi(file):
         return _to_text(file, out, lossless, overwrite)
     if lossless:
         raise InputError(f"--lossless: {file} says itself in its first line whether it is; leave the flag out")
@@ -146,19 +148,36 @@ def text(
     return _to_midi(file, out, overwrite)
 
 
-def _to_text(file: Path, out: str | None, lossless: bool, overwrite: bool) -> int:
-    from tokenizer.music import midi
-    from tokenizer.tokens.text import to_text
+def _begins_as_midi(file: Path) -> bool:
+    """Whether it holds what a text never does, near its beginning. Raises InputError."""
+    try:
+        with file.open("rb") as opened:
+            return b"MThd" in opened.read(1024)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
 
+
+def _to_text(file: Path, out: str | None, lossless: bool, overwrite: bool) -> int:
     if out is None or out == STANDARD_OUTPUT:
-        print(to_text(midi.read(file), lossless), end="")
+        print(_text_of(file, lossless), end="")
         return 0
     path = file_named(out, TEXT, f"{file.stem}.txt", "--out")
     with to_be_written(path, [file], flag="--out", overwrite=overwrite):
-        content = to_text(midi.read(file), lossless)
+        content = _text_of(file, lossless)
         write_text(path, content)
     tell(path, f"{content.count(chr(10))} lines of text from {file}")
     return 0
+
+
+def _text_of(file: Path, lossless: bool) -> str:
+    """Tells on standard error what was mended in the file. Raises MidiError."""
+    from tokenizer.music import midi
+    from tokenizer.tokens.text import to_text
+
+    reading = midi.read_told(file, pedal="ignore")
+    for repair in reading.repairs:
+        print(f"notice: {file}: {repair}", file=sys.stderr)
+    return to_text(reading.score, lossless)
 
 
 def _to_midi(file: Path, out: str, overwrite: bool) -> int:

@@ -150,6 +150,12 @@ def test_text_goes_from_midi_and_back(run, midi_dir, tmp_path):
     assert not (tmp_path / "b.mid").exists()
 
 
+@pytest.mark.parametrize("name", ["song.mid", "SONG.MIDI", "song.kar", "song.rmi", "song", "song.txt"])
+def test_text_takes_a_midi_file_for_what_it_is_whatever_its_name(run, midi_dir, tmp_path, name):
+    midi.write(midi.read(midi_dir / "0.mid"), tmp_path / name)
+    assert run("text", tmp_path / name) == run("text", midi_dir / "0.mid")
+
+
 @pytest.mark.parametrize("verb", ["MIDI to text", "text to MIDI", "decode", "export-torch", "parity"])
 def test_a_file_that_is_there_is_written_over_only_when_that_is_said(run, midi_dir, tmp_path, verb):
     """Before any work: what else these verbs need is not even there."""

@@ -19,10 +19,11 @@ from tokenizer.dataset.files import (
     read_rejected,
     shards_of,
 )
-from tokenizer.dataset.shards import Rows, open_batch
-from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
+from tokenizer.dataset.shards import TEMPOS, Rows, open_batch
+from tokenizer.dataset.songs import SongTooLong, StoredSong, parse_told, record_batch, tempos_of, to_row
 from tokenizer.dataset.workers import run
 from tokenizer.disk.atomic import file_digest
+from tokenizer.grid.tempo_map import SLOWEST, Tempos
 from tokenizer.tokens.encode import encode_song, grid_song
 from tokenizer.tokens.fields import compute
 
@@ -135,17 +136,49 @@ def _audit_rejected(folder: Path, manifest: dict) -> list[Finding]:
 
 def problem_of(rows: Rows, row: int) -> tuple[str | None, bool]:
     """What is wrong with a row, or None; and whether its ids are a whole song, from which the rest can be made again.
-    Nothing is made again of a row with a wrong digest: which of its columns is wrong, it does not say.
+    Nothing is made again of a row with a wrong digest: which of its columns is wrong, it does not say. What is kept
+    beside the tokens does not follow from them; where it cannot be, a repair goes on without it.
     """
     if problem := rows.problem(row):
         return problem, False
     ids = rows.values("ids", row).astype(np.int32)
     if problem := grammar_problem(ids):
         return problem, False
-    there, expected = rows.batch.slice(row, 1), record_batch([to_row(compute(ids), rows.source(row))])
+    tempos, told, impossible = beside(rows, row)
+    if impossible:
+        return impossible, True
+    there, expected = rows.batch.slice(row, 1), record_batch([to_row(compute(ids), rows.source(row), tempos, told)])
     names = [field.name for field in fields(StoredSong)]
     wrong = [name for name in names if not there.column(name).equals(expected.column(name))]
     return (f"its {', '.join(wrong)} do not follow from its tokens" if wrong else None), True
+
+
+def beside(rows: Rows, row: int) -> tuple[Tempos, str, str | None]:
+    """What a row keeps beside its tokens: its tempo map and what it tells, each empty where it cannot be; and why one
+    cannot, or None.
+    """
+    tempos, told, problems = (), rows.told(row), []
+    if why := _tempo_problem(*(rows.values(name, row).astype(np.int64) for name in TEMPOS)):
+        problems.append(why)
+    else:
+        tempos = tempos_of(rows, row)
+    try:
+        parse_told(told)
+    except ValueError as error:
+        told = ""
+        problems.append(str(error))
+    return tempos, told, "; ".join(problems) or None
+
+
+def _tempo_problem(ticks: np.ndarray, microseconds: np.ndarray) -> str | None:
+    """Why int64[N] and int64[N] are no tempo map, which an empty one is; or None."""
+    if len(ticks) != len(microseconds):
+        return f"its tempo map has {len(ticks)} places and {len(microseconds)} tempi"
+    if len(ticks) and (ticks[0] != 0 or (np.diff(ticks) <= 0).any()):
+        return "its tempo map is out of order, or does not begin at 0"
+    if len(ticks) and not 1 <= microseconds.min() <= microseconds.max() <= SLOWEST:
+        return f"its tempo map has a beat that does not last 1 to {SLOWEST} microseconds"
+    return None
 
 
 def grammar_problem(ids: np.ndarray) -> str | None:

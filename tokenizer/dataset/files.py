@@ -1,7 +1,8 @@
 """The files of a dataset: Arrow IPC shards, one row a song, and a manifest of what is in them and what was left out.
 
     OUT/manifest.json            written last: without it there is no dataset
-    OUT/train-00000.arrow ...    record batch of songs: tokens, their fields, and what the loader plans with
+    OUT/train-00000.arrow ...    record batch of songs: tokens, their fields, what the loader plans with, and what the
+                                 tokens do not say: the file's tempo map, and what reading it changed
     OUT/validation-00000.arrow
     OUT/test-00000.arrow         of a dataset that was made with --test-fraction
     OUT/rejected.jsonl           every file that is not in the dataset, with its reason
@@ -29,10 +30,13 @@ from configs import InputError, PrepareConfig
 from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import atomic, file_digest, write_text
 
-FORMAT = 3
+FORMAT = 4
+READABLE = (3, FORMAT)  # 3 had none of BESIDE
 AGAIN = "prepare it again with --overwrite, which moves this aside"
 MANIFEST, REJECTED, MIXTURE = "manifest.json", "rejected.jsonl", "mixture.json"
 SPLITS = ("train", "validation", "test")  # where datasets differ about a song, it is in the last of these
+# What a manifest means that does not say it: it is older than the setting, or has no test split.
+UNSAID = {"test_fraction": 0.0, "pedal": "ignore", "strict": False, "max_silent_bars": None}
 Split = Literal["train", "validation", "test"]
 SHARD_NAME = re.compile(r"(train|validation|test)-\d{5,}\.arrow")
 FIELD_TYPES = {
@@ -51,13 +55,18 @@ SCHEMA = pa.schema(
         ("bar_spans", pa.list_(pa.uint16())),  # tracks that have that bar
         ("tracks", pa.uint16()),
         ("notes", pa.uint32()),
-        ("seconds", pa.float32()),  # at the tempi of its bars
+        ("seconds", pa.float32()),  # to the end of its last bar, by its own tempo map, else at the tempi of its bars
         ("source", pa.string()),  # the file, below the folder given to prepare
         ("hash", pa.uint64()),  # of the notes on the grid: see music_hash
         ("family", pa.uint64()),  # the same in every transposition
+        ("tempo_ticks", pa.list_(pa.int32())),  # the file's own tempo map, in ticks of the grid; empty: none is known
+        ("tempo_microseconds", pa.list_(pa.int32())),  # of a beat, from each of these ticks on
+        ("told", pa.string()),  # a JSON object of what reading and the grid changed; empty: nothing is known
         (DIGEST, pa.uint32()),  # of all the columns above: see shards.Rows.digest
     ]
 )
+BESIDE = ("tempo_ticks", "tempo_microseconds", "told")  # what does not follow from a song's tokens
+SCHEMA_3 = pa.schema([field for field in SCHEMA if field.name not in BESIDE])
 
 
 class DatasetError(InputError):
@@ -78,13 +87,16 @@ def shards_of(manifest: dict) -> list[tuple[Split, dict]]:
 
 
 def read_manifest(folder: Path) -> dict:
-    """The manifest, if it is whole and this program can read the dataset. Raises DatasetError."""
+    """The manifest, if it is whole and this program can read the dataset; its config says what it left unsaid. Raises
+    DatasetError.
+    """
     path = folder / MANIFEST
     manifest = _parsed(folder, path)
     if DIGEST in manifest and manifest[DIGEST] != digest_of(manifest):
         raise _damaged(path, "its digest is that of another content; was it edited?")
-    if manifest.get("format") != FORMAT:
-        raise DatasetError(f"{path}: dataset format {manifest.get('format')}, this program reads {FORMAT}; {AGAIN}")
+    if manifest.get("format") not in READABLE:
+        formats = " and ".join(map(str, READABLE))
+        raise DatasetError(f"{path}: dataset format {manifest.get('format')}, this program reads {formats}; {AGAIN}")
     if DIGEST not in manifest:
         raise _damaged(path, "it has no digest")
     if manifest.get("vocabulary") != vocab.FINGERPRINT:
@@ -92,6 +104,7 @@ def read_manifest(folder: Path) -> dict:
             f"{path}: tokens of another vocabulary ({manifest.get('vocabulary')}, not {vocab.FINGERPRINT}); {AGAIN}"
         )
     try:
+        manifest["config"] = UNSAID | manifest["config"]
         _check_entries(folder, manifest)
     except (KeyError, TypeError) as error:
         raise DatasetError(f"{path}: lacks {error}; {AGAIN}") from error
@@ -132,11 +145,11 @@ def _check_entries(folder: Path, manifest: dict) -> None:
         missing |= {"songs", "tokens", "token_counts", "shards"} - manifest["splits"][split].keys()
     for _, entry in shards_of(manifest):
         missing |= {"file", "songs", "tokens", "bytes", "sha256"} - entry.keys()
-    known = PrepareConfig().content()
+    known = UNSAID | PrepareConfig().content()
     missing |= known.keys() - manifest["config"].keys()
     if missing:
         raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}; {AGAIN}")
-    if unknown := manifest["config"].keys() - known.keys() - {"test_fraction"}:
+    if unknown := manifest["config"].keys() - known.keys():
         raise DatasetError(f"{path}: unknown settings in config: {', '.join(sorted(unknown))}; {AGAIN}")
     inside, names = os.path.realpath(folder), set()
     for split, entry in shards_of(manifest):

@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from configs import InputError, PrepareConfig
-from tokenizer.dataset.files import FORMAT, MANIFEST, REJECTED, DatasetError, read_manifest, shards_of
+from tokenizer.dataset.files import FORMAT, MANIFEST, REJECTED, UNSAID, DatasetError, read_manifest, shards_of
 from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.find import File, find_midi
 from tokenizer.dataset.gather import INSTEAD, gather, make_room, named, partial_folder, work_folder
@@ -36,7 +36,6 @@ from tokenizer.tokens.encode import encode_grid
 
 TOKENIZER_VERSION = "2.2"  # of what tokens a song becomes; raise it whenever that changes
 BLOCK_FILES = 64  # what a killed worker loses at most; 16 workers lose a shard of 1024 songs together
-NO_TEST = {"test_fraction": 0.0}  # what a manifest that does not say it means
 MB = 1e6
 DISK_PER_MIDI_BYTE = 6  # a cautious guess, for a notice alone; songs lie first in blocks, then in shards
 CONTENTS = "contents"  # in a block's metadata: of each of its files what says which content it has
@@ -105,10 +104,8 @@ def _complete(out: Path, files: list[File], unreadable: list[dict], config: Prep
         if config.overwrite:
             return None
         raise
-    then = (
-        NO_TEST | manifest["config"] | {"shard": manifest["shard"], "tokenizer version": manifest["tokenizer_version"]}
-    )
-    now = NO_TEST | config.content() | {"shard": config.shard, "tokenizer version": TOKENIZER_VERSION}
+    then = manifest["config"] | {"shard": manifest["shard"], "tokenizer version": manifest["tokenizer_version"]}
+    now = UNSAID | config.content() | {"shard": config.shard, "tokenizer version": TOKENIZER_VERSION}
     differ = [
         f"{name.replace('_', '-')} {then[name]} there, {now[name]} here" for name in now if then[name] != now[name]
     ]

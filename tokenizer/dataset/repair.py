@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from configs import InputError, PrepareConfig
-from tokenizer.dataset.audit import MISSING, grammar_problem
+from tokenizer.dataset.audit import MISSING, beside, grammar_problem
 from tokenizer.dataset.files import (
     REJECTED,
     DatasetError,
@@ -121,7 +121,7 @@ def _rejected(folder: Path, manifest: dict) -> tuple[list[dict], bool]:
 
 
 def _keep(shards: Iterable[tuple[str, dict, Rows | None]], blocks: Path) -> Kept:
-    """Writes the whole rows of each shard, all their columns made again from their tokens."""
+    """Writes the whole rows of each shard, all columns made again that follow from their tokens."""
     kept = Kept([], set(), {"validation": NONE, "test": NONE}, [])
     for split, entry, rows in shards:
         if rows is None:
@@ -135,7 +135,8 @@ def _keep(shards: Iterable[tuple[str, dict, Rows | None]], blocks: Path) -> Kept
             if problem := rows.problem(row) or grammar_problem(ids):
                 kept.damaged.append({"source": source, "reason": f"{MISSING}: {problem}"})
             else:
-                songs.append(to_row(compute(ids), source))
+                tempos, told, _ = beside(rows, row)
+                songs.append(to_row(compute(ids), source, tempos, told))
         write_batch(blocks, entry["file"], record_batch(songs))
         kept.files.append(blocks / entry["file"])
         kept.sources |= {song.source for song in songs}

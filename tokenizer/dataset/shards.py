@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.files import DIGEST, FIELD_TYPES, SCHEMA, DatasetError
+from tokenizer.dataset.files import BESIDE, DIGEST, FIELD_TYPES, SCHEMA, SCHEMA_3, DatasetError
 from tokenizer.disk.atomic import atomic, file_digest
 
 LISTS = (*FIELD_TYPES, "bar_tokens", "bar_spans")
+TEMPOS = ("tempo_ticks", "tempo_microseconds")
 NUMBERS = ("tracks", "notes", "seconds", "hash", "family")
 
 
@@ -36,10 +37,10 @@ class Rows:
     def __init__(self, batch: pa.RecordBatch, path: Path):
         self.batch, self.path = batch, path
         columns = {name: batch.column(name) for name in batch.schema.names}
-        self._values = {name: columns[name].values.to_numpy() for name in LISTS}
-        self._offsets = {name: columns[name].offsets.to_numpy() for name in LISTS}
+        self._values = {name: columns[name].values.to_numpy() for name in (*LISTS, *TEMPOS)}
+        self._offsets = {name: columns[name].offsets.to_numpy() for name in (*LISTS, *TEMPOS)}
         self._numbers = [columns[name].to_numpy() for name in NUMBERS]
-        self._sources = columns["source"]
+        self._sources, self._told = columns["source"], columns["told"]
         self._digests = columns[DIGEST].to_numpy() if DIGEST in columns else None
 
     def __len__(self) -> int:
@@ -53,17 +54,26 @@ class Rows:
     def source(self, row: int) -> str:
         return self._sources[row].as_py()
 
+    def told(self, row: int) -> str:
+        return self._told[row].as_py()
+
     def digest(self, row: int) -> int:
         """crc32 of all other columns, little-endian: the lengths of the lists and of the source's UTF-8, uint32 each;
         the values of the lists; tracks, notes, seconds, hash and family; the source. Each in its stored type, in the
-        order of SCHEMA.
+        order of SCHEMA. Then, if one of them is not empty, the lengths of tempo_ticks, tempo_microseconds and told, and
+        these: where none is known a row has the digest that it had before there were such columns.
         """
         lists, source = [self.values(name, row) for name in LISTS], self.source(row).encode()
         digest = zlib.crc32(struct.pack("<9I", *map(len, lists), len(source)))
         for values in lists:
             digest = zlib.crc32(values, digest)
         numbers = struct.pack("<HIfQQ", *(column[row] for column in self._numbers))
-        return zlib.crc32(numbers + source, digest)
+        digest = zlib.crc32(numbers + source, digest)
+        beside = [*(self.values(name, row).tobytes() for name in TEMPOS), self.told(row).encode()]
+        if any(beside):
+            lengths = struct.pack("<3I", *(len(self.values(name, row)) for name in TEMPOS), len(beside[-1]))
+            digest = zlib.crc32(lengths + b"".join(beside), digest)
+        return digest
 
     def problem(self, row: int) -> str | None:
         """Why a row must not be used, or None."""
@@ -114,14 +124,14 @@ def _size(path: Path) -> int:
 
 
 def open_batch(path: Path) -> pa.RecordBatch:
-    """The rows of an Arrow file of songs, memory-mapped; its structure is checked, not what the rows say. Raises
-    Damaged, Unreadable.
+    """The rows of an Arrow file of songs, memory-mapped; its structure is checked, not what the rows say. Columns that
+    a file of format 3 has not are empty. Raises Damaged, Unreadable.
     """
     _size(path)
     try:
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
-            if not reader.schema.equals(SCHEMA):
+            if not (reader.schema.equals(SCHEMA) or reader.schema.equals(SCHEMA_3)):
                 raise Damaged(f"{path}: other columns than this program writes; {_advice(path)}")
             if reader.num_record_batches != 1:
                 raise Damaged(f"{path}: {reader.num_record_batches} batches of rows, not one; {_advice(path)}")
@@ -133,7 +143,16 @@ def open_batch(path: Path) -> pa.RecordBatch:
         raise Damaged(f"{path}: damaged ({str(error).splitlines()[0]}); {_advice(path)}") from error
     if any(part.null_count for column in batch.columns for part in _parts(column)):
         raise Damaged(f"{path}: damaged (there are values missing); {_advice(path)}")
-    return batch
+    return batch if batch.schema.equals(SCHEMA) else _with_empty_columns(batch)
+
+
+def _with_empty_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of format 3 with nothing in the columns that came after it."""
+    there = dict(zip(batch.schema.names, batch.columns, strict=True))
+    for name in BESIDE:
+        kind = SCHEMA.field(name).type
+        there[name] = pa.array(["" if pa.types.is_string(kind) else []] * batch.num_rows, kind)
+    return pa.record_batch([there[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 def _parts(column: pa.Array) -> tuple[pa.Array, ...]:

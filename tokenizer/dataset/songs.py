@@ -25,10 +25,11 @@ from tokenizer.dataset.files import (
     read_mixture,
     shards_of,
 )
-from tokenizer.dataset.shards import Rows, open_shard, with_digests
+from tokenizer.dataset.shards import TEMPOS, Damaged, Rows, open_shard, with_digests
 from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
 from tokenizer.grid.song import TEMPO_MICROSECONDS
-from tokenizer.music.score import DRUMS
+from tokenizer.grid.tempo_map import Tempos, seconds_at
+from tokenizer.music.score import DRUMS, Tempo
 from tokenizer.tokens.encode import bar_maps
 from tokenizer.tokens.fields import KIND_PITCH, OUTSIDE, TokenFields
 
@@ -60,10 +61,16 @@ class StoredSong:
     source: str
     hash: int
     family: int
+    tempo_ticks: np.ndarray
+    tempo_microseconds: np.ndarray
+    told: str
 
 
-def to_row(tokens: TokenFields, source: str) -> StoredSong:
-    """A song in the stored types. Raises SongTooLong rather than let a number wrap. Inverse: Songs.fields."""
+def to_row(tokens: TokenFields, source: str, tempos: Tempos = (), told: str = "") -> StoredSong:
+    """A song in the stored types. tempos: its own tempo map in ticks of the grid (see own_tempos), none where it is not
+    known. told: a JSON object of what reading it changed. Raises SongTooLong rather than let a number wrap. Inverse:
+    Songs[i], Songs.tempos and Songs.told.
+    """
     for name in ("bar", "onset", "span"):
         limit = np.iinfo(FIELD_TYPES[name]).max - 1
         if int(getattr(tokens, name).max(initial=0)) > limit:
@@ -82,19 +89,29 @@ def to_row(tokens: TokenFields, source: str) -> StoredSong:
     if int(bar_tokens.max(initial=0)) > 0xFFFF:
         raise SongTooLong("one bar holds more than 65535 tokens")
     tracks = int(((tokens.ids >= vocab.TRACK) & (tokens.ids < vocab.TEMPO)).sum())
-    signature, tempo, _ = bar_maps(tokens)
-    seconds = float((BAR_TICKS[signature] * TEMPO_MICROSECONDS[tempo]).sum() / TICKS_PER_BEAT / 1e6)
     return StoredSong(
         **columns,
         bar_tokens=bar_tokens.astype(np.uint16),
         bar_spans=bar_spans.astype(np.uint16),
         tracks=tracks,
         notes=int((tokens.kind == KIND_PITCH).sum()),
-        seconds=seconds,
+        seconds=_seconds(tokens, tempos),
         source=source,
         hash=music_hash(tokens),
         family=music_hash(tokens, any_key=True),
+        tempo_ticks=np.array([tempo.tick for tempo in tempos], np.int32),
+        tempo_microseconds=np.array([tempo.microseconds_per_beat for tempo in tempos], np.int32),
+        told=told,
     )
+
+
+def _seconds(tokens: TokenFields, tempos: Tempos) -> float:
+    """To the end of the last bar: by the song's own tempo map, or where none is known at the tempi of its tokens."""
+    signature, tempo, _ = bar_maps(tokens)
+    bar_ticks = BAR_TICKS[signature]
+    if tempos:
+        return float(seconds_at(tempos, TICKS_PER_BEAT, bar_ticks.sum()))
+    return float((bar_ticks * TEMPO_MICROSECONDS[tempo]).sum() / TICKS_PER_BEAT / 1e6)
 
 
 def music_hash(tokens: TokenFields, any_key: bool = False) -> int:
@@ -181,6 +198,21 @@ class Songs(Sequence):
     def hash(self, index: int) -> int:
         return self.value("hash", index)
 
+    def tempos(self, index: int) -> Tempos:
+        """A song's own tempo map in ticks of the grid, 480 a beat; empty where none is known. Raises DatasetError."""
+        rows, row = self._place(index)
+        rows.verify(row)
+        return tempos_of(rows, row)
+
+    def told(self, index: int) -> dict:
+        """What reading a song changed, as prepare told it; empty where nothing is known. Raises DatasetError."""
+        rows, row = self._place(index)
+        rows.verify(row)
+        try:
+            return parse_told(rows.told(row))
+        except ValueError as error:
+            raise Damaged(f"{rows.path} row {row} ({rows.source(row)}): {error}") from error
+
     def column(self, name: str) -> np.ndarray:
         """[len]: one of the numbers of every song."""
         none = np.zeros(0, SCHEMA.field(name).type.to_pandas_dtype())
@@ -199,6 +231,24 @@ class Songs(Sequence):
             raise IndexError(f"song {index}: there are {len(self)}")
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         return self._shards[shard], int(number - self._starts[shard])
+
+
+def tempos_of(rows: Rows, row: int) -> Tempos:
+    """The tempo map of a row, as it is stored."""
+    return tuple(map(Tempo, *(rows.values(name, row).tolist() for name in TEMPOS)))
+
+
+def parse_told(told: str) -> dict:
+    """What a row tells, {} where that is nothing. Raises ValueError."""
+    if not told:
+        return {}
+    try:
+        changes = json.loads(told)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"what it tells is no JSON ({error})") from error
+    if not isinstance(changes, dict):
+        raise ValueError("what it tells is no JSON object")
+    return changes
 
 
 def _concatenated(parts: list[np.ndarray]) -> np.ndarray:

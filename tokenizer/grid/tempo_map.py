@@ -8,33 +8,42 @@ from dataclasses import replace
 
 import numpy as np
 
-from tokenizer.grid.meter import TICKS_PER_BEAT, Layout
+from tokenizer.grid.meter import STEP_TICKS, TICKS_PER_BEAT, Layout
 from tokenizer.grid.quantize import grid_time, source_time
 from tokenizer.music.score import Score, Tempo
+from tokenizer.vocabulary import N_DURATIONS
 
 Tempos = tuple[Tempo, ...]
 SLOWEST = (1 << 24) - 1  # microseconds a beat that a MIDI file can say
+LONGEST_NOTE = N_DURATIONS * int(STEP_TICKS.max())  # ticks that a note on the grid can sound past the last bar line
 
 
 def own_tempos(score: Score, layout: Layout) -> Tempos:
-    """The score's tempo map in ticks of the grid, 480 a beat, as it is laid out in bars.
+    """The score's tempo map in ticks of the grid, 480 a beat, as it is laid out in bars; as far as a note can sound.
 
-    Where a change of meter beside an eighth is moved to the nearest one, the bar before it gets longer or shorter in
-    beats, and lasts as long as in the score all the same: its tempo is the one that makes it so.
+    Every change lies on the nearest tick, with the tempo that the score says. Where the next one would so come more
+    than half a tick early or late, the tempo is the one that brings it to its time: in a bar that is longer or shorter
+    on the grid, since a change of meter moved to the nearest eighth, and where several changes meet on one tick.
+
+    score  4/4 120 BPM, one bar of 11/16, 4/4     |. . . .|. . .'|. . . .|
+    grid   the bar in the middle is one of 3/4    |. . . .|. . . |. . . .|    120, 130.9, 120 BPM
     """
-    changes = np.array([tempo.tick for tempo in score.tempos], np.int64)
+    length_of = {tempo.tick: tempo.microseconds_per_beat for tempo in _that_sound(score, layout)}
+    changes = np.array(list(length_of), np.int64)
     on_grid = _rounded(grid_time(changes, score.ticks_per_beat, layout), score.ticks_per_beat)
-    first, last = _moved_bars(score, layout)
-    knots = np.unique(np.concatenate([on_grid, first, last]))
+    knots = np.unique(np.concatenate([on_grid, *_moved_bars(score, layout)]))
     source = source_time(knots, score.ticks_per_beat, layout) / TICKS_PER_BEAT
-    in_force = np.searchsorted(on_grid, knots, side="right") - 1  # of several on one tick the last
-    lengths = np.array([tempo.microseconds_per_beat for tempo in score.tempos], np.int64)[in_force]
-    if len(first):
-        elapsed = np.diff(seconds_at(score.tempos, score.ticks_per_beat, source)) * 1e6 * TICKS_PER_BEAT
-        moved = np.searchsorted(first, knots[:-1], side="right") > np.searchsorted(last, knots[:-1], side="right")
-        lengths[:-1] = np.where(moved, np.clip(np.rint(elapsed / np.diff(knots)), 1, SLOWEST), lengths[:-1])
+    said = np.array(list(length_of.values()), np.int64)[np.searchsorted(on_grid, knots, side="right") - 1]
+    lengths = _kept_in_time(knots, said, seconds_at(score.tempos, score.ticks_per_beat, source))
     differs = np.concatenate([[True], lengths[1:] != lengths[:-1]])
     return tuple(map(Tempo, knots[differs].tolist(), lengths[differs].tolist()))
+
+
+def _that_sound(score: Score, layout: Layout) -> list[Tempo]:
+    """The changes that a note of the score on the grid can still meet."""
+    last = np.array([layout.bars.start_ticks[-1] + LONGEST_NOTE])
+    last_tick = int(source_time(last, score.ticks_per_beat, layout)[0]) // TICKS_PER_BEAT
+    return [tempo for tempo in score.tempos if tempo.tick <= last_tick]
 
 
 def _rounded(time: np.ndarray, ticks_per_beat: int) -> np.ndarray:
@@ -44,14 +53,30 @@ def _rounded(time: np.ndarray, ticks_per_beat: int) -> np.ndarray:
 
 def _moved_bars(score: Score, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Ticks of the grid at which the bars begin and end that are longer or shorter there than in the score: the last of
-    a stretch of one meter.
+    a stretch of one meter, and the first bar where a stretch before it has no room at all. Behind the last bar line,
+    where no note begins, all up to the change is one bar.
     """
     on_grid = np.diff(layout.grid) * score.ticks_per_beat
     is_moved = np.diff(layout.source) * TICKS_PER_BEAT != on_grid
-    ends = np.unique(layout.grid[1:][is_moved])
     lines = layout.bars.start_ticks
-    ends = ends[(ends > 0) & (ends <= lines[-1])]
+    ends = np.unique(layout.grid[1:][is_moved])
+    ends = np.where(ends == 0, lines[1], ends)
+    ends = ends[ends <= lines[-1] + LONGEST_NOTE]
     return lines[np.searchsorted(lines, ends) - 1], ends
+
+
+def _kept_in_time(knots: np.ndarray, said: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """int64[K]: microseconds a beat from each tick knots[K] on. said[K], unless the next tick would then be more than
+    half a tick from its time seconds[K]; what one piece cannot make good, since it has no room, the next ones do.
+    """
+    lengths, microseconds = said.copy(), 0.0
+    spans, times = (np.diff(knots) / TICKS_PER_BEAT).tolist(), (seconds * 1e6).tolist()
+    for piece, (span, length, time) in enumerate(zip(spans, said.tolist(), times[1:], strict=False)):
+        if abs(microseconds + span * length - time) > length / TICKS_PER_BEAT / 2:
+            length = min(max(round((time - microseconds) / span), 1), SLOWEST)
+        lengths[piece] = length
+        microseconds += span * length
+    return lengths
 
 
 def seconds_at(tempos: Tempos, ticks_per_beat: int, ticks: np.ndarray) -> np.ndarray:
@@ -64,7 +89,9 @@ def seconds_at(tempos: Tempos, ticks_per_beat: int, ticks: np.ndarray) -> np.nda
 
 
 def with_tempos(score: Score, tempos: Tempos) -> Score:
-    """A score on the grid with another tempo map in its ticks, as far as its bars go; as it is where there is none."""
+    """A score on the grid with another tempo map in its ticks, as far as its notes sound; as it is where there is
+    none.
+    """
     last = max(
         (int((t.notes["onset_ticks"] + t.notes["duration_ticks"]).max(initial=0)) for t in score.tracks), default=0
     )
