@@ -23,6 +23,7 @@ from configs import MODEL_SIZES, Constraints, SampleConfig
 from jax_impl.device import device
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling.sample import Sample, Sampler
+from jax_impl.sampling.task import task_of
 from tokenizer.music.composer import compose
 from tokenizer.music.score import Score, Track
 from tokenizer.tokens import plan as planning
@@ -77,7 +78,8 @@ def measure(model: MuseFormer, tokens: int, rows: int, strides: int, cached: boo
     sizes = [len(planning.prefix(plan(song, keep))) for keep in range(least, bars + 1)]
     keep = least + int(np.argmin(np.abs(np.array(sizes) - tokens)))
     config = SampleConfig(temperature=1.0, max_length=2 * tokens + 2048, batch=rows, num_samples=rows)
-    sampler = Sampler(model, config, device.sampling_compute(), song, Constraints(keep_bars=keep, bars=BARS_TO_COME))
+    wanted = Constraints(keep_bars=keep, bars=BARS_TO_COME)
+    sampler = Sampler(model, task_of(model.config, config, device.sampling_compute(), song, wanted))
     sampler.cached = cached
     steps = sampler.steps(range(rows), STRIDE)
     start = time.perf_counter()
@@ -108,7 +110,7 @@ def count_bars(samples: list[Sample]) -> int:
 
 def plan(song: Score, keep: int) -> planning.Plan:
     wanted = Constraints(keep_bars=keep, bars=BARS_TO_COME)
-    return planning.make_plan(given_song(song, wanted), wanted, 1 << 15, 1 << 13, 2048)[0]
+    return planning.make_plan(given_song(song, wanted), wanted, 1 << 15, 1 << 13, 2048).plan
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ class Constraints:
     keep_bars: int = 0  # bars of the given song that are kept when it is continued (0: all)
     add: str = ""  # instruments that the model plays along with the given song, named as above
     pedal: Pedal = "extend"  # of the given song: notes ring while its sustain pedal is down, or ignore it
-    strict: bool = False  # refuse a given song that is too long, instead of leaving out its first bars
+    strict: bool = False  # refuse a given song of which the model would see only the last bars, for want of room
 
     def __post_init__(self) -> None:
         for name, between in (("instruments", ","), ("add", ","), ("chords", " ")):

@@ -20,6 +20,7 @@ from jax_impl.model import masks as jax_masks
 from jax_impl.model import museformer as jax_module
 from jax_impl.model.v121 import from_v121, to_v121
 from jax_impl.sampling.sample import Sampler
+from jax_impl.sampling.task import task_of
 from jax_impl.training.optimizer import learning_rate
 from jax_impl.training.step import TrainState, make_step
 from parity_tests.compare import BUDGET, compare, expected_values, forward_values, judge, mask_pairs, table
@@ -288,7 +289,7 @@ def test_greedy_continuation_takes_the_same_tokens(rule, seed):
     config = replace(CONFIG, width=64, max_bars=64, mask_rule=MASK_RULES[rule])
     weights = magnified(config, seed, scale=12.0)
     settings = SampleConfig(temperature=0, top_p=1, max_length=60, grammar=False)
-    (song,) = Sampler(jax_model(weights, config), settings, FP32, None, Constraints()).samples()
+    (song,) = Sampler(jax_model(weights, config), task_of(config, settings, FP32, None, Constraints())).samples()
     reference = torch_model(weights, config)
     ids = [vocab.BOS]
     while len(ids) < len(song.ids):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from configs import Constraints, InputError, PrepareConfig, presets
 from jax_impl.device import device
 from jax_impl.sampling import pianoroll, sample
+from jax_impl.sampling.task import task_of
 from jax_impl.training import metrics, train
 from jax_impl.training.checkpoint import load_model
 from tokenizer.dataset.prepare import prepare
@@ -94,7 +95,8 @@ def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
         return 128 + result.signal
     model, record = load_model(config.output_dir, "best")
     with tqdm(total=presets.DEMO_SAMPLE.max_length, desc="sampling", unit="token", disable=None) as bar:
-        sampler = sample.Sampler(model, presets.DEMO_SAMPLE, device.sampling_compute(), None, Constraints())
+        task = task_of(model.config, presets.DEMO_SAMPLE, device.sampling_compute(), None, Constraints())
+        sampler = sample.Sampler(model, task)
         (song,) = sampler.samples(lambda length: bar.update(length - bar.n))
     validated = [line for line in metrics.read(config.output_dir / metrics.FILE) if line["kind"] == "validation"]
     best = next((line for line in validated if line["step"] == record.step), None)

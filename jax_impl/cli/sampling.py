@@ -35,7 +35,7 @@ def generate(
         run: the --output-dir of a training run; everything else the model needs is in its checkpoint.
         out: the MIDI file (.mid, .midi, .kar, .rmi), of several the second is NAME-2.mid and so on; any other name is a
             folder, where a stopped call goes on; - is standard output, for the MIDI file of one song alone.
-        continue_: a MIDI file to go on with, after --keep-bars of it.
+        continue_: a MIDI file to go on with, after --keep-bars of it, all of which the song that is written holds.
         accompany: a MIDI file to play along with, on the instruments of --add.
         again: the JSON of a sample, to make it once more.
         stream: print the bars of one song as they are finished; with --out it is written as well.
@@ -68,8 +68,11 @@ def generate(
             f"--again makes the song of {again} as it was made",
             _asked(config) | _asked(constraints) | others,
         )
-    elif constraints.strict and not (continue_ or accompany):
-        raise InputError("--strict needs a given song that may be too long: --continue or --accompany FILE")
+    elif not (continue_ or accompany):
+        if constraints.strict:
+            raise InputError("--strict needs a given song that may be too long: --continue or --accompany FILE")
+        if constraints.pedal != Constraints().pedal:
+            raise InputError("--pedal is that of a given song, and there is none: --continue or --accompany FILE")
     if stream:
         _refuse("--stream plays one song", many)
     if out is None:

@@ -4,7 +4,7 @@ song to standard output, or its bars as they are finished; a song once more from
 
 from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,17 +12,17 @@ import numpy as np
 from tqdm import tqdm
 
 from configs import Constraints, InputError, SampleConfig
-from jax_impl.device import device
-from jax_impl.sampling import outputs
+from jax_impl.sampling import asked, outputs
 from jax_impl.sampling.outputs import Formats, Origin
 from jax_impl.sampling.sample import Sample, Sampler
 from jax_impl.sampling.stream import Stream
-from jax_impl.training.checkpoint import load_model
+from jax_impl.sampling.task import Task
+from jax_impl.training.checkpoint import Found, step_named
 from tokenizer.disk import destination
 from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT
 from tokenizer.disk.lock import only_writer
 from tokenizer.music import instruments, midi
-from tokenizer.tokens.encode import encode
+from tokenizer.tokens.given import Prompt
 
 OUT = "--out"
 
@@ -39,10 +39,44 @@ class Request:
     given: Path | None = None
     checkpoint: str = "best"
 
-    def sampler(self) -> tuple[Sampler, Origin]:
-        """Raises InputError."""
-        prompt = None if self.given is None else encode(midi.read(self.given, self.wanted.pedal)).ids
-        return _sampler(self.run, self.checkpoint, self.config, self.wanted, prompt)
+    def ready(self) -> "Ready":
+        """Raises InputError where something of it cannot be, before the model is loaded."""
+        prompt, notices = asked.given(self.given, self.wanted.pedal)
+        return Ready.of(self.run, self.checkpoint, self.config, self.wanted, prompt, notices)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is known to be good: a checkpoint, and what its model is to do."""
+
+    found: Found
+    task: Task
+    origin: Origin
+
+    @classmethod
+    def of(
+        cls,
+        run: Path,
+        checkpoint: str,
+        config: SampleConfig,
+        wanted: Constraints,
+        prompt: Prompt | None,
+        notices: list[str],
+    ) -> "Ready":
+        """Prints what the user should know. Raises InputError."""
+        found, task = asked.task_for(run, step_named(checkpoint), config, wanted, prompt, notices)
+        for notice in task.notices:
+            print(f"notice: {notice}")
+        if not task.cached:
+            print(
+                "notice: this model's rule is v121: a bar's summary pools tracks that are written later, and "
+                "positions shift with the number of bars, so nothing can be cached and every token costs a whole "
+                "forward pass"
+            )
+        return cls(found, task, Origin.of(run, found.record, task.config, wanted, prompt))
+
+    def sampler(self) -> Sampler:
+        return Sampler(self.found.load(), self.task)
 
 
 # ---------------------------------------------------------------- new songs
@@ -62,7 +96,8 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
     with _to_be_written(paths, formats, [request.given], overwrite), ExitStack() as opened:
         if is_folder:
             opened.enter_context(only_writer(out))
-        sampler, origin = request.sampler()
+        ready = request.ready()
+        origin = ready.origin
         missing, written = set(range(count)), Tally()  # a file that is named is written anew
 
         def write(sample: Sample) -> None:
@@ -83,8 +118,9 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
                 print(f"{out}: {count - len(missing)} of {count} songs are there already")
             for number in sorted(missing):  # without all files that are asked for, such as sound
                 if there := outputs.beside(paths[number]):
-                    write(there.sample)
+                    write(replace(there.sample, whole=ready.task.whole))
         if missing:
+            sampler = ready.sampler()
             try:
                 for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing)):
                     write(sample)
@@ -101,18 +137,19 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
 def write_to_standard_output(request: Request, bars: bool = False) -> int:
     """One song as the bytes of a MIDI file, and every message on standard error. Raises InputError."""
     with destination.standard_output(OUT) as output:
-        sampler, origin = request.sampler()
+        ready = request.ready()
+        sampler = ready.sampler()
         (sample,) = _played(sampler) if bars else _sampled(sampler, {0})
-        _send(sample, output, f"{Tally.of(sample)} (checkpoint of step {origin.step})")
+        _send(sample, output, f"{Tally.of(sample)} (checkpoint of step {ready.origin.step})")
         _tell_errors(request.config, Tally.of(sample))
     return 0
 
 
 def print_bars(request: Request) -> int:
     """A line for every bar of one song as it is finished, and no file."""
-    sampler, origin = request.sampler()
-    for sample in _played(sampler):
-        print(f"{Tally.of(sample)}, not kept: -o FILE writes it (checkpoint of step {origin.step})")
+    ready = request.ready()
+    for sample in _played(ready.sampler()):
+        print(f"{Tally.of(sample)}, not kept: -o FILE writes it (checkpoint of step {ready.origin.step})")
         _tell_errors(request.config, Tally.of(sample))
     return 0
 
@@ -172,10 +209,11 @@ def make_again(run: Path, out: str | Path, path: Path, formats: Formats, overwri
 def _same_sample(run: Path, path: Path, origin: Origin, made: Sample) -> Sample:
     config = outputs.config_of(SampleConfig, origin.sampler)
     wanted = outputs.config_of(Constraints, origin.constraints)
-    prompt = None if origin.prompt is None else np.array(origin.prompt, np.int32)
-    sampler, now = _sampler(run, str(origin.step), config, wanted, prompt)
+    ready = Ready.of(run, str(origin.step), config, wanted, origin.given(), [])
+    now = ready.origin
     if now.checksum != origin.checksum:
         raise InputError(f"{run}: its checkpoint of step {origin.step} is not the one that {path} was made with")
+    sampler = ready.sampler()
     (group,) = (group for group in sampler.groups() if made.number in group)
     sample = sampler.group(group)[made.number - group.start]
     if not np.array_equal(sample.ids, made.ids):
@@ -203,22 +241,6 @@ def _send(sample: Sample, output: BinaryIO, what: str) -> None:
     content, notice = midi.to_bytes(sample.score(), "standard output")
     output.write(content)
     destination.tell("standard output", what, notice)
-
-
-def _sampler(
-    run: Path, checkpoint: str, config: SampleConfig, wanted: Constraints, prompt: np.ndarray | None
-) -> tuple[Sampler, Origin]:
-    model, record = load_model(run, checkpoint)
-    sampler = Sampler(model, config, device.sampling_compute(), prompt, wanted)
-    if sampler.notice:
-        print(f"notice: {sampler.notice}")
-    if not sampler.cached:
-        print(
-            "notice: this model's rule is v121: a bar's summary pools tracks that are written later, and "
-            "positions shift with the number "
-            "of bars, so nothing can be cached and every token costs a whole forward pass"
-        )
-    return sampler, Origin.of(run, record, sampler.config, wanted, prompt)
 
 
 @dataclass

@@ -18,12 +18,11 @@ from configs import Constraints, InputError, SampleConfig
 from jax_impl.sampling import pianoroll
 from jax_impl.sampling.sample import Sample
 from jax_impl.training.checkpoint import Record, plain, versions
-from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
 from tokenizer.disk.destination import MIDI
 from tokenizer.music import midi
-from tokenizer.music.score import Score
-from tokenizer.tokens import grammar
+from tokenizer.music.score import Score, Tempo
+from tokenizer.tokens.given import Prompt
 
 SOUNDFONTS = (
     "/usr/share/sounds/sf2",
@@ -37,7 +36,8 @@ SAMPLE_RATE = 44100
 @dataclasses.dataclass(frozen=True)
 class Origin:
     """How samples were made, as plain JSON values: run, step and checksum of the checkpoint, sampler, constraints,
-    tokens of the given song before any change (None: none), and the libraries' versions.
+    tokens of the given song before any change (None: none) and its own tempo map as [tick of the grid, microseconds a
+    beat] (empty: the tokens' tempi, as of samples made before it was kept), and the libraries' versions.
     """
 
     run: str
@@ -47,14 +47,22 @@ class Origin:
     constraints: dict
     prompt: list[int] | None
     versions: dict
+    prompt_tempos: list[list[int]]
 
     @classmethod
     def of(
-        cls, run: Path, record: Record, sampler: SampleConfig, wanted: Constraints, prompt: np.ndarray | None
+        cls, run: Path, record: Record, sampler: SampleConfig, wanted: Constraints, prompt: Prompt | None
     ) -> "Origin":
-        given = None if prompt is None else prompt.tolist()
+        given = None if prompt is None else prompt.ids.tolist()
+        tempos = [] if prompt is None else [[tempo.tick, tempo.microseconds_per_beat] for tempo in prompt.tempos]
         checksum = str(record.checksums.get("parameters", ""))
-        return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), given, versions())
+        return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), given, versions(), tempos)
+
+    def given(self) -> Prompt | None:
+        """The given song. Inverse of `of`."""
+        if self.prompt is None:
+            return None
+        return Prompt(np.array(self.prompt, np.int32), tuple(Tempo(*tempo) for tempo in self.prompt_tempos))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +87,7 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str |
         score, by_suffix = sample.score(), {file.suffix: file for file in others}
         notice = midi.write(score, midi_file)
         if formats.picture:
-            pianoroll.piano_roll(score, by_suffix[".png"], chords=_chords(sample.ids))
+            pianoroll.piano_roll(score, by_suffix[".png"], chords=sample.chords())
         if formats.soundfont:
             _play(score, by_suffix[".wav"], formats.soundfont)
         values = dataclasses.asdict(origin)
@@ -97,15 +105,6 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str |
     return notice
 
 
-def _chords(ids: np.ndarray) -> list[str]:
-    """Names of the chords that the tokens of the first track say, bar by bar."""
-    kind, names = grammar.CLASS[ids], []
-    tracks = np.cumsum(kind == grammar.TRACK)
-    for token in ids[(tracks == 1) & (kind == grammar.CHORD)].tolist():
-        names.append(vocab.NAMES[token])
-    return names
-
-
 def config_of(kind: type, values: dict) -> Any:
     """A config of plain JSON values. Raises ValueError where one has another type, TypeError where one is unknown, and
     InputError.
@@ -118,11 +117,16 @@ def config_of(kind: type, values: dict) -> Any:
 
 
 class Written(NamedTuple):
-    """What a sample's JSON says. files: digests of the files that were written with it, by name."""
+    """What a sample's JSON says. sample: its tokens alone, without what makes them whole. files: digests of the files
+    that were written with it, by name.
+    """
 
     origin: Origin
     sample: Sample
     files: dict[str, str]
+
+
+OF_OLDER = {"prompt_tempos": [], "cut_short": False, "files": {}}  # what samples that were made before do not say
 
 
 def read(path: Path) -> Written:
@@ -130,17 +134,20 @@ def read(path: Path) -> Written:
     if path.suffix.lower() in MIDI.suffixes:
         raise InputError(f"{path}: give the JSON beside it, {path.with_suffix('.json')}")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = OF_OLDER | json.loads(path.read_text(encoding="utf-8"))
         made_with = {field.name: values[field.name] for field in dataclasses.fields(Origin)}
         origin = Origin(**made_with | {"checksum": str(values["checksum"])})  # of older ones a number
-        config_of(SampleConfig, origin.sampler)
-        config_of(Constraints, origin.constraints)
-        ids = np.array(values["tokens"], np.int32)
-        cut_short = bool(values.get("cut_short"))  # older ones do not say
+        settings = ((SampleConfig, "sampler"), (Constraints, "constraints"))  # older ones lack what came later
+        full = {name: plain(config_of(kind, getattr(origin, name))) for kind, name in settings}
+        origin = dataclasses.replace(origin, **full)
+        origin.given()
+        ids, cut_short = np.array(values["tokens"], np.int32), bool(values["cut_short"])
         sample = Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]), cut_short)
-        return Written(origin, sample, dict(values.get("files", {})))  # older ones have none
+        return Written(origin, sample, dict(values["files"]))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(f"{path}: not the JSON of a sample ({type(error).__name__}: {error})") from error
 
@@ -179,7 +186,7 @@ def is_whole(path: Path, formats: Formats) -> bool:
 def refuse_other_settings(folder: Path, origin: Origin) -> None:
     """Raises InputError where a folder holds samples that were made otherwise, naming what differs."""
     words = {"step": "another step", "checksum": "another checkpoint", "prompt": "another given song"}
-    words |= {"versions": "other versions of the libraries"}
+    words |= {"versions": "other versions of the libraries", "prompt_tempos": "another tempo map of the given song"}
     for path in sorted(folder.glob("*.json")):
         if not path.stem.isdecimal() or (there := beside(path)) is None:
             continue

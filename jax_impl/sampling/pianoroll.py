@@ -18,7 +18,7 @@ from tokenizer.disk.atomic import atomic
 from tokenizer.grid.chords import bar_chords
 from tokenizer.grid.quantize import quantize
 from tokenizer.music import instruments
-from tokenizer.music.score import DRUMS, Score
+from tokenizer.music.score import DRUMS, Score, Tempo
 
 # Sizes in inches
 BAR, NARROWEST, WIDEST = 0.42, 9.0, 26.0
@@ -51,7 +51,7 @@ def piano_roll(score: Score, path: str | os.PathLike, title: str = "", chords: S
 
 def draw(score: Score, title: str = "", chords: Sequence[str] | None = None) -> Figure:
     """The axes of pitches, unless there are drums alone, above those of drums, if there are any."""
-    song = quantize(score)
+    song, tempo = quantize(score), score.tempos[0]
     score, lines = song.to_score(), song.bars.start_ticks
     if chords is None:
         chords = [vocab.NAMES[vocab.CHORD + chord] for chord in bar_chords(score, lines)]
@@ -78,7 +78,7 @@ def draw(score: Score, title: str = "", chords: Sequence[str] | None = None) -> 
         _drum_axis(axes[-1], drums)
     _bars(axes, lines, width, chords)
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
-    figure.suptitle(textwrap.fill(title or _describe(score), int(TITLE_CHARACTERS * width)), fontsize=10)
+    figure.suptitle(textwrap.fill(title or _describe(score, tempo), int(TITLE_CHARACTERS * width)), fontsize=10)
     return figure
 
 
@@ -139,8 +139,8 @@ def _bars(axes: list[Axes], lines: np.ndarray, width: float, chords: Sequence[st
             axes[0].text((lines[bar] + lines[bar + 1]) / 2, 1.01, chord, transform=above, ha="center", fontsize=6)
 
 
-def _describe(score: Score) -> str:
+def _describe(score: Score, tempo: Tempo) -> str:
     counts = [(len(score.tracks), "track"), (sum(len(track.notes) for track in score.tracks), "note")]
     said = [f"{count} {name}{'s' * (count != 1)}" for count, name in counts]
-    signature, tempo = score.signatures[0], score.tempos[0]
+    signature = score.signatures[0]
     return ", ".join([*said, f"{signature.numerator}/{signature.denominator}", f"{tempo.bpm:.0f} BPM"])

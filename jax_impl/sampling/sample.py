@@ -8,9 +8,8 @@ where a song outgrows one, the next, twice as large, goes on. The loop comes bac
 how far it is.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,45 +19,46 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from configs import ComputeConfig, Constraints, InputError, ModelConfig, SampleConfig
-from jax_impl.device import device
-from jax_impl.device.memory import GB
-from jax_impl.model.museformer import DTYPES, MuseFormer
+from configs import Constraints, SampleConfig
+from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import asked, cache, uncached
 from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
-from jax_impl.training.checkpoint import load_model
+from jax_impl.sampling.task import Task, summary_slots
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
 from tokenizer.tokens import fields, follow, grammar
 from tokenizer.tokens import plan as planning
-from tokenizer.tokens.decode import decode
-from tokenizer.tokens.given import given_song
 from tokenizer.tokens.plan import Plan
-from tokenizer.tokens.room import NEW_SONG_TOKENS
+from tokenizer.tokens.whole import Whole
 
 SMALLEST_SLOTS = 256  # program sizes double from here up
-TOKENS_PER_SUMMARY = 4  # tokens for which there is one summary slot; a bar holds more on average
-FEWEST_SUMMARIES = 64
-LENGTH_MULTIPLE = 1024  # a length that nobody asked for is rounded up to this, so that few programs are compiled
 PROMPT_MULTIPLE = 64  # prompts are filled up to this, so that few programs are compiled
 STRIDE = 64  # tokens between two looks of the host
-ANYTHING, DEFAULT = Constraints(), SampleConfig()
+ANYTHING, DEFAULT, NEW = Constraints(), SampleConfig(), Whole()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """ids: int32[T], from BOS on. finished: it ends in EOS. errors: tokens that the grammar would not have allowed.
-    number: of the song among those of its seed. cut_short: it, or one of its tracks, was brought to an end for want of
-    room, where the model might have gone on. Decoded by score()."""
+    """ids: int32[T], from BOS on, as the model saw and wrote them. finished: it ends in EOS. errors: tokens that the
+    grammar would not have allowed. number: of the song among those of its seed. cut_short: it, or one of its tracks,
+    was brought to an end for want of room, where the model might have gone on. whole: what makes the song of them, all
+    of a given one included.
+    """
 
     ids: np.ndarray
     finished: bool
     errors: int
     number: int
     cut_short: bool = False
+    whole: Whole = NEW
 
     def score(self) -> Score:
-        return decode(self.ids)
+        """The whole song."""
+        return self.whole.score(self.ids)
+
+    def chords(self) -> list[str]:
+        """Names of the chords of its bars, as its tokens say them."""
+        return self.whole.chords(self.ids)
 
 
 class Loop(NamedTuple):
@@ -76,53 +76,31 @@ class Loop(NamedTuple):
 
 
 def generate(
-    run: Path,
+    run: str | Path,
     *,
     prompt: Score | np.ndarray | str | Path | None = None,
     constraints: Constraints = ANYTHING,
     sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> list[Score]:
-    """sampler.num_samples songs of a trained run. prompt: a song to continue, or with constraints.add to accompany; its
-    tokens or the path of a MIDI file will do. Warns of what becomes something else than was asked. Raises InputError.
+    """sampler.num_samples songs of a trained run, each with all of a given one. prompt: a song to continue, or with
+    constraints.add to accompany; its tokens or the path of a MIDI file will do. Warns of what becomes something else
+    than was asked, and of what was read otherwise than it stands in the file. Raises InputError.
     """
-    run, prompt, checkpoint = asked.checked(run, prompt, constraints, sampler, checkpoint)
-    model, _ = load_model(run, checkpoint)
-    writer = Sampler(model, sampler, device.sampling_compute(), prompt, constraints)
-    asked.tell(writer.notice)
-    return [sample.score() for sample in writer.samples()]
+    found, task = asked.task(run, prompt, constraints, sampler, checkpoint)
+    asked.tell(task.notice)
+    return [sample.score() for sample in Sampler(found.load(), task).samples()]
 
 
 class Sampler:
     """Songs of one model under one plan. Song i depends on (model, settings, seed, i) and, in its last bits, on the
     songs beside it: they are sampled in groups of config.batch, and a group is always the same.
-
-    config: as given, but with the max_length that was found where none was given: what makes the same songs again.
     """
 
-    def __init__(
-        self,
-        model: MuseFormer,
-        config: SampleConfig,
-        compute: ComputeConfig,
-        prompt: Score | np.ndarray | None,
-        wanted: Constraints,
-    ):
-        if not config.grammar and (prompt is not None or wanted != Constraints()):
-            raise InputError(
-                "--no-grammar cannot be combined with a given song or with what it must be: those hold by the grammar"
-            )
-        self.cached = model.config.mask_rule.scope == "span"
-        memory = device.memory_limit() if self.cached else math.inf
-        given = given_song(prompt, wanted)
-        if not config.max_length:
-            usual = planning.usual_room(given, wanted)
-            config = replace(config, max_length=_usual_length(usual, model.config, config, compute, memory))
-        _refuse_what_does_not_fit(model.config, config, compute, memory)
-        self.model, self.config, self.compute = model, config, compute
-        most_spans = summary_slots(config.max_length) - 1
-        self.plan, self.notice = planning.make_plan(given, wanted, config.max_length, most_spans, model.config.max_bars)
-        self._graphs, self._weights = cache.graphs(model), cache.weights(model, compute)
+    def __init__(self, model: MuseFormer, task: Task):
+        self.model, self.task, self.cached = model, task, task.cached
+        self.config, self.compute, self.plan = task.config, task.compute, task.plan
+        self._graphs, self._weights = cache.graphs(model), cache.weights(model, self.compute)
         self._device_plan = jax.tree.map(jnp.asarray, self.plan)
         self._go_on = jax.jit(self._turns, donate_argnums=1)
 
@@ -158,7 +136,8 @@ class Sampler:
             for row, number in enumerate(numbers):
                 ids = tokens[row, : lengths[row] + 1]
                 finished = bool(ids[-1] == vocab.EOS)
-                samples.append(Sample(ids, finished, int(errors[row]), number, bool(cut_short[row])))
+                told = (int(errors[row]), number, bool(cut_short[row]))
+                samples.append(Sample(ids, finished, *told, self.task.whole))
             yield samples
             if done.all():
                 return
@@ -306,36 +285,3 @@ class Sampler:
         if self.cached:
             return jax.jit(partial(cache.grow, slots=slots, summary_slots=summary_slots(slots)))(past)
         return uncached.grow(past, slots)
-
-
-def _usual_length(
-    usual: planning.Room, model: ModelConfig, config: SampleConfig, compute: ComputeConfig, memory: float
-) -> int:
-    """--max-length where none is given: what is asked usually takes, that of a new song at least, as far as it fits."""
-    length = max(usual.tokens, TOKENS_PER_SUMMARY * (usual.spans + 1), NEW_SONG_TOKENS)
-    length = -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
-    while length > LENGTH_MULTIPLE and _cache_bytes(model, config, compute, length) > memory:
-        length -= LENGTH_MULTIPLE
-    return length
-
-
-def _cache_bytes(model: ModelConfig, config: SampleConfig, compute: ComputeConfig, length: int) -> int:
-    """Of the cache of so many tokens for each of the songs side by side."""
-    rows = min(config.batch, config.num_samples)
-    slots = 2 * length + 4 * summary_slots(length)
-    return model.layers * rows * slots * model.width * DTYPES[compute.precision](0).itemsize
-
-
-def _refuse_what_does_not_fit(model: ModelConfig, config: SampleConfig, compute: ComputeConfig, memory: float) -> None:
-    """Raises InputError where the cache alone would take more memory than there is for it: before minutes of work."""
-    needed = _cache_bytes(model, config, compute, config.max_length)
-    if needed > memory:
-        raise InputError(
-            f"--max-length {config.max_length} and {min(config.batch, config.num_samples)} songs side by side take "
-            f"{needed / GB:.1f} GB, and {memory / GB:.1f} GB are for it: take a smaller --max-length or --batch"
-        )
-
-
-def summary_slots(slots: int) -> int:
-    """Summary slots of a program with so many token slots."""
-    return max(slots // TOKENS_PER_SUMMARY, FEWEST_SUMMARIES)

@@ -33,7 +33,17 @@ from jax_impl.training.step import TrainState
 from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import FULL, disk_full
 
-__all__ = ["CheckpointError", "Checkpoints", "Record", "load_model", "on_default_device", "plain", "versions"]
+__all__ = [
+    "CheckpointError",
+    "Checkpoints",
+    "Found",
+    "Record",
+    "find",
+    "load_model",
+    "on_default_device",
+    "plain",
+    "versions",
+]
 
 FOLDER = "checkpoints"
 
@@ -328,13 +338,34 @@ def step_named(step: Any) -> int | Literal["best", "latest"]:
     raise InputError(f"checkpoint must be best, latest or a step, got {step!r}")
 
 
-def load_model(run_dir: Path, step: int | str) -> tuple[MuseFormer, Record]:
-    """The model of a run from its checkpoint alone: no flags are needed. step: "best", "latest", or a number. Raises
-    CheckpointError, and InputError where it is none of these.
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A checkpoint that is there, of which the record is read and not yet the arrays: what its model is can be asked
+    before that takes memory and time.
+    """
+
+    run_dir: Path
+    record: Record
+
+    def load(self) -> MuseFormer:
+        """Raises CheckpointError."""
+        with Checkpoints(self.run_dir, keep_last=None) as checkpoints:
+            graph, abstract = abstract_model(self.record.model_config)
+            return nnx.merge(graph, checkpoints.parameters(self.record.step, on_default_device(abstract)))
+
+
+def find(run_dir: Path, step: int | str) -> Found:
+    """A checkpoint of a run. step: "best", "latest", or a number. Raises CheckpointError, and InputError where it is
+    none of these.
     """
     step = step_named(step)
     with Checkpoints(run_dir, keep_last=None) as checkpoints:
-        step = checkpoints.choose(step)
-        record = checkpoints.record(step)
-        graph, abstract = abstract_model(record.model_config)
-        return nnx.merge(graph, checkpoints.parameters(step, on_default_device(abstract))), record
+        return Found(Path(run_dir), checkpoints.record(checkpoints.choose(step)))
+
+
+def load_model(run_dir: Path, step: int | str) -> tuple[MuseFormer, Record]:
+    """The model of a run from its checkpoint alone: no flags are needed. step: as for `find`. Raises CheckpointError,
+    and InputError.
+    """
+    found = find(run_dir, step)
+    return found.load(), found.record

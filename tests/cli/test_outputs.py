@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,7 +48,7 @@ OTHER_NAMES = (
 
 
 SONG = Sample(encode(compose_song(0)).ids, True, 0, 0)
-ORIGIN = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {})
+ORIGIN = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [])
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,8 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def no_model(monkeypatch):
     """Sampling costs none: every song is SONG."""
-    monkeypatch.setattr(compose.Request, "sampler", lambda request: (None, ORIGIN))
+    ready = SimpleNamespace(origin=ORIGIN, sampler=lambda: None)
+    monkeypatch.setattr(compose.Request, "ready", lambda request: ready)
     monkeypatch.setattr(compose, "_sampled", lambda _, numbers: [dataclasses.replace(SONG, number=i) for i in numbers])
     monkeypatch.setattr(compose, "_same_sample", lambda *_: SONG)
 
@@ -156,7 +158,14 @@ def test_a_rmi_file_is_midi_in_a_riff_wrapper(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("typed", "written"), [("x.png", "x.png"), ("x.PNG", "x.PNG"), ("pictures", "pictures/masks.png"), ("x.mid", None)]
+    ("typed", "written"),
+    [
+        ("x.png", "x.png"),
+        ("x.PNG", "x.PNG"),
+        ("pictures", "pictures/masks.png"),
+        ("new/a/x.png", "new/a/x.png"),
+        ("x.mid", None),
+    ],
 )
 def test_a_picture_of_masks_goes_by_the_same_rule(here, monkeypatch, typed, written):
     class Report:
@@ -190,7 +199,7 @@ def test_an_exported_checkpoint_goes_by_the_same_rule(run, here, monkeypatch, ty
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("typed", ["/dev/null/x.mid", "a file/b/x.mid", "x" * 300 + ".mid"])
 def test_what_cannot_be_written_is_said_before_any_work(run, here, sources, verb, typed, monkeypatch):
-    for module, name in ((compose.Request, "sampler"), (compose, "_same_sample"), (text, "read"), (songs, "_song")):
+    for module, name in ((compose.Request, "ready"), (compose, "_same_sample"), (text, "read"), (songs, "_song")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("worked first"))
     before = sorted(here.rglob("*"))
     status, _, error = run(*command(verb, sources)[0], "-o", typed, "--overwrite")

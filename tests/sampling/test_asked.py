@@ -1,11 +1,9 @@
 """What Python hands to `generate` and `stream` works or is refused by the argument's name, before a model is loaded."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from configs import Constraints, InputError, SampleConfig
+from configs import Constraints, InputError
 from jax_impl.sampling import asked, sample, stream
 from jax_impl.training.checkpoint import step_named
 from tokenizer.music import midi
@@ -47,18 +45,32 @@ def test_a_song_is_a_score_its_tokens_or_a_file(tmp_path):
     score = compose(0)
     midi.write(score, tmp_path / "a.mid")
     tokens = encode(score)
-    assert asked.song(None) is None and asked.song(score) is score
-    for path in (tmp_path / "a.mid", str(tmp_path / "a.mid")):
-        assert asked.song(path) == midi.read(path)
+    assert asked.given(None, "extend") == (None, [])
+    for prompt in (score, tmp_path / "a.mid", str(tmp_path / "a.mid")):
+        song, notices = asked.given(prompt, "extend")
+        assert np.array_equal(song.ids, tokens.ids) and notices == []
+        assert [tempo.microseconds_per_beat for tempo in song.tempos] == [score.tempos[0].microseconds_per_beat]
     for ids in (tokens, tokens.ids, tokens.ids.tolist(), tokens.ids.astype(np.uint16)):
-        assert np.array_equal(asked.song(ids), tokens.ids) and asked.song(ids).dtype == np.int32
+        song, _ = asked.given(ids, "extend")
+        assert np.array_equal(song.ids, tokens.ids) and song.ids.dtype == np.int32 and song.tempos == ()
+
+
+@pytest.mark.parametrize(("pedalled", "notes"), [(1, "1 note"), (240, "240 notes")])
+def test_what_reading_a_file_changed_is_told(monkeypatch, pedalled, notes):
+    """In the words of the reader, and what the pedal does to the notes, as far as it is asked to."""
+
+    def read_told(path, pedal):
+        return midi.Reading(compose(0), ("clipped 3 data bytes in track 2",), pedalled if pedal == "extend" else 0)
+
+    monkeypatch.setattr(midi, "read_told", read_told)
+    lengthens = f"a.mid: the sustain pedal lengthens {notes}; --pedal ignore plays them as the keys were held"
+    assert asked.given("a.mid", "extend")[1] == ["a.mid: clipped 3 data bytes in track 2", lengthens]
+    assert asked.given("a.mid", "ignore")[1] == ["a.mid: clipped 3 data bytes in track 2"]
 
 
 def test_a_step_is_a_number_however_it_is_written():
     assert [step_named(step) for step in (500, "500", np.int64(500), "0500")] == [500] * 4
     assert [step_named(word) for word in ("best", "latest")] == ["best", "latest"]
-    run, *_ = asked.checked("run", None, Constraints(), SampleConfig(), "best")
-    assert run == Path("run")
 
 
 def test_what_became_something_else_is_a_warning_where_generate_was_called():

@@ -4,17 +4,21 @@ user's written over, sound, and the bars of a song as they are finished.
 
 import dataclasses
 import json
+import re
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from configs import Constraints, InputError, SampleConfig
 from jax_impl.sampling import compose, outputs
 from jax_impl.sampling.sample import Sample, Sampler
-from jax_impl.training.checkpoint import plain
+from jax_impl.training.checkpoint import Found, plain
 from tests.rows import ids
 from tests.sampling.small import HOT
+from tests.tokenizer.test_whole import BAR, scale
 from tokenizer.disk.lock import only_writer
 from tokenizer.music import midi
 
@@ -26,9 +30,11 @@ def write(run_dir, out, wanted=Constraints(), given=None, formats=PLAIN, overwri
     return compose.write_songs(request, out, formats, overwrite=overwrite)
 
 
-def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_path, capsys):
+def test_a_continued_song_is_written_whole_and_made_again_bit_for_bit_from_its_json(run_dir, tmp_path, capsys):
+    """Though the model sees only the last of the bars that are kept."""
+    given = scale(20, tempos=((0, 101), (5 * BAR, 77)))
     midi.write(given, tmp_path / "given.mid")
-    wanted = Constraints(keep_bars=1, bars=3)
+    wanted = Constraints(keep_bars=16, bars=18)
     write(
         run_dir,
         tmp_path / "x.mid",
@@ -36,8 +42,19 @@ def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_pa
         tmp_path / "given.mid",
         outputs.Formats(picture=True, soundfont=None),
         num_samples=3,
+        max_length=150,
     )
     assert (tmp_path / "x-3.png").stat().st_size > 5000
+    told = capsys.readouterr().out
+    assert re.search(
+        r"notice: the model saw the last \d+ of 16 bars \(--max-length 150\); the file holds all of them", told
+    )
+    song = midi.read(tmp_path / "x-2.mid")
+    for before, after in zip(given.tracks, song.tracks, strict=True):
+        kept = before.notes[before.notes["onset_ticks"] < 16 * BAR][["onset_ticks", "pitch"]]
+        assert np.array_equal(after.notes[["onset_ticks", "pitch"]][: len(kept)], kept)
+    assert max(track.notes["onset_ticks"].max() for track in song.tracks) // BAR == 17
+    assert [tempo for tempo in song.tempos if tempo.tick < 16 * BAR] == list(given.tempos)
     compose.make_again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
     assert (tmp_path / "y.mid").read_bytes() == (tmp_path / "x-2.mid").read_bytes() != (tmp_path / "x.mid").read_bytes()
     values = json.loads((tmp_path / "x-2.json").read_text(encoding="utf-8"))
@@ -52,10 +69,13 @@ def test_a_sample_is_made_again_bit_for_bit_from_its_json(run_dir, given, tmp_pa
     [("sampler", {"temperature": "hot"}), ("constraints", {"bars": None}), ("sampler", {"num_samples": 1.5})],
 )
 def test_the_json_of_a_sample_that_was_edited_wrongly_is_told_as_such(tmp_path, part, change):
-    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {})
+    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [])
     values = dataclasses.asdict(origin) | {"number": 0, "finished": True, "errors": 0, "tokens": [1, 2]}
     (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
     assert outputs.read(tmp_path / "x.json")[0] == origin
+    del values["prompt_tempos"], values["constraints"]["pedal"]
+    (tmp_path / "older.json").write_text(json.dumps(values), encoding="utf-8")
+    assert outputs.read(tmp_path / "older.json")[0] == origin
     values[part] |= change
     (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(InputError, match=rf"x\.json: not the JSON of a sample .*{next(iter(change))}"):
@@ -90,7 +110,7 @@ def test_a_song_is_made_when_all_its_files_are_there_as_they_were_written(run_di
     before = {path.name: path.read_bytes() for path in many.iterdir()}
     assert sorted(before) == [f"000{number}.{suffix}" for number in range(3) for suffix in ("json", "mid")]
     capsys.readouterr()
-    monkeypatch.setattr(Sampler, "group", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(Found, "load", lambda *_: pytest.fail("sampled again"))
     (many / "0001.mid").unlink()
     write(run_dir, many, **settings)
     assert "2 of 3 songs are there already" in capsys.readouterr().out
@@ -102,6 +122,25 @@ def test_a_song_is_made_when_all_its_files_are_there_as_they_were_written(run_di
     (many / "0002.mid").write_bytes(b"edited since")
     with pytest.raises(InputError, match=r"0002.mid: exists already.*--overwrite"):
         write(run_dir, many, **settings)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (Constraints(keep_bars=9), "--keep-bars 9: the given song has 4 bars"),
+        (Constraints(bars=4), "--bars 4: the given song takes 4"),
+        (Constraints(add="bass", bars=3), "--bars 3: the song that is accompanied has 4 bars"),
+        (Constraints(transpose=-48), "moves notes out of the MIDI range"),
+        (Constraints(bars=40), "this model has room for 32 in all"),
+        (Constraints(strict=True), r"would see only the last .* \(--max-length 60\)"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_model_is_loaded(run_dir, given, tmp_path, monkeypatch, wanted, message):
+    midi.write(given, tmp_path / "given.mid")
+    monkeypatch.setattr(Found, "load", lambda *_: pytest.fail("loaded first"))
+    with pytest.raises(InputError, match=message):
+        write(run_dir, tmp_path / "new" / "x.mid", wanted, tmp_path / "given.mid", max_length=60)
+    assert not (tmp_path / "new").exists()
 
 
 def test_two_commands_do_not_write_into_one_folder(run_dir, tmp_path):
@@ -150,6 +189,8 @@ def made(monkeypatch):
     asked = []
 
     class Ready:
+        task = SimpleNamespace(whole=SONG.whole)
+
         def __init__(self, config):
             self.config = config
 
@@ -161,12 +202,13 @@ def made(monkeypatch):
         def steps(self, numbers, stride):
             yield [SONG]
 
-    def sampler(request):
+    def ready(request):
         asked.append(request)
-        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {})
-        return Ready(request.config), origin
+        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {}, [])
+        task = SimpleNamespace(whole=SONG.whole)
+        return SimpleNamespace(origin=origin, task=task, sampler=lambda: Ready(request.config))
 
-    monkeypatch.setattr(compose.Request, "sampler", sampler)
+    monkeypatch.setattr(compose.Request, "ready", ready)
     return asked
 
 
@@ -224,8 +266,8 @@ def test_a_folder_that_takes_no_files_is_found_before_sampling(made, tmp_path, m
 
 def test_what_makes_a_song_again_has_the_length_that_nobody_asked_for(run_dir):
     """It may be another one elsewhere, where there is more memory."""
-    sampler, origin = compose._sampler(run_dir, "best", SampleConfig(), Constraints(), None)
-    assert origin.sampler["max_length"] == sampler.config.max_length > 0
+    ready = compose.Request(run_dir, SampleConfig(), Constraints()).ready()
+    assert ready.origin.sampler["max_length"] == ready.task.config.max_length > 0
 
 
 def test_a_song_is_made_again_where_asked(run_dir, tmp_path, capfdbinary):

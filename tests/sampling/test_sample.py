@@ -15,13 +15,12 @@ from flax import nnx
 from configs import MASK_RULES, Constraints, InputError, ModelConfig, SampleConfig
 from jax_impl.batch import pack_row, stack_rows
 from jax_impl.model.museformer import MuseFormer
-from jax_impl.sampling import compose, sample
+from jax_impl.sampling import compose, sample, task
 from jax_impl.sampling.draw import bar_is_over
-from jax_impl.sampling.sample import Sampler
 from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests.rows import ids
-from tests.sampling.small import COMPUTE, CONFIG, HOT
+from tests.sampling.small import COMPUTE, CONFIG, HOT, sampler_for
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
@@ -32,7 +31,7 @@ from tokenizer.tokens.encode import encode
 
 
 def samples(model, prompt=None, wanted=None, **settings) -> list[sample.Sample]:
-    return list(Sampler(model, SampleConfig(**HOT | settings), COMPUTE, prompt, wanted or Constraints()).samples())
+    return list(sampler_for(model, SampleConfig(**HOT | settings), prompt, wanted or Constraints()).samples())
 
 
 # ---------------------------------------------------------------- songs
@@ -85,10 +84,10 @@ def test_a_song_depends_on_seed_and_number_alone(model):
 
 
 def test_a_song_that_outgrows_a_program_goes_on_in_the_next(model, monkeypatch):
-    monkeypatch.setattr(sample, "FEWEST_SUMMARIES", 8)  # for both, for the plan leaves room for so many spans
+    monkeypatch.setattr(task, "FEWEST_SUMMARIES", 8)  # for both, for the plan leaves room for so many spans
     (whole,) = samples(model, wanted=Constraints(bars=20), seed=1)
     monkeypatch.setattr(sample, "SMALLEST_SLOTS", 64)
-    sampler = Sampler(model, SampleConfig(**HOT | {"seed": 1}), COMPUTE, None, Constraints(bars=20))
+    sampler = sampler_for(model, SampleConfig(**HOT | {"seed": 1}), None, Constraints(bars=20))
     sizes, size = [], sampler._size
     monkeypatch.setattr(sampler, "_size", lambda *used: sizes.append(size(*used)) or sizes[-1])
     (grown,) = sampler.samples()
@@ -100,7 +99,7 @@ def test_a_song_that_outgrows_a_program_goes_on_in_the_next(model, monkeypatch):
 def test_no_token_copies_a_cache(rows):
     """The loop's compiled program updates them in place: a copy at every token would cost more than the model."""
     model = MuseFormer(ModelConfig(layers=2, width=128, ffn=64, max_bars=8), nnx.Rngs(0))
-    sampler = Sampler(model, SampleConfig(max_length=300), COMPUTE, None, Constraints())
+    sampler = sampler_for(model, SampleConfig(max_length=300), None, Constraints())
     state, keys = sampler._begin(rows), jax.random.split(jax.random.key(0), rows)
     program = sampler._go_on.lower(sampler._weights, state, sampler._device_plan, keys, 8).compile().as_text()
     for slots in {held.shape[1] for held in state.past.keys[0]}:
@@ -113,19 +112,19 @@ def test_a_model_of_rule_v121_is_sampled_without_a_cache_and_says_so(tmp_path, c
     config = ModelConfig(layers=1, width=64, ffn=64, max_bars=8, mask_rule=MASK_RULES["v121"])
     model = MuseFormer(config, nnx.Rngs(1))
     settings = SampleConfig(**HOT | {"max_length": 60, "num_samples": 2})
-    songs = list(Sampler(model, settings, COMPUTE, None, Constraints()).samples())
+    songs = list(sampler_for(model, settings, None, Constraints()).samples())
     assert grammar.errors([song.ids for song in songs]) == [None, None]
     parameters = nnx.to_pure_dict(nnx.state(model))
     record = Record(5, plain(config), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions(), {})
     with Checkpoints(tmp_path, keep_last=1) as checkpoints:
         checkpoints.save(TrainState(parameters, {"count": jnp.zeros(())}, 5), record, 1.0)
-    compose._sampler(tmp_path, "best", settings, Constraints(), None)
+    compose.Request(tmp_path, settings, Constraints()).ready()
     assert "nothing can be cached" in capsys.readouterr().out
 
 
 def test_uncached_songs_of_the_span_rule_are_the_cached_ones(model, given):
     cached, uncached = (
-        Sampler(model, SampleConfig(**HOT), COMPUTE, given, Constraints(keep_bars=1, bars=3)) for _ in range(2)
+        sampler_for(model, SampleConfig(**HOT), given, Constraints(keep_bars=1, bars=3)) for _ in range(2)
     )
     uncached.cached = False
     assert np.array_equal(next(cached.samples()).ids, next(uncached.samples()).ids)
@@ -179,13 +178,12 @@ def chords(song: sample.Sample) -> list[list[str]]:
 
 
 def test_instruments_bars_meter_tempo_and_chords_are_as_asked(model, tmp_path):
-    wanted = Constraints(instruments="piano, drums,33", bars=5, meter="3/4", tempo=97, chords="C Am | Bb7", transpose=2)
+    wanted = Constraints(instruments="piano, drums,33", bars=5, meter="3/4", tempo=96, chords="C Am | Bb7", transpose=2)
     for number, song in enumerate(samples(model, wanted=wanted, num_samples=3)):
         found = heard(song.score(), tmp_path / f"{number}.mid")
         assert found["instruments"] == {"drums", 33, 0}
         assert set(found["meters"].values()) == {(3, 4)}
-        (bpm,) = found["tempos"].values()
-        assert min(vocab.TEMPOS_BPM, key=lambda known: abs(known - bpm)) == vocab.TEMPOS_BPM[vocab.tempo_bin(97)]
+        assert found["tempos"] == {0: mido.tempo2bpm(round(60e6 / 96))}  # the nearest that a token says is 97
         last_onset = max(note[1] for note in found["notes"])
         assert last_onset // (3 * found["beat"]) == 4  # the fifth bar
         assert chords(song) == [["Dmaj", "Bmin", "C7", "Dmaj", "Bmin"]] * 3
@@ -213,13 +211,18 @@ def test_a_given_song_is_accompanied_by_the_added_instruments_and_stays_as_it_wa
     assert max(note[1] for note in added) // 1920 == 3  # to the last bar, and no further
 
 
-def test_a_given_song_that_is_too_long_loses_its_first_bars_or_is_refused(model):
-    sampler = Sampler(model, SampleConfig(**HOT), COMPUTE, compose_song(0), Constraints(bars=0))
-    assert "first" in sampler.notice and "left out" in sampler.notice
+def test_of_a_given_song_that_is_too_long_the_model_sees_the_last_bars_or_it_is_refused(model):
+    given = compose_song(0)
+    sampler = sampler_for(model, SampleConfig(**HOT), given, Constraints(bars=0))
+    assert re.fullmatch(r"the model saw the last .* bars \(--max-length 250\); the file holds .*", sampler.task.notice)
     (song,) = sampler.samples()
     assert len(song.ids) <= 250 and grammar.errors([song.ids]) == [None]
-    with pytest.raises(InputError, match="too long for --max-length 250"):
-        Sampler(model, SampleConfig(**HOT), COMPUTE, compose_song(0), Constraints(strict=True))
+    for before, after in zip(snap(given).tracks, song.score().tracks, strict=True):
+        assert np.array_equal(after.notes[: len(before.notes)], before.notes)
+    count = lambda score: sum(len(track.notes) for track in score.tracks)
+    assert count(song.score()) > count(snap(given))
+    with pytest.raises(InputError, match=r"too long: the model would see only the last .* \(--max-length 250\)"):
+        sampler_for(model, SampleConfig(**HOT), compose_song(0), Constraints(strict=True))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +247,7 @@ def test_a_given_song_that_is_too_long_loses_its_first_bars_or_is_refused(model)
 )
 def test_what_cannot_be_asked_is_refused_by_flag(model, given, wanted, prompt, message):
     with pytest.raises(InputError) as error:
-        Sampler(model, SampleConfig(**HOT), COMPUTE, given if prompt else None, wanted)
+        sampler_for(model, SampleConfig(**HOT), given if prompt else None, wanted)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -252,7 +255,7 @@ def test_an_illegal_prompt_is_refused_with_place_and_reason(model):
     with pytest.raises(
         grammar.UngrammaticalTokens, match="token 6, EOS after Cmaj, bar 1 of track 1: a track has a note"
     ):
-        Sampler(model, SampleConfig(**HOT), COMPUTE, ids("BOS BPM_19 TS_4/4 #P0 SEP Cmaj EOS"), Constraints())
+        sampler_for(model, SampleConfig(**HOT), ids("BOS BPM_19 TS_4/4 #P0 SEP Cmaj EOS"), Constraints())
 
 
 @pytest.mark.parametrize(
@@ -279,11 +282,11 @@ def test_seeds_that_jax_would_take_for_others_are_refused():
 
 def test_what_does_not_fit_the_memory_is_refused_before_any_work(model):
     with pytest.raises(InputError, match=r"--max-length 100000000 and 1 songs side by side take [\d.]+ GB.*--batch"):
-        Sampler(model, SampleConfig(max_length=10**8), COMPUTE, None, Constraints())
+        sampler_for(model, SampleConfig(max_length=10**8), None, Constraints())
 
 
-def sampler_of(model, prompt=None, wanted=Constraints(), **settings) -> Sampler:  # noqa: B008
-    return Sampler(model, SampleConfig(**settings), COMPUTE, prompt, wanted)
+def sampler_of(model, prompt=None, wanted=Constraints(), **settings) -> sample.Sampler:  # noqa: B008
+    return sampler_for(model, SampleConfig(**settings), prompt, wanted)
 
 
 def test_the_length_that_nobody_asked_for_is_what_is_asked_usually_takes(model, monkeypatch):
@@ -294,11 +297,11 @@ def test_the_length_that_nobody_asked_for_is_what_is_asked_usually_takes(model, 
     assert sampler_of(wide).config.max_length == 4096
     assert sampler_of(wide, wanted=Constraints(instruments="drums,bass,piano", bars=200)).config.max_length > 20000
     whole = sampler_of(wide, given, Constraints(add="bass,strings"))
-    assert whole.notice == "" and tokens < whole.config.max_length
+    assert whole.task.notice == "" and tokens < whole.config.max_length
     assert len(planning.prefix(whole.plan)) > tokens
-    again = Sampler(wide, whole.config, COMPUTE, given, Constraints(add="bass,strings"))
+    again = sampler_for(wide, whole.config, given, Constraints(add="bass,strings"))
     assert again.config == whole.config and all(map(np.array_equal, again.plan, whole.plan))
 
-    memory = sample._cache_bytes(wide.config, SampleConfig(), COMPUTE, 3000)
-    monkeypatch.setattr(sample.device, "memory_limit", lambda: memory)
+    memory = task._cache_bytes(wide.config, SampleConfig(), COMPUTE, 3000)
+    monkeypatch.setattr(task.device, "memory_limit", lambda: memory)
     assert sampler_of(wide).config.max_length == 2048 and sampler_of(wide, num_samples=2).config.max_length == 1024

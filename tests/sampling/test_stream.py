@@ -1,17 +1,22 @@
 """The bars of a song as they are finished: together they are the song, and what one costs does not grow with it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from configs import Constraints, SampleConfig
 from jax_impl.sampling import sample, stream
+from jax_impl.sampling.sample import NEW
 from jax_impl.sampling.stream import Bars
 from tests.rows import ids
 from tests.sampling.small import HOT
+from tests.tokenizer.test_whole import made, scale
 from tokenizer.music.composer import compose
 from tokenizer.tokens import grammar
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import encode
+from tokenizer.tokens.whole import Whole
 
 CHANGING = (
     "BOS BPM_19 TS_4/4 "
@@ -20,8 +25,8 @@ CHANGING = (
 )
 
 
-def bars_of(song: np.ndarray, at_once: int) -> list[stream.Bar]:
-    bars = Bars()
+def bars_of(song: np.ndarray, at_once: int, whole: Whole = NEW) -> list[stream.Bar]:
+    bars = Bars(whole)
     return [bar for start in range(0, len(song), at_once) for bar in bars.push(song[start : start + at_once])]
 
 
@@ -64,6 +69,8 @@ def test_a_stream_looks_at_every_token_once(monkeypatch):
     song, looked_at, push = encode(compose(1)).ids, [], Bars.push
 
     class Steps:
+        task = SimpleNamespace(whole=NEW)
+
         def steps(self, numbers, stride):
             for length in [*range(stride, len(song), stride), len(song)]:
                 yield [sample.Sample(song[:length], length == len(song), 0, 0)]
@@ -84,3 +91,33 @@ def test_a_stream_samples_the_song_and_tells_every_bar_once(run_dir):
     for track in score.tracks:
         notes = np.concatenate([bar.notes for bar in bars if bar.program == track.program])
         assert np.array_equal(notes, track.notes)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tokens"), [(Constraints(bars=18), 200), (Constraints(bars=18), 2000), (Constraints(add="33,48"), 260)]
+)
+def test_the_bars_of_a_given_song_are_the_whole_song_in_its_own_tempo(wanted, tokens):
+    """Those that the model does not see come first."""
+    score = scale(16, tempos=((0, 100), (3 * 1920 + 480, 301), (14 * 1920, 77)))
+    whole, song, planned = made(score, wanted, tokens)
+    bars, result = [*stream.unseen_bars(whole), *bars_of(song, 50, whole)], whole.score(song)
+    assert (planned.left_out > 0) == (tokens < 2000) and len({(bar.track, bar.bar) for bar in bars}) == len(bars)
+    found = {}
+    for bar in bars:
+        found.setdefault((bar.track, bar.program), []).append(bar.notes)
+    notes = sorted((program, np.concatenate(parts).tolist()) for (_, program), parts in found.items())
+    assert notes == sorted((track.program, track.notes.tolist()) for track in result.tracks)
+    chords = whole.chords(song)
+    for bar in bars:
+        here = [(tempo.tick + bar.start_ticks, tempo.microseconds_per_beat) for tempo in bar.score.tempos]
+        there = [(tempo.tick, tempo.microseconds_per_beat) for tempo in result.tempos]
+        in_force = [tempo for tempo in there if tempo[0] <= bar.start_ticks][-1]
+        assert here[0][1] == in_force[1] and set(here[1:]) <= set(there) and bar.chord == chords[bar.bar]
+        assert len(here) == 1 + (bar.bar == 3)
+
+
+def test_a_streamed_bar_has_the_tempo_that_is_asked_for():
+    wanted = Constraints(tempo=120, instruments="bass", bars=3)
+    whole, song, _ = made(None, wanted, 500)
+    tempos = [tempo.microseconds_per_beat for bar in bars_of(song, 9, whole) for tempo in bar.score.tempos]
+    assert tempos == [500_000] * 3

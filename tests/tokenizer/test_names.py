@@ -172,7 +172,7 @@ def test_what_is_no_instrument_is_refused_in_a_line(text):
         names.programs(" , ", "--add")
 
 
-# ---------------------------------------------------------------- meter and tempo
+# ---------------------------------------------------------------- meter
 
 
 @pytest.mark.parametrize(
@@ -189,17 +189,10 @@ def test_what_is_no_meter_is_refused_with_those_that_are(text):
         names.meter(text, "--meter")
 
 
-def test_a_tempo_that_moves_is_told():
-    assert names.tempo_notices(100) == ["tempo 100 -> 97"] and names.tempo_notices(120.25) == ["tempo 120.25 -> 123"]
-    assert names.tempo_notices(0) == []
-    for bpm in vocab.TEMPOS_BPM:
-        assert names.tempo_notices(bpm) == names.tempo_notices(bpm + 0.5) == []
-
-
 def test_everything_that_is_asked_is_looked_at():
-    wanted = Constraints(instruments=["drum", 33], add="string", chords="C13 F/A C13", tempo=100)
+    wanted = Constraints(instruments=["drum", 33], add="string", chords="C13 F/A C13")
     told = names.notices(wanted)
-    assert [line.split(" -> ")[0] for line in told] == ["drum", "string", "C13", "F/A", "tempo 100"]
+    assert [line.split(" -> ")[0] for line in told] == ["drum", "string", "C13", "F/A"]
     names.check(wanted)
     for wrong in ({"instruments": "blorp"}, {"add": "blorp"}, {"chords": "blorp"}, {"meter": "blorp"}):
         with pytest.raises(InputError, match=f"--{next(iter(wrong))}: unknown .* 'blorp'"):

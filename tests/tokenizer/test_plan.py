@@ -3,8 +3,11 @@ model.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,8 +15,8 @@ from configs import Constraints, InputError
 from tests.rows import ids
 from tokenizer import vocabulary as vocab
 from tokenizer.music.composer import compose
-from tokenizer.tokens import follow, grammar, plan, room
-from tokenizer.tokens.encode import encode
+from tokenizer.tokens import fields, follow, grammar, plan, room
+from tokenizer.tokens.encode import bar_maps, encode
 from tokenizer.tokens.given import given_song
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK
 
@@ -22,7 +25,8 @@ OPENS, ENDS = CLASS == CHORD, np.isin(CLASS, (TRACK, EOS))
 
 
 def planned(prompt, wanted: Constraints, tokens: int) -> tuple[plan.Plan, str]:
-    return plan.make_plan(given_song(prompt, wanted), wanted, tokens, tokens // 4, MODEL_BARS)
+    made = plan.make_plan(given_song(prompt, wanted), wanted, tokens, tokens // 4, MODEL_BARS)
+    return made.plan, "; ".join(made.notices)
 
 
 def usual_room(prompt, wanted: Constraints) -> plan.Room:
@@ -137,8 +141,8 @@ def test_a_given_song_usually_fits_with_what_is_added():
     continued = usual_room(given, Constraints(bars=bars + 10))
     assert len(tokens) < continued.tokens < 2 * len(tokens) and continued.spans > (tokens.span.max() + 1) + 10
     for wanted, needed in ((Constraints(add="bass,strings"), accompanied), (Constraints(bars=bars + 10), continued)):
-        _, notice = plan.make_plan(given_song(given, wanted), wanted, needed.tokens, needed.spans, 2048)
-        assert notice == ""
+        made = plan.make_plan(given_song(given, wanted), wanted, needed.tokens, needed.spans, 2048)
+        assert made.left_out == 0 and made.notices == []
 
 
 def test_new_songs_have_room_for_the_bars_that_are_asked():
@@ -167,13 +171,14 @@ def test_bars_count_from_the_beginning_of_the_given_song_even_where_that_is_left
     assert bars_of(whole[0]) == (40, 44) and whole[1] == ""
     given, total = bars_of(cropped[0])
     assert given < 30 and total - given == 4
-    left_out = f"its first {40 - given} of 40 bars are left out; --bars 44 counts them"
-    assert cropped[1] == f"the given song is too long for --max-length 300: {left_out}"
+    seen = f"the model saw the last {given} of 40 bars (--max-length 300)"
+    assert cropped[1] == f"{seen}; the file holds all of them"
 
 
 def test_an_accompaniment_of_a_song_that_lost_bars_is_asked_for_by_the_song_s_own_bars():
     made, notice = planned(song_of(40), Constraints(add="bass", bars=40), 300)
-    assert "of 40 bars are left out; --bars 40 counts them" in notice and int(made.min_bars) < 30
+    assert notice.endswith("the file holds all of them; the new tracks play in those it saw")
+    assert int(made.min_bars) < 30
     with pytest.raises(InputError, match="--bars 3: the song that is accompanied has 40 bars"):
         planned(song_of(40), Constraints(add="bass", bars=3), 300)
 
@@ -181,10 +186,18 @@ def test_an_accompaniment_of_a_song_that_lost_bars_is_asked_for_by_the_song_s_ow
 def test_a_song_of_more_bars_than_the_model_has_loses_those_that_do_not_fit():
     made, notice = planned(song_of(62), Constraints(bars=72), 4000)
     assert bars_of(made) == (54, 64)
-    assert notice.startswith("the given song is too long for this model, which has room for 64 bars: its first 8 of 62")
+    assert notice.startswith("the model saw the last 54 of 62 bars (this model has room for 64 bars)")
     with pytest.raises(InputError, match="--bars 126: 64 more than the given song has; this model has room for 64"):
         planned(song_of(62), Constraints(bars=126), 4000)
     assert planned(song_of(62), Constraints(add="bass"), 4000)[1] == ""
+
+
+def test_bars_that_are_kept_may_end_in_silence():
+    drums = " ".join(["Cmaj T0 P36 L1 V25"] + ["Cmaj T0 P36 T8 P36"] * 30 + ["Cmaj"] * 8 + ["Cmaj T0 P36"])
+    given = ids(f"BOS BPM_19 TS_4/4 #D SEP {drums} EOS")
+    made, notice = planned(given, Constraints(keep_bars=38, bars=40), 64)
+    first, total = int(made.behind), int(made.min_bars)
+    assert 7 < first < 14 and total == first + 2 and notice.startswith(f"the model saw the last {first} of 38 bars")
 
 
 def test_a_song_that_fits_with_what_is_asked_keeps_all_of_its_bars():
@@ -204,5 +217,77 @@ def test_a_song_that_fits_with_what_is_asked_keeps_all_of_its_bars():
     ],
 )
 def test_strict_refuses_and_says_what_would_help(wanted, tokens, ways):
-    with pytest.raises(InputError, match=rf"its first \d+ of 40 bars would be left out; {ways}$"):
+    with pytest.raises(InputError, match=rf"would see only the last \d+ of 40 bars \(.*\); {ways}$"):
         planned(song_of(40), wanted, tokens)
+
+
+# ---------------------------------------------------------------- meters that alternate
+
+
+def song_in(*meters: str) -> np.ndarray:
+    """Drums that strike once a bar, and a bass in the first."""
+    said = [
+        f"Cmaj {f'TS_{meter} ' if bar and meter != meters[bar - 1] else ''}T0 P36{' L1 V20' if bar == 0 else ''}"
+        for bar, meter in enumerate(meters)
+    ]
+    return ids(f"BOS BPM_19 TS_{meters[0]} #D SEP {' '.join(said)} #P33 SEP Cmaj T0 P40 L1 V20 EOS")
+
+
+def meters_of(song: np.ndarray) -> list[str]:
+    signature, _, _ = bar_maps(fields.compute(song))
+    return ["{}/{}".format(*vocab.SIGNATURES[meter]) for meter in signature]
+
+
+@pytest.mark.parametrize(
+    ("meters", "new"),
+    [
+        (["4/4", "3/8"] * 3, ["4/4", "3/8", "4/4", "3/8", "4/4"]),
+        (["4/4", "4/4", "2/4"] * 2, ["4/4", "4/4", "2/4", "4/4", "4/4"]),
+        (["2/4", *["3/4", "6/8", "6/8", "5/8"] * 2], ["3/4", "6/8", "6/8", "5/8", "3/4"]),
+    ],
+)
+@pytest.mark.parametrize("tokens", [2000, 85])
+def test_new_bars_after_alternating_meters_alternate_on(meters, new, tokens):
+    """Also where room is short: then without a note that is not needed."""
+    made, _ = planned(song_in(*meters), Constraints(bars=len(meters) + 5), tokens)
+    song, cut_short = written(made, [10, 10])
+    assert meters_of(song)[int(made.behind) :] == new and grammar.errors([song]) == [None]
+    assert cut_short == (tokens == 85)
+
+
+def test_the_least_room_holds_the_meters_that_alternate():
+    """In the fewest tokens of which the plan says that they are enough."""
+    given, wanted = given_song(song_in(*["4/4", "3/8"] * 3), Constraints(bars=36)), Constraints(bars=36)
+    for tokens in range(60, 300, 2):
+        try:
+            made = plan.make_plan(given, wanted, tokens, tokens, MODEL_BARS).plan
+            break
+        except InputError as error:
+            assert "raise --max-length" in str(error)
+    song, _ = written(made, [10, 10])
+    assert meters_of(song)[int(made.behind) :] == ["4/4", "3/8"] * 15 and made.max_tokens - len(song) < 30
+
+
+@pytest.mark.parametrize("meters", [["4/4"] * 6, ["3/4", "4/4", "3/8"], ["4/4", "3/8", "3/8", "3/8"]])
+def test_the_model_chooses_meters_after_any_others(meters):
+    made, _ = planned(song_in(*meters), Constraints(bars=9), 2000)
+    assert (made.signatures == -1).all()
+    accompanied, _ = planned(song_in("4/4", "3/8", "4/4", "3/8"), Constraints(add="bass"), 2000)
+    assert (accompanied.signatures == -1).all()
+
+
+def test_numpy_and_jax_follow_alternating_meters_alike():
+    made, _ = planned(song_in(*["4/4", "3/8"] * 3), Constraints(bars=10), 300)
+    song, _ = written(made, [4, 4])
+    rows = np.arange(len(song))
+    state, place, spans = grammar.begin(1, MODEL_BARS), np.zeros(1, np.int32), 0
+    states, places, all_spans = [], [], []
+    for token in song:
+        states, places, all_spans = [*states, state], [*places, place[0]], [*all_spans, spans]
+        place, state = follow.advance(made, place, np.array([token])), grammar.push(state, np.array([token]))
+        spans += int(OPENS[token])
+    together = grammar.State(*(np.concatenate(parts) for parts in zip(*states, strict=True)))
+    arguments = (np.array(places), together, rows, np.array(all_spans))
+    here = follow.choices(made, *arguments)
+    there = jax.jit(partial(follow.choices, xp=jnp))(made, *arguments)
+    assert all(map(np.array_equal, here, there)) and (here.forced != made.script[places]).sum() == 4

@@ -12,7 +12,7 @@ import numpy as np
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.song import HID_RANK
 from tokenizer.tokens import grammar
-from tokenizer.tokens.grammar import CHORD, CLASS, EOS, PITCH, POSITION, TRACK, VALUE
+from tokenizer.tokens.grammar import CHORD, CLASS, EOS, PITCH, POSITION, SIGNATURE, TRACK, VALUE
 from tokenizer.tokens.plan import FREE, NOTE_AND_END, NOTHING, SLACK_SPANS, SLACK_TOKENS, Plan
 
 LAST_TRACK = vocab.track_token(max(HID_RANK, key=HID_RANK.__getitem__))  # may stand wherever any track may
@@ -21,7 +21,7 @@ LAST_TRACK = vocab.track_token(max(HID_RANK, key=HID_RANK.__getitem__))  # may s
 class Choice(NamedTuple):
     """What may come next, in each of B songs."""
 
-    forced: Any  # int32[B] the script's token, FREE where the model writes
+    forced: Any  # int32[B] the token of the script, or the meter of a bar; FREE where the model writes
     allowed: Any  # bool[B, 643] where it writes
     closing: Any  # bool[B] only what leads to an end is allowed, for want of room
     withheld: Any  # bool[B] another track or bar would be allowed, if there were room
@@ -40,7 +40,10 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     first, chosen_freely = state.tracks == 1, ending == NOTHING
     no_track = chosen_freely & (state.tracks > 0) & ~left.for_a_track & (legal & _of(xp, TRACK)).any(axis=1)
     no_bar = first & (state.bars >= plan.max_bars) & (plan.min_bars < plan.max_bars)
-    return Choice(plan.script[place], allowed, left.closing, no_track | no_bar)
+    meter = _meter(plan, state, xp)
+    is_due = (meter >= 0) & (meter != state.signature) & (state.last == CHORD)
+    forced = xp.where(is_due, vocab.SIGNATURE + meter, plan.script[place])
+    return Choice(forced, allowed, left.closing, no_track | no_bar)
 
 
 def cuts_short(choice: Choice, token: Any, xp: Any = np) -> Any:
@@ -81,9 +84,12 @@ def _left(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any,
     tracks_to_come = plan.rest_tracks[after]
     all_bars_to_go = bars_to_go + tracks_to_come * (song_bars - plan.behind)
 
+    # Where meters alternate, each bar of the first track may say one, the current too
+    meters_to_go = xp.where(first & (plan.signatures[-1] >= 0), bars_to_go + 1, 0)
+
     # What is left when the shortest ending is written: of the song, and of this track's share
-    of_song = plan.max_tokens - length - plan.rest_tokens[after] - all_bars_to_go - NOTE_AND_END
-    of_share = plan.due[place] - length - bars_to_go - NOTE_AND_END
+    of_song = plan.max_tokens - length - plan.rest_tokens[after] - all_bars_to_go - meters_to_go - NOTE_AND_END
+    of_share = plan.due[place] - length - bars_to_go - meters_to_go - NOTE_AND_END
     tokens = xp.minimum(of_song, of_share)
     left_spans = plan.max_spans - spans - plan.rest_spans[after] - all_bars_to_go
     closing = (tokens <= SLACK_TOKENS + tracks_to_come) | (left_spans <= SLACK_SPANS + tracks_to_come)
@@ -121,11 +127,18 @@ def _goes_on(plan: Plan, state: grammar.State, legal: Any, spans: Any, xp: Any) 
     chord = _column(has_bar_left) & is_asked
 
     in_given_bar = (state.bar >= 0) & (state.bar < plan.behind)  # the last of them, before its track goes on
-    other = plan.free & ~_of(xp, TRACK, EOS) & _column(~in_given_bar)
+    meter_is_asked = _column(_meter(plan, state, xp) >= 0)  # `choices` forces it where it is another
+    other = plan.free & ~_of(xp, TRACK, EOS) & _column(~in_given_bar) & ~(_of(xp, SIGNATURE) & meter_is_asked)
 
     now = state.start + state.step * xp.asarray(grammar.STEP)[state.signature]
     silent = xp.sum(state.ends <= _column(now), axis=1) > 1  # one pitch stays silent, so that there always is one
     return legal & xp.where(_of(xp, CHORD), chord, other) & (~_of(xp, PITCH) | _column(silent))
+
+
+def _meter(plan: Plan, state: grammar.State, xp: Any) -> Any:
+    """int32[B]: the meter that the current bar of the first track must have, -1 any."""
+    bar = xp.clip(state.bar, 0, plan.signatures.shape[0] - 1)
+    return xp.where((state.tracks == 1) & (state.bar >= 0), plan.signatures[bar], -1)
 
 
 def _shortest(ends: Any, goes_on: Any, ending: Any, state: grammar.State, left: Left, xp: Any) -> Any:

@@ -9,13 +9,23 @@ import numpy as np
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import Bars
-from tokenizer.grid.quantize import quantize
+from tokenizer.grid.quantize import layout_of, quantize
 from tokenizer.grid.song import GridSong
-from tokenizer.music.score import DRUMS, Score, Track
+from tokenizer.grid.tempo_map import Tempos, own_tempos
+from tokenizer.music.score import DRUMS, Score, Tempo, Track
 from tokenizer.tokens import fields, grammar, names
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.decode import decode
-from tokenizer.tokens.encode import encode, encode_song, grid_song
+from tokenizer.tokens.encode import encode_grid, encode_song, grid_song
+
+
+class Prompt(NamedTuple):
+    """A given song before any change, as it can be kept: its tokens, and its own tempo map in ticks of the grid (empty:
+    the tokens' tempi).
+    """
+
+    ids: np.ndarray  # int32[T]
+    tempos: Tempos
 
 
 class Given(NamedTuple):
@@ -23,14 +33,25 @@ class Given(NamedTuple):
 
     song: GridSong
     chords: np.ndarray  # int32[bars], as bar_chords numbers them
+    tempos: Tempos  # of the song itself, in ticks of the grid
 
     def __len__(self) -> int:
         return len(self.song.bars)
 
 
-def given_song(prompt: Score | np.ndarray | None, wanted: Constraints) -> Given | None:
+def prompt_of(song: Score | np.ndarray | Prompt) -> Prompt:
+    """A song as it is given: a score, its tokens int32[T], or a Prompt. Raises ScoreTooLong."""
+    if isinstance(song, Prompt):
+        return song
+    if isinstance(song, Score):
+        layout = layout_of(song)
+        return Prompt(encode_grid(quantize(song, layout)).ids, own_tempos(song, layout))
+    return Prompt(song, ())
+
+
+def given_song(prompt: Score | np.ndarray | Prompt | None, wanted: Constraints) -> Given | None:
     """What is kept of a given song, on the grid, or None. prompt: a song that is continued, or accompanied where
-    wanted.add says by what; also as tokens. Raises InputError, also where what is wanted cannot be of such a song.
+    wanted.add says by what. Raises InputError, also where what is wanted cannot be of such a song.
     """
     if prompt is None:
         _refuse(wanted, ("add", "keep_bars"), "needs a given song: --continue or --accompany FILE")
@@ -39,7 +60,7 @@ def given_song(prompt: Score | np.ndarray | None, wanted: Constraints) -> Given 
         return None
     _refuse(wanted, ("instruments",), "cannot change a given song; --add adds instruments to it")
     _refuse(wanted, ("tempo", "meter"), "cannot change a given song, which keeps its own")
-    return _kept(_on_grid(prompt, wanted), wanted)
+    return _kept(_on_grid(prompt_of(prompt), wanted), wanted)
 
 
 def _refuse(wanted: Constraints, fields_: tuple[str, ...], why: str) -> None:
@@ -48,24 +69,23 @@ def _refuse(wanted: Constraints, fields_: tuple[str, ...], why: str) -> None:
             raise InputError(f"--{field.replace('_', '-')} {why}")
 
 
-def _on_grid(prompt: Score | np.ndarray, wanted: Constraints) -> Given:
+def _on_grid(prompt: Prompt, wanted: Constraints) -> Given:
     """The given song on the grid and the chords of its bars, transposed."""
-    if isinstance(prompt, Score):
-        song, chords = grid_song(encode(_transposed(prompt, wanted.transpose)))
-    else:
-        if not _is_as_encoded(prompt):
-            grammar.check(prompt)
-        if prompt[-1] != vocab.EOS:
-            raise InputError(f"the given tokens end in {vocab.NAMES[prompt[-1]]}, not in EOS: give a whole song")
-        song, chords = grid_song(fields.compute(prompt))
-        if wanted.transpose:
-            song = quantize(_transposed(song.to_score(), wanted.transpose))
-            chords = np.array([names.transposed_chord(int(chord), wanted.transpose) for chord in chords])
+    ids = prompt.ids
+    if not _is_as_encoded(ids):
+        grammar.check(ids)
+    if ids[-1] != vocab.EOS:
+        raise InputError(f"the given tokens end in {vocab.NAMES[ids[-1]]}, not in EOS: give a whole song")
+    song, chords = grid_song(fields.compute(ids))
     if not song.tracks:
         raise InputError("the given song has no notes")
+    tempos = prompt.tempos or song.to_score().tempos
+    if wanted.transpose:
+        song = quantize(_transposed(song.to_score(), wanted.transpose))
+        chords = np.array([names.transposed_chord(int(chord), wanted.transpose) for chord in chords])
     if wanted.add and wanted.chords:
         chords = chord_pattern(wanted, len(song.bars))
-    return Given(song, chords)
+    return Given(song, chords, tempos)
 
 
 def _is_as_encoded(ids: np.ndarray) -> bool:
@@ -110,11 +130,20 @@ def _kept(given: Given, wanted: Constraints) -> Given:
 
 def window(given: Given, first_bar: int, bars: int) -> Given:
     """So many bars of it, silent ones too. Raises InputError where they hold no note."""
-    song, chords = grid_song(crop(encode_song(*given), first_bar, bars))
+    song, chords = grid_song(crop(encode_song(given.song, given.chords), first_bar, bars))
     if not song.tracks:
         raise InputError(f"the bars {first_bar + 1} to {first_bar + bars} of the given song hold no note; keep others")
     silent = np.arange(first_bar + len(song.bars), first_bar + bars)  # a crop ends with its last note
     signature = np.concatenate([song.bars.signature, given.song.bars.signature[silent]])
     tempo = np.concatenate([song.tempo, given.song.tempo[silent]])
     chords = np.concatenate([chords, given.chords[silent]])
-    return Given(GridSong(Bars(signature), tempo, song.tracks), chords)
+    starts = given.song.bars.start_ticks
+    tempos = between(given.tempos, int(starts[first_bar]), int(starts[first_bar + bars]))
+    return Given(GridSong(Bars(signature), tempo, song.tracks), chords, tempos)
+
+
+def between(tempos: Tempos, start: int, end: int) -> Tempos:
+    """The tempo map of the time from tick `start` to before tick `end`, counted from its start."""
+    (*_, at_start) = (tempo for tempo in tempos if tempo.tick <= start)
+    later = [tempo for tempo in tempos if start < tempo.tick < end]
+    return tuple(Tempo(max(tempo.tick - start, 0), tempo.microseconds_per_beat) for tempo in (at_start, *later))

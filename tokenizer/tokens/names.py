@@ -12,7 +12,6 @@ from tokenizer.tokens import chord_names
 METERS = {"c": "4/4", "c|": "2/2", "¢": "2/2"}
 OTHERS = 3  # instruments that a notice names beside the one that is taken
 LONGEST = 40  # letters of a wrong word that are shown
-SAME_TEMPO_BPM = 0.5  # a tempo that moves by more is told
 
 
 def check(wanted: Constraints) -> None:
@@ -30,7 +29,7 @@ def check(wanted: Constraints) -> None:
 def notices(wanted: Constraints) -> list[str]:
     """What of the wish becomes something else, for the user to read."""
     said = [*program_notices(wanted.instruments), *program_notices(wanted.add)]
-    return [*said, *chord_notices(wanted.chords), *tempo_notices(wanted.tempo)]
+    return [*said, *chord_notices(wanted.chords)]
 
 
 # ---------------------------------------------------------------- instruments
@@ -143,7 +142,7 @@ def transposed_chord(chord: int, semitones: int) -> int:
     return 1 + (root + semitones) % len(vocab.ROOTS) * len(vocab.QUALITIES) + quality
 
 
-# ---------------------------------------------------------------- meter and tempo
+# ---------------------------------------------------------------- meter
 
 
 def meter(text: str, flag: str) -> int:
@@ -154,9 +153,3 @@ def meter(text: str, flag: str) -> int:
     if plain not in known:
         raise InputError(f"{flag}: unknown meter {text!r}; known are {', '.join(known)}")
     return known.index(plain)
-
-
-def tempo_notices(bpm: float) -> list[str]:
-    """The tempo that is taken, where it is another one."""
-    nearest = vocab.TEMPOS_BPM[vocab.tempo_bin(bpm)]
-    return [f"tempo {bpm:g} -> {nearest}"] if bpm and abs(nearest - bpm) > SAME_TEMPO_BPM else []

@@ -10,9 +10,11 @@ At FREE the model writes. A free place ends where the model ends a track: it dec
 is. The given tracks of an accompaniment stand first, so that the new ones can follow them, to the last bar; the score
 puts its tracks back into HID order.
 
-A song has room for so many tokens, bar spans and bars. A given song that is too long for it loses its first bars; the
-user's numbers of bars still count from the beginning of the user's song. Free places share what the script leaves of
-the tokens, each by what its instrument usually takes.
+A song has room for so many tokens, bar spans and bars. Of a given song that is too long for it the model sees the last
+bars alone (tokenizer/tokens/whole.py puts the others back); the user's numbers of bars still count from the beginning
+of the user's song. Free places share what the script leaves of the tokens, each by what its instrument usually takes.
+
+New bars after given ones whose meters alternate, such as 4/4 3/8 4/4 3/8, alternate on.
 """
 
 from dataclasses import replace
@@ -35,7 +37,9 @@ NOTE_AND_END = 6  # chord, position, pitch, duration, velocity, and the end
 SLACK_TOKENS, SLACK_SPANS = 8, 2  # how early an ending begins
 # Of the song's tokens and bars, what a given song may take where its usual continuation does not fit beside all of it
 GIVEN_SHARE = 0.75
+LONGEST_PATTERN = 16  # bars after which meters that alternate repeat
 SCRIPT_MULTIPLE = 256  # scripts are filled up to this, so that few programs are compiled
+NO_PATTERN = np.zeros(0, np.int32)
 # No song holds these after its start.
 NEVER = np.isin(np.arange(vocab.SIZE), (vocab.PAD, vocab.BOS, vocab.MASK, vocab.UNK))
 
@@ -49,12 +53,23 @@ class Plan(NamedTuple):
     rest_tracks: Any  # int32[S] free places from each place on
     due: Any  # int32[S] tokens of the song after which a track at this free place takes what is meant for later ones
     chords: Any  # int32[W] number of the chord asked for in each bar, -1 any
+    signatures: Any  # int32[W] number of the meter that each new bar must have, -1 any
     free: Any  # bool[643] that may be written at FREE
     min_bars: Any  # int32[] of the first track
     max_bars: Any  # int32[]
     behind: Any  # int32[] bars that the tracks have before their free places
     max_tokens: Any  # int32[] of the song
     max_spans: Any  # int32[]
+
+
+class Planned(NamedTuple):
+    """A plan and what the user should know of it. left_out: the given song's first bars, which the model does not see.
+    notices: of what becomes something else than was asked.
+    """
+
+    plan: Plan
+    left_out: int
+    notices: list[str]
 
 
 class Room(NamedTuple):
@@ -75,42 +90,43 @@ def prefix(plan: Plan) -> np.ndarray:
 def usual_room(given: Given | None, wanted: Constraints) -> Room:
     """What is asked usually takes so much, the given song as a whole included. Raises InputError."""
     if given is None:
-        return _usual(_new(wanted), wanted.bars or (room.NEW_BARS if wanted.instruments else 0))
-    return _usual(_script(given, wanted), _bars_to_write(len(given), wanted))
+        return _usual(_new(wanted), wanted.bars or (room.NEW_BARS if wanted.instruments else 0), NO_PATTERN)
+    return _usual(_script(given, wanted), _bars_to_write(len(given), wanted), _pattern(given, wanted))
 
 
-def make_plan(
-    given: Given | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int
-) -> tuple[Plan, str]:
-    """The plan, and a notice for the user ("" for none). Raises InputError where what is wanted cannot be."""
-    limits = Room(max_tokens, max_spans)
+def make_plan(given: Given | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int) -> Planned:
+    """Raises InputError where what is wanted cannot be."""
+    limits, notices = Room(max_tokens, max_spans), names.notices(wanted)
     if given is None:
         if wanted.bars > max_bars:
             raise InputError(f"--bars {wanted.bars}: this model has room for {max_bars}")
-        return _with_limits(_new(wanted), wanted, 0, limits, max_bars), _notice(wanted)
+        return Planned(_with_limits(_new(wanted), wanted, 0, NO_PATTERN, limits, max_bars), 0, notices)
+    pattern = _pattern(given, wanted)
     most_given_bars = _most_given_bars(len(given), wanted, max_bars)
-    fitting = _fitting(given, wanted, limits, most_given_bars)
+    fitting = _fitting(given, wanted, pattern, limits, most_given_bars)
     left_out = len(given) - len(fitting)
     of_fitting = replace(wanted, bars=wanted.bars - left_out) if wanted.bars else wanted
-    plan = _with_limits(_script(fitting, wanted), of_fitting, len(fitting), limits, max_bars)
-    if not left_out:
-        return plan, _notice(wanted)
-    too_many_bars = len(fitting) == most_given_bars
-    limit = f"this model, which has room for {max_bars} bars" if too_many_bars else f"--max-length {max_tokens}"
-    return plan, _notice(wanted, _left_out(left_out, len(given), wanted, limit))
-
-
-def _notice(wanted: Constraints, *more: str) -> str:
-    return "; ".join([*names.notices(wanted), *more])
+    plan = _with_limits(_script(fitting, wanted), of_fitting, len(fitting), pattern, limits, max_bars)
+    if left_out:
+        too_many_bars = len(fitting) == most_given_bars
+        limit = f"this model has room for {max_bars} bars" if too_many_bars else f"--max-length {max_tokens}"
+        notices.append(_left_out(left_out, len(given), wanted, limit))
+    return Planned(plan, left_out, notices)
 
 
 def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
-    """The notice that a given song loses its first bars. Raises InputError where the user wants none of that."""
-    too_long = f"the given song is too long for {limit}: its first {left_out} of {bars} bars"
+    """The notice that the model does not see a given song's first bars. Raises InputError where the user wants none of
+    that.
+    """
+    seen = bars - left_out
     if wanted.strict:
         ways = ["raise --max-length"] * limit.startswith("--max-length") + ["lower --keep-bars"] * (not wanted.add)
-        raise InputError(f"{too_long} would be left out; {' or '.join(ways) or 'give a part of it'}")
-    return f"{too_long} are left out" + (f"; --bars {wanted.bars} counts them" if wanted.bars else "")
+        raise InputError(
+            f"the given song is too long: the model would see only the last {seen} of {bars} bars ({limit}); "
+            f"{' or '.join(ways) or 'give a part of it'}"
+        )
+    alone = "; the new tracks play in those it saw" if wanted.add else ""
+    return f"the model saw the last {seen} of {bars} bars ({limit}); the file holds all of them{alone}"
 
 
 # ---------------------------------------------------------------- what of a given song there is room for
@@ -141,7 +157,7 @@ def _bars_to_write(bars: int, wanted: Constraints) -> int:
     return max(wanted.bars - bars, 1) if wanted.bars else room.NEW_BARS
 
 
-def _fitting(given: Given, wanted: Constraints, limits: Room, most_bars: int) -> Given:
+def _fitting(given: Given, wanted: Constraints, pattern: np.ndarray, limits: Room, most_bars: int) -> Given:
     """The given song, or its last bars that fit."""
     share = Room(int(limits.tokens * GIVEN_SHARE), int(limits.spans * GIVEN_SHARE))
     end = lambda left_out: window(given, left_out, len(given) - left_out) if left_out else given
@@ -152,12 +168,13 @@ def _fitting(given: Given, wanted: Constraints, limits: Room, most_bars: int) ->
             return False
         script = _script(end(left_out), wanted)
         asked = bars if wanted.add else max(wanted.bars - len(given), 1)
-        leaves_enough = _taken(script).fits(share) or _usual(script, _bars_to_write(bars, wanted)).fits(limits)
-        return leaves_enough and _least(script, asked).fits(limits)
+        usual = _usual(script, _bars_to_write(bars, wanted), pattern)
+        return (_taken(script).fits(share) or usual.fits(limits)) and _least(script, asked, pattern).fits(limits)
 
     if fits(0):
         return given
-    low, high = 0, len(given) - 1  # the fewest first bars to leave out
+    # The fewest first bars to leave out, and the most, after which a note is left
+    low, high = 0, max(int(track.notes["bar"][-1]) for track in given.song.tracks)
     while low + 1 < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
@@ -185,12 +202,16 @@ def _script(given: Given, wanted: Constraints) -> list[int]:
 
 
 def _accompanied(given: Given, wanted: Constraints) -> list[int]:
-    return [*encode_song(*given).ids[:-1].tolist(), *_free_tracks(names.programs(wanted.add, "--add")), vocab.EOS]
+    return [
+        *encode_song(given.song, given.chords).ids[:-1].tolist(),
+        *_free_tracks(names.programs(wanted.add, "--add")),
+        vocab.EOS,
+    ]
 
 
 def _continued(given: Given) -> list[int]:
     """Every track goes on after its kept bars; one that was silent in the last of them has them as silent bars."""
-    ids, script, bar = encode_song(*given).ids.tolist(), [], 0
+    ids, script, bar = encode_song(given.song, given.chords).ids.tolist(), [], 0
     chords = (vocab.CHORD + given.chords).tolist()
     for token in ids:
         if CLASS[token] in (TRACK, EOS) and vocab.SEP in script:
@@ -200,24 +221,39 @@ def _continued(given: Given) -> list[int]:
     return script
 
 
+def _pattern(given: Given, wanted: Constraints) -> np.ndarray:
+    """int32[P]: the meters of the bars after a song that goes on, repeated, where those of its last bars alternate: the
+    shortest P bars that differ and stand there twice. Empty where they do not.
+    """
+    meters = given.song.bars.signature
+    if wanted.add:
+        return NO_PATTERN
+    for period in range(2, min(LONGEST_PATTERN, len(meters) // 2) + 1):
+        last, before = meters[-period:], meters[-2 * period : -period]
+        if np.array_equal(last, before) and (last != last[0]).any():
+            return last
+    return NO_PATTERN
+
+
 def _taken(script: list[int]) -> Room:
     """What the given tokens take."""
     places = np.array(script)
     return Room(int(np.sum(places != FREE)), int(np.sum((places >= vocab.CHORD) & (places < vocab.POSITION))))
 
 
-def _least(script: list[int], bars: int) -> Room:
-    """What a song takes at least whose free places get so many bars each."""
+def _least(script: list[int], bars: int, pattern: np.ndarray) -> Room:
+    """What a song takes at least whose free places get so many bars each, in meters of that pattern."""
     taken, free = _taken(script), script.count(FREE)
+    meters = bars + 1 if len(pattern) else 0  # tokens of the first track, one for each bar
     return Room(
-        taken.tokens + free * (bars + 1 + FREE_TOKENS) + NOTE_AND_END + SLACK_TOKENS,
+        taken.tokens + free * (bars + 1 + FREE_TOKENS) + meters + NOTE_AND_END + SLACK_TOKENS,
         taken.spans + free * (bars + 1 + FREE_SPANS) + SLACK_SPANS,
     )
 
 
-def _usual(script: list[int], bars: int) -> Room:
+def _usual(script: list[int], bars: int, pattern: np.ndarray) -> Room:
     """What a song usually takes whose free places get so many bars each."""
-    least = _least(script, bars)
+    least = _least(script, bars, pattern)
     return Room(least.tokens + bars * round(sum(_tokens_per_bar(script))), least.spans)
 
 
@@ -238,12 +274,14 @@ def _tokens_per_bar(script: list[int]) -> list[float]:
     return found
 
 
-def _with_limits(script: list[int], wanted: Constraints, given_bars: int, limits: Room, max_bars: int) -> Plan:
-    """given_bars: of the given song, 0 for none."""
+def _with_limits(
+    script: list[int], wanted: Constraints, given_bars: int, pattern: np.ndarray, limits: Room, max_bars: int
+) -> Plan:
+    """given_bars: of the given song, 0 for none. pattern: of the new bars' meters, see _pattern."""
     goes_on = given_bars > 0 and not wanted.add
     behind = given_bars if goes_on else 0
     min_bars = max(wanted.bars, given_bars + goes_on, 1)  # a continued song goes on for a bar at least
-    least = _least(script, min_bars - behind)
+    least = _least(script, min_bars - behind, pattern)
     if not least.fits(limits):
         needed = max(least.tokens, least.spans * limits.tokens // limits.spans)
         raise InputError(f"what is asked takes at least {needed} tokens; raise --max-length")
@@ -253,6 +291,9 @@ def _with_limits(script: list[int], wanted: Constraints, given_bars: int, limits
     chords = np.full(max_bars, -1, np.int32)
     if wanted.chords:
         chords[behind:] = chord_pattern(wanted, max_bars - behind)
+    signatures = np.full(max_bars, -1, np.int32)
+    if len(pattern):
+        signatures[behind:] = np.resize(pattern, max_bars - behind)
     return Plan(
         script=places,
         rest_tokens=_from_each_on(np.where(places == FREE, FREE_TOKENS, places >= 0)),
@@ -260,6 +301,7 @@ def _with_limits(script: list[int], wanted: Constraints, given_bars: int, limits
         rest_tracks=_from_each_on(places == FREE),
         due=_due(places, _tokens_per_bar(script), limits.tokens),
         chords=chords,
+        signatures=signatures,
         free=_free_tokens(wanted),
         min_bars=np.int32(min_bars),
         max_bars=np.int32(wanted.bars or max_bars),

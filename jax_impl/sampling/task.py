@@ -1,0 +1,99 @@
+"""What a sampler is to do, made of what a user wants and what a model is, before its parameters are read: the plan of
+the songs, how long they may get, and what the user should know.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from configs import ComputeConfig, Constraints, InputError, ModelConfig, SampleConfig
+from jax_impl.device import device
+from jax_impl.device.memory import GB
+from jax_impl.model.museformer import DTYPES
+from tokenizer.music.score import Score
+from tokenizer.tokens import plan as planning
+from tokenizer.tokens.given import Prompt, given_song
+from tokenizer.tokens.plan import Plan
+from tokenizer.tokens.room import NEW_SONG_TOKENS
+from tokenizer.tokens.whole import Whole, whole_song
+
+TOKENS_PER_SUMMARY = 4  # tokens for which there is one summary slot; a bar holds more on average
+FEWEST_SUMMARIES = 64
+LENGTH_MULTIPLE = 1024  # a length that nobody asked for is rounded up to this, so that few programs are compiled
+
+
+@dataclass(frozen=True)
+class Task:
+    """config: as given, but with the max_length that was found where none was given: what makes the same songs again.
+    whole: what makes songs of the tokens. cached: whether the model's rule lets it be sampled with a cache.
+    """
+
+    config: SampleConfig
+    compute: ComputeConfig
+    plan: Plan
+    whole: Whole
+    notices: tuple[str, ...]
+    cached: bool
+
+    @property
+    def notice(self) -> str:
+        return "; ".join(self.notices)
+
+
+def task_of(
+    model: ModelConfig,
+    config: SampleConfig,
+    compute: ComputeConfig,
+    prompt: Score | np.ndarray | Prompt | None,
+    wanted: Constraints,
+) -> Task:
+    """Raises InputError where a model of this kind cannot do what is wanted. prompt: a given song."""
+    if not config.grammar and (prompt is not None or wanted != Constraints()):
+        raise InputError(
+            "--no-grammar cannot be combined with a given song or with what it must be: those hold by the grammar"
+        )
+    cached = model.mask_rule.scope == "span"
+    memory = device.memory_limit() if cached else math.inf
+    given = given_song(prompt, wanted)
+    if not config.max_length:
+        usual = planning.usual_room(given, wanted)
+        config = replace(config, max_length=_usual_length(usual, model, config, compute, memory))
+    _refuse_what_does_not_fit(model, config, compute, memory)
+    most_spans = summary_slots(config.max_length) - 1
+    planned = planning.make_plan(given, wanted, config.max_length, most_spans, model.max_bars)
+    whole = whole_song(given, planned.left_out, wanted)
+    return Task(config, compute, planned.plan, whole, tuple(planned.notices), cached)
+
+
+def _usual_length(
+    usual: planning.Room, model: ModelConfig, config: SampleConfig, compute: ComputeConfig, memory: float
+) -> int:
+    """--max-length where none is given: what is asked usually takes, that of a new song at least, as far as it fits."""
+    length = max(usual.tokens, TOKENS_PER_SUMMARY * (usual.spans + 1), NEW_SONG_TOKENS)
+    length = -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+    while length > LENGTH_MULTIPLE and _cache_bytes(model, config, compute, length) > memory:
+        length -= LENGTH_MULTIPLE
+    return length
+
+
+def _cache_bytes(model: ModelConfig, config: SampleConfig, compute: ComputeConfig, length: int) -> int:
+    """Of the cache of so many tokens for each of the songs side by side."""
+    rows = min(config.batch, config.num_samples)
+    slots = 2 * length + 4 * summary_slots(length)
+    return model.layers * rows * slots * model.width * DTYPES[compute.precision](0).itemsize
+
+
+def _refuse_what_does_not_fit(model: ModelConfig, config: SampleConfig, compute: ComputeConfig, memory: float) -> None:
+    """Raises InputError where the cache alone would take more memory than there is for it: before minutes of work."""
+    needed = _cache_bytes(model, config, compute, config.max_length)
+    if needed > memory:
+        raise InputError(
+            f"--max-length {config.max_length} and {min(config.batch, config.num_samples)} songs side by side take "
+            f"{needed / GB:.1f} GB, and {memory / GB:.1f} GB are for it: take a smaller --max-length or --batch"
+        )
+
+
+def summary_slots(slots: int) -> int:
+    """Summary slots of a program with so many token slots."""
+    return max(slots // TOKENS_PER_SUMMARY, FEWEST_SUMMARIES)

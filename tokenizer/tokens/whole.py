@@ -1,0 +1,149 @@
+"""The whole song, of what a user gave and what a model wrote of it: every given bar and track as it was given, also
+those that the model did not see, and beside them only what is new.
+
+    given      bar 1 ... 9 | 10 ... 16           all tracks, kept bars
+    written                 | 1 ...  7 | 8 9      by a model that sees the last 7 bars, and goes on
+    whole      bar 1 ... 9 | 10 ... 16 | 17 18    the given song, then the new notes of the written one
+
+The tempi of a song are exact: given bars have their own, which go on in new ones, and the tempo that was asked for is
+that tempo, where the tokens have only the nearest of 32.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from configs import Constraints
+from tokenizer import vocabulary as vocab
+from tokenizer.grid.song import HID_RANK, TEMPO_MICROSECONDS
+from tokenizer.grid.tempo_map import Tempos, with_tempos
+from tokenizer.music.score import Score, Signature, Tempo, Track
+from tokenizer.tokens import grammar
+from tokenizer.tokens.decode import decode
+from tokenizer.tokens.given import Given, between
+
+
+class Whole(NamedTuple):
+    """What makes a whole song of the tokens of a model. given: the song as it is kept, None where there is none.
+    left_out: its first bars, which the model does not see. exact: microseconds a beat of tempi (numbers of the
+    vocabulary's 32) that are not the tokens' own.
+    """
+
+    given: Given | None = None
+    left_out: int = 0
+    exact: tuple[tuple[int, int], ...] = ()
+
+    def score(self, ids: np.ndarray) -> Score:
+        """The song, whose last part the tokens int32[T] say; they may be cut off anywhere. Ticks are of the grid, 480 a
+        beat.
+        """
+        written = decode(ids)
+        tempos = [Tempo(tempo.tick, self._exactly(tempo.microseconds_per_beat)) for tempo in written.tempos]
+        if self.given is None:
+            return replace(written, tempos=tuple(tempos))
+        given, begin, end = self.given.song.to_score(), self.first_tick, self.end_tick
+        signatures = [
+            Signature(change.tick + begin, change.numerator, change.denominator)
+            for change in written.signatures
+            if change.tick + begin >= end
+        ]
+        later = [
+            Tempo(tempo.tick + begin, tempo.microseconds_per_beat) for tempo in tempos if tempo.tick + begin >= end
+        ]
+        whole = replace(given, tracks=self._tracks(given, ids, written), signatures=(*given.signatures, *signatures))
+        last = max((int(track.notes["onset_ticks"].max()) for track in whole.tracks), default=0)
+        own = [tempo for tempo in self.given.tempos if tempo.tick < end or last < end]  # new bars have the last one's
+        return with_tempos(whole, (*own, *later))
+
+    def chords(self, ids: np.ndarray) -> list[str]:
+        """Names of the chords of the song's bars, as the tokens of its first track say them."""
+        kind = grammar.CLASS[ids]
+        is_said = (np.cumsum(kind == grammar.TRACK) == 1) & (kind == grammar.CHORD)
+        said = (ids[is_said] - vocab.CHORD).tolist()
+        if self.given is not None:
+            said = [*self.given.chords.tolist(), *said[len(self.given) - self.left_out :]]
+        return [vocab.NAMES[vocab.CHORD + chord] for chord in said]
+
+    @property
+    def first_tick(self) -> int:
+        """Where the part that the model sees begins."""
+        return 0 if self.given is None else int(self.given.song.bars.start_ticks[self.left_out])
+
+    @property
+    def end_tick(self) -> int:
+        """Where the given bars end."""
+        return 0 if self.given is None else int(self.given.song.bars.start_ticks[-1])
+
+    @property
+    def given_bars(self) -> int:
+        return 0 if self.given is None else len(self.given)
+
+    @property
+    def given_tracks(self) -> int:
+        return 0 if self.given is None else len(self.given.song.tracks)
+
+    def track_numbers(self) -> list[int]:
+        """Of the given tracks that the model sees, in the order in which it sees them. New ones come after the last."""
+        if self.given is None:
+            return []
+        return [n for n, track in enumerate(self.given.song.tracks) if track.notes["bar"][-1] >= self.left_out]
+
+    def microseconds(self, tempo: int) -> int:
+        """Of a beat, of a tempo of the vocabulary."""
+        return dict(self.exact).get(tempo, int(TEMPO_MICROSECONDS[tempo]))
+
+    def tempos(self, bar: int, tempo: int) -> Tempos:
+        """Of a bar of the song, from its start on: a given one's own, else the one in force, as the tokens say it."""
+        if self.given is None or bar >= self.given_bars:
+            return (Tempo(0, self.microseconds(tempo)),)
+        begin, end = self.given.song.bars.start_ticks[bar : bar + 2].tolist()
+        return between(self.given.tempos, begin, end)
+
+    def _exactly(self, microseconds: int) -> int:
+        return self.microseconds(int(np.flatnonzero(TEMPO_MICROSECONDS == microseconds)[0]))
+
+    def _tracks(self, given: Score, ids: np.ndarray, written: Score) -> tuple[Track, ...]:
+        """Those of the given song with their new notes, and the new ones, in HID order."""
+        tracks, seen = list(given.tracks), self.track_numbers()
+        for number, track in zip(_order(ids), written.tracks, strict=True):
+            notes = track.notes.copy()
+            notes["onset_ticks"] += self.first_tick
+            if number < len(seen):
+                notes = notes[notes["onset_ticks"] >= self.free_from(seen[number])[notes["pitch"]]]
+                before = tracks[seen[number]]
+                tracks[seen[number]] = Track(track.program, np.concatenate([before.notes, notes]))
+            else:
+                tracks.append(Track(track.program, notes))
+        return tuple(sorted(tracks, key=lambda track: HID_RANK[track.program]))
+
+    def free_from(self, number: int) -> np.ndarray:
+        """int64[128]: tick from which on a new note of each pitch may begin in a given track: in new bars, and once no
+        given note sounds that it would cut short. The model hears of those all but the ones from bars that it does not
+        see.
+        """
+        given = self.given.song.to_score().tracks[number].notes
+        free = np.full(vocab.N_PITCHES, self.end_tick, np.int64)
+        np.maximum.at(free, given["pitch"], given["onset_ticks"] + given["duration_ticks"])
+        return free
+
+
+def _order(ids: np.ndarray) -> list[int]:
+    """Of each track that decode gives, which in the tokens it is: it puts those with notes into HID order."""
+    kind = grammar.CLASS[ids]
+    number = np.cumsum(kind == grammar.TRACK) - 1
+    sounding = np.unique(number[(kind == grammar.PITCH) & (number >= 0)]).tolist()
+    programs = [vocab.token_program(int(token)) for token in ids[kind == grammar.TRACK]]
+    return sorted(sounding, key=lambda track: HID_RANK[programs[track]])
+
+
+def whole_song(given: Given | None, left_out: int, wanted: Constraints) -> Whole:
+    """What the tokens of a song that was planned so belong to."""
+    exact = ()
+    if given is not None:
+        end = int(given.song.bars.start_ticks[-1])
+        (*_, last) = (tempo for tempo in given.tempos if tempo.tick < end)
+        exact = ((int(given.song.tempo[-1]), last.microseconds_per_beat),)
+    elif wanted.tempo:
+        exact = ((vocab.tempo_bin(wanted.tempo), round(60e6 / wanted.tempo)),)
+    return Whole(given, left_out, exact)
