@@ -34,6 +34,7 @@ from tokenizer.dataset.files import (
 from tokenizer.dataset.report import FILES as REPORT_FILES
 from tokenizer.dataset.report import write_report
 from tokenizer.dataset.shards import Rows, open_batch, write_batch
+from tokenizer.dataset.songs import parse_told
 from tokenizer.dataset.told import sum_up
 from tokenizer.dataset.workers import run
 from tokenizer.disk.atomic import WriteError, move_aside, write_json
@@ -188,7 +189,7 @@ def _told(folder: Path, shards: dict[str, list[dict]]) -> Iterator[dict]:
     """What is told of each song, in their order; {} of those of which nothing is known."""
     for entry in itertools.chain.from_iterable(shards.values()):
         for told in open_batch(folder / entry["file"]).column("told"):
-            yield json.loads(told.as_py() or "{}")
+            yield parse_told(told.as_py())
 
 
 def _source(entry: dict) -> str:

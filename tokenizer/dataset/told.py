@@ -28,7 +28,7 @@ def to_json(changes: Changes, reading: Reading) -> str:
 
 
 def sum_up(songs: Iterable[dict], config: CheckConfig) -> dict:
-    """Over what is told of songs; {} stands for one of which nothing is known.
+    """Over what is told of songs; {} stands for one of which nothing is known, and what one does not tell counts as 0.
 
     songs: of which something is known. repaired, pedalled: songs. repairs: songs by kind of repair, the most frequent
     first. silent: songs with more than config.silent_bars silent bars in a row. seconds, seconds_out: of all;
@@ -38,14 +38,15 @@ def sum_up(songs: Iterable[dict], config: CheckConfig) -> dict:
     sums, kinds, lengths = Counter({name: 0 for name in SUMMED}), Counter(), []
     count = repaired = pedalled = silent = 0
     for told in filter(None, songs):
+        repairs = told.get("repairs", [])
         count += 1
-        repaired += bool(told["repairs"])
-        pedalled += told["pedalled"] > 0
-        silent += told["silent_bars"] > config.silent_bars
-        kinds.update({kind_of_repair(repair) for repair in told["repairs"]})
-        lengths.append((told["seconds"], told["seconds_out"]))
+        repaired += bool(repairs)
+        pedalled += told.get("pedalled", 0) > 0
+        silent += told.get("silent_bars", 0) > config.silent_bars
+        kinds.update({kind_of_repair(repair) for repair in repairs})
+        lengths.append((told.get("seconds", 0.0), told.get("seconds_out", 0.0)))
         for name in SUMMED:
-            sums[name] += told[name]
+            sums[name] += told.get(name, 0)
     before, after = np.array(lengths or [(0.0, 0.0)]).T
     off = np.abs(after - before) / np.maximum(before, 1e-3)
     return {
