@@ -2,8 +2,8 @@
 
     python benchmarks/referee.py --songs ../shared/data/midi ../shared/cases
 
-Every file is prepared into a dataset, decoded from it and written as MIDI. File and result are both read with mido, out
-of range bytes clipped, by a player of its own that is written here: slow, plain, and without a line of tokenizer's.
+Every file becomes a row of a dataset, is decoded from it and written as MIDI. File and result are both read with mido,
+bytes that are too large clipped, and played by the player below: slow, plain, and without a line of the tokenizer.
 Compared are notes by instrument and pitch, onsets in seconds, bar lines and length. Writes
 benchmarks/results/referee.json.
 """
@@ -23,11 +23,11 @@ from report import write_report
 from tqdm import tqdm
 
 from configs import PrepareConfig
-from tokenizer.dataset.files import read_rejected
-from tokenizer.dataset.prepare import prepare
-from tokenizer.dataset.songs import Dataset
+from tokenizer.dataset.accept import accept
+from tokenizer.dataset.find import find_midi
 from tokenizer.grid.tempo_map import with_tempos
 from tokenizer.music import midi
+from tokenizer.music.score import Tempo
 from tokenizer.tokens.decode import decode
 
 DRUMS = "drums"
@@ -103,7 +103,9 @@ def play(file: mido.MidiFile) -> Song:
             elif message.type == "end_of_track":
                 break
         last = max(last, tick)
-    notes = _notes(sorted(events, key=lambda event: event[:3]), last)
+    plays = {number for _, number, _, _, message in events if message.type == "note_on" and message.velocity}
+    # What a track without notes sets at a tick holds for the notes of that tick
+    notes = _notes(sorted(events, key=lambda event: (event[0], event[1] in plays, *event[1:3])), last)
     return _in_seconds(notes, tempos, signatures, per_beat)
 
 
@@ -281,25 +283,25 @@ def _nearest(times: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def judge(songs: Path, folder: Path) -> tuple[list[dict], Counter]:
-    """A row for each file that was prepared, and how many were not, by reason."""
-    dataset_folder = folder / songs.name
-    prepare([songs], dataset_folder, PrepareConfig(validation_fraction=0.0))
-    dataset, rows = Dataset(dataset_folder), []
-    reasons = Counter(entry["reason"].split(":")[0] for entry in read_rejected(dataset_folder))
-    for index in tqdm(range(len(dataset["train"])), desc=songs.name, disable=None):
-        source = songs / dataset["train"].source(index)
-        score = with_tempos(decode(dataset["train"][index].ids), dataset["train"].tempos(index))
-        midi.write(score, folder / "back.mid")
+    """A row for each file that is taken, and how many are not judged, by reason."""
+    rows, reasons = [], Counter()
+    for source, path in tqdm(find_midi([songs])[0], desc=songs.name):
+        accepted = accept(midi.load(path), path, source, PrepareConfig(), moved_ms=1e3 * MOVED)
+        if isinstance(accepted, str):
+            reasons[accepted] += 1
+            continue
+        row = accepted.row
+        own = tuple(map(Tempo, row.tempo_ticks.tolist(), row.tempo_microseconds.tolist()))
+        midi.write(with_tempos(decode(row.ids), own), folder / "back.mid")
         try:
-            before = play(mido.MidiFile(source, clip=True))
+            before = play(mido.MidiFile(path, clip=True))
         except Exception as error:  # mido has many for what it cannot read
-            reasons[f"read by us, not by mido ({type(error).__name__})"] += 1
+            reasons[f"mido cannot read it: {type(error).__name__} {error}"] += 1
             continue
         after = play(mido.MidiFile(folder / "back.mid"))
-        row = {"file": dataset["train"].source(index), **compare(before, after)}
-        row |= {"last_onset": before.last_onset, "last_onset_out": after.last_onset}
-        row |= {"seconds": before.last_end, "seconds_out": after.last_end}
-        rows.append(row)
+        figures = {"file": source, **compare(before, after)}
+        figures |= {"last_onset": before.last_onset, "last_onset_out": after.last_onset}
+        rows.append(figures | {"seconds": before.last_end, "seconds_out": after.last_end})
     return rows, reasons
 
 

@@ -30,7 +30,7 @@ from tokenizer.disk.lock import Busy
 from tokenizer.grid.quantize import quantize
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
-from tokenizer.music.score import Score, Track
+from tokenizer.music.score import Score, Tempo, Track
 
 ONE_WORKER = PrepareConfig(workers=1, songs_per_shard=8)
 
@@ -299,6 +299,13 @@ def test_a_song_with_a_long_silence_is_left_out_with_the_limit_s_name():
     assert reason_to_reject(song, PrepareConfig(max_silent_bars=3000)) is None
     reason = "many silent-bars: 3000, --max-silent-bars 100"
     assert reason_to_reject(song, PrepareConfig(max_silent_bars=100)) == reason
+
+
+def test_a_song_lasts_as_long_as_its_own_tempo_makes_it():
+    song = quantize(score_of((0, [(0, 4 * 1920, 60, 80), (3 * 1920, 480, 62, 80)])))
+    limit = PrepareConfig(min_seconds=15)
+    assert reason_to_reject(song, limit, (Tempo(0, 1_000_000),)) is None
+    assert reason_to_reject(song, limit, (Tempo(0, 500_000),)) == "few seconds: 8.0, --min-seconds 15.0"
 
 
 def test_the_report_counts_what_is_there(whole):

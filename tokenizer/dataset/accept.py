@@ -43,9 +43,9 @@ def accept(raw: bytes, path: str | os.PathLike, source: str, config: PrepareConf
             return f"repaired: {reading.repairs[0]}"
         layout = layout_of(reading.score)
         song = quantize(reading.score, layout)
-        if reason := reason_to_reject(song, config):
-            return reason
         own = own_tempos(reading.score, layout)
+        if reason := reason_to_reject(song, config, own):
+            return reason
         changed = changes(reading.score, layout, song, own, moved_ms)
         tokens = encode_grid(song)
         row = to_row(tokens, source, own, to_json(changed, reading))

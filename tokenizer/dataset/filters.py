@@ -6,21 +6,22 @@ import numpy as np
 
 from configs import PrepareConfig
 from tokenizer.grid.changes import longest_silence
-from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
-from tokenizer.grid.song import TEMPO_MICROSECONDS, GridSong
+from tokenizer.grid.song import GridSong
+from tokenizer.grid.tempo_map import Tempos, length
 
 
-def reason_to_reject(song: GridSong, config: PrepareConfig) -> str | None:
-    """Why a song is left out ("few notes: 12, --min-notes 32"), or None."""
+def reason_to_reject(song: GridSong, config: PrepareConfig, tempos: Tempos = ()) -> str | None:
+    """Why a song is left out ("few notes: 12, --min-notes 32"), or None. tempos: its own, in ticks of the grid; without
+    any those of its bars hold.
+    """
     if not song.tracks:
         return "no notes"
     notes = np.concatenate([track.notes for track in song.tracks])
-    seconds = float((BAR_TICKS[song.bars.signature] * TEMPO_MICROSECONDS[song.tempo]).sum() / TICKS_PER_BEAT / 1e6)
     measured = (  # name, value, least, most
         ("bars", len(song.bars), config.min_bars, config.max_bars),
         ("notes", len(notes), config.min_notes, config.max_notes),
         ("pitches", len(np.unique(notes["pitch"])), config.min_pitches, None),
-        ("seconds", round(seconds, 1), config.min_seconds, config.max_seconds),
+        ("seconds", round(length(song.bars, song.tempo, tempos), 1), config.min_seconds, config.max_seconds),
     )
     for name, value, least, most in measured:
         if value < least:

@@ -26,9 +26,8 @@ from tokenizer.dataset.files import (
     shards_of,
 )
 from tokenizer.dataset.shards import TEMPOS, Damaged, Rows, open_shard, with_digests
-from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
-from tokenizer.grid.song import TEMPO_MICROSECONDS
-from tokenizer.grid.tempo_map import Tempos, seconds_at
+from tokenizer.grid.meter import Bars
+from tokenizer.grid.tempo_map import Tempos, length
 from tokenizer.music.score import DRUMS, Tempo
 from tokenizer.tokens.encode import bar_maps
 from tokenizer.tokens.fields import KIND_PITCH, OUTSIDE, TokenFields
@@ -89,13 +88,14 @@ def to_row(tokens: TokenFields, source: str, tempos: Tempos = (), told: str = ""
     if int(bar_tokens.max(initial=0)) > 0xFFFF:
         raise SongTooLong("one bar holds more than 65535 tokens")
     tracks = int(((tokens.ids >= vocab.TRACK) & (tokens.ids < vocab.TEMPO)).sum())
+    signature, tempo, _ = bar_maps(tokens)
     return StoredSong(
         **columns,
         bar_tokens=bar_tokens.astype(np.uint16),
         bar_spans=bar_spans.astype(np.uint16),
         tracks=tracks,
         notes=int((tokens.kind == KIND_PITCH).sum()),
-        seconds=_seconds(tokens, tempos),
+        seconds=length(Bars(signature), tempo, tempos),
         source=source,
         hash=music_hash(tokens),
         family=music_hash(tokens, any_key=True),
@@ -103,15 +103,6 @@ def to_row(tokens: TokenFields, source: str, tempos: Tempos = (), told: str = ""
         tempo_microseconds=np.array([tempo.microseconds_per_beat for tempo in tempos], np.int32),
         told=told,
     )
-
-
-def _seconds(tokens: TokenFields, tempos: Tempos) -> float:
-    """To the end of the last bar: by the song's own tempo map, or where none is known at the tempi of its tokens."""
-    signature, tempo, _ = bar_maps(tokens)
-    bar_ticks = BAR_TICKS[signature]
-    if tempos:
-        return float(seconds_at(tempos, TICKS_PER_BEAT, bar_ticks.sum()))
-    return float((bar_ticks * TEMPO_MICROSECONDS[tempo]).sum() / TICKS_PER_BEAT / 1e6)
 
 
 def music_hash(tokens: TokenFields, any_key: bool = False) -> int:

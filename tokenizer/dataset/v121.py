@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -240,6 +240,9 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
     """
     if config.shard != "1/1" or config.engine != "local":
         raise InputError("--shard and --engine are for prepare; v1.2.1's data is read by one machine")
+    if config.strict:
+        raise InputError("--strict is for prepare; what was damaged in a MIDI file, v1.2.1's data does not say")
+    config = replace(config, pedal="ignore")  # as v1.2.1 did
     shown, out = out, named(out)
     if not config.overwrite:
         make_room(out, overwrite=False)

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tokenizer.grid.meter import STEP_TICKS, TICKS_PER_BEAT, Layout
+from tokenizer.grid.meter import BAR_TICKS, STEP_TICKS, TICKS_PER_BEAT, Bars, Layout
 from tokenizer.grid.quantize import grid_time, source_time
+from tokenizer.grid.song import TEMPO_MICROSECONDS
 from tokenizer.music.score import Score, Tempo
 from tokenizer.vocabulary import N_DURATIONS
 
@@ -86,6 +87,16 @@ def seconds_at(tempos: Tempos, ticks_per_beat: int, ticks: np.ndarray) -> np.nda
     at_change = np.concatenate([[0.0], np.cumsum(np.diff(changes) * lengths[:-1])])
     tempo = np.maximum(np.searchsorted(changes, ticks, side="right") - 1, 0)
     return (at_change[tempo] + (ticks - changes[tempo]) * lengths[tempo]) / (1e6 * ticks_per_beat)
+
+
+def length(bars: Bars, tempo: np.ndarray, own: Tempos) -> float:
+    """Seconds that bars last: by a song's own tempo map, or where there is none at the tempi int[bars] of the bars, as
+    the vocabulary numbers them.
+    """
+    bar_ticks = BAR_TICKS[bars.signature]
+    if own:
+        return float(seconds_at(own, TICKS_PER_BEAT, bar_ticks.sum()))
+    return float((bar_ticks * TEMPO_MICROSECONDS[tempo]).sum() / TICKS_PER_BEAT / 1e6)
 
 
 def with_tempos(score: Score, tempos: Tempos) -> Score:
