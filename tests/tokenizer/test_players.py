@@ -229,8 +229,8 @@ def test_at_the_tick_where_a_note_begins_nothing_ends_it_and_a_later_release_mea
 
 def test_releases_without_a_note_close_none_that_begins_later():
     stray = b"\x00\x80\x3c\x00\x00\x80\x3d\x00"
-    raw = file(stray + note() + note(pitch=61) + number(50) + b"\x80\x3c\x00")
-    assert times(raw) == [(0, 16, 60), (16, 32, 61)] and referee(raw)
+    raw = file(note(pitch=59) + stray + stray + note() + note(pitch=61) + number(50) + b"\x80\x3c\x00")
+    assert times(raw) == [(0, 16, 59), (16, 32, 60), (32, 48, 61)] and referee(raw)
 
 
 # ---------------------------------------------------------------- the pedal

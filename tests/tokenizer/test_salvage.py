@@ -69,7 +69,7 @@ SALVAGED = {
         f"track 1 is 12 bytes long, not {14 + len(WHOLE)} as it says, skipped 2 bytes before a track",
     ),
     "bytes between tracks": (
-        header(2) + WHOLE + b"\0\0\0\0\0\0\0\5" + WHOLE,
+        header(2) + WHOLE + b"\0\0\0\0\0\0\0%c" % len(WHOLE) + WHOLE,
         [BOTH, BOTH],
         "skipped 8 bytes before a track",
     ),
@@ -100,9 +100,9 @@ SALVAGED = {
         "track 1 cannot be read after tick 16 (a time of more than four bytes); what follows is left out",
     ),
     "a controller above 127": (
-        HEADER + track(b"\x00\xb0\x07\xff" + NOTE + END),
+        HEADER + track(b"\x00\xb0\x87\xff\x00\xb0\x07\xff" + NOTE + END),
         [[60]],
-        "clipped 1 data byte in track 1",
+        "clipped 3 data bytes in track 1",
     ),
     "a program above 127": (
         HEADER + track(b"\x00\xc0\xff" + NOTE + END),
