@@ -13,17 +13,18 @@ class CheckConfig:
     """
 
     pedal: Pedal = "extend"  # sustain pedal: notes ring until it lifts or their pitch is struck again, or ignore it
-    strict: bool = False  # files that are damaged count as unreadable, even where they can be read all the same
+    strict: bool = False  # files with faults count as unreadable, even where they can be read all the same
     moved_ms: float = 20.0  # a note that is moved by more milliseconds is counted
     silent_bars: int = 32  # more silent bars in a row are named
-    audible_moved: float = 0.02  # share of the notes that are moved by more than --moved-ms
-    damaged_moved: float = 0.25
-    audible_merged: float = 0.002  # share of the notes that meet another of their pitch on a step, and are lost
-    damaged_merged: float = 0.05
-    audible_cut: float = 0.01  # share of all sounding time that is lost where notes are longer than can be said
-    damaged_cut: float = 0.25
-    audible_seconds: float = 0.01  # by how much the song lasts longer or shorter, of its length
-    damaged_seconds: float = 0.1
+    audible_moved: float = 0.02  # audibly changed: a larger share of the notes is moved by more than --moved-ms
+    damaged_moved: float = 0.25  # damaged: a larger share of them is
+    audible_merged: float = 0.002  # audibly changed: a larger share of the notes meets another of its pitch on a step
+    damaged_merged: float = 0.05  # damaged: a larger share of them does
+    # audibly changed: a larger share of all sounding time is lost, where notes are longer than can be said
+    audible_cut: float = 0.01
+    damaged_cut: float = 0.25  # damaged: a larger share of it is
+    audible_seconds: float = 0.01  # audibly changed: the song lasts longer or shorter by a larger share of its length
+    damaged_seconds: float = 0.1  # damaged: by a larger share than this
 
     def __post_init__(self) -> None:
         ranges.check(self)

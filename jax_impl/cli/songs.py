@@ -1,18 +1,19 @@
 """Verbs for songs: MIDI into a dataset and back, and whether both are whole. None of them loads jax."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from configs import InputError, PrepareConfig
+from configs import CheckConfig, InputError, PrepareConfig
 from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT, file_named, standard_output, tell, to_be_written
 
 if TYPE_CHECKING:
     from tokenizer.music.score import Score
-    from tokenizer.tokens.check import FileCheck
 
 FoldersAndOut = Annotated[tuple[Path, ...], arg(metavar="MIDI_DIR... OUT", help_behavior_hint="")]
 DatasetsAndOut = Annotated[tuple[Path, ...], arg(metavar="DATASET... OUT", help_behavior_hint="")]
@@ -55,11 +56,17 @@ def merge(paths: Positional[DatasetsAndOut], workers: int = 0, overwrite: bool =
 
 def check(
     files: Positional[Files],
+    config: Annotated[CheckConfig, arg(name="")],
     repair: bool = False,
     from_: Annotated[tuple[Path, ...], arg(name="from", metavar="MIDI_DIR...")] = (),
     workers: int = 0,
+    json: FlagCreatePairsOff[bool] = False,
 ) -> int:
-    """Do these MIDI files survive the tokenizer exactly, are these datasets whole? Exit status 1 if one is not.
+    """How much of these MIDI files' music survives the tokenizer, are these datasets whole? Exit status 1 if a file is
+    unreadable, not exact or damaged, or a dataset not whole.
+
+    exact: tokens say the music on the grid, note for note. faithful, audibly changed, damaged: whether the music on the
+    grid is that of the file.
 
     Args:
         files: MIDI files, folders of MIDI files, and folders made by prepare.
@@ -67,16 +74,33 @@ def check(
             any is not.
         from_: with --repair, the folders that prepare was given: songs that are missing are prepared from them again.
         workers: processes (0: one per core).
+        json: for programs: a JSON object a line, of each file and then of all; what is said of datasets goes to
+            standard error.
     """
-    from tokenizer.dataset.files import MANIFEST, MIXTURE, read_mixture
-    from tokenizer.dataset.find import find_midi
+    from jax_impl.cli.checked import check_songs
 
     if not files:
         raise InputError("name at least one MIDI file, or a folder")
     if from_ and not repair:
         raise InputError("--from says where --repair finds songs that are missing; add --repair")
+    with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):
+        datasets, songs = _told_apart(files)
+        # Lists, so that all are looked at.
+        all_whole = all([_check_dataset(part, repair, from_, workers) for _, part in datasets])
+        if all_whole:
+            all_whole = all([_check_mixture(path) for path in dict.fromkeys(p for p, part in datasets if p != part)])
+    return 0 if check_songs(songs, config, workers, json) and all_whole else 1
+
+
+def _told_apart(paths: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """Datasets, each as (what was named, it or a part of it), and songs; says which folders cannot be searched. Raises
+    InputError.
+    """
+    from tokenizer.dataset.files import MANIFEST, MIXTURE, read_mixture
+    from tokenizer.dataset.find import find_midi
+
     datasets, songs = [], []
-    for path in files:
+    for path in paths:
         if any(os.path.lexists(path / name) for name in (MANIFEST, MIXTURE)):
             datasets += [(path, part) for part in read_mixture(path)]
         elif path.is_dir():
@@ -88,11 +112,7 @@ def check(
             songs += [Path(song) for _, song in found]
         else:
             songs.append(path)
-    # Lists, so that all are looked at.
-    all_whole = all([_check_dataset(part, repair, from_, workers) for _, part in datasets])
-    if all_whole:
-        all_whole = all([_check_mixture(path) for path in dict.fromkeys(p for p, part in datasets if p != part)])
-    return 0 if _check_songs(songs, workers) and all_whole else 1
+    return datasets, songs
 
 
 def _check_dataset(path: Path, repair: bool, midi_dirs: tuple[Path, ...], workers: int) -> bool:
@@ -157,36 +177,6 @@ def _check_mixture(path: Path) -> bool:
         print(error)
         return False
     return True
-
-
-def _check_songs(files: list[Path], workers: int) -> bool:
-    """Prints a line for each in their order, as they are done."""
-    from tqdm import tqdm
-
-    from tokenizer.dataset.workers import run
-    from tokenizer.tokens.check import check_numbered
-
-    if files:
-        print(f"{'exact':>5} {'notes':>8} {'tokens':>8} {'tok/note':>8} {'seconds':>8}  file")
-    done, all_exact, line = {}, True, 0
-    with tqdm(total=len(files), desc="checking", unit="file", disable=None) as progress:
-        for number, result in run(check_numbered, list(enumerate(files)), workers, "local"):
-            done[number] = result
-            progress.update()
-            while line in done:
-                result = done.pop(line)
-                all_exact &= result.exact
-                progress.write(_line(result))
-                line += 1
-            sys.stdout.flush()
-    return all_exact
-
-
-def _line(result: "FileCheck") -> str:
-    if result.error:
-        return f"{'no':>5} {'-':>8} {'-':>8} {'-':>8} {result.seconds:8.3f}  {result.error}"
-    exact, ratio = "yes" if result.exact else "NO", result.tokens / max(result.notes, 1)
-    return f"{exact:>5} {result.notes:8} {result.tokens:8} {ratio:8.3f} {result.seconds:8.3f}  {result.path}"
 
 
 def decode(

@@ -32,6 +32,9 @@ def break_file(raw: bytes, seed: int) -> tuple[str, bytes]:
 def whole_monsters() -> dict[str, bytes]:
     """Files that are hostile by themselves."""
     scale = b"".join(bytes([1, pitch, 64]) for pitch in range(128))
+    sixteen_notes = b"".join(bytes([0, 0x90 + channel, 60, 64]) for channel in range(16))
+    set_all_the_time = b"\x01\xb0\x40\x7f\x00\x00\x7f\x01\x7b\x00\x01\x40\x00\x00\xc0\x01\x01\x02\x00\xff\x21\x01\x00"
+    sixty_bands = track(sixteen_notes + END) * 60
     return {
         "ten megabytes of zeros": bytes(MEGABYTES),
         "ten megabytes of zeros in a track": HEADER + track(bytes(MEGABYTES)),
@@ -47,6 +50,12 @@ def whole_monsters() -> dict[str, bytes]:
         "100000 tracks with a note": struct.pack(">4sLHHh", b"MThd", 6, 1, 0xFFFF, 480)
         + track(b"\x00\x90\x3c\x40" + END) * 100_000,
         "a million numbers that never end": HEADER + track(b"\x80" * 1_000_000),
+        "sixty bands whose channel is set all the time": HEADER
+        + track(b"\x00\xf0\x05\x7e\x7f\x09\x01\xf7" * 900 + set_all_the_time * (MOST // 8) + END)
+        + sixty_bands,
+        "a million chunks of another kind": HEADER + b"ABCD\x00\x00\x00\x00" * 1_000_000 + track(END),
+        "tracks that all claim the whole file": HEADER
+        + (b"MTrk\x00\xff\xff\xff" + b"\x00\x90\x3c\x40" + END) * 100_000,
         "a note of a year": HEADER
         + track(b"\x00\x90\x3c\x40" + b"\xff\xff\xff\x7f\xa0\x00\x00" * 500 + b"\x00\x80\x3c\x00" + END),
         "notes in the far future": HEADER + track((b"\xff\xff\xff\x7f\x90\x3c\x40" + b"\x01\x3c\x00") * 8000 + END),

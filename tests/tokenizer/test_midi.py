@@ -1,5 +1,6 @@
 """Reading what MIDI files mean, odd ones too, and writing what reads back the same."""
 
+import re
 import struct
 
 import numpy as np
@@ -139,13 +140,16 @@ def test_notes_whose_bytes_look_like_a_key_signature_are_notes(tmp_path):
         (b"", "empty"),
         (b"hello", "not a MIDI file"),
         (b"MThd", "truncated"),
-        (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 99) + b"\x00\x90", "truncated"),
+        (
+            b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 99) + b"\x00\x90",
+            "no note can be read: track 1 is cut off",
+        ),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"Mxxx" + struct.pack(">L", 0), "truncated"),
         (
-            b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 8) + b"\x00\x90\xff\xff" + END,
-            "damaged",
+            b"MThd" + struct.pack(">Lhhh", 6, 1, 1, 480) + b"MTrk" + struct.pack(">L", 8) + b"\x00\x3c\x40\x00" + END,
+            r"no note can be read: track 1 cannot be read after tick 0 \(an event without status\)",
         ),
-        (b"MThd" + struct.pack(">Lhhh", 6, 7, 0, 480), "type 7"),
+        (b"MThd" + struct.pack(">Lhhh", 6, 1, 0, 480), "no track"),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 0, 0), "division 0"),
         (b"MThd" + struct.pack(">Lhhh", 6, 1, 0, -1), "division -1"),
     ],
@@ -157,14 +161,20 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path, content, 
         midi.read(path)
 
 
-def test_a_file_cut_anywhere_is_named_as_truncated(tmp_path):
+def test_a_file_cut_anywhere_gives_what_came_before_and_is_named_as_cut(tmp_path):
     path = tmp_path / "cut.mid"
     midi.write(score_of((5, [(0, 480, 60, 80), (480, 480, 62, 80)])), path)
-    whole = path.read_bytes()
+    whole, counts = path.read_bytes(), set()
     for length in range(4, len(whole)):
         path.write_bytes(whole[:length])
-        with pytest.raises(midi.MidiError, match=r"cut\.mid.*truncated"):
-            midi.read(path)
+        try:
+            reading = midi.read_told(path, "extend")
+        except midi.MidiError as error:
+            assert re.search(r"cut\.mid.*(truncated|no note can be read: (track|header))", str(error)), error
+        else:
+            assert re.search("track 2 (is cut off|has no end)|counts 2 tracks", reading.repairs[0])
+            counts.add(len(reading.score.tracks[0].notes))
+    assert counts == {1, 2}
 
 
 @settings(max_examples=200)

@@ -266,6 +266,7 @@ def test_the_share_for_validation_counts_families():
         ({"min_pitches": 5}, "few pitches: 4, --min-pitches 5"),
         ({"min_seconds": 9}, "few seconds: 7.8, --min-seconds 9.0"),
         ({"max_seconds": 7.5}, "many seconds: 7.8, --max-seconds 7.5"),
+        ({"max_silent_bars": 0}, None),
         ({"max_crossing": 0.3}, "many notes cross bars: 0.40, --max-crossing 0.3"),
         (
             {
@@ -291,6 +292,13 @@ def test_a_song_outside_a_limit_is_left_out_with_the_limit_s_name(limit, reason)
         (3 * bar + 480, 480, 60, 80),
     ]
     assert reason_to_reject(quantize(score_of((0, notes))), PrepareConfig(**limit)) == reason
+
+
+def test_a_song_with_a_long_silence_is_left_out_with_the_limit_s_name():
+    song = quantize(score_of((0, [(0, 480, 60, 80), (3001 * 1920, 480, 60, 80)])))
+    assert reason_to_reject(song, PrepareConfig(max_silent_bars=3000)) is None
+    reason = "many silent-bars: 3000, --max-silent-bars 100"
+    assert reason_to_reject(song, PrepareConfig(max_silent_bars=100)) == reason
 
 
 def test_the_report_counts_what_is_there(whole):

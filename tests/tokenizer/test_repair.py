@@ -75,7 +75,8 @@ def test_a_row_with_a_wrong_digest_is_dropped_and_named_and_the_old_folder_stays
 
 def test_a_row_that_is_what_was_written_is_mended_and_the_folder_replaced(prepared, dataset):
     data = Dataset(dataset)
-    rows = [to_row(data["train"][i], data["train"].source(i)) for i in range(3)]
+    songs = data["train"]
+    rows = [to_row(songs[i], songs.source(i), songs.tempos(i), songs.value("told", i)) for i in range(3)]
     object.__setattr__(rows[1], "seconds", 7.0)
     write_batch(dataset, TRAIN, record_batch(rows))
     (dataset / "notes.txt").write_text("mine", encoding="utf-8")

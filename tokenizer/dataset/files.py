@@ -19,8 +19,9 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -176,11 +177,13 @@ def write_manifest(
     version: str,
     shard: str = "1/1",
     inputs: str | None = None,
+    changes: Mapping = MappingProxyType({}),
 ) -> dict:
     """The manifest, last of all, and before it the list of what was left out.
 
     splits: entries of write_batch. rejected: {"source", "reason"} of every file that is not in the dataset. shard:
-    "I/N" of a dataset that holds one of N parts. inputs: digest of the files that were read (None: not known).
+    "I/N" of a dataset that holds one of N parts. inputs: digest of the files that were read (None: not known). changes:
+    told.sum_up of its songs.
     """
     reasons = write_rejected(folder, rejected)
     manifest = {
@@ -190,6 +193,7 @@ def write_manifest(
         "shard": shard,
         "inputs": inputs,
         "config": config.content(),
+        "changes": dict(changes),
         "splits": {split: _summed(entries) for split, entries in splits.items()},
         "rejected": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         "rejected_sha256": file_digest(folder / REJECTED),

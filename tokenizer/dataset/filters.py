@@ -5,6 +5,7 @@ repeats. Asked by prepare and v121.
 import numpy as np
 
 from configs import PrepareConfig
+from tokenizer.grid.changes import longest_silence
 from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
 from tokenizer.grid.song import TEMPO_MICROSECONDS, GridSong
 
@@ -26,6 +27,8 @@ def reason_to_reject(song: GridSong, config: PrepareConfig) -> str | None:
             return f"few {name}: {value}, --min-{name} {least}"
         if most is not None and value > most:
             return f"many {name}: {value}, --max-{name} {most}"
+    if config.max_silent_bars is not None and (silent := longest_silence(song)[1]) > config.max_silent_bars:
+        return f"many silent-bars: {silent}, --max-silent-bars {config.max_silent_bars}"
     if config.max_crossing is not None and (share := crossing(song, notes)) > config.max_crossing:
         return f"many notes cross bars: {share:.2f}, --max-crossing {config.max_crossing}"
     return None

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from configs import InputError, PrepareConfig
+from configs import CheckConfig, InputError, PrepareConfig
 from tokenizer.dataset.files import (
     MANIFEST,
     REJECTED,
@@ -34,6 +34,8 @@ from tokenizer.dataset.files import (
 from tokenizer.dataset.report import FILES as REPORT_FILES
 from tokenizer.dataset.report import write_report
 from tokenizer.dataset.shards import Rows, open_batch, write_batch
+from tokenizer.dataset.songs import parse_told
+from tokenizer.dataset.told import sum_up
 from tokenizer.dataset.workers import run
 from tokenizer.disk.atomic import WriteError, move_aside, write_json
 from tokenizer.disk.lock import only_writer
@@ -151,7 +153,8 @@ def gather(
     left_out = heapq.merge(
         *(_resolved(entries, arranged, files) for entries in [*rejected, _copies(arranged)]), key=_source
     )
-    manifest = write_manifest(unfinished, shards, left_out, config, version, config.shard, inputs)
+    sums = sum_up(_told(unfinished, shards), CheckConfig())
+    manifest = write_manifest(unfinished, shards, left_out, config, version, config.shard, inputs, sums)
     if len(arranged.kept):
         write_report(unfinished, manifest)
     for entry in unfinished.glob(".*.json"):
@@ -180,6 +183,13 @@ def _move(unfinished: Path, out: Path) -> None:
         unfinished.rmdir()
     except OSError as error:
         raise WriteError(out, error) from error
+
+
+def _told(folder: Path, shards: dict[str, list[dict]]) -> Iterator[dict]:
+    """What is told of each song, in their order; {} of those of which nothing is known."""
+    for entry in itertools.chain.from_iterable(shards.values()):
+        for told in open_batch(folder / entry["file"]).column("told"):
+            yield parse_told(told.as_py())
 
 
 def _source(entry: dict) -> str:

@@ -19,22 +19,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from configs import InputError, PrepareConfig
+from configs import CheckConfig, InputError, PrepareConfig
+from tokenizer.dataset.accept import accept
 from tokenizer.dataset.files import FORMAT, MANIFEST, REJECTED, UNSAID, DatasetError, read_manifest, shards_of
-from tokenizer.dataset.filters import reason_to_reject
 from tokenizer.dataset.find import File, find_midi
 from tokenizer.dataset.gather import INSTEAD, gather, make_room, named, partial_folder, work_folder
 from tokenizer.dataset.shards import Rows, open_batch, open_shard, write_batch
-from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
+from tokenizer.dataset.songs import StoredSong, record_batch
+from tokenizer.dataset.told import in_words
 from tokenizer.dataset.workers import run
 from tokenizer.disk.atomic import disk_free
 from tokenizer.disk.destination import MIDI
-from tokenizer.grid.meter import ScoreTooLong
-from tokenizer.grid.quantize import quantize
 from tokenizer.music import midi
-from tokenizer.tokens.encode import encode_grid
 
-TOKENIZER_VERSION = "2.2"  # of what tokens a song becomes; raise it whenever that changes
+TOKENIZER_VERSION = "3.0"  # of what tokens a song becomes; raise it whenever that changes
 BLOCK_FILES = 64  # what a killed worker loses at most; 16 workers lose a shard of 1024 songs together
 MB = 1e6
 DISK_PER_MIDI_BYTE = 6  # a cautious guess, for a notice alone; songs lie first in blocks, then in shards
@@ -160,13 +158,8 @@ def tokenize(path: str, source: str, config: PrepareConfig) -> tuple[StoredSong 
         return (content if _in_shard(source.encode(), config.shard) else None), content
     if not _in_shard(raw, config.shard):
         return None, content
-    try:
-        song = quantize(midi.parse(raw, path, config.pedal).score)
-        return reason_to_reject(song, config) or to_row(encode_grid(song), source), content
-    except midi.MidiError as error:
-        return str(error).removeprefix(f"{path}: "), content
-    except (ScoreTooLong, SongTooLong) as error:
-        return str(error), content
+    accepted = accept(raw, path, source, config, CheckConfig().moved_ms)
+    return accepted if isinstance(accepted, str) else accepted.row, content
 
 
 def _in_shard(content: bytes, shard: str) -> bool:
@@ -249,6 +242,7 @@ def summary(out: Path, manifest: dict) -> str:
         f"{size / MB:,.1f} MB "
         f"{'(report.json, report.png)' if any(songs.values()) else '(an empty part)'}"
     ]
+    lines += in_words(manifest.get("changes", {}), CheckConfig())
     reasons = manifest["rejected"]
     if reasons:
         lines.append(f"{sum(reasons.values())} files left out, each with its reason in {out / REJECTED}:")

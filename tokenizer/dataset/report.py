@@ -28,6 +28,7 @@ def write_report(folder: Path, manifest: dict) -> dict:
         lengths.append(np.diff(batch.column("ids").offsets.to_numpy()))
         seconds += float(batch.column("seconds").to_numpy().sum(dtype=np.float64))
     report = summarize(counts, np.concatenate(lengths), seconds, manifest["rejected"])
+    report["changes"] = manifest["changes"]
     numbers, picture = FILES
     write_json(folder / numbers, report, indent=1)
     with atomic(folder / picture) as temporary:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokenizer.music.devices import DRUM_CHANNEL
 from tokenizer.music.score import DRUMS, Score
 
-DRUM_CHANNEL = 9  # counted from 0
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 PORTS = 128  # a port is one data byte
 PITCH_SHIFT = 42  # bits of a tick: a note begins at tick 2 ** 40 at most and lasts as long at most

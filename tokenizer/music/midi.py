@@ -1,9 +1,11 @@
 """MIDI files to and from Score. What a file means where the standard leaves it open is decided here.
 
-- A track of the score is what one MIDI track plays on one channel with one program. Channel 10 is drums. A MIDI track
-  that changes programs itself uses its own changes alone, else those that any track makes on its channel.
-- Notes of one pitch close in the order they opened; a note never closed ends with its MIDI track; note-offs without a
-  note are ignored.
+- A track of the score is what one MIDI track plays on one channel of one port with one program, or as drums;
+  devices.py says which.
+- Notes of one pitch close in the order they opened, or where a controller ends all notes of their channel; a note never
+  closed ends with its MIDI track; note-offs without a note are ignored. With pedal "extend", notes whose keys are let
+  go while the sustain pedal is down ring until it lifts, their pitch is struck again or all sound is cut.
+- What is damaged is read as far as players read it (midi_events.py, chunks.py), and each repair is told.
 - Type 2 files: their patterns are played one after another.
 - SMPTE time is read as 120 beats a minute (119.88 for 29.97 frames a second), so that seconds stay exact.
 - At one tick the last tempo and the last signature win. Impossible ones (numerator 0, tempo 0) are ignored.
@@ -13,6 +15,7 @@ import io
 import os
 import stat
 import struct
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +24,12 @@ import numpy as np
 
 from configs import InputError, Pedal
 from tokenizer.disk.atomic import atomic
-from tokenizer.music import channels, instruments, midi_events
-from tokenizer.music.channels import DRUM_CHANNEL, Place
+from tokenizer.music import channels, chunks, instruments, midi_events, sustain
+from tokenizer.music.channels import Place
+from tokenizer.music.chunks import MidiDamage
+from tokenizer.music.devices import DRUM_CHANNEL, Channel
 from tokenizer.music.midi_events import Heard
-from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+from tokenizer.music.score import DRUMS, Score, Signature, Tempo, Track
 
 DEFAULT_TEMPO = 500_000  # microseconds per beat
 # Limits on the work that a file may cause, which alone bound its time and memory: a clock would make another dataset on
@@ -33,6 +38,7 @@ DEFAULT_TEMPO = 500_000  # microseconds per beat
 MOST_EVENTS = 500_000
 LARGEST_FILE = 16 << 20  # bytes; 32 for each of so many events
 MOST_PARTS = 1000  # a MIDI track playing on a channel is one: sixty devices of 16 channels
+MOST_REPAIRS = 20  # that are told one by one
 LAST_TICK = 1 << 40  # a time beyond this is damage, not music
 LONGEST_DELTA = (1 << 28) - 1  # ticks from one event to the next, in four bytes; longer ones have empty texts between
 
@@ -86,40 +92,46 @@ def load(path: str | os.PathLike) -> bytes:
 def parse(raw: bytes, path: str | os.PathLike, pedal: Pedal) -> Reading:
     """Of a file's content; path: for the messages. Raises MidiError."""
     try:
-        return Reading(_parse(raw), (), 0)
-    except midi_events.MidiDamage as error:
+        return _parse(raw, pedal)
+    except MidiDamage as error:
         raise MidiError(f"{path}: {error}") from error
 
 
-def _parse(raw: bytes) -> Score:
+def _parse(raw: bytes, pedal: Pedal) -> Reading:
     if not raw:
-        raise midi_events.MidiDamage("the file is empty")
+        raise MidiDamage("the file is empty")
     if len(raw) > LARGEST_FILE:
-        raise midi_events.MidiDamage(f"more than {LARGEST_FILE >> 20} MB, which no song needs")
+        raise MidiDamage(f"more than {LARGEST_FILE >> 20} MB, which no song needs")
     if raw[:4] == b"PK\3\4" or raw[:2] == b"\x1f\x8b":
-        raise midi_events.MidiDamage("a compressed archive; unpack it first")
-    if raw[:4] == b"RIFF":  # a MIDI file in a RIFF wrapper
-        raw = raw[max(raw.find(b"MThd", 0, 64), 0) :]
-    kind, count, division, start = midi_events.header(raw)
-    if kind not in (0, 1, 2):
-        raise midi_events.MidiDamage(f"MIDI type {kind} does not exist")
-    ticks_per_beat, scale, smpte_tempo = _division(division)
-    heard = midi_events.listen(
-        raw, midi_events.tracks_of(raw, count, start), scale, MOST_EVENTS, one_after_another=kind == 2
-    )
-    if len(heard.notes) > MOST_PARTS:
-        raise midi_events.MidiDamage(
-            f"{len(heard.notes)} tracks that play, more than {MOST_PARTS}; the file is damaged"
-        )
+        raise MidiDamage("a compressed archive; unpack it first")
+    repairs: list[str] = []
+    header = chunks.header(raw, repairs)
+    ticks_per_beat, scale, smpte_tempo = _division(header.division)
+    told_of_tracks: list[str] = []
+    heard = midi_events.listen(raw, header.start, scale, MOST_EVENTS, header.kind == 2, told_of_tracks)
+    if not heard.track_ends:
+        raise MidiDamage("it ends before its first track (truncated)" if header.tracks else "no track is in it")
+    if counted := chunks.count_repair(header.tracks, len(heard.track_ends)):
+        repairs.append(counted)
+    repairs += told_of_tracks
+    if len(heard.strikes) > MOST_PARTS:
+        raise MidiDamage(f"{len(heard.strikes)} tracks that play, more than {MOST_PARTS}; the file is damaged")
     if heard.last_tick > LAST_TICK:
-        raise midi_events.MidiDamage(f"an event lies at tick {heard.last_tick}; the file is damaged")
+        raise MidiDamage(f"an event lies at tick {heard.last_tick}; the file is damaged")
+    if repairs and not heard.strikes:
+        raise MidiDamage(f"no note can be read: {repairs[0]}")
+    parts = _parts(heard)
+    pedalled = _ring(heard, parts) if pedal == "extend" else 0
     tempos = {0: smpte_tempo} if smpte_tempo else {0: DEFAULT_TEMPO} | heard.tempos
-    return Score(
+    score = Score(
         ticks_per_beat,
-        tuple(_score_tracks(heard)),
+        tuple(_score_tracks(parts)),
         tuple(Tempo(tick, tempos[tick]) for tick in _changed(tempos)),
         tuple(Signature(tick, *signature) for tick, signature in sorted(({0: (4, 4)} | heard.signatures).items())),
     )
+    if len(repairs) > MOST_REPAIRS:
+        repairs[MOST_REPAIRS:] = [f"and {len(repairs) - MOST_REPAIRS} more"]
+    return Reading(score, tuple(repairs), pedalled)
 
 
 def _division(division: int) -> tuple[int, int, int | None]:
@@ -128,38 +140,67 @@ def _division(division: int) -> tuple[int, int, int | None]:
         return division, 1, None
     frames, ticks_per_frame = -(division >> 8), division & 0xFF
     if ticks_per_frame == 0 or frames not in (24, 25, 29, 30):
-        raise midi_events.MidiDamage(f"time division {division} is impossible")
+        raise MidiDamage(f"time division {division} is impossible")
     if frames == 29:  # 30000 / 1001 frames a second
         return 30 * ticks_per_frame, 2, 500_500
     return frames * ticks_per_frame, 2, 500_000
 
 
-def _score_tracks(heard: Heard) -> list[Track]:
+@dataclass
+class _Part:
+    """What a track plays on a channel. key: (port, channel). sounds: int[N], the program of each note, or DRUMS."""
+
+    key: tuple[int, int]
+    notes: np.ndarray
+    sounds: np.ndarray
+
+
+def _parts(heard: Heard) -> list[_Part]:
+    playing = defaultdict(set)
+    for track, key in heard.strikes:
+        playing[key].add(track)
+    channels_of = {
+        key: Channel(key, heard.events.get(key, ()), heard.resets.get(key[0], ()), tracks)
+        for key, tracks in playing.items()
+    }
+    silent = {key: sustain.silences(heard.events.get(key, ())) for key in playing}
+    parts = []
+    for (track, key), strikes in heard.strikes.items():
+        notes, places = sustain.close(strikes, silent[key], heard.track_ends[track])
+        parts.append(_Part(key, notes, channels_of[key].sounds(track, notes["onset_ticks"], places)))
+    return parts
+
+
+def _ring(heard: Heard, parts: list[_Part]) -> int:
+    """Lengthens the notes that the sustain pedal holds, drums left out; returns how many."""
+    of_key = defaultdict(list)
+    for part in parts:
+        of_key[part.key].append(part)
+    count = 0
+    for key, sharing in of_key.items():
+        held = sustain.Pedal.of(heard.events.get(key, ()), heard.resets.get(key[0], ()), heard.last_tick)
+        if not len(held.downs):
+            continue
+        notes = np.concatenate([part.notes for part in sharing])
+        sounds = np.concatenate([part.sounds for part in sharing])
+        ends = notes["onset_ticks"] + notes["duration_ticks"]
+        until = held.ring(notes["onset_ticks"], ends, notes["pitch"].astype(np.int64))
+        longer = (until > ends) & (sounds != DRUMS)
+        count += int(longer.sum())
+        notes["duration_ticks"][longer] = (until - notes["onset_ticks"])[longer]
+        begins = np.cumsum([len(part.notes) for part in sharing])[:-1]
+        for part, its_notes in zip(sharing, np.split(notes, begins), strict=True):
+            part.notes = its_notes
+    return count
+
+
+def _score_tracks(parts: list[_Part]) -> list[Track]:
     tracks = []
-    for (index, channel), rows in heard.notes.items():
-        columns = np.array(rows, np.int64)
-        notes = np.empty(len(rows), NOTE)
-        for column, name in enumerate(NOTE.names):
-            notes[name] = columns[:, column]
-        programs = _programs(heard, index, channel, columns[:, 0], columns[:, 4])
-        for program in dict.fromkeys(programs.tolist()):  # in order of first use
-            of_program = notes[programs == program]
-            tracks.append(Track(program, of_program[np.lexsort((of_program["pitch"], of_program["onset_ticks"]))]))
+    for part in parts:
+        for sound in dict.fromkeys(part.sounds.tolist()):  # in order of first use
+            notes = part.notes[part.sounds == sound]
+            tracks.append(Track(sound, notes[np.lexsort((notes["pitch"], notes["onset_ticks"]))]))
     return tracks
-
-
-def _programs(heard: Heard, index: int, channel: int, ticks: np.ndarray, events: np.ndarray) -> np.ndarray:
-    """int[N]: program in force at each note of a track's channel."""
-    if channel == DRUM_CHANNEL:
-        return np.full(len(ticks), DRUMS)
-    own = heard.own_programs.get((index, channel))
-    if own:
-        changes, when = own, events
-    else:
-        changes, when = sorted(heard.programs.get(channel, []), key=lambda change: change[0]), ticks
-    places = np.array([place for place, _ in changes], np.int64)
-    programs = np.array([0, *(program for _, program in changes)])
-    return programs[np.searchsorted(places, when, side="right")]
 
 
 def _changed(tempos: dict[int, int]) -> list[int]:

@@ -1,172 +1,264 @@
-"""The bytes of a standard MIDI file to what its tracks say, in absolute ticks: one pass, in plain Python. For midi.py.
+"""The tracks of a standard MIDI file to what they say, in absolute ticks: one pass over the bytes, in plain Python.
 
-Reads more kindly than the standard asks, as players do: unknown chunks and meta events of any content are skipped,
-running status goes on after a meta event, a track may lack its end. What cannot be read is one MidiDamage with the
-reason.
+Reads as players do. A track ends at its end-of-track event, data bytes above 127 are clipped, running status goes on
+after a meta event, and what comes before damage is kept. What was not as it should be is told in one sentence each.
 """
 
-import struct
-from collections import defaultdict, deque
+from collections import defaultdict
 from dataclasses import dataclass, field
 
+from tokenizer.music import chunks
+from tokenizer.music.chunks import Chunk, MidiDamage
+from tokenizer.music.devices import BANK, END_NOTES, LIFT, PART, PEDAL, PROGRAM, RESET, Event, Key, part_mode, reset
+
 # Data bytes after a status byte: channel messages by their upper half, system messages by themselves.
-CHANNEL_DATA = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
+CHANNEL_DATA = {0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
 SYSTEM_DATA = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFE: 0}
-META, SET_TEMPO, TIME_SIGNATURE = 0xFF, 0x51, 0x58
-TRUNCATED = "the file ends in the middle of a track (truncated)"
-
-
-class MidiDamage(Exception):
-    """Bytes that are no MIDI file, with the reason."""
+META, SET_TEMPO, TIME_SIGNATURE, END_OF_TRACK, MIDI_PORT = 0xFF, 0x51, 0x58, 0x2F, 0x21
+EXCLUSIVE, EXCLUSIVE_GOES_ON = 0xF0, 0xF7
+LONGEST_EXCLUSIVE = 64  # bytes that are looked at
+KEPT_CONTROLLERS = frozenset({BANK, PEDAL, *END_NOTES, LIFT})
+LONGEST_NUMBER = 8  # bytes; files have four, some fill up with zeros
+MOST_RESETS = 1000
 
 
 @dataclass
 class Heard:
-    """What the MIDI tracks say, in absolute ticks."""
+    """What the MIDI tracks say. Keys are (port, channel), from 0; tracks are counted from 0. An event: Event."""
 
     tempos: dict[int, int] = field(default_factory=dict)
     signatures: dict[int, tuple[int, int]] = field(default_factory=dict)
-    # (track, channel): [(onset, duration, ...)]
-    notes: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))
-    # (track, channel): [(event, program)]
-    own_programs: dict[tuple[int, int], list] = field(default_factory=lambda: defaultdict(list))
-    programs: dict[int, list] = field(default_factory=lambda: defaultdict(list))  # channel: [(tick, program)]
-    last_tick: int = 0
+    # (track, key): beginnings and releases of notes, as sustain.strike codes them
+    strikes: dict[tuple[int, Key], list[int]] = field(default_factory=dict)
+    events: dict[Key, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    resets: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))  # port: those of all its channels
+    track_ends: list[int] = field(default_factory=list)
+
+    @property
+    def last_tick(self) -> int:
+        return max(self.track_ends, default=0)
 
 
-def header(raw: bytes) -> tuple[int, int, int, int]:
-    """Type, number of tracks, division, and where the first chunk begins. Raises MidiDamage."""
-    if raw[:4] != b"MThd":
-        raise MidiDamage("not a MIDI file (it does not begin with MThd)")
-    if len(raw) < 14:
-        raise MidiDamage(TRUNCATED)
-    length, kind, tracks, division = struct.unpack(">LHHh", raw[4:14])
-    if length < 6:
-        raise MidiDamage(f"damaged MIDI data (a header of {length} bytes)")
-    return kind, tracks, division, 8 + length
+@dataclass(frozen=True)
+class _Stop:
+    """Where the reading of a track ended. clipped: how many data bytes were. early: how many ticks before the song the
+    track begins. why: None at its end-of-track event, else in words.
+    """
+
+    place: int
+    tick: int
+    events: int
+    clipped: int
+    early: int
+    why: str | None
 
 
-def tracks_of(raw: bytes, count: int, start: int) -> list[tuple[int, int]]:
-    """(begin, end) of each track's bytes. Raises MidiDamage."""
-    found = []
-    while len(found) < count:
-        if start + 8 > len(raw):
-            raise MidiDamage(TRUNCATED)
-        begin, length = start + 8, int.from_bytes(raw[start + 4 : start + 8], "big")
-        if begin + length > len(raw):
-            raise MidiDamage(TRUNCATED)
-        if raw[start : start + 4] == b"MTrk":
-            found.append((begin, begin + length))
-        start = begin + length
-    return found
-
-
-def listen(raw: bytes, tracks: list[tuple[int, int]], scale: int, most_events: int, one_after_another: bool) -> Heard:
-    """scale: what to multiply ticks by. most_events: of all tracks together. Raises MidiDamage."""
-    heard, start = Heard(), 0
-    for index, (begin, end) in enumerate(tracks):
-        try:
-            tick, events = _listen_to_track(heard, index, raw[begin:end], start, scale, most_events)
-        except IndexError:
-            raise MidiDamage(f"damaged MIDI data (track {index} ends in the middle of an event)") from None
-        most_events -= events
-        heard.last_tick = max(heard.last_tick, tick)
+def listen(raw: bytes, start: int, scale: int, most_events: int, one_after_another: bool, repairs: list[str]) -> Heard:
+    """All tracks from the byte `start` on. scale: what to multiply ticks by. most_events: of all tracks together. Adds
+    to `repairs` what was wrong. Raises MidiDamage.
+    """
+    heard, tick = Heard(), 0
+    place, skipped = chunks.next_track(raw, start)
+    repairs += [skipped] if skipped else []
+    while place < len(raw):
+        chunk = chunks.track_at(raw, place)
+        stop = _listen_to_track(heard, raw, chunk, tick, scale, most_events)
+        most_events -= stop.events
+        heard.track_ends.append(stop.tick)
+        place, skipped = _next_place(raw, chunk, stop)
+        repairs += _repairs(len(heard.track_ends), chunk, stop, place)
+        repairs += [skipped] if skipped and not stop.why else []
         if one_after_another:
-            start = tick
+            tick = stop.tick
+    if sum(map(len, heard.resets.values())) > MOST_RESETS:
+        raise MidiDamage(f"more than {MOST_RESETS} system resets; the file is damaged")
     return heard
 
 
+def _next_place(raw: bytes, chunk: Chunk, stop: _Stop) -> tuple[int, str | None]:
+    """Where the next track begins: right behind the end of this one, or where its length says, or the next there is;
+    and what was skipped, in words.
+    """
+    right_there = raw[stop.place : stop.place + 4] == chunks.TRACK
+    says_where = chunk.follows is not None and stop.place <= chunk.declared_end and chunk.follows < len(raw)
+    return (chunk.follows, None) if says_where and not right_there else chunks.next_track(raw, stop.place)
+
+
+def _repairs(number: int, chunk: Chunk, stop: _Stop, next_place: int) -> list[str]:
+    """What was wrong in the track of that number, counted from 1. next_place: where the next one begins."""
+    found = []
+    length, declared = stop.place - chunk.begin, chunk.declared_end - chunk.begin
+    if stop.early:
+        found.append(f"track {number} begins {stop.early} ticks before the song; what is there is put at its beginning")
+    if stop.clipped:
+        found.append(f"clipped {chunks.count(stop.clipped, 'data byte')} in track {number}")
+    if stop.why:
+        found.append(f"track {number} {stop.why}")
+    elif length < declared and chunk.declared_end <= next_place:
+        found.append(f"left out {chunks.count(declared - length, 'byte')} behind the end of track {number}")
+    elif length != declared:
+        found.append(f"track {number} is {length} bytes long, not {declared} as it says")
+    return found
+
+
+class _Odd(Exception):
+    """What no player could go on after."""
+
+
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-length number of up to four bytes, and where it ends."""
+    """A variable-length number, and where it ends."""
     value = 0
-    for place in range(at, at + 4):
+    for place in range(at, at + LONGEST_NUMBER):
         byte = data[place]
         value = value << 7 | byte & 0x7F
         if byte < 0x80:
             return value, place + 1
-    raise MidiDamage("damaged MIDI data (a number of more than four bytes)")
+    raise _Odd(f"a number of more than {LONGEST_NUMBER} bytes")
 
 
-def _listen_to_track(heard: Heard, index: int, data: bytes, tick: int, scale: int, most_events: int) -> tuple[int, int]:
-    """Adds what one track plays from `tick` on; returns where it ends and its number of events. Long on purpose: it
-    runs once an event.
+def _time(value: int, is_first: bool) -> int:
+    """The ticks before an event, of its number. A few programs write a first note before the song's beginning as a
+    negative number of 32 bits.
     """
-    sounding: dict[int, deque] = {}  # notes not yet closed of each channel and pitch, the oldest first
-    parts = [None] * 16  # where notes of each channel go
-    at, end, status = 0, len(data), 0
-    for event in range(most_events + 1):
-        if at >= end:
-            break
-        delta = data[at]
-        at += 1
-        if delta > 0x7F:
-            delta, at = _number(data, at - 1)
-        tick += delta * scale
-        byte = data[at]
-        if byte > 0x7F:
+    if value < 1 << 28:
+        return value
+    if is_first and 1 << 31 <= value < 1 << 32:
+        return value - (1 << 32)
+    raise _Odd("a time of more than four bytes")
+
+
+def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: int, most_events: int) -> _Stop:
+    """Adds what one track plays from the tick `start` on. Long on purpose: it runs once an event."""
+    index, data, at, end = len(heard.track_ends), raw, chunk.begin, chunk.end
+    parts = [None] * 16  # where the strikes of each channel go
+    tick, status, port, has_port, clipped, exclusive = start, 0, 0, False, 0, b""
+    event, early, why = 0, 0, "has no end-of-track event"
+    try:
+        for event in range(most_events + 1):
+            before = tick  # what a broken event leaves
+            if at >= end:
+                break
+            delta = data[at]
             at += 1
-            if byte >= 0xF0:
-                at = _system(heard, data, at, byte, tick)
-                continue
-            status = byte
-        elif not status:
-            raise MidiDamage("damaged MIDI data (an event without status)")
-        kind = status & 0xF0
-        if kind == 0x90 or kind == 0x80:
-            pitch, velocity = data[at], data[at + 1]
-            at += 2
-            if (pitch | velocity) > 0x7F:
-                raise MidiDamage("damaged MIDI data (a data byte above 127)")
-            key = (status & 0x0F) << 7 | pitch
-            if kind == 0x90 and velocity:
-                note = [tick, 0, pitch, velocity, event]
+            if delta > 0x7F:
+                delta, at = _number(data, at - 1)
+                if delta >= 1 << 28:
+                    delta = _time(delta, is_first=event == 0)
+                    early = -delta
+            tick += delta * scale
+            byte = data[at]
+            if byte > 0x7F:
+                at += 1
+                if byte >= 0xF0:
+                    what = data[at]
+                    begin, at = _content(data, at, byte)
+                    if at > end:
+                        raise IndexError
+                    if byte in (EXCLUSIVE, EXCLUSIVE_GOES_ON):
+                        before_it = exclusive if byte == EXCLUSIVE_GOES_ON else b""
+                        exclusive = (before_it + data[begin : min(at, begin + LONGEST_EXCLUSIVE)])[:LONGEST_EXCLUSIVE]
+                        if _obey(heard, exclusive, port, (tick, index, event)):
+                            exclusive = b""
+                    elif byte != META:
+                        pass
+                    elif what == END_OF_TRACK:
+                        why = None
+                        break
+                    elif what == MIDI_PORT and at > begin:
+                        new_port = data[begin] & 0x7F
+                        if new_port and not has_port and not any(parts):
+                            _move(heard, index, new_port)
+                        has_port, port, parts = True, new_port, [None] * 16
+                    elif what in (SET_TEMPO, TIME_SIGNATURE):
+                        _measure(heard, what, data[begin:at], max(tick, 0))
+                    continue
+                status = byte
+            elif not status:
+                raise _Odd("an event without status")
+            kind = status & 0xF0
+            if kind == 0x90 or kind == 0x80:
+                pitch, velocity = data[at], data[at + 1]
+                at += 2
+                if at > end:
+                    raise IndexError
+                if (pitch | velocity) > 0x7F:
+                    clipped += (pitch > 0x7F) + (velocity > 0x7F)
+                    pitch, velocity = min(pitch, 0x7F), min(velocity, 0x7F)
+                if kind == 0x80:
+                    velocity = 0
                 part = parts[status & 0x0F]
                 if part is None:
-                    part = parts[status & 0x0F] = heard.notes[index, status & 0x0F]
-                part.append(note)
-                waiting = sounding.get(key)
-                if waiting is None:
-                    waiting = sounding[key] = deque()
-                waiting.append(note)
-            elif waiting := sounding.get(key):
-                note = waiting.popleft()
-                note[1] = tick - note[0]
-        elif kind == 0xC0:
-            program = data[at]
-            at += 1
-            if program > 0x7F:
-                raise MidiDamage("damaged MIDI data (a data byte above 127)")
-            heard.own_programs[index, status & 0x0F].append((event, program))
-            heard.programs[status & 0x0F].append((tick, program))
-        else:
+                    part = heard.strikes.get((index, (port, status & 0x0F)))
+                    if part is None:
+                        if not velocity:
+                            continue
+                        part = heard.strikes[index, (port, status & 0x0F)] = []
+                    parts[status & 0x0F] = part
+                part.append(tick << 14 | pitch << 7 | velocity)  # sustain.strike
+                continue
             size = CHANNEL_DATA[kind]
-            if (data[at] | data[at + size - 1]) > 0x7F:
-                raise MidiDamage("damaged MIDI data (a data byte above 127)")
+            first, second = data[at], data[at + size - 1]
             at += size
-    else:
-        raise MidiDamage("too many events (no song needs half a million)")
-    for waiting in sounding.values():
-        for note in waiting:
-            note[1] = tick - note[0]
-    return tick, event
+            if at > end:
+                raise IndexError
+            if (first | second) > 0x7F:
+                clipped += (first > 0x7F) + (size == 2 and second > 0x7F)
+                first, second = min(first, 0x7F), min(second, 0x7F)
+            if kind == 0xC0:
+                notes_before = len(heard.strikes.get((index, (port, status & 0x0F)), ()))
+                heard.events[port, status & 0x0F].append((tick, index, event, PROGRAM, first, notes_before))
+            elif kind == 0xB0 and first in KEPT_CONTROLLERS:
+                heard.events[port, status & 0x0F].append((tick, index, event, first, second, 0))
+        else:
+            raise MidiDamage("too many events (no song needs half a million)")
+    except IndexError:
+        tick, at, why = before, min(at, end), f"is cut off at tick {before}; it is read as far as it goes"
+    except _Odd as odd:
+        tick, why = before, f"cannot be read after tick {before} ({odd}); what follows is left out"
+    return _Stop(at, max(tick, 0), event, clipped, early, why)
 
 
-def _system(heard: Heard, data: bytes, at: int, status: int, tick: int) -> int:
-    """A meta, system exclusive or system event whose status byte stands before `at`; returns where it ends."""
-    if status not in (META, 0xF0, 0xF7):
-        if status not in SYSTEM_DATA:
-            raise MidiDamage(f"damaged MIDI data (status byte {status:#x})")
-        end = at + SYSTEM_DATA[status]
-    else:
+def _content(data: bytes, at: int, status: int) -> tuple[int, int]:
+    """Where the content of a meta, system exclusive or system event begins and ends; its status byte stands before
+    `at`.
+    """
+    if status in (META, EXCLUSIVE, EXCLUSIVE_GOES_ON):
         length, begin = _number(data, at + (status == META))
-        end = begin + length
-        content = data[begin:end]
-        if status == META and data[at] == SET_TEMPO and length >= 3:
-            tempo = int.from_bytes(content[:3], "big")
-            if tempo:
-                heard.tempos[tick] = tempo
-        elif status == META and data[at] == TIME_SIGNATURE and length >= 2 and content[0] and content[1] <= 6:
-            heard.signatures[tick] = (content[0], 1 << content[1])
-    if end > len(data):
-        raise IndexError
-    return end
+        return begin, begin + length
+    if status not in SYSTEM_DATA:
+        raise _Odd(f"a status byte {status:#x}")
+    return at, at + SYSTEM_DATA[status]
+
+
+def _measure(heard: Heard, what: int, content: bytes, tick: int) -> None:
+    """A tempo or a signature; impossible ones are ignored."""
+    if what == SET_TEMPO and len(content) >= 3:
+        tempo = int.from_bytes(content[:3], "big")
+        if tempo:
+            heard.tempos[tick] = tempo
+    elif what == TIME_SIGNATURE and len(content) >= 2 and content[0] and content[1] <= 6:
+        heard.signatures[tick] = (content[0], 1 << content[1])
+
+
+def _move(heard: Heard, index: int, port: int) -> None:
+    """To its first port, what a track has said before naming it: notation programs name it last."""
+    lists = [(heard.events[0, channel], heard.events[port, channel]) for channel in range(16)]
+    for said, moved in [*lists, (heard.resets[0], heard.resets[port])]:
+        first = len(said)
+        while first and said[first - 1][1] == index:
+            first -= 1
+        moved += said[first:]
+        del said[first:]
+
+
+def _obey(heard: Heard, message: bytes, port: int, when: tuple[int, int, int]) -> bool:
+    """What a system exclusive message says of who plays; whether it says anything of it."""
+    message = message.removeprefix(b"\xf0")  # as it comes after F7
+    if (system := reset(message)) is not None:
+        heard.resets[port].append((*when, RESET, system, 0))
+    elif (mode := part_mode(message)) is not None:
+        channel, is_drums = mode
+        heard.events[port, channel].append((*when, PART, is_drums, 0))
+    else:
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""What becomes of a MIDI file: its row of a dataset, or why there is none. Asked by prepare and check, so that they
+agree.
+"""
+
+import os
+from dataclasses import dataclass
+
+from configs import PrepareConfig
+from tokenizer.dataset.filters import reason_to_reject
+from tokenizer.dataset.songs import SongTooLong, StoredSong, to_row
+from tokenizer.dataset.told import to_json
+from tokenizer.grid.changes import Changes, changes
+from tokenizer.grid.meter import ScoreTooLong
+from tokenizer.grid.quantize import layout_of, quantize
+from tokenizer.grid.song import GridSong
+from tokenizer.grid.tempo_map import own_tempos
+from tokenizer.music import midi
+from tokenizer.music.midi import Reading
+from tokenizer.tokens.encode import encode_grid
+from tokenizer.tokens.fields import TokenFields
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A song and what it became on the way: read, on the grid, as tokens, as a row; changes: from the first to the
+    second.
+    """
+
+    reading: Reading
+    song: GridSong
+    changes: Changes
+    tokens: TokenFields
+    row: StoredSong
+
+
+def accept(raw: bytes, path: str | os.PathLike, source: str, config: PrepareConfig, moved_ms: float) -> Accepted | str:
+    """Of a file's content; or the reason, without the file's name, why it is not used. path: for the messages. source:
+    its name in the dataset. moved_ms: see Changes.
+    """
+    try:
+        reading = midi.parse(raw, path, config.pedal)
+        if config.strict and reading.repairs:
+            return f"repaired: {reading.repairs[0]}"
+        layout = layout_of(reading.score)
+        song = quantize(reading.score, layout)
+        if reason := reason_to_reject(song, config):
+            return reason
+        own = own_tempos(reading.score, layout)
+        changed = changes(reading.score, layout, song, own, moved_ms)
+        tokens = encode_grid(song)
+        row = to_row(tokens, source, own, to_json(changed, reading))
+        return Accepted(reading, song, changed, tokens, row)
+    except midi.MidiError as error:
+        return str(error).removeprefix(f"{path}: ")
+    except (ScoreTooLong, SongTooLong) as error:
+        return str(error)
