@@ -20,6 +20,7 @@ from tests.rows import ids
 from tests.sampling.small import HOT
 from tests.tokenizer.test_whole import BAR, scale
 from tokenizer.disk.lock import only_writer
+from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
 
 PLAIN = outputs.Formats(picture=False, soundfont=None)
@@ -42,15 +43,15 @@ def test_a_continued_song_is_written_whole_and_made_again_bit_for_bit_from_its_j
         tmp_path / "given.mid",
         outputs.Formats(picture=True, soundfont=None),
         num_samples=3,
-        max_length=150,
+        max_length=120,  # for one program
     )
     assert (tmp_path / "x-3.png").stat().st_size > 5000
     told = capsys.readouterr().out
     assert re.search(
-        r"notice: the model saw the last \d+ of 16 bars \(--max-length 150\); the file holds all of them", told
+        r"notice: the model saw the last \d+ of 16 bars \(--max-length 120\); the file holds all of them", told
     )
     song = midi.read(tmp_path / "x-2.mid")
-    for before, after in zip(given.tracks, song.tracks, strict=True):
+    for before, after in zip(snap(given).tracks, song.tracks, strict=True):
         kept = before.notes[before.notes["onset_ticks"] < 16 * BAR][["onset_ticks", "pitch"]]
         assert np.array_equal(after.notes[["onset_ticks", "pitch"]][: len(kept)], kept)
     assert max(track.notes["onset_ticks"].max() for track in song.tracks) // BAR == 17
@@ -132,14 +133,14 @@ def test_a_song_is_made_when_all_its_files_are_there_as_they_were_written(run_di
         (Constraints(add="bass", bars=3), "--bars 3: the song that is accompanied has 4 bars"),
         (Constraints(transpose=-48), "moves notes out of the MIDI range"),
         (Constraints(bars=40), "this model has room for 32 in all"),
-        (Constraints(strict=True), r"would see only the last .* \(--max-length 60\)"),
+        (Constraints(strict=True), r"would see only the last .* \(--max-length 90\)"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_model_is_loaded(run_dir, given, tmp_path, monkeypatch, wanted, message):
     midi.write(given, tmp_path / "given.mid")
     monkeypatch.setattr(Found, "load", lambda *_: pytest.fail("loaded first"))
     with pytest.raises(InputError, match=message):
-        write(run_dir, tmp_path / "new" / "x.mid", wanted, tmp_path / "given.mid", max_length=60)
+        write(run_dir, tmp_path / "new" / "x.mid", wanted, tmp_path / "given.mid", max_length=90)
     assert not (tmp_path / "new").exists()
 
 
