@@ -3,8 +3,8 @@
     python benchmarks/readers.py --songs ../shared/data/midi
 
 Notes (program, onset, duration, pitch, velocity) of every song, of files that are odd in one way each, and of songs
-broken by seeds (tests/tokenizer/hostile.py), by our reader and by symusic, which knows no sustain pedal: ours ignores it
-here. Writes benchmarks/results/readers.json.
+broken by seeds (tests/tokenizer/hostile.py), by our reader and by symusic. Ours ignores the sustain pedal here, which
+symusic does not know. Writes benchmarks/results/readers.json.
 """
 
 import argparse
