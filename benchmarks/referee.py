@@ -4,7 +4,8 @@
 
 Every file becomes a row of a dataset, is decoded from it and written as MIDI. File and result are both read with mido,
 bytes that are too large clipped, and played by the player below: slow, plain, and without a line of the tokenizer.
-Compared are notes by instrument and pitch, onsets in seconds, bar lines and length. Writes
+Compared are, of the file as it is read, every note to the tick; and of the result notes by instrument and pitch, onsets
+in seconds, bar lines and length. Writes
 benchmarks/results/referee.json.
 """
 
@@ -27,7 +28,8 @@ from tokenizer.dataset.accept import accept
 from tokenizer.dataset.find import find_midi
 from tokenizer.grid.tempo_map import with_tempos
 from tokenizer.music import midi
-from tokenizer.music.score import Tempo
+from tokenizer.music.score import DRUMS as OUR_DRUMS
+from tokenizer.music.score import Score, Tempo
 from tokenizer.tokens.decode import decode
 
 DRUMS = "drums"
@@ -61,23 +63,28 @@ class Note:
     pitch: int
     begin: int
     end: int | None = None
+    struck_again: bool = False  # while its key was held
 
 
 @dataclass
 class Song:
-    """notes: onset seconds, sorted, by (instrument, pitch). half_step: seconds of half a grid step at a time."""
+    """heard: (instrument, pitch, onset, end) of each note, in ticks. notes: onset seconds, sorted, by
+    (instrument, pitch). bar_lines: seconds. tempos: seconds at which a beat begins to last so many seconds.
+    longest_bar: beats.
+    """
 
+    heard: Counter
+    ticks_per_beat: float
     notes: dict[tuple, np.ndarray]
     bar_lines: np.ndarray
     last_onset: float
-    last_end: float
-    tempos: list[tuple[float, float]]  # seconds at which a beat begins to last so many seconds
-    longest_bar: float  # beats
+    tempos: list[tuple[float, float]]
+    longest_bar: float
 
-    def half_step(self, times: np.ndarray) -> np.ndarray:
+    def beat(self, times: np.ndarray) -> np.ndarray:
+        """Seconds that a beat lasts at these times."""
         places = np.searchsorted([time for time, _ in self.tempos], times + 1e-9, side="right") - 1
-        beats = 0.125 if self.longest_bar <= 4 else 0.25
-        return beats * np.array([length for _, length in self.tempos])[np.maximum(places, 0)]
+        return np.array([length for _, length in self.tempos])[np.maximum(places, 0)]
 
 
 def play(file: mido.MidiFile) -> Song:
@@ -89,9 +96,11 @@ def play(file: mido.MidiFile) -> Song:
         per_beat, tempos = (30 if frames == 29 else frames) * (per_beat & 0xFF) // 2, {}
         tempos[0] = 500_500 if frames == 29 else 500_000
     for number, track in enumerate(file.tracks):
-        tick, port = 0, 0
+        named = [message for message in itertools.takewhile(_is_no_note, track) if message.type == "midi_port"]
+        tick, port = 0, named[0].port if named else 0  # notation programs name a track's port after its programs
         for order, message in enumerate(track):
-            tick += message.time
+            # A few programs write a beginning before the song's as a negative number of 32 bits
+            tick += message.time if message.time < 1 << 31 else message.time - (1 << 32)
             if message.type == "midi_port":
                 port = message.port
             elif message.type == "set_tempo" and message.tempo:
@@ -99,7 +108,7 @@ def play(file: mido.MidiFile) -> Song:
             elif message.type == "time_signature" and message.numerator and message.denominator <= 64:
                 signatures[tick] = (message.numerator, message.denominator)
             elif not message.is_meta:
-                events.append((tick, number, order, port, message))
+                events.append((max(tick, 0), number, order, port, message))
             elif message.type == "end_of_track":
                 break
         last = max(last, tick)
@@ -109,7 +118,12 @@ def play(file: mido.MidiFile) -> Song:
     return _in_seconds(notes, tempos, signatures, per_beat)
 
 
+def _is_no_note(message: mido.Message) -> bool:
+    return message.type != "note_on"
+
+
 def _notes(events: list[tuple], last: int) -> list[Note]:
+    """Of events in the order in which they act."""
     channels = {}
     has_notes = {(e[1], e[3], e[4].channel) for e in events if e[4].type == "note_on" and e[4].velocity}
     programs = defaultdict(list)  # (port, channel): [(tick, track, program, drums or not, what the bank says)]
@@ -128,6 +142,8 @@ def _notes(events: list[tuple], last: int) -> list[Note]:
         if message.type == "note_on" and message.velocity:
             for ringing in here.ringing.pop(message.note, []):
                 ringing.end = tick
+            for _, held in here.sounding[message.note]:
+                held.struck_again |= held.begin < tick
             instrument = _instrument(here, programs[port, message.channel], track, port, has_notes)
             notes.append(Note(instrument, message.note, tick))
             here.sounding[message.note].append((track, notes[-1]))
@@ -137,7 +153,7 @@ def _notes(events: list[tuple], last: int) -> list[Note]:
             if place is not None:
                 note = held.pop(place)[1]
                 note.end = tick
-                if here.pedal and not here.drums:
+                if here.pedal and not here.drums and not note.struck_again:
                     here.ringing[message.note].append(note)
         elif message.type == "program_change":
             programs[port, message.channel].append((tick, track, message.program, here.bank, systems.get(port)))
@@ -241,10 +257,11 @@ def _in_seconds(notes: list[Note], tempos: dict, signatures: dict, per_beat: flo
         bar = signatures[tick][0] * 4 * per_beat / signatures[tick][1]
         lines += [at(tick + bar * number) for number in range(int(-(-(min(until, last_tick + 1) - tick) // bar)))]
     return Song(
+        Counter((note.instrument, note.pitch, note.begin, note.end) for note in notes),
+        per_beat,
         {key: np.array(sorted(times)) for key, times in by_instrument.items()},
         np.array(lines),
         at(last_tick),
-        max((at(note.end) for note in notes), default=0.0),
         [(second, tempos[tick] / 1e6) for tick, second in zip(ticks, seconds, strict=True)],
         max(4 * n / d for n, d in signatures.values()),
     )
@@ -255,6 +272,8 @@ def _in_seconds(notes: list[Note], tempos: dict, signatures: dict, per_beat: flo
 
 def compare(before: Song, after: Song) -> dict[str, float]:
     """Counts and sums of one song."""
+    step = 0.25 if max(before.longest_bar, after.longest_bar) <= 4 else 0.5  # beats, of the grid
+    may_move = lambda times: step / 2 * before.beat(times) + SLACK
     found = Counter(notes=0, lost=0, new=0, moved=0, beyond_half_a_step=0, moved_seconds=0.0)
     for key in before.notes.keys() | after.notes.keys():
         old, new = before.notes.get(key, np.zeros(0)), after.notes.get(key, np.zeros(0))
@@ -267,11 +286,13 @@ def compare(before: Song, after: Song) -> dict[str, float]:
         found["merged"] += len(old) - len(new)
         found["moved"] += int((distance > MOVED).sum())
         found["moved_seconds"] += float(distance.sum())
-        found["beyond_half_a_step"] += int((distance > before.half_step(old) + SLACK).sum())
-        found["new"] += int((_nearest(new, old) > before.half_step(new) + SLACK).sum())
-    half = before.half_step(before.bar_lines)
-    missing = _nearest(before.bar_lines, after.bar_lines) > half + SLACK if len(after.bar_lines) else half > 0
-    found["bar_lines"], found["bar_lines_missing"] = len(before.bar_lines), int(missing.sum())
+        found["beyond_half_a_step"] += int((distance > may_move(old)).sum())
+        found["new"] += int((_nearest(new, old) > may_move(new)).sum())
+    distance = _nearest(before.bar_lines, after.bar_lines)
+    found["bar_lines"] = len(before.bar_lines)
+    found["bar_lines_missing"] = int((distance > may_move(before.bar_lines)).sum())
+    found["last_onset_off"] = abs(after.last_onset - before.last_onset) / max(before.last_onset, 1e-9)
+    found["last_bar_line_off"] = float(distance[-1]) / max(float(before.bar_lines[-1]), 1e-9)
     return dict(found)
 
 
@@ -298,11 +319,23 @@ def judge(songs: Path, folder: Path) -> tuple[list[dict], Counter]:
         except Exception as error:  # mido has many for what it cannot read
             reasons[f"mido cannot read it: {type(error).__name__} {error}"] += 1
             continue
+        if not before.heard:
+            reasons["mido hears no note: it follows the header's count of tracks"] += 1
+            continue
         after = play(mido.MidiFile(folder / "back.mid"))
-        figures = {"file": source, **compare(before, after)}
-        figures |= {"last_onset": before.last_onset, "last_onset_out": after.last_onset}
-        rows.append(figures | {"seconds": before.last_end, "seconds_out": after.last_end})
+        alike = _read(accepted.reading.score, before.ticks_per_beat) == before.heard
+        rows.append({"file": source, "read_alike": alike, **compare(before, after)})
     return rows, reasons
+
+
+def _read(score: Score, ticks_per_beat: float) -> Counter:
+    """What our reader makes of a file, as Song.heard says it."""
+    scale = score.ticks_per_beat / ticks_per_beat  # 2 where the file counts frames
+    return Counter(
+        (DRUMS if track.program == OUR_DRUMS else track.program, pitch, onset / scale, (onset + length) / scale)
+        for track in score.tracks
+        for onset, length, pitch, _ in track.notes.tolist()
+    )
 
 
 def summed(rows: Iterable[dict]) -> dict:
@@ -310,10 +343,10 @@ def summed(rows: Iterable[dict]) -> dict:
     total = Counter()
     for row in rows:
         total.update({name: value for name, value in row.items() if not isinstance(value, str)})
-    off = np.array([abs(row["last_onset_out"] / max(row["last_onset"], 1e-9) - 1) for row in rows if row["last_onset"]])
     notes = max(total["notes"], 1)
     return {
         "files": len(rows),
+        "files_read_alike": sum(row["read_alike"] for row in rows),
         "onsets": int(total["notes"]),
         "without_a_counterpart": int(total["without_a_counterpart"]),
         "merged_percent": round(100 * total["merged"] / notes, 3),
@@ -322,8 +355,17 @@ def summed(rows: Iterable[dict]) -> dict:
         "moved_by_20_ms_percent": round(100 * total["moved"] / notes, 2),
         "mean_movement_ms": round(1e3 * total["moved_seconds"] / notes, 2),
         "bar_lines_missing_percent": round(100 * total["bar_lines_missing"] / max(total["bar_lines"], 1), 3),
-        "length_off_percent_median": round(100 * float(np.median(off)), 4) if len(off) else None,
-        "length_off_percent_worst": round(100 * float(off.max()), 4) if len(off) else None,
+        "last_onset": _lengths([row["last_onset_off"] for row in rows]),
+        "last_bar_line": _lengths([row["last_bar_line_off"] for row in rows]),
+    }
+
+
+def _lengths(off: list[float]) -> dict:
+    """By how much songs last longer or shorter, each as a share of its length."""
+    percent = 100 * np.array(off or [0.0])
+    figures = {"off_percent_median": np.median(percent), "off_percent_worst": percent.max()}
+    return {name: round(float(value), 4) for name, value in figures.items()} | {
+        "files_beyond_0.1_percent": int((percent > 0.1).sum())
     }
 
 
@@ -339,18 +381,23 @@ def main() -> None:
             by_folder = defaultdict(list)
             for row in rows:
                 by_folder[str(Path(row["file"]).parent)].append(row)
+            unlike = [row["file"] for row in rows if not row["read_alike"]]
             worst = {
                 name: [
                     {"file": row["file"], name: row.get(name, 0), "of": row["notes"]}
                     for row in sorted(rows, key=lambda row: -row.get(name, 0))[: arguments.worst]
                     if row.get(name, 0)
                 ]
-                for name in ("without_a_counterpart", "beyond_half_a_step", "new", "bar_lines_missing")
+                for name in (
+                    *("without_a_counterpart", "beyond_half_a_step", "new", "bar_lines_missing"),
+                    *("last_onset_off", "last_bar_line_off"),
+                )
             }
             results[songs.name] = {
                 "not_judged": dict(reasons.most_common()),
                 "by_folder": {name: summed(rows) for name, rows in sorted(by_folder.items())},
                 "all": summed(rows),
+                "not_read_alike": unlike[: arguments.worst],
                 "worst": worst,
             }
     write_report("referee", results)

@@ -20,6 +20,10 @@ class Message:
     said: mido.Message | mido.MetaMessage
 
     @property
+    def when(self) -> tuple[int, int, int]:
+        return self.tick, self.track, self.number
+
+    @property
     def place(self) -> tuple[int, int]:
         return self.port, self.said.channel
 
@@ -28,6 +32,7 @@ class Message:
 class Note:
     struck: Message
     end: int | None = None
+    released: Message | None = None
     sound: int = 0
 
 
@@ -103,7 +108,7 @@ def _notes(messages: list[Message]) -> list[Note]:
         elif said.type in ("note_on", "note_off"):
             for note in sounding[message.place]:
                 if note.struck.track == message.track and note.struck.said.note == said.note:
-                    note.end = message.tick
+                    note.end, note.released = message.tick, message
                     sounding[message.place].remove(note)
                     break
         elif said.type == "end_of_track":
@@ -211,24 +216,25 @@ def _ring(held: list[Note], here: list[Note], messages: list[Message], place: tu
         said = message.said
         if said.type == "control_change" and message.place == place:
             if said.control in (64, 121):
-                moves.append((message.tick, said.control == 64 and said.value >= 64))
+                moves.append((message.when, said.control == 64 and said.value >= 64))
             if said.control == 120:
                 cuts.append(message.tick)
         elif said.type == "sysex" and message.port == place[0] and _exclusive(bytes(said.data))[0] == "reset":
-            moves.append((message.tick, False))
+            moves.append((message.when, False))
     times = []
-    for tick, down in [*moves, (last_tick, False)]:
+    for when, down in [*moves, ((last_tick,), False)]:
         if down and not is_down:
-            times.append([tick, None])
+            times.append([when, None])
         elif is_down and not down:
-            times[-1][1] = tick
+            times[-1][1] = when[0]
         is_down = down
     strikes = {}
     for note in here:
         strikes.setdefault(note.struck.said.note, []).append(note.struck.tick)
     for note in held:
         for down, up in times:
-            if down < note.end < up:
+            let_go = note.released.when if note.released else (note.end,)
+            if down < let_go and note.end < up:
                 struck_again = [tick for tick in strikes[note.struck.said.note] if tick > note.struck.tick]
                 cut = [tick for tick in cuts if tick >= note.end]
                 note.end = max(note.end, min([up, *struck_again, *cut]))

@@ -248,6 +248,12 @@ def up(ticks: int) -> bytes:
         ([DOWN + note() + up(84)], [(0, 100, 60)]),
         ([DOWN + UP + note() + up(84)], [(0, 16, 60)]),  # lifted before
         ([note() + DOWN + up(84)], [(0, 16, 60)]),  # down at the very end of the note
+        (
+            [b"\x00\x90\x3c\x40" + control(64, 127, ticks=16) + b"\x00" + note()[-3:] + up(84)],
+            [(0, 100, 60)],
+        ),  # just before it
+        ([control(64, 127, ticks=16), note() + up(84)], [(0, 100, 60)]),  # by an earlier track
+        ([note() + up(84), control(64, 127, ticks=16)], [(0, 16, 60)]),  # by a later one
         ([note(), DOWN + up(16)], [(0, 16, 60)]),  # up there
         ([note(), control(64, 127, ticks=8) + up(92)], [(0, 100, 60)]),  # down while it sounds, in another track
         ([DOWN + note() + note() + up(84)], [(0, 16, 60), (16, 116, 60)]),  # struck again

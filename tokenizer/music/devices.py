@@ -20,8 +20,8 @@ import numpy as np
 from tokenizer.music.score import DRUMS
 
 Key = tuple[int, int]  # (port, channel), from 0
-# Tick, track, number of the event in its track, what, value, and of a program change how many beginnings and releases
-# of notes its track has before it on the channel.
+# Tick, track, number of the event in its track, what, value, and of program changes and controllers how many beginnings
+# and releases of notes the track has before it on the channel.
 Event = tuple[int, int, int, int, int, int]
 
 DRUM_CHANNEL = 9  # counted from 0

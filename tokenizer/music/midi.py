@@ -148,10 +148,14 @@ def _division(division: int) -> tuple[int, int, int | None]:
 
 @dataclass
 class _Part:
-    """What a track plays on a channel. key: (port, channel). sounds: int[N], the program of each note, or DRUMS."""
+    """What a track plays on a channel. key: (port, channel). releases: see sustain.close. sounds: int[N], the program
+    of each note, or DRUMS.
+    """
 
+    track: int
     key: tuple[int, int]
     notes: np.ndarray
+    releases: np.ndarray
     sounds: np.ndarray
 
 
@@ -166,8 +170,9 @@ def _parts(heard: Heard) -> list[_Part]:
     silent = {key: sustain.silences(heard.events.get(key, ())) for key in playing}
     parts = []
     for (track, key), strikes in heard.strikes.items():
-        notes, places = sustain.close(strikes, silent[key], heard.track_ends[track])
-        parts.append(_Part(key, notes, channels_of[key].sounds(track, notes["onset_ticks"], places)))
+        notes, places, releases = sustain.close(strikes, silent[key], heard.track_ends[track])
+        sounds = channels_of[key].sounds(track, notes["onset_ticks"], places)
+        parts.append(_Part(track, key, notes, releases, sounds))
     return parts
 
 
@@ -183,9 +188,9 @@ def _ring(heard: Heard, parts: list[_Part]) -> int:
             continue
         notes = np.concatenate([part.notes for part in sharing])
         sounds = np.concatenate([part.sounds for part in sharing])
-        ends = notes["onset_ticks"] + notes["duration_ticks"]
-        until = held.ring(notes["onset_ticks"], ends, notes["pitch"].astype(np.int64))
-        longer = (until > ends) & (sounds != DRUMS)
+        tracks = np.repeat([part.track for part in sharing], [len(part.notes) for part in sharing])
+        until = held.ring(notes, tracks, np.concatenate([part.releases for part in sharing]))
+        longer = (until > notes["onset_ticks"] + notes["duration_ticks"]) & (sounds != DRUMS)
         count += int(longer.sum())
         notes["duration_ticks"][longer] = (until - notes["onset_ticks"])[longer]
         begins = np.cumsum([len(part.notes) for part in sharing])[:-1]

@@ -204,11 +204,10 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
             if (first | second) > 0x7F:
                 clipped += (first > 0x7F) + (size == 2 and second > 0x7F)
                 first, second = min(first, 0x7F), min(second, 0x7F)
-            if kind == 0xC0:
+            if kind == 0xC0 or (kind == 0xB0 and first in KEPT_CONTROLLERS):
+                what, value = (PROGRAM, first) if kind == 0xC0 else (first, second)
                 notes_before = len(heard.strikes.get((index, (port, status & 0x0F)), ()))
-                heard.events[port, status & 0x0F].append((tick, index, event, PROGRAM, first, notes_before))
-            elif kind == 0xB0 and first in KEPT_CONTROLLERS:
-                heard.events[port, status & 0x0F].append((tick, index, event, first, second, 0))
+                heard.events[port, status & 0x0F].append((tick, index, event, what, value, notes_before))
         else:
             raise MidiDamage("too many events (no song needs half a million)")
     except IndexError:

@@ -22,9 +22,9 @@ def strike(tick: int, pitch: int, velocity: int) -> int:
     return tick << 14 | pitch << 7 | velocity
 
 
-def close(strikes: Sequence[int], silent: np.ndarray, track_end: int) -> tuple[np.ndarray, np.ndarray]:
-    """NOTE[N], the notes of a track on one channel in the order of their beginnings; and int[N], the places of those in
-    `strikes`.
+def close(strikes: Sequence[int], silent: np.ndarray, track_end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """NOTE[N], the notes of a track on one channel in the order of their beginnings; and int[N] each, the places in
+    `strikes` of their beginnings and of their releases, -1 where something else ended them.
 
     Notes of one pitch close in the order they began; a release without a note means nothing. At the ticks `silent` what
     began before ends; what stands at such a tick comes after it. A note never closed ends with the track.
@@ -38,12 +38,14 @@ def close(strikes: Sequence[int], silent: np.ndarray, track_end: int) -> tuple[n
     begun = order[beginnings]
     ends = np.minimum(np.append(silent, track_end)[silences_before[begun]], track_end)
     ends[closed] = ticks[order][closing]
+    releases = np.full(len(begun), -1)
+    releases[closed] = order[closing]
     by_time = np.argsort(begun)
     places = begun[by_time]
     notes = np.empty(len(places), NOTE)
     notes["onset_ticks"], notes["duration_ticks"] = ticks[places], ends[by_time] - ticks[places]
     notes["pitch"], notes["velocity"] = pitches[places], velocities[places]
-    return notes, places
+    return notes, places, releases[by_time]
 
 
 def _first_in_first_out(queues: np.ndarray, enters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,34 +75,43 @@ def _first_in_first_out(queues: np.ndarray, enters: np.ndarray) -> tuple[np.ndar
 
 @dataclass(frozen=True)
 class Pedal:
-    """A channel's sustain pedal. downs, ups: int[N] ticks, each pair one time for which it is down; cuts: sorted ticks
-    at which all sound ends.
+    """A channel's sustain pedal. downs, ups: int[N] ticks, each pair one time for which it is down; tracks, places:
+    int[N], of each that goes down the track that says so and how many beginnings and releases that has before; cuts:
+    sorted ticks at which all sound ends.
     """
 
     downs: np.ndarray
     ups: np.ndarray
+    tracks: np.ndarray
+    places: np.ndarray
     cuts: np.ndarray
 
     @classmethod
     def of(cls, events: Sequence[Event], resets: Sequence[Event], last_tick: int) -> "Pedal":
         """resets: of the whole synthesizer; they lift it too. Never lifted, it is down to the song's last tick."""
-        moves = [(*event[:3], event[3] == PEDAL and event[4] >= DOWN) for event in events if event[3] in (PEDAL, LIFT)]
-        if not any(down for *_, down in moves):
-            return cls(*np.zeros((3, 0), np.int64))
-        moves = sorted(moves + [(*event[:3], False) for event in resets])
-        down = np.array([False, *(down for *_, down in moves)])
-        ticks = np.array([tick for tick, *_ in moves], np.int64)
-        changed = down[1:] != down[:-1]
-        ticks = np.append(ticks[changed], last_tick)
-        downs = ticks[:-1][::2]
+        moves = sorted([event for event in events if event[3] in (PEDAL, LIFT)] + list(resets))
+        is_down = [what == PEDAL and value >= DOWN for _, _, _, what, value, *_ in moves]
+        if not any(is_down):
+            return cls(*np.zeros((5, 0), np.int64))
+        changed = np.diff(np.array([False, *is_down]).astype(int)) != 0
+        told = np.array([(tick, track, place) for tick, track, _, _, _, place in moves], np.int64)[changed]
+        downs, tracks, places = told[::2].T
+        ups = np.append(told[1::2, 0], last_tick)[: len(downs)]
         cuts = np.array(sorted({tick for tick, _, _, what, *_ in events if what == SOUND_OFF}), np.int64)
-        return cls(downs, ticks[1::2][: len(downs)], cuts)
+        return cls(downs, ups, tracks, places, cuts)
 
-    def ring(self, onsets: np.ndarray, ends: np.ndarray, pitches: np.ndarray) -> np.ndarray:
-        """int[N]: until when the notes of a channel sound: one that ends while the pedal is down rings until it lifts,
-        or the pitch is struck again, or all sound is cut.
+    def ring(self, notes: np.ndarray, tracks: np.ndarray, releases: np.ndarray) -> np.ndarray:
+        """int[N]: until when the notes NOTE[N] of a channel sound: one that ends while the pedal is down rings until it
+        lifts, or the pitch is struck again, or all sound is cut. tracks: they are of; releases: see `close`. Of what
+        stands at one tick the order in the track decides, then that of the tracks.
         """
-        down = np.searchsorted(self.downs, ends) - 1  # the last that went down before the end
+        onsets, pitches = notes["onset_ticks"], notes["pitch"].astype(np.int64)
+        ends = onsets + notes["duration_ticks"]
+        down = np.searchsorted(self.downs, ends)  # the first that goes down at the end or later
+        at = np.minimum(down, len(self.downs) - 1)
+        goes_first = (self.tracks[at] < tracks) | ((self.tracks[at] == tracks) & (self.places[at] <= releases))
+        down += (self.downs[at] == ends) & goes_first & (releases >= 0)
+        down -= 1  # the last that went down before the end
         until = np.where(down >= 0, self.ups[down], -1)
         struck = np.unique(pitches << PITCH_SHIFT | onsets)
         again = np.append(struck, 128 << PITCH_SHIFT)[np.searchsorted(struck, pitches << PITCH_SHIFT | onsets, "right")]
