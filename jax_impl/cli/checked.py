@@ -9,6 +9,7 @@ from statistics import fmean
 
 from configs import CheckConfig
 from tokenizer.dataset.check import FileCheck, check_numbered, remarks
+from tokenizer.dataset.find import printable
 from tokenizer.dataset.told import in_words, sum_up
 from tokenizer.dataset.workers import run
 
@@ -53,15 +54,22 @@ def lines(result: FileCheck, config: CheckConfig) -> list[str]:
     """A line of figures, and indented what they come of."""
     told = result.told
     if not told:
-        return [f"{result.verdict:<15} {result.path}", *(f"    {cause}" for cause in result.causes)]
+        return [f"{result.verdict:<15} {_shown(result.path)}", *(f"    {cause}" for cause in result.causes)]
     notes = max(told["notes"], 1)
     figures = (
         f"{result.verdict:<15} {'yes' if result.exact else 'NO':>5} {told['notes']:7} {told['notes_out']:7} "
         f"{told['doubles']:6} {told['merged']:6} {told['moved']:6} {told['moved_ms_sum'] / notes:7.1f} {told['cut']:5} "
         f"{told['seconds']:8.1f} {told['seconds_out']:8.1f} {result.tokens:8} {result.tokens / notes:6.2f}  "
-        f"{result.path}"
+        f"{_shown(result.path)}"
     )
     return [figures, *(f"    {words}" for words in (*result.causes, *remarks(told, config)))]
+
+
+def _shown(path: Path) -> str:
+    """In one line, whatever characters it has."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in printable(str(path))
+    )
 
 
 def sums(results: Sequence[FileCheck], config: CheckConfig) -> dict:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from configs import CheckConfig, InputError, PrepareConfig
+from configs import CheckConfig, InputError, PrepareConfig, ranges
+from configs.ranges import RANGES
 from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT, file_named, standard_output, tell, to_be_written
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def merge(paths: Positional[DatasetsAndOut], workers: int = 0, overwrite: bool =
     from tokenizer.dataset import prepare
     from tokenizer.dataset.merge import merge
 
+    ranges.within("--workers", workers, RANGES["PrepareConfig"]["workers"])
     if len(paths) < 2:
         raise InputError("name at least one dataset, then the folder of the dataset to make")
     *datasets, out = paths
@@ -79,6 +81,7 @@ def check(
     """
     from jax_impl.cli.checked import check_songs
 
+    ranges.within("--workers", workers, RANGES["PrepareConfig"]["workers"])
     if not files:
         raise InputError("name at least one MIDI file, or a folder")
     if from_ and not repair:
@@ -130,9 +133,7 @@ def _check_dataset(path: Path, repair: bool, midi_dirs: tuple[Path, ...], worker
         return False
     _tell(path, findings)
     if missing:
-        print(
-            f"{path}: {len(missing)} missing since a repair: {_some(missing)}; --repair --from MIDI_DIR prepares them"
-        )
+        print(f"{path}: {len(missing)} missing since a repair: {_some(missing)}; {_way_back(path)}")
     return not findings and not missing
 
 
@@ -153,13 +154,21 @@ def _repair(path: Path, midi_dirs: tuple[Path, ...], workers: int) -> bool:
     if done.aside:
         print(f"{path}: {done.dropped} rows or shards were damaged; the old folder is {done.aside}")
     if done.missing:
-        print(
-            f"{path}: to be prepared again: {_some(done.missing)}; hid-museformer check {path} --repair "
-            "--from MIDI_DIR does it"
-        )
+        print(f"{path}: to be prepared again: {_some(done.missing)}; {_way_back(path)}")
     if inside:
         print(f"this folder is now another one: cd {place}")
     return not done.missing
+
+
+def _way_back(path: Path) -> str:
+    """How songs that are missing come into a dataset again."""
+    from tokenizer.dataset.files import read_manifest
+    from tokenizer.dataset.prepare import TOKENIZER_VERSION
+
+    version = read_manifest(path)["tokenizer_version"]
+    if version == TOKENIZER_VERSION:
+        return f"hid-museformer check {path} --repair --from MIDI_DIR prepares them"
+    return f"they cannot be added to songs of tokenizer {version}, this is {TOKENIZER_VERSION}: prepare all of it again"
 
 
 def _some(names: list[str]) -> str:

@@ -15,6 +15,8 @@ from jax_impl.device import device
 from jax_impl.sampling.task import Task, task_of
 from jax_impl.training.checkpoint import Found, find, step_named
 from tokenizer import vocabulary as vocab
+from tokenizer.grid.changes import meters_written
+from tokenizer.grid.quantize import layout_of, quantize
 from tokenizer.music import midi
 from tokenizer.music.midi import Reading
 from tokenizer.music.score import Score
@@ -68,11 +70,13 @@ def given(prompt: Any, pedal: Pedal) -> tuple[Prompt | None, list[str]]:
 
 
 def _told(reading: Reading) -> list[str]:
-    if not reading.pedalled:
-        return list(reading.repairs)
-    notes = "1 note" if reading.pedalled == 1 else f"{reading.pedalled} notes"
-    pedal = f"the sustain pedal lengthens {notes}; --pedal ignore plays them as the keys were held"
-    return [*reading.repairs, pedal]
+    lines, layout = list(reading.repairs), layout_of(reading.score)
+    if reading.pedalled:
+        notes = "1 note" if reading.pedalled == 1 else f"{reading.pedalled} notes"
+        lines.append(f"the sustain pedal lengthens {notes}; --pedal ignore plays them as the keys were held")
+    for bars in meters_written(reading.score, layout, quantize(reading.score, layout)):
+        lines.append(f"{bars}; --bars and --keep-bars count bars as they are written")
+    return lines
 
 
 def tell(notice: str) -> None:

@@ -276,6 +276,8 @@ def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
         (["prepare", "/nowhere", "songs"], "/nowhere: no such file or folder"),
         (["prepare", "songs"], "name at least one folder of MIDI files"),
         (["check"], "name at least one MIDI file"),
+        (["check", "x.mid", "--workers", "-3"], "--workers must be from 1 to 4096, or 0"),
+        (["merge", "a", "b", "--workers", "-3"], "--workers must be from 1 to 4096, or 0"),
         (["demo", "--midi", "/nowhere", "--out", "demo"], "/nowhere: no such file or folder"),
     ],
 )

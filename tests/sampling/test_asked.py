@@ -1,5 +1,7 @@
 """What Python hands to `generate` and `stream` works or is refused by the argument's name, before a model is loaded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from jax_impl.sampling import asked, sample, stream
 from jax_impl.training.checkpoint import step_named
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
+from tokenizer.music.score import Signature
 from tokenizer.tokens.encode import encode
 
 
@@ -60,12 +63,19 @@ def test_what_reading_a_file_changed_is_told(monkeypatch, pedalled, notes):
     """In the words of the reader, and what the pedal does to the notes, as far as it is asked to."""
 
     def read_told(path, pedal):
-        return midi.Reading(compose(0), ("clipped 3 data bytes in track 2",), pedalled if pedal == "extend" else 0)
+        return midi.Reading(compose(0), ("clipped 3 data bytes in track 2",), 0, pedalled if pedal == "extend" else 0)
 
     monkeypatch.setattr(midi, "read_told", read_told)
     lengthens = f"a.mid: the sustain pedal lengthens {notes}; --pedal ignore plays them as the keys were held"
     assert asked.given("a.mid", "extend")[1] == ["a.mid: clipped 3 data bytes in track 2", lengthens]
     assert asked.given("a.mid", "ignore")[1] == ["a.mid: clipped 3 data bytes in track 2"]
+
+
+def test_bars_that_are_written_otherwise_than_they_stand_in_the_file_are_told(tmp_path):
+    song = replace(compose(0), signatures=(Signature(0, 11, 16),))
+    midi.write(song, tmp_path / "a.mid")
+    (said,) = asked.given(tmp_path / "a.mid", "extend")[1]
+    assert "11/16: " in said and said.endswith("--bars and --keep-bars count bars as they are written")
 
 
 def test_a_step_is_a_number_however_it_is_written():

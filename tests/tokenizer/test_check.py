@@ -1,14 +1,16 @@
 """check says whether a file survives the tokenizer, and how much of its music does."""
 
 import json
+import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import tokenizer.dataset.accept
 import tokenizer.dataset.check
-from configs import CheckConfig, PrepareConfig
+from configs import CheckConfig, InputError, PrepareConfig
 from jax_impl.cli import checked, songs
 from tests.scores import score_of
 from tokenizer.dataset import prepare
@@ -87,17 +89,27 @@ def test_a_song_is_counted(files):
 def test_each_limit_alone_decides_and_is_named(changed, first, second, words):
     far = dict.fromkeys((first, second), 1.0)
     changes = replace(AS_IT_WAS, **changed)
-    assert judge(changes, True, replace(LIMITS, **far)) == ("faithful", ())
+    assert judge(changes, 0, True, replace(LIMITS, **far)) == ("faithful", ())
     at_limit = {"audible_merged": 0.01, "audible_moved": 0.1, "audible_cut": 0.1, "audible_seconds": 0.05}[first]
-    assert judge(changes, True, replace(LIMITS, **far | {first: at_limit}))[0] == "faithful", "beyond, not at"
-    assert judge(changes, True, replace(LIMITS, **{first: 0.0, second: at_limit}))[0] == "audibly changed"
+    assert judge(changes, 0, True, replace(LIMITS, **far | {first: at_limit}))[0] == "faithful", "beyond, not at"
+    assert judge(changes, 0, True, replace(LIMITS, **{first: 0.0, second: at_limit}))[0] == "audibly changed"
     for limits, verdict in (({**far, first: 0.0}, "audibly changed"), ({first: 0.0, second: 0.0}, "damaged")):
-        said, (cause,) = judge(changes, True, replace(LIMITS, **limits))
+        said, (cause,) = judge(changes, 0, True, replace(LIMITS, **limits))
         assert said == verdict and cause.startswith(words)
 
 
 def test_doubles_are_no_loss():
-    assert judge(replace(AS_IT_WAS, doubles=40, notes_out=60), True, LIMITS) == ("faithful", ())
+    assert judge(replace(AS_IT_WAS, doubles=40, notes_out=60), 0, True, LIMITS) == ("faithful", ())
+
+
+def test_a_song_without_the_rest_of_a_track_is_damaged():
+    assert judge(AS_IT_WAS, 2, True, LIMITS) == ("damaged", ("of 2 tracks only the beginning can be read",))
+
+
+@pytest.mark.parametrize("what", ["moved", "merged", "cut", "seconds"])
+def test_limits_that_are_the_wrong_way_round_are_refused(what):
+    with pytest.raises(InputError, match=f"--damaged-{what} 0.1 is below --audible-{what} 0.5"):
+        CheckConfig(**{f"audible_{what}": 0.5, f"damaged_{what}": 0.1})
 
 
 def test_a_tokenizer_that_loses_a_note_is_found(files, monkeypatch):
@@ -110,7 +122,7 @@ def test_what_is_odd_but_harmless_is_said_beside_the_verdict():
     odd = replace(AS_IT_WAS, silent_bars=3000, silent_from=17, notes_after_silence=1, slowest_bpm=20.0)
     told = tokenizer.dataset.check.told_of(
         replace(odd, meters=("11/16: 1 bar written as 1 of 6/8",)),
-        Reading(compose(0), ("clipped 3 data bytes in track 2",), 7),
+        Reading(compose(0), ("clipped 3 data bytes in track 2",), 0, 7),
     )
     repaired, pedal, silence, tempo, meter = remarks(told, LIMITS)
     assert repaired == "repaired: clipped 3 data bytes in track 2"
@@ -202,7 +214,7 @@ def test_files_are_read_as_the_flags_say(files, monkeypatch):
 
 
 def test_a_long_silence_is_summed_from_its_limit_on():
-    told = tokenizer.dataset.check.told_of(replace(AS_IT_WAS, silent_bars=32), Reading(compose(0), (), 0))
+    told = tokenizer.dataset.check.told_of(replace(AS_IT_WAS, silent_bars=32), Reading(compose(0), (), 0, 0))
     assert [sum_up([told], replace(LIMITS, silent_bars=limit))["silent"] for limit in (31, 32)] == [1, 0]
 
 
@@ -239,6 +251,20 @@ def test_programs_get_an_object_a_line_and_nothing_else(files, capsys):
     *each, last = map(json.loads, capsys.readouterr().out.splitlines())
     assert [entry["file"] for entry in each] == list(map(str, files.values()))
     assert last["sums"]["files"] == 4 and last["sums"]["verdicts"] == Counter(entry["verdict"] for entry in each)
+
+
+def test_odd_names_stay_in_one_line_and_are_text_for_programs(tmp_path, capsys):
+    names = (b"two\nlines.mid", b"lat\xe9in.mid", "übung.mid".encode())
+    for name in names:
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+            file.write(midi.to_bytes(compose(0), "")[0])
+    paths = [Path(os.path.join(tmp_path, os.fsdecode(name))) for name in names]
+    assert songs.check(tuple(paths), LIMITS, workers=1) == 0
+    written = [line.rsplit("/")[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("faithful")]
+    assert written == [r"two\nlines.mid", r"lat\xe9in.mid", "übung.mid"]
+    assert songs.check(tuple(paths), LIMITS, workers=1, json=True) == 0
+    *each, _ = map(json.loads, capsys.readouterr().out.encode("utf-8").splitlines())
+    assert [entry["file"].rsplit("/")[-1] for entry in each] == ["two\nlines.mid", r"lat\xe9in.mid", "übung.mid"]
 
 
 @pytest.mark.parametrize(("name", "status"), [("faithful", 0), ("audibly changed", 0), ("damaged", 1)])

@@ -112,7 +112,7 @@ def test_a_path_is_where_it_leads_to_however_it_is_written(tmp_path, out):
     done = subprocess.run(command, cwd=here, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "midi"]
-    assert done.stdout.startswith(f"{Path(out)}: 1 songs to train on")
+    assert done.stdout.startswith(f"{Path(out)}: 1 song to train on")
     assert "manifest.json" in done.stdout or len(list(here.iterdir())) == 1, "who stood there still does"
     assert len(list(tmp_path.rglob("manifest.json"))) == 1
 

@@ -34,6 +34,22 @@ CUT = "track 1 is cut off at tick 16; it is read as far as it goes"
 SALVAGED = {
     "junk before the header": (bytes(128) + HEADER + WHOLE, [BOTH], "skipped 128 bytes before the header"),
     "the most junk": (bytes(1024) + HEADER + WHOLE, [BOTH], "skipped 1024 bytes before the header"),
+    "junk that names a header": (
+        b"a file of kind MThd\r\n" + HEADER + WHOLE,
+        [BOTH],
+        "skipped 21 bytes before the header",
+    ),
+    "bytes behind the last track": (HEADER + WHOLE + bytes(5), [BOTH], "left out 5 bytes behind the last track"),
+    "type 0 of two tracks": (
+        header(2, 0) + WHOLE * 2,
+        [BOTH] * 2,
+        "MIDI type 0 has one track, 2 are there; all are read",
+    ),
+    "an impossible tempo, two impossible meters": (
+        HEADER + track(b"\0\xff\x51\3\0\0\0\0\xff\x58\4\0\2\x18\x08" + b"\0\xff\x58\4\4\x09\x18\x08" + NOTE + END),
+        [[60]],
+        "impossible tempi or meters, ignored: 3",
+    ),
     "a short header": (header(1, length=5) + WHOLE, [BOTH], "the header says it is 5 bytes long; 6 are read"),
     "a long header": (
         header(1, length=9999) + WHOLE,
@@ -139,12 +155,13 @@ def test_what_is_whole_is_read_and_the_repair_told(kind):
     [
         HEADER + WHOLE,
         b"RIFF\x50\0\0\0RMIDdata" + struct.pack("<L", 14 + len(WHOLE)) + HEADER + WHOLE + b"LIST\2\0\0\0ab",
+        b"RIFF\x60\x08\0\0RMIDDISP\xd0\7\0\0" + bytes(2000) + b"data\xff\0\0\0" + HEADER + WHOLE,
         header(1) + b"XFIH\0\0\0\2ab" + b"XFKM\0\0\0\0" + WHOLE,
         header(1, length=8)[:14] + b"ab" + WHOLE,
         header(1) + WHOLE + b"XFIH\0\0\0\2ab",
         HEADER + track(b"\x80\x80\x80\x80\x00" + NOTE[1:] + NEXT + END),  # zero in five bytes
     ],
-    ids=["whole", "RIFF", "foreign chunks", "a longer header", "a chunk behind", "a long zero"],
+    ids=["whole", "RIFF", "a long RIFF", "foreign chunks", "a longer header", "a chunk behind", "a long zero"],
 )  # fmt: skip
 def test_what_is_legal_or_harmless_is_no_repair(raw):
     assert pitches(raw) == ([BOTH], [])
@@ -160,6 +177,25 @@ def test_every_repair_is_told_and_of_very_many_how_many_more():
         "left out 2 bytes behind the end of track 1",
     ]
     assert len(repairs) == midi.MOST_REPAIRS + 1 and repairs[-1] == f"and {52 - midi.MOST_REPAIRS} more"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tracks"),
+    [
+        ("cut in a note", 1),
+        ("cut before a next track", 1),
+        ("a status byte that does not exist", 1),
+        ("no end", 0),
+        ("a length too large", 0),
+        ("bytes behind the last track", 0),
+    ],
+)
+def test_it_is_known_of_how_many_tracks_the_rest_is_lost(kind, tracks):
+    assert midi.parse(SALVAGED[kind][0], "x.mid", "extend").partly_read == tracks
+
+
+def test_a_track_cut_off_between_two_events_has_lost_its_rest():
+    assert midi.parse(HEADER + chunk(NOTE, 99), "x.mid", "extend").partly_read == 1
 
 
 def test_a_cut_note_sounds_to_where_its_track_was_read():

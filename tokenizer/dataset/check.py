@@ -8,7 +8,8 @@ from typing import Literal
 
 from configs import CheckConfig, PrepareConfig
 from tokenizer.dataset.accept import Accepted, accept
-from tokenizer.dataset.told import told_of
+from tokenizer.dataset.find import printable
+from tokenizer.dataset.told import count_of, told_of
 from tokenizer.grid.changes import Changes
 from tokenizer.grid.quantize import quantize
 from tokenizer.music import midi
@@ -42,7 +43,7 @@ class FileCheck:
     def content(self) -> dict:
         """All of it, as JSON's types."""
         figures = {"verdict": self.verdict, "causes": list(self.causes), "exact": self.exact, "tokens": self.tokens}
-        return {"file": str(self.path)} | figures | {"milliseconds": round(self.milliseconds, 3)} | self.told
+        return {"file": printable(str(self.path))} | figures | {"milliseconds": round(self.milliseconds, 3)} | self.told
 
 
 def check(path: Path, config: CheckConfig) -> FileCheck:
@@ -53,7 +54,7 @@ def check(path: Path, config: CheckConfig) -> FileCheck:
     if isinstance(accepted, str):
         return FileCheck(path, "unreadable", (accepted,), False, 0, milliseconds, {})
     exact = _is_exact(accepted, config)
-    verdict, causes = judge(accepted.changes, exact, config)
+    verdict, causes = judge(accepted.changes, accepted.reading.partly_read, exact, config)
     told = told_of(accepted.changes, accepted.reading)
     return FileCheck(path, verdict, causes, exact, len(accepted.tokens), milliseconds, told)
 
@@ -92,8 +93,10 @@ def _is_exact(accepted: Accepted, config: CheckConfig) -> bool:
 # ---------------------------------------------------------------- the verdict
 
 
-def judge(changes: Changes, exact: bool, config: CheckConfig) -> tuple[Verdict, tuple[str, ...]]:
-    """By config's pairs of limits: beyond the first of one it is audibly changed, beyond the second damaged."""
+def judge(changes: Changes, partly_read: int, exact: bool, config: CheckConfig) -> tuple[Verdict, tuple[str, ...]]:
+    """By config's pairs of limits: beyond the first of one it is audibly changed, beyond the second damaged. So is what
+    lacks the rest of a track. partly_read: how many tracks do.
+    """
     notes = changes.notes
     merged, moved = changes.merged / notes, changes.moved / notes
     cut = changes.cut_seconds / max(changes.sounding_seconds, 1e-3)
@@ -110,6 +113,8 @@ def judge(changes: Changes, exact: bool, config: CheckConfig) -> tuple[Verdict, 
     )
     damaged = [words for share, _, second, words in measured if share > second]
     audible = [words for share, first, second, words in measured if first < share <= second]
+    if partly_read:
+        damaged.insert(0, f"of {count_of(partly_read, 'track')} only the beginning can be read")
     if not exact:
         damaged.insert(0, "its tokens say other notes than the grid has; please report this file")
     if damaged:
@@ -125,8 +130,8 @@ def remarks(told: dict, config: CheckConfig) -> list[str]:
         lines.append(f"pedal: {told['pedalled']} notes ring on under it; --pedal ignore leaves them as they were held")
     if silent > config.silent_bars:
         lines.append(
-            f"{silent} silent bars from bar {told['silent_from']} on, then {_notes(told['notes_after_silence'])}; "
-            "--max-silent-bars of prepare leaves such songs out"
+            f"{silent} silent bars from bar {told['silent_from']} on, then "
+            f"{count_of(told['notes_after_silence'], 'note')}; --max-silent-bars of prepare leaves such songs out"
         )
     if slowest < TEMPOS_BPM[0] or fastest > TEMPOS_BPM[-1]:
         tempi = f"{slowest:g}" if slowest == fastest else f"{slowest:g} to {fastest:g}"
@@ -134,7 +139,3 @@ def remarks(told: dict, config: CheckConfig) -> list[str]:
             f"tempo: {tempi} BPM; a model sees {TEMPOS_BPM[0]} to {TEMPOS_BPM[-1]}, and the tempo itself is kept beside"
         )
     return lines + [f"meter: {words}" for words in told["meters"]]
-
-
-def _notes(count: int) -> str:
-    return "1 note" if count == 1 else f"{count} notes"

@@ -29,7 +29,7 @@ def find_midi(folders: Sequence[Path], leave_out: Iterable[Path] = ()) -> tuple[
             name, number = f"{resolved.name}-{number}", number + 1
         given.add(name)
         if folder.is_file():
-            search.files.append((_printable(name), str(folder)))
+            search.files.append((printable(name), str(folder)))
         else:
             search.read(name, str(folder))
     while search.links:
@@ -63,19 +63,19 @@ class _Search:
             if os.path.realpath(root) in self._leave_out:
                 inside.clear()
             elif first != below:
-                self._leave(below, f"a folder that is read already: {_printable(first)}")
+                self._leave(below, f"a folder that is read already: {printable(first)}")
                 inside.clear()
             else:
                 found = [file for file in names if is_midi(file)]
-                self.files += [(_printable(os.path.join(below, file)), os.path.join(root, file)) for file in found]
+                self.files += [(printable(os.path.join(below, file)), os.path.join(root, file)) for file in found]
                 linked = [folder for folder in inside if os.path.islink(os.path.join(root, folder))]
                 self.links += [(os.path.join(below, folder), os.path.join(root, folder)) for folder in linked]
                 inside[:] = sorted(set(inside) - set(linked))
 
     def _leave(self, source: str, reason: str) -> None:
-        self.unread.append({"source": _printable(source), "reason": reason})
+        self.unread.append({"source": printable(source), "reason": reason})
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A file's name as datasets have it on every system: folders separated by /, bytes that are no text as \\xff."""
     return name.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

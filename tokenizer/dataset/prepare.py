@@ -26,7 +26,7 @@ from tokenizer.dataset.find import File, find_midi
 from tokenizer.dataset.gather import INSTEAD, gather, make_room, named, partial_folder, work_folder
 from tokenizer.dataset.shards import Rows, open_batch, open_shard, write_batch
 from tokenizer.dataset.songs import StoredSong, record_batch
-from tokenizer.dataset.told import in_words
+from tokenizer.dataset.told import count_of, in_words
 from tokenizer.dataset.workers import run
 from tokenizer.disk.atomic import disk_free
 from tokenizer.disk.destination import MIDI
@@ -238,13 +238,13 @@ def summary(out: Path, manifest: dict) -> str:
     tested = f"{songs['test']} to test, " if "test" in songs else ""
     size = sum(entry["bytes"] for _, entry in shards_of(manifest))
     lines = [
-        f"{out}: {songs['train']} songs to train on, {songs['validation']} to validate, {tested}{tokens:,} tokens, "
-        f"{size / MB:,.1f} MB "
+        f"{out}: {count_of(songs['train'], 'song')} to train on, {songs['validation']} to validate, {tested}"
+        f"{tokens:,} tokens, {size / MB:,.1f} MB "
         f"{'(report.json, report.png)' if any(songs.values()) else '(an empty part)'}"
     ]
     lines += in_words(manifest.get("changes", {}), CheckConfig())
     reasons = manifest["rejected"]
     if reasons:
-        lines.append(f"{sum(reasons.values())} files left out, each with its reason in {out / REJECTED}:")
+        lines.append(f"{count_of(sum(reasons.values()), 'file')} left out, each with its reason in {out / REJECTED}:")
         lines += [f"  {count:6} {reason}" for reason, count in list(reasons.items())[:8]]
     return "\n".join(lines)

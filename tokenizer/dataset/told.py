@@ -18,8 +18,8 @@ SUMMED = ("notes", "notes_out", "doubles", "merged", "moved", "moved_ms_sum", "c
 
 
 def told_of(changes: Changes, reading: Reading) -> dict:
-    """All of Changes, repairs (in words) and pedalled, in types that JSON has."""
-    of_reading = {"repairs": list(reading.repairs), "pedalled": reading.pedalled}
+    """All of Changes and of Reading but the score, in types that JSON has."""
+    of_reading = {"repairs": list(reading.repairs), "partly_read": reading.partly_read, "pedalled": reading.pedalled}
     return asdict(changes) | {"meters": list(changes.meters)} | of_reading
 
 
@@ -76,28 +76,28 @@ def in_words(sums: dict, config: CheckConfig) -> list[str]:
         return []
     notes = max(sums["notes"], 1)
     lines = [
-        f"{_count(sums['notes'], 'note')} read, {sums['notes_out']:,} on the grid: {sums['doubles']:,} were there twice"
-        f", {sums['merged']:,} ({sums['merged'] / notes:.2%}) met another strike of their pitch on a step",
-        f"{_count(sums['moved'], 'note')} ({sums['moved'] / notes:.1%}) moved by more than {config.moved_ms:g} ms; "
+        f"{count_of(sums['notes'], 'note')} read, {sums['notes_out']:,} on the grid: {sums['doubles']:,} were there "
+        f"twice, {sums['merged']:,} ({sums['merged'] / notes:.2%}) met another strike of their pitch on a step",
+        f"{count_of(sums['moved'], 'note')} ({sums['moved'] / notes:.1%}) moved by more than {config.moved_ms:g} ms; "
         f"{sums['moved_ms_sum'] / notes:.1f} ms in the mean",
         f"{sums['seconds']:,.0f} seconds read, {sums['seconds_out']:,.0f} on the grid; a song is "
         f"{sums['seconds_off_median']:.2%} off in the median, {sums['seconds_off_worst']:.2%} at worst",
     ]
     if sums["cut"]:
         lost = sums["cut_seconds"] / max(sums["sounding_seconds"], 1e-3)
-        lines.append(f"{_count(sums['cut'], 'note')} longer than can be said; {lost:.2%} of all sounding time lost")
+        lines.append(f"{count_of(sums['cut'], 'note')} longer than can be said; {lost:.2%} of all sounding time lost")
     if sums["pedalled"]:
-        lines.append(f"{_count(sums['pedalled'], 'song')} in which notes ring on under the sustain pedal")
+        lines.append(f"{count_of(sums['pedalled'], 'song')} in which notes ring on under the sustain pedal")
     if sums["silent"]:
         lines.append(
-            f"{_count(sums['silent'], 'song')} with more than {config.silent_bars} silent bars in a row; "
+            f"{count_of(sums['silent'], 'song')} with more than {config.silent_bars} silent bars in a row; "
             "--max-silent-bars of prepare leaves them out"
         )
     if sums["repaired"]:
-        lines.append(f"{_count(sums['repaired'], 'file')} with faults, read all the same; --strict leaves them out:")
+        lines.append(f"{count_of(sums['repaired'], 'file')} with faults, read all the same; --strict leaves them out:")
         lines += [f"  {count:6} {kind}" for kind, count in list(sums["repairs"].items())[:8]]
     return lines
 
 
-def _count(number: int, what: str) -> str:
+def count_of(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -86,7 +86,7 @@ def changes(score: Score, layout: Layout, song: GridSong, own: Tempos, moved_ms:
         notes_after_silence=notes_after,
         slowest_bpm=slowest,
         fastest_bpm=fastest,
-        meters=_meters(score, layout, song),
+        meters=meters_written(score, layout, song),
     )
 
 
@@ -157,7 +157,7 @@ def _tempo_range(score: Score, last_tick: int) -> tuple[float, float]:
     return round(60e6 / max(lengths), 1), round(60e6 / min(lengths), 1)
 
 
-def _meters(score: Score, layout: Layout, song: GridSong) -> tuple[str, ...]:
+def meters_written(score: Score, layout: Layout, song: GridSong) -> tuple[str, ...]:
     """Of each signature whose bars are not what is written: what is written instead; then how many changes move."""
     last = int(song.bars.start_ticks[-1])
     count = max(int(np.searchsorted(layout.grid, last)), 1)  # stretches of one signature that the song reaches

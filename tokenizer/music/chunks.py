@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 
 HEADER, TRACK = b"MThd", b"MTrk"
+LENGTH = b"\0\0\0\6"  # of a header
 JUNK = 1024  # bytes in which the header must begin: MacBinary puts 128 before it, RIFF 20
 MOST_FOREIGN = 100  # chunks of unknown kinds between two tracks
 
@@ -41,9 +42,7 @@ class Chunk:
 
 def header(raw: bytes, repairs: list[str]) -> Header:
     """Adds to `repairs` what was wrong with it. Raises MidiDamage."""
-    place = raw.find(HEADER, 0, JUNK + len(HEADER))
-    if place < 0:
-        raise MidiDamage("not a MIDI file (MThd is not in its first kilobyte)")
+    place = _header_place(raw)
     if len(raw) < place + 14:
         raise MidiDamage("the file ends in its header (truncated)")
     length, kind, tracks, division = struct.unpack(">LHHh", raw[place + 4 : place + 14])
@@ -51,12 +50,23 @@ def header(raw: bytes, repairs: list[str]) -> Header:
         repairs.append(f"skipped {count(place, 'byte')} before the header")
     start = place + 8 + length
     if length < 6 or (length > 6 and raw[start : start + 4] != TRACK):
-        repairs.append(f"the header says it is {length} bytes long; 6 are read")
+        repairs.append(f"the header says it is {count(length, 'byte')} long; 6 are read")
         start = place + 14
     if kind > 2:
         repairs.append(f"MIDI type {kind} does not exist; read as type 1")
         kind = 1
     return Header(kind, tracks, division, start)
+
+
+def _header_place(raw: bytes) -> int:
+    """The first that says its length rightly, else the first: junk may name it too. Raises MidiDamage."""
+    is_riff = raw[:4] == b"RIFF" and raw[8:12] == b"RMID"  # whose other chunks may be of any length
+    window = raw if is_riff else raw[: JUNK + len(HEADER) + 4]
+    place = window.find(HEADER + LENGTH)
+    place = window.find(HEADER) if place < 0 else place
+    if place < 0:
+        raise MidiDamage("not a MIDI file (MThd is not in its first kilobyte)")
+    return place
 
 
 def track_at(raw: bytes, place: int) -> Chunk:
@@ -77,7 +87,9 @@ def next_track(raw: bytes, place: int) -> tuple[int, str | None]:
     found = _found(raw, place)
     if raw[found : found + 4] == HEADER:
         return len(raw), "left out another song behind the first"
-    return found, f"skipped {count(found - place, 'byte')} before a track" if found < len(raw) else None
+    if found < len(raw):
+        return found, f"skipped {count(found - place, 'byte')} before a track"
+    return found, None if raw[:4] == b"RIFF" else f"left out {count(found - place, 'byte')} behind the last track"
 
 
 def count_repair(counted: int, found: int) -> str | None:

@@ -57,11 +57,13 @@ class UnreadableFile(MidiError):
 @dataclass(frozen=True)
 class Reading:
     """A score, and what became of the file on the way. repairs: what was wrong in it and is read all the same, each in
-    words. pedalled: how many notes last longer than their keys were held, by the sustain pedal.
+    words. partly_read: how many tracks there are of which the rest is lost. pedalled: how many notes last longer than
+    their keys were held, by the sustain pedal.
     """
 
     score: Score
     repairs: tuple[str, ...]
+    partly_read: int
     pedalled: int
 
 
@@ -113,6 +115,8 @@ def _parse(raw: bytes, pedal: Pedal) -> Reading:
         raise MidiDamage("it ends before its first track (truncated)" if header.tracks else "no track is in it")
     if counted := chunks.count_repair(header.tracks, len(heard.track_ends)):
         repairs.append(counted)
+    if header.kind == 0 and len(heard.track_ends) > 1:
+        repairs.append(f"MIDI type 0 has one track, {len(heard.track_ends)} are there; all are read")
     repairs += told_of_tracks
     if len(heard.strikes) > MOST_PARTS:
         raise MidiDamage(f"{len(heard.strikes)} tracks that play, more than {MOST_PARTS}; the file is damaged")
@@ -120,6 +124,8 @@ def _parse(raw: bytes, pedal: Pedal) -> Reading:
         raise MidiDamage(f"an event lies at tick {heard.last_tick}; the file is damaged")
     if repairs and not heard.strikes:
         raise MidiDamage(f"no note can be read: {repairs[0]}")
+    if heard.impossible:
+        repairs.append(f"impossible tempi or meters, ignored: {heard.impossible}")
     parts = _parts(heard)
     pedalled = _ring(heard, parts) if pedal == "extend" else 0
     tempos = {0: smpte_tempo} if smpte_tempo else {0: DEFAULT_TEMPO} | heard.tempos
@@ -131,7 +137,7 @@ def _parse(raw: bytes, pedal: Pedal) -> Reading:
     )
     if len(repairs) > MOST_REPAIRS:
         repairs[MOST_REPAIRS:] = [f"and {len(repairs) - MOST_REPAIRS} more"]
-    return Reading(score, tuple(repairs), pedalled)
+    return Reading(score, tuple(repairs), heard.partly_read, pedalled)
 
 
 def _division(division: int) -> tuple[int, int, int | None]:

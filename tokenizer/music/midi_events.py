@@ -33,6 +33,8 @@ class Heard:
     events: dict[Key, list[Event]] = field(default_factory=lambda: defaultdict(list))
     resets: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))  # port: those of all its channels
     track_ends: list[int] = field(default_factory=list)
+    partly_read: int = 0  # tracks of which the rest cannot be read
+    impossible: int = 0  # tempi and signatures that are
 
     @property
     def last_tick(self) -> int:
@@ -42,7 +44,8 @@ class Heard:
 @dataclass(frozen=True)
 class _Stop:
     """Where the reading of a track ended. clipped: how many data bytes were. early: how many ticks before the song the
-    track begins. why: None at its end-of-track event, else in words.
+    track begins. impossible: how many tempi and signatures are. is_partial: whether there was more that cannot be read.
+    why: None at its end-of-track event, else in words.
     """
 
     place: int
@@ -50,6 +53,8 @@ class _Stop:
     events: int
     clipped: int
     early: int
+    impossible: int
+    is_partial: bool
     why: str | None
 
 
@@ -65,6 +70,8 @@ def listen(raw: bytes, start: int, scale: int, most_events: int, one_after_anoth
         stop = _listen_to_track(heard, raw, chunk, tick, scale, most_events)
         most_events -= stop.events
         heard.track_ends.append(stop.tick)
+        heard.partly_read += stop.is_partial
+        heard.impossible += stop.impossible
         place, skipped = _next_place(raw, chunk, stop)
         repairs += _repairs(len(heard.track_ends), chunk, stop, place)
         repairs += [skipped] if skipped and not stop.why else []
@@ -80,8 +87,11 @@ def _next_place(raw: bytes, chunk: Chunk, stop: _Stop) -> tuple[int, str | None]
     and what was skipped, in words.
     """
     right_there = raw[stop.place : stop.place + 4] == chunks.TRACK
-    says_where = chunk.follows is not None and stop.place <= chunk.declared_end and chunk.follows < len(raw)
-    return (chunk.follows, None) if says_where and not right_there else chunks.next_track(raw, stop.place)
+    says_where = chunk.follows is not None and stop.place <= chunk.declared_end
+    if says_where and not right_there and chunk.follows < len(raw):
+        return chunk.follows, None
+    place, skipped = chunks.next_track(raw, stop.place)
+    return place, None if says_where and place == len(raw) else skipped  # what the chunk has more is told by itself
 
 
 def _repairs(number: int, chunk: Chunk, stop: _Stop, next_place: int) -> list[str]:
@@ -132,11 +142,12 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
     index, data, at, end = len(heard.track_ends), raw, chunk.begin, chunk.end
     parts = [None] * 16  # where the strikes of each channel go
     tick, status, port, has_port, clipped, exclusive = start, 0, 0, False, 0, b""
-    event, early, why = 0, 0, "has no end-of-track event"
+    event, early, impossible, is_partial, why = 0, 0, 0, True, "has no end-of-track event"
     try:
         for event in range(most_events + 1):
             before = tick  # what a broken event leaves
             if at >= end:
+                is_partial = chunk.declared_end > end
                 break
             delta = data[at]
             at += 1
@@ -162,7 +173,7 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
                     elif byte != META:
                         pass
                     elif what == END_OF_TRACK:
-                        why = None
+                        is_partial, why = False, None
                         break
                     elif what == MIDI_PORT and at > begin:
                         new_port = data[begin] & 0x7F
@@ -170,7 +181,7 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
                             _move(heard, index, new_port)
                         has_port, port, parts = True, new_port, [None] * 16
                     elif what in (SET_TEMPO, TIME_SIGNATURE):
-                        _measure(heard, what, data[begin:at], max(tick, 0))
+                        impossible += not _measure(heard, what, data[begin:at], max(tick, 0))
                     continue
                 status = byte
             elif not status:
@@ -214,7 +225,7 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
         tick, at, why = before, min(at, end), f"is cut off at tick {before}; it is read as far as it goes"
     except _Odd as odd:
         tick, why = before, f"cannot be read after tick {before} ({odd}); what follows is left out"
-    return _Stop(at, max(tick, 0), event, clipped, early, why)
+    return _Stop(at, max(tick, 0), event, clipped, early, impossible, is_partial, why)
 
 
 def _content(data: bytes, at: int, status: int) -> tuple[int, int]:
@@ -229,14 +240,15 @@ def _content(data: bytes, at: int, status: int) -> tuple[int, int]:
     return at, at + SYSTEM_DATA[status]
 
 
-def _measure(heard: Heard, what: int, content: bytes, tick: int) -> None:
-    """A tempo or a signature; impossible ones are ignored."""
-    if what == SET_TEMPO and len(content) >= 3:
-        tempo = int.from_bytes(content[:3], "big")
-        if tempo:
-            heard.tempos[tick] = tempo
-    elif what == TIME_SIGNATURE and len(content) >= 2 and content[0] and content[1] <= 6:
+def _measure(heard: Heard, what: int, content: bytes, tick: int) -> bool:
+    """A tempo or a signature; whether it can be."""
+    if what == SET_TEMPO and len(content) >= 3 and (tempo := int.from_bytes(content[:3], "big")):
+        heard.tempos[tick] = tempo
+        return True
+    if what == TIME_SIGNATURE and len(content) >= 2 and content[0] and content[1] <= 6:
         heard.signatures[tick] = (content[0], 1 << content[1])
+        return True
+    return False
 
 
 def _move(heard: Heard, index: int, port: int) -> None:
