@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from configs import ranges
 from configs.data import Pedal
-from configs.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,3 @@ class CheckConfig:
 
     def __post_init__(self) -> None:
         ranges.check(self)
-        for name in ("moved", "merged", "cut", "seconds"):
-            audible, damaged = vars(self)[f"audible_{name}"], vars(self)[f"damaged_{name}"]
-            if damaged < audible:
-                raise InputError(f"--damaged-{name} {damaged} is below --audible-{name} {audible}")

@@ -4,6 +4,7 @@ words: the same for the files that `check` looks at and for a dataset that `prep
 
 import json
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -35,7 +36,8 @@ def sum_up(songs: Iterable[dict], config: CheckConfig) -> dict:
     seconds_off_median, seconds_off_worst: by how much a song lasts longer or shorter, as a share of its length. The
     rest: see Changes.
     """
-    sums, kinds, lengths = Counter({name: 0 for name in SUMMED}), Counter(), []
+    sums, kinds = Counter({name: 0 for name in SUMMED}), Counter()
+    seconds, seconds_out = array("d"), array("d")  # eight bytes a song, of which there may be millions
     count = repaired = pedalled = silent = 0
     for told in filter(None, songs):
         repairs = told.get("repairs", [])
@@ -44,10 +46,11 @@ def sum_up(songs: Iterable[dict], config: CheckConfig) -> dict:
         pedalled += told.get("pedalled", 0) > 0
         silent += told.get("silent_bars", 0) > config.silent_bars
         kinds.update({kind_of_repair(repair) for repair in repairs})
-        lengths.append((told.get("seconds", 0.0), told.get("seconds_out", 0.0)))
+        seconds.append(told.get("seconds", 0.0))
+        seconds_out.append(told.get("seconds_out", 0.0))
         for name in SUMMED:
             sums[name] += told.get(name, 0)
-    before, after = np.array(lengths or [(0.0, 0.0)]).T
+    before, after = (np.array(lengths) if count else np.zeros(1) for lengths in (seconds, seconds_out))
     off = np.abs(after - before) / np.maximum(before, 1e-3)
     return {
         "songs": count,
