@@ -15,7 +15,7 @@ from tokenizer.grid.meter import TICKS_PER_BEAT, Layout
 from tokenizer.grid.quantize import grid_notes, source_time
 from tokenizer.grid.song import GridSong
 from tokenizer.grid.tempo_map import Tempos, seconds_at
-from tokenizer.music.score import Score
+from tokenizer.music.score import DRUMS, Score
 from tokenizer.vocabulary import N_DURATIONS, SIGNATURES
 
 
@@ -29,7 +29,8 @@ class Changes:
     moved: notes that begin more than the given milliseconds earlier or later; moved_ms_sum: milliseconds, of all notes.
     cut: notes longer than can be said; cut_seconds: what they lose of their time, until their pitch is struck again;
     sounding_seconds: of all notes, counted likewise.
-    seconds, seconds_out: from the start to the end of the note that ends last.
+    seconds, seconds_out: from the start to the end of the note that ends last. In all of these a stroke of a drum, which
+    sounds by itself, has no duration.
     silent_bars: the most bars in a row, on the grid, in which nothing sounds: before the first note, or between two;
     silent_from: number of the first of them, from 1 (0: there is none); notes_after_silence: that begin later.
     slowest_bpm, fastest_bpm: tempi of the file until its last note ends.
@@ -68,7 +69,7 @@ def changes(score: Score, layout: Layout, song: GridSong, own: Tempos, moved_ms:
     is_double = is_struck_again & (np.diff(notes["onset_ticks"]) == 0)
     meets_next = is_struck_again & (np.diff(onset_out) == 0)
     last_tick = int((notes["onset_ticks"] + notes["duration_ticks"]).max())
-    last_tick_out = max(int(_ends(song, track.notes).max()) for track in song.tracks)
+    last_tick_out = max(int(_ends(song, _sounding(track.program, track.notes)).max()) for track in song.tracks)
     slowest, fastest = _tempo_range(score, last_tick)
     silent_from, silent_bars, notes_after = longest_silence(song)
     return Changes(
@@ -94,11 +95,20 @@ def _by_voice(score: Score) -> tuple[np.ndarray, np.ndarray]:
     """NOTE[N]: the notes of all tracks, those of one pitch of a track one after another by onset, the shortest of one
     tick first; bool[N - 1]: whether the next is of the same track and pitch.
     """
-    notes = np.concatenate([track.notes for track in score.tracks])
+    notes = np.concatenate([_sounding(track.program, track.notes) for track in score.tracks])
     track = np.repeat(np.arange(len(score.tracks)), [len(track.notes) for track in score.tracks])
     voice = track * 128 + notes["pitch"]
     order = np.lexsort((notes["duration_ticks"], notes["onset_ticks"], voice))
     return notes[order], np.diff(voice[order]) == 0
+
+
+def _sounding(program: int, notes: np.ndarray) -> np.ndarray:
+    """Notes of either kind, without a duration where they are drums': a stroke has no end that is heard."""
+    if program != DRUMS:
+        return notes
+    strokes, duration = notes.copy(), "duration" if "duration" in notes.dtype.names else "duration_ticks"
+    strokes[duration] = 0
+    return strokes
 
 
 def _lengths(

@@ -152,10 +152,14 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
             delta = data[at]
             at += 1
             if delta > 0x7F:
-                delta, at = _number(data, at - 1)
-                if delta >= 1 << 28:
-                    delta = _time(delta, is_first=event == 0)
-                    early = -delta
+                if data[at] < 0x80:  # most times have two bytes
+                    delta = (delta & 0x7F) << 7 | data[at]
+                    at += 1
+                else:
+                    delta, at = _number(data, at - 1)
+                    if delta >= 1 << 28:
+                        delta = _time(delta, is_first=event == 0)
+                        early = -delta
             tick += delta * scale
             byte = data[at]
             if byte > 0x7F:
