@@ -29,8 +29,8 @@ class Changes:
     moved: notes that begin more than the given milliseconds earlier or later; moved_ms_sum: milliseconds, of all notes.
     cut: notes longer than can be said; cut_seconds: what they lose of their time, until their pitch is struck again;
     sounding_seconds: of all notes, counted likewise.
-    seconds, seconds_out: from the start to the end of the note that ends last. In all of these a stroke of a drum, which
-    sounds by itself, has no duration.
+    seconds, seconds_out: from the start to the end of the note that ends last.
+    In these a stroke of a drum, which sounds by itself, has no duration.
     silent_bars: the most bars in a row, on the grid, in which nothing sounds: before the first note, or between two;
     silent_from: number of the first of them, from 1 (0: there is none); notes_after_silence: that begin later.
     slowest_bpm, fastest_bpm: tempi of the file until its last note ends.
