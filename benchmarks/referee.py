@@ -273,8 +273,11 @@ def _in_seconds(notes: list[Note], tempos: dict, signatures: dict, per_beat: flo
 def compare(before: Song, after: Song) -> dict[str, float]:
     """Counts and sums of one song."""
     step = 0.25 if max(before.longest_bar, after.longest_bar) <= 4 else 0.5  # beats, of the grid
-    may_move = lambda times: step / 2 * before.beat(times) + SLACK
-    found = Counter(notes=0, lost=0, new=0, moved=0, beyond_half_a_step=0, moved_seconds=0.0)
+
+    def may_move(times: np.ndarray) -> np.ndarray:
+        return step / 2 * before.beat(times) + SLACK
+
+    found = Counter(notes=0, new=0, moved=0, beyond_half_a_step=0, moved_seconds=0.0)
     for key in before.notes.keys() | after.notes.keys():
         old, new = before.notes.get(key, np.zeros(0)), after.notes.get(key, np.zeros(0))
         found["notes"] += len(old)
