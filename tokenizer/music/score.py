@@ -52,9 +52,8 @@ class Tempo:
     microseconds_per_beat: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tick", _whole(self.tick, "tempo: tick", LATEST))
-        length = _whole(self.microseconds_per_beat, "tempo: microseconds_per_beat")
-        object.__setattr__(self, "microseconds_per_beat", length)
+        _make_whole(self, "tempo", "tick", LATEST)
+        _make_whole(self, "tempo", "microseconds_per_beat")
 
     @property
     def bpm(self) -> float:
@@ -70,9 +69,9 @@ class Signature:
     denominator: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tick", _whole(self.tick, "signature: tick", LATEST))
-        object.__setattr__(self, "numerator", _whole(self.numerator, "signature: numerator", MOST_BEATS))
-        object.__setattr__(self, "denominator", _whole(self.denominator, "signature: denominator"))
+        _make_whole(self, "signature", "tick", LATEST)
+        _make_whole(self, "signature", "numerator", MOST_BEATS)
+        _make_whole(self, "signature", "denominator")
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,13 @@ class Score:
                 raise ImpossibleScore(
                     f"signature {number}: {numerator}/{denominator}; beats are at least 1, of a note of 1, 2, 4, 8 ..."
                 )
+
+
+def _make_whole(change: "Tempo | Signature", kind: str, name: str, most: int = LARGEST) -> None:
+    """A field of a change; a file may have half a million of them, most of which are whole."""
+    value = getattr(change, name)
+    if type(value) is not int or not -most <= value <= most:
+        object.__setattr__(change, name, _whole(value, f"{kind}: {name}", most))
 
 
 def _whole(value: Any, what: str, most: int = LARGEST) -> int:
