@@ -5,8 +5,7 @@
 Every file becomes a row of a dataset, is decoded from it and written as MIDI. File and result are both read with mido,
 bytes that are too large clipped, and played by the player below: slow, plain, and without a line of the tokenizer.
 Compared are, of the file as it is read, every note to the tick; and of the result notes by instrument and pitch, onsets
-in seconds, bar lines and length. Writes
-benchmarks/results/referee.json.
+in seconds, bar lines and length. Writes benchmarks/results/referee.json.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 from configs.check import CheckConfig
 from configs.cluster import ClusterConfig
-from configs.data import AugmentConfig, DataConfig, Pedal, PrepareConfig
+from configs.data import PEDAL, AugmentConfig, DataConfig, Pedal, PrepareConfig
 from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
 from configs.sample import Constraints, SampleConfig
@@ -11,6 +11,7 @@ from configs.train import TrainConfig
 __all__ = [
     "MASK_RULES",
     "MODEL_SIZES",
+    "PEDAL",
     "AugmentConfig",
     "CheckConfig",
     "ClusterConfig",

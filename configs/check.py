@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from configs import ranges
-from configs.data import Pedal
+from configs.data import PEDAL, Pedal
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class CheckConfig:
     the first it is audibly changed, beyond the second damaged. Raises InputError naming the flag that makes no sense.
     """
 
-    pedal: Pedal = "extend"  # sustain pedal: notes ring until it lifts or their pitch is struck again, or ignore it
+    pedal: Pedal = PEDAL  # sustain pedal: notes ring until it lifts or their pitch is struck again, or ignore it
     strict: bool = False  # files with faults count as unreadable, even where they can be read all the same
     moved_ms: float = 20.0  # a note that is moved by more milliseconds is counted
     silent_bars: int = 32  # more silent bars in a row are named

@@ -7,6 +7,7 @@ from configs import ranges
 from configs.errors import InputError
 
 Pedal = Literal["extend", "ignore"]
+PEDAL: Pedal = "extend"  # wherever files are read and nobody says otherwise
 # Fields of PrepareConfig that say how the work is done, not what the dataset holds.
 EXECUTION = ("workers", "engine", "shard", "overwrite")
 
@@ -34,7 +35,7 @@ class PrepareConfig:
     max_seconds: float | None = None  # longer songs are left out
     max_crossing: float | None = None  # songs of which a larger share of notes sounds across a bar line are left out
     max_silent_bars: int | None = None  # songs with more silent bars in a row, of all tracks together, are left out
-    pedal: Pedal = "extend"  # sustain pedal: notes ring until it lifts or their pitch is struck again, or ignore it
+    pedal: Pedal = PEDAL  # sustain pedal: notes ring until it lifts or their pitch is struck again, or ignore it
     strict: bool = False  # leave out files that are damaged, even where they can be read all the same
     shard: str = "1/1"  # I/N: only this part of the files, chosen by content, for N machines; then `merge` the datasets
     engine: Literal["local", "ray"] = "local"  # processes of this machine, or a Ray cluster that sees the same folders

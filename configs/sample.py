@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs import ranges
-from configs.data import Pedal
+from configs.data import PEDAL, Pedal
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Constraints:
     transpose: int = 0  # semitones by which the given song and the chords are moved first
     keep_bars: int = 0  # bars of the given song that are kept when it is continued (0: all)
     add: str = ""  # instruments that the model plays along with the given song, named as above
-    pedal: Pedal = "extend"  # of the given song: notes ring while its sustain pedal is down, or ignore it
+    pedal: Pedal = PEDAL  # of the given song: notes ring while its sustain pedal is down, or ignore it
     strict: bool = False  # refuse a given song of which the model would see only the last bars, for want of room
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from configs import Constraints, InputError, SampleConfig
+from configs import PEDAL, Constraints, InputError, SampleConfig
 from tokenizer.disk.destination import STANDARD_OUTPUT
 from tokenizer.tokens import names
 
@@ -71,7 +71,7 @@ def generate(
     elif not (continue_ or accompany):
         if constraints.strict:
             raise InputError("--strict needs a given song that may be too long: --continue or --accompany FILE")
-        if constraints.pedal != Constraints().pedal:
+        if constraints.pedal != PEDAL:
             raise InputError("--pedal is that of a given song, and there is none: --continue or --accompany FILE")
     if stream:
         _refuse("--stream plays one song", many)

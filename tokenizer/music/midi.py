@@ -22,7 +22,7 @@ from pathlib import Path
 import mido
 import numpy as np
 
-from configs import InputError, Pedal
+from configs import PEDAL, InputError, Pedal
 from tokenizer.disk.atomic import atomic
 from tokenizer.music import channels, chunks, instruments, midi_events, sustain
 from tokenizer.music.channels import Place
@@ -67,7 +67,7 @@ class Reading:
     pedalled: int
 
 
-def read(path: str | os.PathLike, pedal: Pedal = "extend") -> Score:
+def read(path: str | os.PathLike, pedal: Pedal = PEDAL) -> Score:
     """The score of a MIDI file of any type. A file without notes gives a score without tracks. pedal: whether notes
     ring on under the sustain pedal. Raises MidiError.
     """
