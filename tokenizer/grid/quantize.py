@@ -4,10 +4,11 @@ Integer arithmetic throughout. It is tokenizer.snap, and encode begins with it.
 
 import numpy as np
 
-from tokenizer.grid.meter import TICKS_PER_BEAT, Layout, lay_bars
+from tokenizer.grid import divisions
+from tokenizer.grid.meter import STEP_TICKS, TICKS_PER_BEAT, Layout, lay_bars
 from tokenizer.grid.song import GRID_NOTE, GridSong, make_song
 from tokenizer.music.score import Score
-from tokenizer.vocabulary import N_DURATIONS, TEMPOS_BPM, velocity_bin
+from tokenizer.vocabulary import QUARTER, TEMPOS_BPM, velocity_bin
 
 _TEMPO_EDGES = (np.array(TEMPOS_BPM[1:]) + np.array(TEMPOS_BPM[:-1])) / 2  # of two equally near bins the lower wins
 
@@ -38,29 +39,29 @@ def layout_of(score: Score) -> Layout:
 
 
 def grid_notes(notes: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.ndarray:
-    """GRID_NOTE[N] of notes NOTE[N], each by itself and in their order. Onsets go to the nearest step, half later; past
-    the last step of a bar to the next bar. Durations count steps of the onset's bar.
+    """GRID_NOTE[N] of the notes NOTE[N] of a track, in their order. Onsets go to the places that divisions says, past
+    the last one of a bar to the next bar.
     """
-    starts, step_ticks = layout.bars.start_ticks * ticks_per_beat, layout.bars.step_ticks * ticks_per_beat
+    starts = layout.bars.start_ticks
     onset = grid_time(notes["onset_ticks"], ticks_per_beat, layout)
-    bar = np.searchsorted(starts, onset, side="right") - 1
-    step = (2 * (onset - starts[bar]) + step_ticks[bar]) // (2 * step_ticks[bar])
-    past = starts[bar] + step * step_ticks[bar] >= starts[bar + 1]
+    bar = np.searchsorted(starts * ticks_per_beat, onset, side="right") - 1
+    quarter = TICKS_PER_BEAT * ticks_per_beat
+    step = divisions.places(bar, onset - starts[bar] * ticks_per_beat, quarter)
+    past = starts[bar] + step * STEP_TICKS >= starts[bar + 1]
     out = np.empty(len(notes), GRID_NOTE)
-    out["bar"] = bar = bar + past
+    out["bar"] = bar + past
     out["step"] = np.where(past, 0, step)
-    duration = notes["duration_ticks"] * TICKS_PER_BEAT
-    out["duration"] = np.clip((2 * duration + step_ticks[bar]) // (2 * step_ticks[bar]), 1, N_DURATIONS)
+    out["duration"] = divisions.durations(notes["duration_ticks"] * TICKS_PER_BEAT, quarter)
     out["pitch"], out["velocity"] = notes["pitch"], velocity_bin(notes["velocity"].astype(np.int32))
     return out
 
 
 def grid_time(ticks: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.ndarray:
     """Where source ticks lie on the grid: as far from their stretch's start as in the source, but not past its end."""
-    stretch = np.searchsorted(layout.source, ticks, side="right") - 1
-    moved = layout.grid[stretch] * ticks_per_beat + (ticks - layout.source[stretch]) * TICKS_PER_BEAT
-    ends = np.append(layout.grid[1:], np.iinfo(np.int64).max // ticks_per_beat) * ticks_per_beat
-    return np.minimum(moved, ends[stretch])
+    time = ticks * TICKS_PER_BEAT
+    stretch = np.searchsorted(layout.source, time, side="right") - 1
+    ends = np.append(layout.grid[1:], np.iinfo(np.int64).max)
+    return np.minimum(layout.grid[stretch] + time - layout.source[stretch], ends[stretch])
 
 
 def _bar_tempos(score: Score, layout: Layout) -> np.ndarray:
@@ -82,7 +83,8 @@ def _bar_tempos(score: Score, layout: Layout) -> np.ndarray:
 
 def source_time(ticks: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.ndarray:
     """Ticks of the grid in the source's time: the inverse of grid_time."""
-    stretch = np.searchsorted(layout.grid, ticks, side="right") - 1
-    moved = layout.source[stretch] * TICKS_PER_BEAT + (ticks - layout.grid[stretch]) * ticks_per_beat
-    ends = np.append(layout.source[1:], np.iinfo(np.int64).max // TICKS_PER_BEAT) * TICKS_PER_BEAT
-    return np.minimum(moved, ends[stretch])
+    time = ticks * ticks_per_beat
+    stretch = np.maximum(np.searchsorted(layout.grid, time, side="right") - 1, 0)
+    ends = np.append(layout.source[1:], np.iinfo(np.int64).max)
+    moved = np.minimum(layout.source[stretch] + time - layout.grid[stretch], ends[stretch])
+    return np.maximum(moved, 0)  # nothing is before the song, where a pickup is filled up

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokenizer.grid.meter import TICKS_PER_BEAT, Bars
+from tokenizer.grid.meter import STEP_TICKS, TICKS_PER_BEAT, Bars
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
-from tokenizer.vocabulary import N_DURATIONS, SIGNATURES, TEMPOS_BPM, bin_velocity
+from tokenizer.vocabulary import DURATIONS, SIGNATURES, TEMPOS_BPM, bin_velocity
 
 TEMPO_MICROSECONDS = np.array([round(60e6 / bpm) for bpm in TEMPOS_BPM], np.int64)  # of a beat, per tempo bin
 
-# One note: which bar, grid step in it, MIDI pitch, duration in grid steps of its bar (1-64), velocity bin (0-31).
+# One note: which bar, its place there and its duration in fine steps (1/24 of a quarter) that the vocabulary has, MIDI
+# pitch, velocity bin (0-31).
 GRID_NOTE = np.dtype(
     [("bar", np.int32), ("step", np.int32), ("pitch", np.int32), ("duration", np.int32), ("velocity", np.int32)]
 )
@@ -68,10 +69,9 @@ class GridSong:
         return Score(TICKS_PER_BEAT, tuple(tracks), tuple(tempos), tuple(signatures))
 
     def _score_notes(self, notes: np.ndarray) -> np.ndarray:
-        step_ticks = self.bars.step_ticks[notes["bar"]]
         out = np.empty(len(notes), NOTE)
-        out["onset_ticks"] = self.bars.start_ticks[notes["bar"]] + notes["step"] * step_ticks
-        out["duration_ticks"] = notes["duration"] * step_ticks
+        out["onset_ticks"] = self.bars.start_ticks[notes["bar"]] + notes["step"] * STEP_TICKS
+        out["duration_ticks"] = notes["duration"] * STEP_TICKS
         out["pitch"], out["velocity"] = notes["pitch"], bin_velocity(notes["velocity"])
         return out
 
@@ -87,26 +87,35 @@ def make_song(bars: Bars, tempo: np.ndarray, tracks: list[tuple[int, np.ndarray]
 
 
 def resolve_overlaps(notes: np.ndarray, bars: Bars) -> np.ndarray:
-    """Sorted by (bar, step, pitch). Equal onsets of a pitch merge into the longest and loudest; an earlier note of a
-    pitch ends where a later one begins, or on the last step of its own grid before that (the two bars may have
-    different grids).
+    """Sorted by (bar, step, pitch). Equal onsets of a pitch merge into the longest and loudest, and so do onsets nearer
+    than the shortest note; an earlier note of a pitch ends where a later one begins, or as far before that as there is
+    no such duration.
     """
     notes = notes[np.lexsort((notes["duration"], notes["step"], notes["bar"], notes["pitch"]))]
-    same = (
-        (notes["pitch"][1:] == notes["pitch"][:-1])
-        & (notes["bar"][1:] == notes["bar"][:-1])
-        & (notes["step"][1:] == notes["step"][:-1])
-    )
-    first = np.flatnonzero(np.concatenate([[True], ~same]))
-    merged = notes[np.append(first[1:] - 1, len(notes) - 1)]  # the last of equal onsets is the longest
+    time = bars.start_ticks[notes["bar"]] // STEP_TICKS + notes["step"]
+    first = _first_of_each(notes["pitch"], time)
+    merged, ends = notes[first], np.maximum.reduceat(time + notes["duration"], first)
     merged["velocity"] = np.maximum.reduceat(notes["velocity"], first)
 
-    step_ticks = bars.step_ticks[merged["bar"]]
-    onset = bars.start_ticks[merged["bar"]] + merged["step"] * step_ticks
-    gap = (onset[1:] - onset[:-1]) // step_ticks[:-1]
-    room = np.where(merged["pitch"][1:] == merged["pitch"][:-1], gap, N_DURATIONS)
-    merged["duration"][:-1] = np.minimum(merged["duration"][:-1], room)
+    begins_next = np.where(np.diff(merged["pitch"]) == 0, time[first][1:], ends[:-1])
+    ends[:-1] = np.minimum(ends[:-1], begins_next)
+    merged["duration"] = DURATIONS[np.searchsorted(DURATIONS, ends - time[first], side="right") - 1]
     return merged[np.lexsort((merged["pitch"], merged["step"], merged["bar"]))]
+
+
+def _first_of_each(pitch: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """int[]: of notes sorted by (pitch, time), those that begin the shortest note's length or more after the one of
+    their pitch before that is there itself.
+    """
+    shortest = DURATIONS[0]
+    is_near = (np.diff(pitch) == 0) & (np.diff(time) < shortest)
+    keeps = np.append(True, ~is_near)
+    if (is_near & (np.diff(time) > 0)).any():  # several that are near each other may not be near the first
+        last = -1
+        for index in range(len(time)):
+            keeps[index] = last < 0 or pitch[index] != pitch[last] or time[index] - time[last] >= shortest
+            last = index if keeps[index] else last
+    return np.flatnonzero(keeps)
 
 
 def _changes(values: np.ndarray) -> list[int]:
