@@ -11,27 +11,37 @@ from tokenizer.tokens import fields
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.encode import encode
 from tokenizer.tokens.fields import TokenFields
+from tokenizer.vocabulary import Class
 
 
 def ids(names: str) -> np.ndarray:
     """int32[T] of token names separated by spaces."""
-    return np.array([vocab.NAMES.index(name) for name in names.split()], np.int32)
+    return np.array([vocab.ID[name] for name in names.split()], np.int32)
 
 
-def random_song(seed: int, bars: int = 3, programs: tuple[int, ...] = (128, 33, 0, 0)) -> TokenFields:
-    """A song of len(programs) tracks; the later tracks end earlier or have silent bars, as real ones do."""
+def random_song(
+    seed: int, bars: int = 3, programs: tuple[int, ...] = (128, 33, 0, 0), size: int = vocab.SIZE
+) -> TokenFields:
+    """A song of len(programs) tracks; the later tracks end earlier or have silent bars, as real ones do. size: of the
+    vocabulary whose tokens it is made of.
+    """
     random = np.random.default_rng(seed)
-    tokens = [vocab.BOS, vocab.TEMPO + 19, vocab.SIGNATURE + 3]
+
+    def any_of(class_: int, number: int = 1) -> list[int]:
+        tokens = np.flatnonzero((vocab.CLASS == class_) & (np.arange(vocab.SIZE) < size))
+        return random.choice(tokens, number, replace=False).tolist()
+
+    tokens = ids("BOS BPM_19 TS_4/4").tolist()
     for index, program in enumerate(programs):
         tokens += [vocab.track_token(program), vocab.SEP]
         for bar in range(bars if index == 0 else 1 + int(random.integers(bars))):
-            tokens.append(vocab.CHORD + int(random.integers(vocab.N_CHORDS)))
-            for step in sorted(random.choice(16, int(random.integers(4)) if bar else 2, replace=False)):
-                tokens.append(vocab.POSITION + int(step))
+            tokens += any_of(Class.CHORD)
+            positions = any_of(Class.POSITION, int(random.integers(4)) if bar else 2)
+            for position in sorted(positions, key=vocab.VALUE.__getitem__):
+                tokens.append(position)
                 for note in range(1 + int(random.integers(2))):
-                    tokens.append(vocab.PITCH + 40 + 5 * note + int(random.integers(5)))
-                    tokens.append(vocab.DURATION + int(random.integers(8)))
-                    tokens.append(vocab.VELOCITY + int(random.integers(32)))
+                    tokens.append(int(vocab.TOKEN[Class.PITCH][40 + 5 * note + int(random.integers(5))]))
+                    tokens += [*any_of(Class.DURATION), *any_of(Class.VELOCITY)]
     return fields.compute(np.array([*tokens, vocab.EOS]))
 
 

@@ -137,6 +137,16 @@ def fingerprint(size: int) -> str:
 FINGERPRINT, V121_FINGERPRINT = fingerprint(SIZE), fingerprint(V121_SIZE)
 
 
+def offered(size: int) -> np.ndarray:
+    """bool[724]: what a model of the first `size` tokens may write or be given. Those of v1.2.1 have none of ours, and
+    counted measures of more than 16 sixteenths in eighths, which tokens no longer say.
+    """
+    has_it = np.arange(SIZE) < size
+    if size == V121_SIZE:
+        has_it[[ID[f"TS_{n}/{d}"] for n, d in SIGNATURES if n * 16 > 16 * d]] = False
+    return has_it
+
+
 def track_token(program: int) -> int:
     """Token of a track: program 0-127, or 128 for drums. Inverse: VALUE."""
     return int(TOKEN[Class.TRACK][program])

@@ -11,7 +11,7 @@ from tokenizer.dataset.songs import SongTooLong, StoredSong, to_row
 from tokenizer.dataset.told import to_json
 from tokenizer.grid.changes import Changes, changes
 from tokenizer.grid.meter import ScoreTooLong
-from tokenizer.grid.quantize import layout_of, quantize
+from tokenizer.grid.quantize import on_grid
 from tokenizer.grid.song import GridSong
 from tokenizer.grid.tempo_map import own_tempos
 from tokenizer.music import midi
@@ -41,12 +41,11 @@ def accept(raw: bytes, path: str | os.PathLike, source: str, config: PrepareConf
         reading = midi.parse(raw, path, config.pedal)
         if config.strict and reading.repairs:
             return f"repaired: {reading.repairs[0]}"
-        layout = layout_of(reading.score)
-        song = quantize(reading.score, layout)
-        own = own_tempos(reading.score, layout)
+        found = on_grid(reading.score)
+        song, own = found.song, own_tempos(reading.score, found.layout)
         if reason := reason_to_reject(song, config, own):
             return reason
-        changed = changes(reading.score, layout, song, own, moved_ms)
+        changed = changes(reading.score, found, own, moved_ms)
         tokens = encode_grid(song)
         row = to_row(tokens, source, own, to_json(changed, reading))
         return Accepted(reading, song, changed, tokens, row)

@@ -6,6 +6,7 @@ import numpy as np
 
 from configs import PrepareConfig
 from tokenizer.grid.changes import longest_silence
+from tokenizer.grid.meter import STEP_TICKS
 from tokenizer.grid.song import GridSong
 from tokenizer.grid.tempo_map import Tempos, length
 
@@ -18,7 +19,7 @@ def reason_to_reject(song: GridSong, config: PrepareConfig, tempos: Tempos = ())
         return "no notes"
     notes = np.concatenate([track.notes for track in song.tracks])
     measured = (  # name, value, least, most
-        ("bars", len(song.bars), config.min_bars, config.max_bars),
+        ("bars", song.bars.n_measures, config.min_bars, config.max_bars),
         ("notes", len(notes), config.min_notes, config.max_notes),
         ("pitches", len(np.unique(notes["pitch"])), config.min_pitches, None),
         ("seconds", round(length(song.bars, song.tempo, tempos), 1), config.min_seconds, config.max_seconds),
@@ -36,7 +37,8 @@ def reason_to_reject(song: GridSong, config: PrepareConfig, tempos: Tempos = ())
 
 
 def crossing(song: GridSong, notes: np.ndarray) -> float:
-    """Share of the notes that sound past the end of their bar."""
-    step_ticks = song.bars.step_ticks[notes["bar"]]
-    end = song.bars.start_ticks[notes["bar"]] + (notes["step"] + notes["duration"]) * step_ticks
-    return float((end > song.bars.start_ticks[notes["bar"] + 1]).mean())
+    """Share of the notes that sound past the end of their measure."""
+    lines, bars = song.bars.start_ticks, song.bars
+    end = lines[notes["bar"]] + (notes["step"] + notes["duration"]) * STEP_TICKS
+    measure_ends = np.append(lines[:-1][bars.part == 0][1:], lines[-1])
+    return float((end > measure_ends[bars.measure[notes["bar"]]]).mean())

@@ -4,7 +4,9 @@ import numpy as np
 
 from tokenizer.vocabulary import DURATIONS, QUARTER
 
-_PLACES = np.array([step for step in range(QUARTER + 1) if step % 3 == 0 or step % 4 == 0])  # of a quarter, in fine steps
+_PLACES = np.array(
+    [step for step in range(QUARTER + 1) if step % 3 == 0 or step % 4 == 0]
+)  # of a quarter, in fine steps
 
 
 def places(bar: np.ndarray, time: np.ndarray, quarter: int) -> np.ndarray:

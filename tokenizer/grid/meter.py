@@ -80,6 +80,10 @@ class Bars:
         return np.cumsum(self.part == 0) - 1
 
     @property
+    def n_measures(self) -> int:
+        return int(np.count_nonzero(self.part == 0))
+
+    @property
     def start_ticks(self) -> np.ndarray:
         """int64[n + 1] bar lines on the grid, the last one's end included."""
         lengths = PART_SIXTEENTHS[self.signature, self.part].astype(np.int64) * SIXTEENTH_TICKS

@@ -2,13 +2,15 @@
 Integer arithmetic throughout. It is tokenizer.snap, and encode begins with it.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tokenizer.grid import divisions
 from tokenizer.grid.meter import STEP_TICKS, TICKS_PER_BEAT, Layout, lay_bars
 from tokenizer.grid.song import GRID_NOTE, GridSong, make_song
 from tokenizer.music.score import Score
-from tokenizer.vocabulary import QUARTER, TEMPOS_BPM, velocity_bin
+from tokenizer.vocabulary import TEMPOS_BPM, velocity_bin
 
 _TEMPO_EDGES = (np.array(TEMPOS_BPM[1:]) + np.array(TEMPOS_BPM[:-1])) / 2  # of two equally near bins the lower wins
 
@@ -21,11 +23,29 @@ def snap(score: Score) -> Score:
     return quantize(score).to_score()
 
 
-def quantize(score: Score, layout: Layout | None = None) -> GridSong:
-    """The score on the grid. layout: what layout_of(score) gives, if it is there already. Raises ScoreTooLong."""
-    layout = layout or layout_of(score)
-    tracks = [(track.program, grid_notes(track.notes, score.ticks_per_beat, layout)) for track in score.tracks]
-    return make_song(layout.bars, _bar_tempos(score, layout), tracks)
+@dataclass(frozen=True, eq=False)
+class OnGrid:
+    """A score on the grid. layout: where its time lies there. notes: of each track of the score GRID_NOTE[N], in their
+    order, each as it lies there by itself. song: what they make, one after another where one pitch overlaps.
+    """
+
+    layout: Layout
+    notes: tuple[np.ndarray, ...]
+    song: GridSong
+
+
+def quantize(score: Score) -> GridSong:
+    """The score on the grid. Raises ScoreTooLong."""
+    return on_grid(score).song
+
+
+def on_grid(score: Score) -> OnGrid:
+    """The score on the grid, and how it came there. Raises ScoreTooLong."""
+    layout = layout_of(score)
+    notes = tuple(grid_notes(track.notes, score.ticks_per_beat, layout) for track in score.tracks)
+    programs = [track.program for track in score.tracks]
+    song = make_song(layout.bars, _bar_tempos(score, layout), list(zip(programs, notes, strict=True)))
+    return OnGrid(layout, notes, song)
 
 
 def layout_of(score: Score) -> Layout:

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from tokenizer.grid.meter import BAR_TICKS, STEP_TICKS, TICKS_PER_BEAT, Bars, Layout
+from tokenizer.grid.meter import STEP_TICKS, TICKS_PER_BEAT, Bars, Layout
 from tokenizer.grid.quantize import grid_time, source_time
 from tokenizer.grid.song import TEMPO_MICROSECONDS
 from tokenizer.music.score import Score, Tempo
-from tokenizer.vocabulary import N_DURATIONS
+from tokenizer.vocabulary import LONGEST
 
 Tempos = tuple[Tempo, ...]
 SLOWEST = (1 << 24) - 1  # microseconds a beat that a MIDI file can say
-LONGEST_NOTE = N_DURATIONS * int(STEP_TICKS.max())  # ticks that a note on the grid can sound past the last bar line
+LONGEST_NOTE = LONGEST * STEP_TICKS  # ticks that a note on the grid can sound past the last bar line
 
 
 def own_tempos(score: Score, layout: Layout) -> Tempos:
@@ -24,14 +24,15 @@ def own_tempos(score: Score, layout: Layout) -> Tempos:
 
     Every change lies on the nearest tick, with the tempo that the score says. Where the next one would so come more
     than half a tick early or late, the tempo is the one that brings it to its time: in a bar that is longer or shorter
-    on the grid, since a change of meter moved to the nearest eighth, and where several changes meet on one tick.
+    on the grid, since a change of meter moved to the nearest sixteenth, and where several changes meet on one tick.
 
-    score  4/4 120 BPM, one bar of 11/16, 4/4     |. . . .|. . .'|. . . .|
-    grid   the bar in the middle is one of 3/4    |. . . .|. . . |. . . .|    120, 130.9, 120 BPM
+    score  4/4 120 BPM, one bar of 23/32, 4/4     |. . . .|. . .'|. . . .|
+    grid   the bar in the middle is one of 3/4    |. . . .|. . . |. . . .|    120, 125.2, 120 BPM
     """
     length_of = {tempo.tick: tempo.microseconds_per_beat for tempo in _that_sound(score, layout)}
     changes = np.array(list(length_of), np.int64)
     on_grid = _rounded(grid_time(changes, score.ticks_per_beat, layout), score.ticks_per_beat)
+    on_grid[0] = 0  # a pickup that is filled up begins later
     knots = np.unique(np.concatenate([on_grid, *_moved_bars(score, layout)]))
     source = source_time(knots, score.ticks_per_beat, layout) / TICKS_PER_BEAT
     said = np.array(list(length_of.values()), np.int64)[np.searchsorted(on_grid, knots, side="right") - 1]
@@ -54,13 +55,13 @@ def _rounded(time: np.ndarray, ticks_per_beat: int) -> np.ndarray:
 
 def _moved_bars(score: Score, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Ticks of the grid at which the bars begin and end that are longer or shorter there than in the score: the last of
-    a stretch of one meter, and the first bar where a stretch before it has no room at all. Behind the last bar line,
+    a stretch of one meter, a pickup, and the first bar where a stretch before it has no room at all. Behind the last bar line,
     where no note begins, all up to the change is one bar.
     """
-    on_grid = np.diff(layout.grid) * score.ticks_per_beat
-    is_moved = np.diff(layout.source) * TICKS_PER_BEAT != on_grid
+    is_moved = np.diff(layout.source) != np.diff(layout.grid)
+    is_moved[:1] |= layout.grid[0] > 0
     lines = layout.bars.start_ticks
-    ends = np.unique(layout.grid[1:][is_moved])
+    ends = np.unique(layout.grid[1:][is_moved]) // score.ticks_per_beat
     ends = np.where(ends == 0, lines[1], ends)
     ends = ends[ends <= lines[-1] + LONGEST_NOTE]
     return lines[np.searchsorted(lines, ends) - 1], ends
@@ -93,10 +94,10 @@ def length(bars: Bars, tempo: np.ndarray, own: Tempos) -> float:
     """Seconds that bars last: by a song's own tempo map, or where there is none at the tempi int[bars] of the bars, as
     the vocabulary numbers them.
     """
-    bar_ticks = BAR_TICKS[bars.signature]
+    lines = bars.start_ticks
     if own:
-        return float(seconds_at(own, TICKS_PER_BEAT, bar_ticks.sum()))
-    return float((bar_ticks * TEMPO_MICROSECONDS[tempo]).sum() / TICKS_PER_BEAT / 1e6)
+        return float(seconds_at(own, TICKS_PER_BEAT, lines[-1]))
+    return float((np.diff(lines) * TEMPO_MICROSECONDS[tempo]).sum() / TICKS_PER_BEAT / 1e6)
 
 
 def with_tempos(score: Score, tempos: Tempos) -> Score:

@@ -6,13 +6,18 @@ import numpy as np
 
 from configs import InputError
 from tokenizer import vocabulary as vocab
-from tokenizer.grid.meter import BAR_TICKS, MAX_BARS, STEP_TICKS, TICKS_PER_BEAT
+from tokenizer.grid.meter import MAX_BARS, STEP_TICKS, TICKS_PER_BEAT, Bars
 from tokenizer.grid.quantize import snap
 from tokenizer.grid.song import TEMPO_MICROSECONDS
 from tokenizer.music.score import NOTE, Score, Signature, Tempo, Track
+from tokenizer.vocabulary import CLASS, SIXTEENTH, VALUE, Class
 
 DEFAULT_TEMPO, DEFAULT_SIGNATURE = vocab.tempo_bin(120), vocab.SIGNATURES.index((4, 4))
-DEFAULT_STEP, DEFAULT_DURATION, DEFAULT_VELOCITY = 0, 1, 16  # of a pitch before any T in its bar, L or V in its track
+DEFAULT_STEP, DEFAULT_DURATION, DEFAULT_VELOCITY = (
+    0,
+    SIXTEENTH,
+    16,
+)  # of a pitch before any T in its bar, L or V in its track
 
 
 LAST_BAR = MAX_BARS - 128  # notes of later bars mean nothing; leaves room for positions past the end of short bars
@@ -30,56 +35,57 @@ def decode(ids: np.ndarray) -> Score:
     n_bars = max((note[0] for _, notes in tracks for note in notes), default=0) + 1
     signature = _fill(signatures, n_bars)
     tempo = _fill(tempos, n_bars)
-    starts = np.concatenate([[0], np.cumsum(BAR_TICKS[signature])])
+    starts = Bars(signature).start_ticks
     score = Score(
         TICKS_PER_BEAT,
-        tuple(Track(program, _notes(notes, starts, STEP_TICKS[signature])) for program, notes in tracks if notes),
+        tuple(Track(program, _notes(notes, starts)) for program, notes in tracks if notes),
         tuple(Tempo(int(starts[bar]), int(TEMPO_MICROSECONDS[tempo[bar]])) for bar in range(n_bars)),
-        tuple(Signature(int(starts[bar]), *vocab.SIGNATURES[signature[bar]]) for bar in range(n_bars)),
+        tuple(
+            Signature(int(starts[bar]), *vocab.SIGNATURES[signature[bar]])
+            for bar in np.flatnonzero(np.diff(signature, prepend=-1)).tolist()
+        ),
     )
     return snap(score)
 
 
-def _checked(ids: Any) -> list[int]:
+def _checked(ids: Any) -> np.ndarray:
     """Raises InputError."""
     array = np.asarray(getattr(ids, "ids", ids))  # of what `encode` gives, the ids
     if array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
         raise InputError(f"tokens must be whole numbers in one row, got {ids!r:.100}")
     if len(array) and not (0 <= array.min() and array.max() < vocab.SIZE):
         raise InputError(f"tokens are from 0 to {vocab.SIZE - 1}, got {array.min()} to {array.max()}")
-    return array.tolist()
+    return array.astype(np.int32)
 
 
-def _parse(ids: list[int]) -> tuple[list, dict[int, int], dict[int, int]]:
+def _parse(ids: np.ndarray) -> tuple[list, dict[int, int], dict[int, int]]:
     """[(program, [(bar, step, pitch, duration, velocity)])], and signature and tempo by the bar in which they begin."""
     signatures, tempos = {0: DEFAULT_SIGNATURE}, {0: DEFAULT_TEMPO}
     tracks: list[tuple[int, list[tuple]]] = []
     bar, step, duration, velocity = -1, DEFAULT_STEP, DEFAULT_DURATION, DEFAULT_VELOCITY
-    for token in ids:
-        if token == vocab.EOS:
+    for class_, value in zip(CLASS[ids].tolist(), VALUE[ids].tolist(), strict=True):
+        if class_ == Class.EOS:
             break
-        if token < vocab.CHORD:
-            continue
-        if token < vocab.POSITION:
+        if class_ == Class.CHORD:
             bar, step = bar + 1, DEFAULT_STEP
-        elif token < vocab.PITCH:
-            step = token - vocab.POSITION
-        elif vocab.TRACK <= token < vocab.TEMPO:
-            tracks.append((vocab.token_program(token), []))
+        elif class_ == Class.POSITION:
+            step = value
+        elif class_ == Class.TRACK:
+            tracks.append((value, []))
             bar, duration, velocity = -1, DEFAULT_DURATION, DEFAULT_VELOCITY
-        elif vocab.TEMPO <= token < vocab.DURATION:
+        elif class_ in (Class.TEMPO, Class.SIGNATURE):
             if len(tracks) <= 1:
-                changes, first = (tempos, vocab.TEMPO) if token < vocab.SIGNATURE else (signatures, vocab.SIGNATURE)
-                changes[max(bar, 0)] = token - first  # in the header: of bar 0
+                changes = tempos if class_ == Class.TEMPO else signatures
+                changes[max(bar, 0)] = value  # in the header: of bar 0
         elif not tracks or not 0 <= bar < LAST_BAR:
             continue
-        elif token < vocab.TRACK:
-            tracks[-1][1].append([bar, step, token - vocab.PITCH, duration, velocity])
-        elif token < vocab.VELOCITY:
-            duration = token - vocab.DURATION + 1
+        elif class_ == Class.PITCH:
+            tracks[-1][1].append([bar, step, value, duration, velocity])
+        elif class_ == Class.DURATION:
+            duration = value
             _set_last(tracks[-1][1], 3, duration)
-        else:
-            velocity = token - vocab.VELOCITY
+        elif class_ == Class.VELOCITY:
+            velocity = value
             _set_last(tracks[-1][1], 4, velocity)
     return tracks, signatures, tempos
 
@@ -97,10 +103,10 @@ def _fill(changes: dict[int, int], n_bars: int) -> np.ndarray:
     return values[np.searchsorted(bars, np.arange(n_bars), side="right") - 1]
 
 
-def _notes(rows: list, starts: np.ndarray, step_ticks: np.ndarray) -> np.ndarray:
+def _notes(rows: list, starts: np.ndarray) -> np.ndarray:
     bar, step, pitch, duration, velocity = np.array(rows, np.int64).T
     notes = np.empty(len(rows), NOTE)
-    notes["onset_ticks"] = starts[bar] + step * step_ticks[bar]
-    notes["duration_ticks"] = duration * step_ticks[bar]
+    notes["onset_ticks"] = starts[bar] + step * STEP_TICKS
+    notes["duration_ticks"] = duration * STEP_TICKS
     notes["pitch"], notes["velocity"] = pitch, vocab.bin_velocity(velocity)
     return notes

@@ -17,6 +17,7 @@ from tokenizer.grid.song import GRID_NOTE, GridSong, GridTrack
 from tokenizer.music.score import Score
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import TokenFields
+from tokenizer.vocabulary import CLASS, TOKEN, VALUE, Class
 
 
 def encode(score: Score) -> TokenFields:
@@ -33,7 +34,7 @@ def encode_song(song: GridSong, chords: np.ndarray) -> TokenFields:
     """Tokens of a song on the grid with the chords int[bars] of its bars, as bar_chords numbers them. Inverse:
     grid_song.
     """
-    header = [vocab.BOS, vocab.TEMPO + song.tempo[0], vocab.SIGNATURE + song.bars.signature[0]]
+    header = [vocab.BOS, TOKEN[Class.TEMPO][song.tempo[0]], TOKEN[Class.SIGNATURE][song.bars.signature[0]]]
     openings = _bar_openings(song, chords)
     parts = [np.array(header, np.int32)]
     for index, track in enumerate(song.tracks):
@@ -53,10 +54,10 @@ def _bar_openings(song: GridSong, chords: np.ndarray) -> np.ndarray:
     """int32[bars, 4] chord, signature and tempo that begin each bar of the first track, a row as wide as a note's;
     what is not new is UNSAID.
     """
-    signature = np.where(_differs(song.bars.signature), vocab.SIGNATURE + song.bars.signature, UNSAID)
-    tempo = np.where(_differs(song.tempo), vocab.TEMPO + song.tempo, UNSAID)
+    signature = np.where(_differs(song.bars.signature), TOKEN[Class.SIGNATURE][song.bars.signature], UNSAID)
+    tempo = np.where(_differs(song.tempo), TOKEN[Class.TEMPO][song.tempo], UNSAID)
     signature[0] = tempo[0] = UNSAID  # the header says them
-    return np.stack([vocab.CHORD + chords, signature, tempo, np.full_like(tempo, UNSAID)], axis=1)
+    return np.stack([TOKEN[Class.CHORD][chords], signature, tempo, np.full_like(tempo, UNSAID)], axis=1)
 
 
 def _encode_track(track: GridTrack, openings: np.ndarray) -> np.ndarray:
@@ -72,10 +73,10 @@ def _encode_track(track: GridTrack, openings: np.ndarray) -> np.ndarray:
     """
     notes = track.notes
     has_moved = _differs(notes["bar"]) | _differs(notes["step"])
-    position = np.where(has_moved, vocab.POSITION + notes["step"], UNSAID)
-    pitch = vocab.PITCH + notes["pitch"]
-    duration = np.where(_differs(notes["duration"]), vocab.DURATION + notes["duration"] - 1, UNSAID)
-    velocity = np.where(_differs(notes["velocity"]), vocab.VELOCITY + notes["velocity"], UNSAID)
+    position = np.where(has_moved, TOKEN[Class.POSITION][notes["step"]], UNSAID)
+    pitch = TOKEN[Class.PITCH][notes["pitch"]]
+    duration = np.where(_differs(notes["duration"]), TOKEN[Class.DURATION][notes["duration"]], UNSAID)
+    velocity = np.where(_differs(notes["velocity"]), TOKEN[Class.VELOCITY][notes["velocity"]], UNSAID)
     rows = np.concatenate([openings, np.stack([position, pitch, duration, velocity], axis=1)])
     bar = np.concatenate([np.arange(len(openings)), notes["bar"]])
     tokens = rows[np.argsort(bar, kind="stable")].reshape(-1)  # stable: the opening before its bar's notes
@@ -87,23 +88,22 @@ def _differs(values: np.ndarray) -> np.ndarray:
     return np.concatenate([[True], values[1:] != values[:-1]])
 
 
-def _in_force(ids: np.ndarray, first: int, size: int, at: np.ndarray) -> np.ndarray:
-    """int[]: the last token of a block up to each place, minus the block's first."""
-    last = np.maximum.accumulate(np.where((ids >= first) & (ids < first + size), np.arange(len(ids)), 0))
-    return ids[last[at]] - first
+def _in_force(ids: np.ndarray, class_: int, at: np.ndarray) -> np.ndarray:
+    """int[]: what the last token of a class up to each place says."""
+    last = np.maximum.accumulate(np.where(CLASS[ids] == class_, np.arange(len(ids)), 0))
+    return VALUE[ids[last[at]]]
 
 
 def bar_maps(tokens: TokenFields) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Signature, tempo and chord, int32[bars] each, of the bars of well-formed tokens (one bar where there is no
     track).
     """
-    tracks = np.flatnonzero((tokens.ids >= vocab.TRACK) & (tokens.ids < vocab.TEMPO))
+    tracks = np.flatnonzero(CLASS[tokens.ids] == Class.TRACK)
     ids = tokens.ids[: tracks[1]] if len(tracks) > 1 else tokens.ids  # the first track says it
-    chord_at = np.flatnonzero((ids >= vocab.CHORD) & (ids < vocab.POSITION))
+    chord_at = np.flatnonzero(CLASS[ids] == Class.CHORD)
     ends = np.append(chord_at[1:], len(ids))[: max(len(chord_at), 1)] - 1
-    chords = ids[chord_at] - vocab.CHORD if len(chord_at) else np.zeros(1, np.int32)
-    signature = _in_force(ids, vocab.SIGNATURE, vocab.N_SIGNATURES, ends)
-    return signature, _in_force(ids, vocab.TEMPO, vocab.N_TEMPOS, ends), chords
+    chords = VALUE[ids[chord_at]] if len(chord_at) else np.zeros(1, np.int32)
+    return _in_force(ids, Class.SIGNATURE, ends), _in_force(ids, Class.TEMPO, ends), chords
 
 
 def grid_song(tokens: TokenFields) -> tuple[GridSong, np.ndarray]:
@@ -111,18 +111,15 @@ def grid_song(tokens: TokenFields) -> tuple[GridSong, np.ndarray]:
     see decode.
     """
     ids = tokens.ids
-    pitch = np.flatnonzero((ids >= vocab.PITCH) & (ids < vocab.TRACK))
+    pitch = np.flatnonzero(CLASS[ids] == Class.PITCH)
     after = np.append(pitch[1:] - 1, len(ids) - 1)[: len(pitch)]  # a note's L and V stand before the next pitch
     notes = np.empty(len(pitch), GRID_NOTE)
-    notes["bar"], notes["pitch"] = tokens.bar[pitch], ids[pitch] - vocab.PITCH
-    notes["step"] = _in_force(ids, vocab.POSITION, vocab.N_POSITIONS, pitch)
-    notes["duration"] = _in_force(ids, vocab.DURATION, vocab.N_DURATIONS, after) + 1
-    notes["velocity"] = _in_force(ids, vocab.VELOCITY, vocab.N_VELOCITIES, after)
-    track_starts = np.flatnonzero((ids >= vocab.TRACK) & (ids < vocab.TEMPO))
+    notes["bar"], notes["pitch"] = tokens.bar[pitch], VALUE[ids[pitch]]
+    notes["step"] = _in_force(ids, Class.POSITION, pitch)
+    notes["duration"] = _in_force(ids, Class.DURATION, after)
+    notes["velocity"] = _in_force(ids, Class.VELOCITY, after)
+    track_starts = np.flatnonzero(CLASS[ids] == Class.TRACK)
     of_track = np.searchsorted(track_starts, pitch, side="right") - 1
-    tracks = [
-        GridTrack(vocab.token_program(int(ids[start])), notes[of_track == number])
-        for number, start in enumerate(track_starts)
-    ]
+    tracks = [GridTrack(int(VALUE[ids[start]]), notes[of_track == number]) for number, start in enumerate(track_starts)]
     signature, tempo, chords = bar_maps(tokens)
     return GridSong(Bars(signature), tempo, tuple(tracks)), chords

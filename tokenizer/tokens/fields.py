@@ -16,13 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tokenizer import vocabulary as vocab
-from tokenizer.music.score import DRUMS
+from tokenizer.vocabulary import CLASS, VALUE, Class
 
 # bar, onset or span of a token outside any; kind of a token that is no position, pitch, duration or velocity
 OUTSIDE = -1
 NO_INSTRUMENT = 129  # instrument of a token outside any track
 KIND_POSITION, KIND_PITCH, KIND_DURATION, KIND_VELOCITY = range(4)
+
+# By token: the kind; whether it stands outside bars and restarts their count
+_NUMBERED = (Class.POSITION, Class.PITCH, Class.DURATION, Class.VELOCITY)
+KIND = np.array([_NUMBERED.index(class_) if class_ in _NUMBERED else OUTSIDE for class_ in CLASS.tolist()], np.int32)
+IS_STRUCTURE = (CLASS < Class.CHORD) | (CLASS == Class.TRACK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,22 +75,19 @@ class FieldState(NamedTuple):
 
     def push(self, token: Any, xp: Any = np) -> "FieldState":
         """The state after one more token. xp: numpy or jax.numpy, whichever the fields are of."""
-        is_track = (vocab.TRACK <= token) & (token < vocab.TEMPO)
-        is_structure = (token < vocab.CHORD) | is_track  # outside bars, restarts the bar count
-        is_chord = (vocab.CHORD <= token) & (token < vocab.POSITION)  # opens a bar and its span
-        is_position = (vocab.POSITION <= token) & (token < vocab.PITCH)
-        is_conductor = (vocab.TEMPO <= token) & (token < vocab.DURATION)
-        is_pitch = (vocab.PITCH <= token) & (token < vocab.TRACK)
-        is_duration = (vocab.DURATION <= token) & (token < vocab.VELOCITY)
-        kind = xp.where(is_duration, KIND_DURATION, xp.where(vocab.VELOCITY <= token, KIND_VELOCITY, OUTSIDE))
-        program = (token - vocab.TRACK - 1) % vocab.N_TRACKS
-        other = xp.where(token == vocab.SEP, self.instrument, NO_INSTRUMENT)
+        class_ = xp.asarray(CLASS)[token]
+        is_structure, is_track = xp.asarray(IS_STRUCTURE)[token], class_ == Class.TRACK
+        is_chord = class_ == Class.CHORD  # opens a bar and its span
+        is_position = class_ == Class.POSITION
+        is_conductor = (class_ == Class.TEMPO) | (class_ == Class.SIGNATURE)
+        program = xp.asarray(VALUE)[token]
+        other = xp.where(class_ == Class.SEP, self.instrument, NO_INSTRUMENT)
         opened = xp.where(is_chord, 1, 0)
         onsets = self.onsets + xp.where(is_position, 1, 0)
         return FieldState(
             bar=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.bars, self.bar)),
             instrument=xp.where(is_track, program, xp.where(is_structure, other, self.instrument)),
-            kind=xp.where(is_position, KIND_POSITION, xp.where(is_pitch, KIND_PITCH, kind)),
+            kind=xp.asarray(KIND)[token],
             onset=xp.where(is_structure | is_chord | is_conductor, OUTSIDE, xp.where(is_position, onsets, self.onset)),
             span=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.spans, self.span)),
             bars=xp.where(is_structure, 0, self.bars + opened),
@@ -101,15 +102,13 @@ START = FieldState()
 def compute(ids: np.ndarray) -> TokenFields:
     """Fields of a whole sequence at once: equal to pushing its ids one by one through START.
 
-    ids: integer[T], any ids in 0..642. A tempo or signature token ends the reach of an onset, as in push.
+    ids: integer[T], any tokens. A tempo or signature token ends the reach of an onset, as in push.
     """
     ids = np.asarray(ids, dtype=np.int32)
     index = np.arange(len(ids), dtype=np.int32)
-    is_track = (vocab.TRACK <= ids) & (ids < vocab.TEMPO)
-    is_structure = (ids < vocab.CHORD) | is_track
-    is_chord = (vocab.CHORD <= ids) & (ids < vocab.POSITION)
-    is_position = (vocab.POSITION <= ids) & (ids < vocab.PITCH)
-    is_conductor = (vocab.TEMPO <= ids) & (ids < vocab.DURATION)
+    class_, is_structure = CLASS[ids], IS_STRUCTURE[ids]
+    is_chord, is_position = class_ == Class.CHORD, class_ == Class.POSITION
+    is_conductor = (class_ == Class.TEMPO) | (class_ == Class.SIGNATURE)
 
     def last(where: np.ndarray) -> np.ndarray:  # index of the last true at or before each token, -1 before the first
         return np.maximum.accumulate(np.where(where, index, -1)) if len(ids) else index
@@ -121,19 +120,9 @@ def compute(ids: np.ndarray) -> TokenFields:
     bar = np.where(inside, chords - 1 - chords_before_track, OUTSIDE)
     span = np.where(inside, chords - 1, OUTSIDE)
 
-    setter = last(is_structure & (ids != vocab.SEP))  # what last said which instrument plays
-    program = (ids[setter] - vocab.TRACK - 1) % vocab.N_TRACKS
-    instrument = np.where((setter >= 0) & is_track[setter], program, NO_INSTRUMENT)
-
-    kind = np.full(len(ids), OUTSIDE, np.int32)
-    kind[is_position] = KIND_POSITION
-    kind[(vocab.PITCH <= ids) & (ids < vocab.TRACK)] = KIND_PITCH
-    kind[(vocab.DURATION <= ids) & (ids < vocab.VELOCITY)] = KIND_DURATION
-    kind[vocab.VELOCITY <= ids] = KIND_VELOCITY
+    setter = last(is_structure & (class_ != Class.SEP))  # what last said which instrument plays
+    instrument = np.where((setter >= 0) & (class_[setter] == Class.TRACK), VALUE[ids[setter]], NO_INSTRUMENT)
 
     in_reach = last(is_position) > last(is_structure | is_chord | is_conductor)
     onset = np.where(in_reach, np.cumsum(is_position), OUTSIDE)
-    return TokenFields(ids, *(np.asarray(x, np.int32) for x in (bar, instrument, kind, onset, span)))
-
-
-assert vocab.token_program(vocab.TRACK) == DRUMS
+    return TokenFields(ids, *(np.asarray(x, np.int32) for x in (bar, instrument, KIND[ids], onset, span)))

@@ -8,8 +8,8 @@ same ids (with the chords that it says). FOLLOWS is the skeleton, the transition
 clause of `clauses` is one rule about values, named by the sentence a person is told when it is broken. `push` is total,
 so that ungrammatical songs can be followed too.
 
-Time counts sixteenth notes from the song's start. The first track's bars are remembered, for the other tracks repeat
-them.
+Time counts fine steps (1/24 of a quarter note) from the song's start. The first track's bars are remembered, for the
+other tracks repeat them. A bar here is a part of a measure where that is long (see grid/meter.py).
 """
 
 from typing import Any, NamedTuple
@@ -18,50 +18,23 @@ import numpy as np
 
 from configs import InputError
 from tokenizer import vocabulary as vocab
-from tokenizer.grid.meter import EIGHTHS
+from tokenizer.grid.meter import N_PARTS, PART_SIXTEENTHS
 from tokenizer.grid.song import HID_RANK
+from tokenizer.vocabulary import CLASS, VALUE, Class
 
-CLASSES = (
-    "special",
-    "BOS",
-    "EOS",
-    "SEP",
-    "chord",
-    "position",
-    "pitch",
-    "track",
-    "tempo",
-    "signature",
-    "duration",
-    "velocity",
-)
-SPECIAL, BOS, EOS, SEP, CHORD, POSITION, PITCH, TRACK, TEMPO, SIGNATURE, DURATION, VELOCITY = range(12)
-# States beside the kind of the last token: before the song, in its head and after it
-START, HEADER_TEMPO, HEADER = 12, 13, 14
+BOS, EOS, SEP, CHORD, POSITION, PITCH = Class.BOS, Class.EOS, Class.SEP, Class.CHORD, Class.POSITION, Class.PITCH
+TRACK, TEMPO, SIGNATURE = Class.TRACK, Class.TEMPO, Class.SIGNATURE
+DURATION, VELOCITY = Class.DURATION, Class.VELOCITY
+# States beside the class of the last token: before the song, in its head and after it
+START, HEADER_TEMPO, HEADER = vocab.N_CLASSES, vocab.N_CLASSES + 1, vocab.N_CLASSES + 2
 NONE = -1  # no position, pitch, duration or velocity yet
 
-_BLOCKS = (
-    (vocab.CHORD, vocab.N_CHORDS),
-    (vocab.POSITION, vocab.N_POSITIONS),
-    (vocab.PITCH, vocab.N_PITCHES),
-    (vocab.TRACK, vocab.N_TRACKS),
-    (vocab.TEMPO, vocab.N_TEMPOS),
-    (vocab.SIGNATURE, vocab.N_SIGNATURES),
-    (vocab.DURATION, vocab.N_DURATIONS),
-    (vocab.VELOCITY, vocab.N_VELOCITIES),
-)
-_SPECIALS = [{vocab.BOS: BOS, vocab.EOS: EOS, vocab.SEP: SEP}.get(token, SPECIAL) for token in range(vocab.CHORD)]
-CLASS = np.concatenate([_SPECIALS, *(np.full(size, CHORD + i) for i, (_, size) in enumerate(_BLOCKS))]).astype(np.int32)
-# A token's number within its block.
-VALUE = np.concatenate([np.zeros(vocab.CHORD), *(np.arange(size) for _, size in _BLOCKS)]).astype(np.int32)
-RANK = np.array(
-    [HID_RANK[vocab.token_program(token)] if CLASS[token] == TRACK else 0 for token in range(vocab.SIZE)], np.int32
-)
-# Sixteenths of a grid step, by signature
-STEP = np.array([1 if 2 * EIGHTHS[s] <= 16 else 2 for s in vocab.SIGNATURES], np.int32)
-LENGTH = np.array([2 * EIGHTHS[s] for s in vocab.SIGNATURES], np.int32)  # sixteenths of a bar
+RANK = np.array([HID_RANK[value] if class_ == TRACK else 0 for class_, value in zip(CLASS.tolist(), VALUE.tolist())])
+RANK = RANK.astype(np.int32)
+# Fine steps of a bar, by signature and part of the measure; and how many parts that has
+LENGTH = PART_SIXTEENTHS * vocab.SIXTEENTH
 
-# Which kinds of tokens may follow which, by the state after the last token.
+# Which classes of tokens may follow which, by the state after the last token.
 _BAR_ENDS = (CHORD, TRACK, EOS)
 _TABLE = {
     START: (BOS,),
@@ -78,7 +51,7 @@ _TABLE = {
     DURATION: (VELOCITY, PITCH, POSITION, *_BAR_ENDS),
     VELOCITY: (PITCH, POSITION, *_BAR_ENDS),
 }
-FOLLOWS = np.zeros((HEADER + 1, len(CLASSES)), bool)
+FOLLOWS = np.zeros((HEADER + 1, vocab.N_CLASSES), bool)
 for _state, _next in _TABLE.items():
     FOLLOWS[_state, list(_next)] = True
 
@@ -90,7 +63,7 @@ class UngrammaticalTokens(InputError):
 class State(NamedTuple):
     """After a token, in each of B songs: int32[B], but where said. W bars of the first track are remembered."""
 
-    last: Any  # kind of the last token, or START, HEADER_TEMPO, HEADER
+    last: Any  # class of the last token, or START, HEADER_TEMPO, HEADER
     tracks: Any  # track tokens so far
     rank: Any  # HID rank of the current track
     bar: Any  # of the current track, from 0; -1 before its first
@@ -98,9 +71,11 @@ class State(NamedTuple):
     in_bar: Any  # bool[B], the current bar has a note
     in_track: Any  # bool[B], the current track has a note
     filled: Any  # bool[B], the first track's last bar has a note, in any track
+    measure: Any  # of the current track, from 0; -1 before its first bar
+    part: Any  # of its measure, that the current bar is
     step: Any  # last position in the bar, -1 none
     pitch: Any  # last pitch at the position, -1 none
-    duration: Any  # in force in the track, grid steps - 1; -1 none
+    duration: Any  # in force in the track, -1 none
     velocity: Any  # in force in the track, -1 none
     signature: Any  # of the current bar
     tempo: Any  # in force in the first track
@@ -115,8 +90,8 @@ def begin(rows: int, bars: int, xp: Any = np) -> State:
     full = lambda value: xp.full(rows, value, np.int32)
     zeros = lambda width: xp.zeros((rows, width), np.int32)
     no = xp.zeros(rows, bool)
-    values = dict(last=START, tracks=0, rank=0, bar=NONE, bars=0, step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
-    values |= dict(signature=0, tempo=0, start=0)
+    values = dict(last=START, tracks=0, rank=0, bar=NONE, bars=0, measure=NONE, part=0, signature=0, tempo=0, start=0)
+    values |= dict(step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
     arrays = dict(
         ends=zeros(vocab.N_PITCHES), chords=zeros(bars), signatures=zeros(bars), in_bar=no, in_track=no, filled=no
     )
@@ -142,14 +117,18 @@ def push(state: State, token: Any, xp: Any = np) -> State:
     signature = xp.where(is_signature & ~in_later, value, signature)
     says_meter_of_bar = in_first & (is_chord | is_signature)
 
+    # Measures: a bar goes on with the measure of the one before it, where that has a part left
+    goes_on = (signature == state.signature) & (state.part + 1 < xp.asarray(N_PARTS)[signature]) & (state.bar >= 0)
+    part = xp.where(is_chord, xp.where(goes_on, state.part + 1, 0), xp.where(is_signature | is_track, 0, state.part))
+    measure = xp.where(is_track, NONE, state.measure + (is_chord & ~goes_on))
+
     # Time: a bar begins where the one before it ends, a note sounds from its position on
-    length_before = xp.where(state.bar >= 0, xp.asarray(LENGTH)[state.signature], 0)
+    length_before = xp.where(state.bar >= 0, xp.asarray(LENGTH)[state.signature, state.part], 0)
     start = xp.where(is_track, 0, state.start + xp.where(is_chord, length_before, 0))
-    step_time = xp.asarray(STEP)[state.signature]
-    now = state.start + state.step * step_time
+    now = state.start + state.step
     ends = xp.where(is_track[:, None], 0, state.ends)
-    ends = _put(ends, is_pitch, value, now + (state.duration + 1) * step_time, xp)
-    ends = _put(ends, is_duration, state.pitch, now + (value + 1) * step_time, xp)  # said after its pitch
+    ends = _put(ends, is_pitch, value, now + xp.maximum(state.duration, 0), xp)
+    ends = _put(ends, is_duration, state.pitch, now + value, xp)  # said after its pitch
 
     def last_said(is_said: Any, before: Any, forgotten: Any) -> Any:
         return xp.where(forgotten, NONE, xp.where(is_said, value, before))
@@ -163,6 +142,8 @@ def push(state: State, token: Any, xp: Any = np) -> State:
         in_bar=~leaves_bar & (state.in_bar | is_pitch),
         in_track=~is_track & (state.in_track | is_pitch),
         filled=~opens_song_bar & (state.filled | (is_pitch & in_last_song_bar)),
+        measure=measure,
+        part=part,
         step=last_said(is_position, state.step, forgotten=leaves_bar),
         pitch=last_said(is_pitch, state.pitch, forgotten=leaves_bar | is_position),
         duration=last_said(is_duration, state.duration, forgotten=is_track),
@@ -177,22 +158,22 @@ def push(state: State, token: Any, xp: Any = np) -> State:
 
 
 def clauses(state: State, xp: Any = np) -> dict[str, Any]:
-    """What each rule allows next, bool[B, 643], under the sentence that says it."""
+    """What each rule allows next, bool[B, 724], under the sentence that says it."""
     column = lambda x: x[:, None]
     value, rank = xp.asarray(VALUE), xp.asarray(RANK)
 
-    def of(*kinds: int) -> Any:  # bool[643]
+    def of(*kinds: int) -> Any:  # bool[724]
         return xp.asarray(np.isin(CLASS, kinds))
 
-    def only(condition: Any, *kinds: int) -> Any:  # tokens of these kinds only under a condition [B, 643] or [B]
+    def only(condition: Any, *kinds: int) -> Any:  # tokens of these kinds only under a condition [B, 724] or [B]
         return ~of(*kinds) | (column(condition) if condition.ndim == 1 else condition)
 
     def must(condition: Any, kind: int) -> Any:  # under a condition [B] only tokens of this kind
         return ~column(condition) | of(kind)
 
     first, inside = state.tracks == 1, state.tracks > 0
-    steps = xp.asarray(LENGTH // STEP)[state.signature]
-    now = state.start + state.step * xp.asarray(STEP)[state.signature]
+    steps = xp.asarray(LENGTH)[state.signature, state.part]
+    now = state.start + state.step
     sounding = state.ends[:, np.where(CLASS == PITCH, VALUE, 0)] > column(now)
     chord = _at(state.chords, state.bar + 1, xp)
     return {
@@ -208,6 +189,7 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
         "tempo and meter change in the first track alone, after its first bar": only(
             ~inside | first & (state.bar > 0), TEMPO, SIGNATURE
         ),
+        "a meter changes where a measure begins": only(~inside | (state.part == 0), SIGNATURE),
         "a tempo is written only where it changes": only(~column(inside) | (value != column(state.tempo)), TEMPO),
         "a meter is written only where it changes": only(
             ~column(inside) | (value != column(state.signature)), SIGNATURE
@@ -222,7 +204,7 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
 
 
 def allowed(state: State, xp: Any = np) -> Any:
-    """bool[B, 643]: what may come next."""
+    """bool[B, 724]: what may come next."""
     rules = list(clauses(state, xp).values())
     result = rules[0]
     for rule in rules[1:]:
@@ -254,8 +236,8 @@ def errors(songs: list[np.ndarray]) -> list[str | None]:
     for row, song in zip(rows, songs, strict=True):
         row[: len(song)] = song
     lengths = np.array([len(song) for song in songs])
-    chords = (rows >= vocab.CHORD) & (rows < vocab.POSITION)
-    state = begin(len(songs), max(1, int(chords.sum(axis=1).max())))
+    chords = (CLASS[rows] == CHORD).sum(axis=1)
+    state = begin(len(songs), max(1, int(chords.max())))
     found: list[str | None] = [None] * len(songs)
     for index in range(longest):
         token = rows[:, index]
@@ -271,7 +253,7 @@ def _explain(state: State, row: int, ids: np.ndarray, index: int) -> str:
     (reason, *_) = (reason for reason, rule in clauses(state).items() if not rule[row, token])
     after = f" after {vocab.NAMES[ids[index - 1]]}" if index else ""
     where = (
-        f", bar {int(state.bar[row]) + 1} of track {int(state.tracks[row])}"
+        f", bar {int(state.measure[row]) + 1} of track {int(state.tracks[row])}"
         if state.tracks[row] and state.bar[row] >= 0
         else ""
     )
