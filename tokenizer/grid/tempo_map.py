@@ -55,8 +55,8 @@ def _rounded(time: np.ndarray, ticks_per_beat: int) -> np.ndarray:
 
 def _moved_bars(score: Score, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Ticks of the grid at which the bars begin and end that are longer or shorter there than in the score: the last of
-    a stretch of one meter, a pickup, and the first bar where a stretch before it has no room at all. Behind the last bar line,
-    where no note begins, all up to the change is one bar.
+    a stretch of one meter, a pickup, and the first bar where a stretch before it has no room at all. Behind the last
+    bar line, where no note begins, all up to the change is one bar.
     """
     is_moved = np.diff(layout.source) != np.diff(layout.grid)
     is_moved[:1] |= layout.grid[0] > 0

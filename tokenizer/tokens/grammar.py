@@ -29,10 +29,9 @@ DURATION, VELOCITY = Class.DURATION, Class.VELOCITY
 START, HEADER_TEMPO, HEADER = vocab.N_CLASSES, vocab.N_CLASSES + 1, vocab.N_CLASSES + 2
 NONE = -1  # no position, pitch, duration or velocity yet
 
-RANK = np.array([HID_RANK[value] if class_ == TRACK else 0 for class_, value in zip(CLASS.tolist(), VALUE.tolist())])
-RANK = RANK.astype(np.int32)
-# Fine steps of a bar, by signature and part of the measure; and how many parts that has
-LENGTH = PART_SIXTEENTHS * vocab.SIXTEENTH
+RANK = np.zeros(vocab.SIZE, np.int32)  # of a track token, in HID order
+RANK[CLASS == TRACK] = [HID_RANK[program] for program in VALUE[CLASS == TRACK].tolist()]
+LENGTH = PART_SIXTEENTHS * vocab.SIXTEENTH  # fine steps of a bar, by signature and part of the measure
 
 # Which classes of tokens may follow which, by the state after the last token.
 _BAR_ENDS = (CHORD, TRACK, EOS)
