@@ -33,6 +33,7 @@ from tokenizer.tokens.decode import decode
 
 DRUMS = "drums"
 SLACK = 0.002  # seconds: a tick of the grid, and what rounding to one costs
+COARSEST = 1 / 3  # beats between two places of the grid in a quarter that is read in triplets
 MOVED = 0.020  # seconds from which on a moved note is heard
 
 
@@ -69,7 +70,6 @@ class Note:
 class Song:
     """heard: (instrument, pitch, onset, end) of each note, in ticks. notes: onset seconds, sorted, by
     (instrument, pitch). bar_lines: seconds. tempos: seconds at which a beat begins to last so many seconds.
-    longest_bar: beats.
     """
 
     heard: Counter
@@ -78,7 +78,6 @@ class Song:
     bar_lines: np.ndarray
     last_onset: float
     tempos: list[tuple[float, float]]
-    longest_bar: float
 
     def beat(self, times: np.ndarray) -> np.ndarray:
         """Seconds that a beat lasts at these times."""
@@ -262,7 +261,6 @@ def _in_seconds(notes: list[Note], tempos: dict, signatures: dict, per_beat: flo
         np.array(lines),
         at(last_tick),
         [(second, tempos[tick] / 1e6) for tick, second in zip(ticks, seconds, strict=True)],
-        max(4 * n / d for n, d in signatures.values()),
     )
 
 
@@ -271,12 +269,11 @@ def _in_seconds(notes: list[Note], tempos: dict, signatures: dict, per_beat: flo
 
 def compare(before: Song, after: Song) -> dict[str, float]:
     """Counts and sums of one song."""
-    step = 0.25 if max(before.longest_bar, after.longest_bar) <= 4 else 0.5  # beats, of the grid
 
     def may_move(times: np.ndarray) -> np.ndarray:
-        return step / 2 * before.beat(times) + SLACK
+        return COARSEST / 2 * before.beat(times) + SLACK
 
-    found = Counter(notes=0, new=0, moved=0, beyond_half_a_step=0, moved_seconds=0.0)
+    found = Counter(notes=0, new=0, moved=0, beyond_half_a_place=0, moved_seconds=0.0)
     for key in before.notes.keys() | after.notes.keys():
         old, new = before.notes.get(key, np.zeros(0)), after.notes.get(key, np.zeros(0))
         found["notes"] += len(old)
@@ -288,7 +285,7 @@ def compare(before: Song, after: Song) -> dict[str, float]:
         found["merged"] += len(old) - len(new)
         found["moved"] += int((distance > MOVED).sum())
         found["moved_seconds"] += float(distance.sum())
-        found["beyond_half_a_step"] += int((distance > may_move(old)).sum())
+        found["beyond_half_a_place"] += int((distance > may_move(old)).sum())
         found["new"] += int((_nearest(new, old) > may_move(new)).sum())
     distance = _nearest(before.bar_lines, after.bar_lines)
     found["bar_lines"] = len(before.bar_lines)
@@ -352,7 +349,7 @@ def summed(rows: Iterable[dict]) -> dict:
         "onsets": int(total["notes"]),
         "without_a_counterpart": int(total["without_a_counterpart"]),
         "merged_percent": round(100 * total["merged"] / notes, 3),
-        "beyond_half_a_step_percent": round(100 * total["beyond_half_a_step"] / notes, 3),
+        "beyond_half_a_place_percent": round(100 * total["beyond_half_a_place"] / notes, 3),
         "new": int(total["new"]),
         "moved_by_20_ms_percent": round(100 * total["moved"] / notes, 2),
         "mean_movement_ms": round(1e3 * total["moved_seconds"] / notes, 2),
@@ -391,7 +388,7 @@ def main() -> None:
                     if row.get(name, 0)
                 ]
                 for name in (
-                    *("without_a_counterpart", "beyond_half_a_step", "new", "bar_lines_missing"),
+                    *("without_a_counterpart", "beyond_half_a_place", "new", "bar_lines_missing"),
                     *("last_onset_off", "last_bar_line_off"),
                 )
             }

@@ -20,6 +20,7 @@ measure of at most 16 sixteenths:
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -67,14 +68,14 @@ class Bars:
     def __len__(self) -> int:
         return len(self.signature)
 
-    @property
+    @cached_property
     def part(self) -> np.ndarray:
         """int32[n]: which part of its measure each bar is, 0 or 1."""
         index = np.arange(len(self), dtype=np.int32)
         begins = np.append(True, np.diff(self.signature) != 0)[: len(self)]
         return (index - np.maximum.accumulate(np.where(begins, index, 0))) % N_PARTS[self.signature]
 
-    @property
+    @cached_property
     def measure(self) -> np.ndarray:
         """int64[n]: number of the measure that each bar is part of."""
         return np.cumsum(self.part == 0) - 1
@@ -83,7 +84,7 @@ class Bars:
     def n_measures(self) -> int:
         return int(np.count_nonzero(self.part == 0))
 
-    @property
+    @cached_property
     def start_ticks(self) -> np.ndarray:
         """int64[n + 1] bar lines on the grid, the last one's end included."""
         lengths = PART_SIXTEENTHS[self.signature, self.part].astype(np.int64) * SIXTEENTH_TICKS
