@@ -66,7 +66,8 @@ def grid_notes(notes: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.nda
     onset = grid_time(notes["onset_ticks"], ticks_per_beat, layout)
     bar = np.searchsorted(starts * ticks_per_beat, onset, side="right") - 1
     quarter = TICKS_PER_BEAT * ticks_per_beat
-    step = divisions.places(bar, onset - starts[bar] * ticks_per_beat, quarter)
+    bar_steps = np.diff(starts)[bar] // STEP_TICKS
+    step = divisions.places(bar, onset - starts[bar] * ticks_per_beat, bar_steps, quarter)
     past = starts[bar] + step * STEP_TICKS >= starts[bar + 1]
     out = np.empty(len(notes), GRID_NOTE)
     out["bar"] = bar + past
