@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokenizer.vocabulary import DURATIONS, QUARTER
+from tokenizer.vocabulary import QUARTER
 
 _ALL = np.array([step for step in range(QUARTER + 1) if step % 3 == 0 or step % 4 == 0])
 _PLACES = (
@@ -35,7 +35,7 @@ _MIXED = len(_PLACES) - 1
 _CHANGE = 2.5
 _SCATTERS = np.array([1 / 480, 1 / 160, 1 / 96, 1 / 64, 1 / 48, 1 / 36, 1 / 28, 1 / 22, 1 / 18])  # quarters
 
-_UNIT = 2**16  # costs are whole numbers of 1 / 2**16 nats: their sums do not depend on an order of summation
+UNIT = 2**16  # costs are whole numbers of 1 / 2**16 nats: their sums do not depend on an order of summation
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +102,16 @@ def _costs(place: np.ndarray, off: np.ndarray, begins: np.ndarray, first: np.nda
     return cost, place.shape[1] * _SCATTER_COST
 
 
-def _whole(nats: list[float] | np.ndarray) -> np.ndarray:
-    return np.rint(np.multiply(nats, _UNIT)).astype(np.int64)
+def whole(nats: float | list[float] | np.ndarray) -> np.ndarray:
+    """Costs that can be summed."""
+    return np.rint(np.multiply(nats, UNIT)).astype(np.int64)
 
 
-_PLACE_COST = _whole([math.log(len(steps) - 1) for steps in _PLACES])
-_QUARTER_COST = _whole(_NATS)
-_CHANGE_COST = int(_whole([_CHANGE])[0])
-_SCATTER_COST = _whole([math.log(scatter) for scatter in _SCATTERS])  # of each onset
-_WEIGHT = _UNIT / (2 * _SCATTERS**2)
+_PLACE_COST = whole([math.log(len(steps) - 1) for steps in _PLACES])
+_QUARTER_COST = whole(_NATS)
+_CHANGE_COST = int(whole(_CHANGE))
+_SCATTER_COST = whole([math.log(scatter) for scatter in _SCATTERS])  # of each onset
+_WEIGHT = UNIT / (2 * _SCATTERS**2)
 # An onset of a mixed quarter costs no more than one that may lie anywhere in it: with its scatter's cost, nothing
 _MOST = np.where(np.arange(len(_PLACES)) == _MIXED, -_SCATTER_COST[:, None], np.inf)
 
@@ -147,8 +148,3 @@ def _path(costs: list[list[int]]) -> tuple[int, list[int]]:
         cheapest = total.index(min(total))
         path.append(path[-1] if total[path[-1]] <= total[cheapest] + _CHANGE_COST else cheapest)
     return least, path[::-1]
-
-
-def durations(time: np.ndarray, quarter: int) -> np.ndarray:
-    """int64[N]: durations of a track's notes int64[N], in fine steps that the vocabulary has."""
-    return nearest(DURATIONS, time, quarter)

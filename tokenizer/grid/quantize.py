@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokenizer.grid import divisions
+from tokenizer.grid import divisions, lengths
 from tokenizer.grid.meter import STEP_TICKS, TICKS_PER_BEAT, Layout, lay_bars
 from tokenizer.grid.song import GRID_NOTE, GridSong, make_song
 from tokenizer.music.score import Score
@@ -72,8 +72,9 @@ def grid_notes(notes: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.nda
     out = np.empty(len(notes), GRID_NOTE)
     out["bar"] = bar + past
     out["step"] = np.where(past, 0, step)
-    out["duration"] = divisions.durations(notes["duration_ticks"] * TICKS_PER_BEAT, quarter)
     out["pitch"], out["velocity"] = notes["pitch"], velocity_bin(notes["velocity"].astype(np.int32))
+    written = (out["pitch"], out["step"], out["bar"])
+    out["duration"] = lengths.durations(notes["duration_ticks"] * TICKS_PER_BEAT, written, quarter)
     return out
 
 
