@@ -16,7 +16,7 @@ EXECUTION = ("workers", "engine", "shard", "overwrite")
 class PrepareConfig:
     """How a dataset is made. Raises InputError naming the flag that makes no sense. Limits are off by default; v1.2.1's
     were bars 16 to 10000, notes 32 to 100000, at least 8 pitches, 10 to 1800 seconds, and at most 0.15 of the notes
-    across a bar line.
+    across a bar line. Bars are whole measures, however long.
     """
 
     # Share of the songs, chosen by their content, that is held out: one at least, but one song alone is trained on; 0:
@@ -83,7 +83,7 @@ class DataConfig:
     """Static shape of a batch and the order of songs: batch number i is a pure function of this, the dataset and i.
 
     max_seq_len: tokens of a row (T); max_spans: summaries of a row (M); batch_size: rows of a batch (B).
-    max_bars: longest window of bars a long song is cropped to.
+    max_bars: longest window that a long song is cropped to, in bars as a model counts them: a long measure is two.
     seed: of the shuffle, the crop windows and the augmentation.
     num_workers: loader processes; 0 loads in the training process.
     augment: how training songs are varied (None: not).

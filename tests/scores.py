@@ -2,28 +2,21 @@
 file can say exactly (`writable`).
 """
 
+from fractions import Fraction
+
 import numpy as np
 from hypothesis import strategies as st
 
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 
-SIGNATURES = (
-    (4, 4),
-    (3, 4),
-    (6, 8),
-    (5, 4),
-    (7, 8),
-    (12, 8),
-    (8, 4),
-    (1, 8),
-    (11, 8),
-    (7, 16),
-    (5, 2),
-    (2, 2),
-    (3, 32),
-    (13, 16),
-    (4, 2),
-)
+# Said by one token, of one part and of two; a whole number of sixteenths, and not; longer than any
+SIGNATURES = ((4, 4), (3, 4), (6, 8), (7, 8), (2, 2), (1, 8), (1, 16), (7, 16), (9, 16), (13, 16), (15, 16))
+SIGNATURES += ((5, 4), (6, 4), (7, 4), (9, 8), (12, 8), (3, 2), (4, 2))
+SIGNATURES += ((8, 4), (10, 8), (11, 8), (17, 16), (5, 2), (3, 32))
+PICKUPS = ((1, 16), (3, 16), (5, 16), (1, 8), (1, 32))  # before the first whole measure, by a signature of their own
+
+# Notes of a quarter: sixteenths, triplets, thirty-seconds, triplets of sixteenths, and 3 against 4 over a beat
+RHYTHMS = (4, 3, 8, 6, 12)
 
 
 def score_of(*tracks, signatures=((0, 4, 4),), tempos=((0, 120),), ticks_per_beat=480) -> Score:
@@ -39,22 +32,56 @@ def score_of(*tracks, signatures=((0, 4, 4),), tempos=((0, 120),), ticks_per_bea
 @st.composite
 def notes(draw, ticks_per_beat: int):
     """NOTE[1..12]: on, near and off the grid, early and late in the song, overlapping, of no and
-    of endless duration.
+    of endless duration; or a run of one rhythm.
     """
-    bar = 4 * ticks_per_beat
+    beat, bar = ticks_per_beat, 4 * ticks_per_beat
+    pitch = st.integers(58, 62) | st.integers(0, 127)
+    velocity = st.sampled_from((1, 127)) | st.integers(1, 127)
+    length = st.sampled_from(RHYTHMS).flatmap(lambda of: st.builds(lambda n: n * beat // of, st.integers(1, 3 * of)))
+    if draw(st.booleans()):
+        rhythm, count, pitches = draw(st.sampled_from(RHYTHMS)), draw(st.integers(1, 12)), draw(st.integers(1, 3))
+        start, held = draw(st.integers(0, 20)) * beat, draw(length)
+        return np.array([(start + i * beat // rhythm, held, 60 + i % pitches, 80) for i in range(count)], NOTE)
     onset = st.one_of(
         st.integers(0, 9 * bar),
-        st.builds(lambda b, s: b * bar + s * ticks_per_beat // 4, st.integers(0, 9), st.integers(0, 15)),
+        st.builds(
+            lambda b, d, n: b * beat + n * beat // d, st.integers(0, 36), st.sampled_from(RHYTHMS), st.integers(0, 11)
+        ),
         # In the last 1/64 of a bar
         st.builds(lambda b, d: b * bar - d, st.integers(1, 9), st.integers(0, max(1, bar // 64))),
     )
-    duration = st.one_of(st.integers(0, 2 * bar), st.just(0), st.integers(0, 100 * bar), st.just(ticks_per_beat // 4))
-    row = st.tuples(
-        onset, duration, st.integers(58, 62) | st.integers(0, 127), st.sampled_from((1, 127)) | st.integers(1, 127)
+    duration = st.one_of(
+        st.integers(0, 2 * bar),
+        length,
+        st.just(0),
+        st.integers(0, 100 * bar),
+        st.integers(4, 18).map(lambda n: n * bar),
     )
+    row = st.tuples(onset, duration, pitch, velocity)
     first_bar = draw(st.sampled_from((0, 0, 7)))
     rows = [(o + first_bar * bar, d, p, v) for o, d, p, v in draw(st.lists(row, min_size=1, max_size=12))]
     return np.array(rows, NOTE)
+
+
+@st.composite
+def signatures(draw, ticks_per_beat: int) -> tuple[Signature, ...]:
+    """A map: with or without a pickup; changes where a measure begins, where a bar of 4/4 would, or anywhere."""
+    found, tick = {}, 0
+    if draw(st.integers(0, 3)) == 0:
+        found[0] = draw(st.sampled_from(PICKUPS))
+        tick = _ticks(found[0], ticks_per_beat)
+    found[tick] = draw(st.sampled_from(SIGNATURES))
+    for _ in range(draw(st.integers(0, 3))):
+        whole = _ticks(found[max(found)], ticks_per_beat) * draw(st.integers(1, 3))
+        anywhere = st.integers(1, 48 * ticks_per_beat) | st.integers(1, 12).map(lambda bars: 4 * bars * ticks_per_beat)
+        tick = draw(st.just(max(found) + whole) | st.just(max(found) + whole) | anywhere)
+        found[tick] = draw(st.sampled_from(SIGNATURES))
+    return tuple(Signature(tick, *found[tick]) for tick in sorted(found))
+
+
+def _ticks(signature: tuple[int, int], ticks_per_beat: int) -> int:
+    """Of a measure, rounded where they are not whole."""
+    return max(round(Fraction(4 * signature[0] * ticks_per_beat, signature[1])), 1)
 
 
 @st.composite
@@ -64,16 +91,13 @@ def scores(draw):
     program = st.sampled_from((0, 0, 9, 15, 33, DRUMS, DRUMS)) | st.integers(0, 127)
     tracks = draw(st.lists(st.builds(Track, program, notes(ticks_per_beat)), max_size=4))
     change = st.integers(1, 12 * bar) | st.builds(lambda bars: bars * bar, st.integers(1, 12))
-    tempo = st.integers(20, 300).map(lambda bpm: round(60e6 / bpm))
+    tempo = st.integers(20, 450).map(lambda bpm: round(60e6 / bpm))
     tempos = {0: draw(tempo)} | draw(st.dictionaries(change, tempo, max_size=3))
-    signatures = {0: draw(st.sampled_from(SIGNATURES))} | draw(
-        st.dictionaries(change, st.sampled_from(SIGNATURES), max_size=3)
-    )
     return Score(
         ticks_per_beat,
         tuple(tracks),
         tuple(Tempo(tick, tempos[tick]) for tick in sorted(tempos)),
-        tuple(Signature(tick, *signatures[tick]) for tick in sorted(signatures)),
+        draw(signatures(ticks_per_beat)),
     )
 
 

@@ -3,7 +3,8 @@
 Songs go whole into the open row that they fill best. A song that fits none opens another one, in a free place or in
 that of the fullest row, which is closed once enough cut songs wait: it is filled up with windows of them, the one first
 that uses up the row's tokens and its summaries together. Any other song is cut and waits. A cut song's windows follow
-one another and hold each of its bars once. When all that is left fits the open rows, no new ones are opened.
+one another and hold each of its bars once; none is cut within a measure, of which a bar is a part where it is long.
+When all that is left fits the open rows, no new ones are opened.
 
     row 1   [ song 5 whole            ][ song 2 bars 0-31  ]
     row 2   [ song 7 whole ][ song 1 whole ][ 2: bars 32-39]
@@ -119,7 +120,9 @@ class Packer:
         fits_tokens, fits_spans = self.tokens <= config.max_seq_len, self.spans <= config.max_spans
         self.fits = given & fits_tokens & fits_spans & (self.bars <= config.max_bars)  # a row
         self.stops = np.cumsum(self.bars.ravel()).reshape(order.shape)  # one past each song's last bar
-        self.tokens_before, self.spans_before = map(_sums_before, songs.bar_sizes(order[given]))  # each bar
+        tokens, spans = songs.bar_sizes(order[given])
+        self.tokens_before, self.spans_before = _sums_before(tokens), _sums_before(spans)  # each bar
+        self.in_measure = np.append(tokens == 0, False)  # no window begins there: the measure's first bar has them all
 
         self.n_rows = np.zeros(len(order), np.int64)  # opened so far
         self.tokens_to_place, self.spans_to_place = self.tokens.sum(axis=1), self.spans.sum(axis=1)
@@ -285,7 +288,7 @@ class Packer:
         end = self._window_end(*at, tokens, spans)
         end = np.where((wanted >= MIN_BARS) & (wanted < end - bar), bar + wanted, end)
         leaves_scrap = (stop - MIN_BARS < end) & (end < stop) & (bar + MIN_BARS <= stop - MIN_BARS)
-        end = np.where(leaves_scrap, stop - MIN_BARS, end)
+        end = self._measure_start(np.where(leaves_scrap, stop - MIN_BARS, end))
         window_tokens, window_spans = self._size(bar, end)
         self.tokens_to_place[sections] -= window_tokens
         self.spans_to_place[sections] -= window_spans
@@ -294,12 +297,18 @@ class Packer:
         return Placed(sections, rows, song, bar - start, end - bar, window_tokens + overhead, window_spans)
 
     def _window_end(self, sections: np.ndarray, slots: np.ndarray, tokens, spans) -> np.ndarray:
-        """One past the last bar of a next window that fits so much room."""
+        """One past the last bar of a next window that fits so much room, where a measure ends."""
         cut, at = self.cut_songs, (sections, slots)
         bar = cut.bar[at]
         fits_tokens = _last(self.tokens_before, bar, tokens - cut.overhead[at])
         fits_spans = _last(self.spans_before, bar, spans)
-        return np.minimum.reduce((fits_tokens, fits_spans, bar + self.config.max_bars, cut.stop[at]))
+        return self._measure_start(
+            np.minimum.reduce((fits_tokens, fits_spans, bar + self.config.max_bars, cut.stop[at]))
+        )
+
+    def _measure_start(self, bar: np.ndarray) -> np.ndarray:
+        """The bars, or where one lies within a measure, the one before it."""
+        return bar - self.in_measure[bar]
 
     def _go_on(self, sections: np.ndarray, slots: np.ndarray, bar: np.ndarray) -> None:
         """The songs wait for their next window, which begins at a bar or past those that fit no row even by
@@ -308,8 +317,11 @@ class Packer:
         cut, at = self.cut_songs, (sections, slots)
         stop, overhead, begin = cut.stop[at], cut.overhead[at], bar
         while True:
-            tokens, spans = self._size(bar, next_ := np.minimum(bar + 1, stop))
+            next_ = np.minimum(bar + 1, stop)
+            next_ += self.in_measure[next_]
+            tokens, spans = self._size(bar, next_)
             fits_none = (tokens > self.config.max_seq_len - overhead) | (spans > self.config.max_spans)
+            fits_none |= next_ - bar > self.config.max_bars
             if not fits_none.any():
                 break
             bar = np.where(fits_none, next_, bar)
@@ -318,7 +330,8 @@ class Packer:
         self.spans_to_place[sections] -= left_out_spans
 
         cut.bar[at], cut.waits[at] = bar, bar < stop
-        least_tokens, least_spans = self._size(bar, np.minimum(bar + min(MIN_BARS, self.config.max_bars), stop))
+        least = self._measure_start(np.minimum(bar + min(MIN_BARS, self.config.max_bars), stop))
+        least_tokens, least_spans = self._size(bar, least)
         cut.least_tokens[at], cut.least_spans[at] = least_tokens + overhead, least_spans
         rest_tokens, rest_spans = self._size(bar, stop)
         cut.density[at] = rest_tokens / np.maximum(rest_spans, 1)

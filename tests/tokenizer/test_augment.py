@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import AugmentConfig
+from tests.rows import ids
 from tests.scores import scores
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import music_hash
@@ -17,10 +18,15 @@ from tokenizer.tokens.augment import augment, shift
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import encode
 from tokenizer.tokens.fields import compute
+from tokenizer.vocabulary import Class
 
 
-def without_chords(ids):
-    return np.where((ids >= vocab.CHORD) & (ids < vocab.POSITION), vocab.CHORD, ids)
+def without_chords(tokens):
+    return np.where(vocab.CLASS[tokens] == Class.CHORD, vocab.ID["N"], tokens)
+
+
+def names(tokens) -> str:
+    return " ".join(vocab.NAMES[token] for token in tokens)
 
 
 def transposed(score: Score, semitones: int) -> Score:
@@ -43,11 +49,8 @@ def test_a_transposed_song_is_the_encoding_of_its_transposed_notes(semitones):
 
 
 def test_a_chord_by_hand():
-    ids = np.array(
-        [vocab.NAMES.index(name) for name in ("BOS", "BPM_3", "TS_4/4", "#P0", "SEP", "A#min", "T0", "P60", "N", "EOS")]
-    )
-    names = [vocab.NAMES[token] for token in shift(compute(ids), 3, 0, -1).ids]
-    assert names == ["BOS", "BPM_2", "TS_4/4", "#P0", "SEP", "C#min", "T0", "P63", "N", "EOS"]
+    song = compute(ids("BOS BPM_3 TS_5/16 #P0 SEP A#min T1/2 P60 L80 V3 N EOS"))
+    assert names(shift(song, 3, 1, -1).ids) == "BOS BPM_2 TS_5/16 #P0 SEP C#min T1/2 P63 L80 V4 N EOS"
 
 
 @settings(max_examples=60)
@@ -57,9 +60,11 @@ def test_any_song_stays_a_song_of_the_same_size(score, seed):
     moved = augment(tokens, AugmentConfig(), np.random.default_rng(seed))
     assert moved == compute(moved.ids), "the fields fit the ids"
     assert len(moved) == len(tokens) == len(encode(decode(moved.ids))), "nothing more or less would be written"
-    drums = tokens.instrument == DRUMS
-    same = ~((tokens.ids >= vocab.CHORD) & (tokens.ids < vocab.POSITION)) & (tokens.ids < vocab.TRACK)
-    assert np.array_equal(moved.ids[drums & same], tokens.ids[drums & same])
+    class_ = vocab.CLASS[tokens.ids]
+    same = ~np.isin(class_, (Class.CHORD, Class.VELOCITY, Class.TEMPO)) & (
+        (class_ != Class.PITCH) | (tokens.instrument == DRUMS)
+    )
+    assert np.array_equal(moved.ids[same], tokens.ids[same])
 
 
 def test_every_shift_of_the_range_is_drawn_about_as_often_as_the_others():
@@ -71,15 +76,25 @@ def test_every_shift_of_the_range_is_drawn_about_as_often_as_the_others():
 
 
 def test_a_song_without_room_moves_only_as_far_as_it_can():
-    ids = [vocab.NAMES.index(name) for name in "BOS BPM_31 TS_4/4 #P0 SEP Cmaj T0 P127 L1 V31 P126".split()]
-    ids = np.array([*sorted(ids[:7], key=ids.index), ids[10], *ids[8:10], ids[7], vocab.EOS])
-    for seed in range(50):
-        moved = augment(compute(ids), AugmentConfig(), np.random.default_rng(seed)).ids
-        assert (
-            moved[ids == vocab.PITCH + 127] <= vocab.PITCH + 127
-            and moved[1] <= vocab.TEMPO + 31
-            and moved[9] <= vocab.VELOCITY + 31
-        )
+    song = ids("BOS BPM_39 TS_4/4 #P0 SEP Cmaj T0 P126 L1 V31 P127 EOS")
+    drawn = [augment(compute(song), AugmentConfig(), np.random.default_rng(seed)).ids for seed in range(80)]
+    assert {names(moved[[7, 10]]) for moved in drawn} == {f"P{126 - down} P{127 - down}" for down in range(6)}
+    assert {names(moved[[1]]) for moved in drawn} == {"BPM_37", "BPM_38", "BPM_39"}
+    assert {names(moved[[9]]) for moved in drawn} == {"V28", "V29", "V30", "V31"}
+
+
+@pytest.mark.parametrize(
+    ("tempo", "shifted"),
+    [
+        ("BPM_0", "BPM_-2 BPM_-1 BPM_0 BPM_1 BPM_2"),
+        ("BPM_31", "BPM_29 BPM_30 BPM_31 BPM_32 BPM_33"),
+        ("BPM_-8", "BPM_-8 BPM_-7 BPM_-6"),
+    ],
+)
+def test_a_tempo_has_room_below_40_and_above_250(tempo, shifted):
+    song = compute(ids(f"BOS {tempo} TS_4/4 EOS"))
+    drawn = {int(augment(song, AugmentConfig(), np.random.default_rng(seed)).ids[1]) for seed in range(80)}
+    assert drawn == set(ids(shifted).tolist())
 
 
 def test_the_family_of_a_song_is_that_of_its_transpositions_and_its_hash_not():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from tests.scores import score_of, scores
 from tokenizer.grid.changes import Changes, changes, longest_silence
-from tokenizer.grid.quantize import layout_of, quantize
+from tokenizer.grid.quantize import on_grid, quantize
 from tokenizer.grid.tempo_map import own_tempos
 from tokenizer.music.score import DRUMS, Score
 
@@ -16,8 +16,8 @@ MOVED_MS = 20.0
 
 
 def changed(score: Score) -> Changes:
-    layout = layout_of(score)
-    return changes(score, layout, quantize(score, layout), own_tempos(score, layout), MOVED_MS)
+    found = on_grid(score)
+    return changes(score, found, own_tempos(score, found.layout), MOVED_MS)
 
 
 def seconds_of(score: Score, tick: int) -> float:
@@ -67,18 +67,18 @@ def test_a_song_on_the_grid_changes_in_nothing(score):
 
 
 def test_the_same_note_twice_is_told_apart_from_two_strikes_that_meet():
-    twice, strikes = (0, 240, 60, 80), [(480, 30, 62, 80), (520, 30, 62, 80), (480, 30, 64, 80)]
+    twice, strikes = (0, 240, 60, 80), [(480, 30, 62, 80), (490, 30, 62, 80), (480, 30, 64, 80)]
     found = changed(score_of((0, [twice, twice, *strikes]), (0, [twice])))
     assert (found.notes, found.doubles, found.merged, found.notes_out) == (6, 1, 1, 4)
 
 
 def test_a_note_is_moved_by_the_clock_not_by_the_beat():
-    """40 ticks of 480 are 41.7 ms at 120 BPM and 16.7 ms at 300."""
-    notes = [(0, 120, 60, 80), (480 + 40, 120, 62, 80)]
+    """24 ticks of 480 are 25 ms at 120 BPM and 10 ms at 300."""
+    notes = [(0, 120, 60, 80), (480 + 24, 120, 62, 80)]
     for bpm, moved in ((120, 1), (300, 0)):
         found = changed(score_of((0, notes), tempos=((0, bpm),)))
         assert found.moved == moved
-        assert found.moved_ms_sum == pytest.approx(60e3 / bpm * 40 / 480, abs=0.01)
+        assert found.moved_ms_sum == pytest.approx(60e3 / bpm * 24 / 480, abs=0.01)
 
 
 def test_a_tempo_that_changes_moves_no_note_that_is_on_the_grid():
@@ -87,12 +87,20 @@ def test_a_tempo_that_changes_moves_no_note_that_is_on_the_grid():
     assert found.moved_ms_sum == pytest.approx(0, abs=0.1) and found.seconds == pytest.approx(found.seconds_out)
 
 
-def test_a_long_note_loses_what_comes_after_64_steps_of_its_bar():
-    drone = (0, 16 * BAR, 60, 80)
-    found = changed(score_of((0, [drone, (15 * BAR, BAR, 62, 80)])))
-    assert (found.cut, found.cut_seconds, found.sounding_seconds) == (1, 24.0, 34.0)
+def test_a_long_note_loses_what_comes_after_sixteen_bars():
+    drone, short = (0, 20 * BAR, 60, 80), (19 * BAR, BAR, 62, 80)
+    found = changed(score_of((0, [drone, short])))
+    assert (found.cut, found.cut_seconds, found.sounding_seconds) == (1, 8.0, 42.0)
+    assert changed(score_of((0, [(0, 16 * BAR, 60, 80), short]))).cut == 0
     found = changed(score_of((0, [drone, (4 * BAR, BAR, 60, 80)])))
     assert found.cut == 0, "struck again, it is heard no longer"
+
+
+@pytest.mark.parametrize(("sixteenths", "cut"), [(64.4, 0), (64.5, 1), (66, 1), (79, 0)])
+def test_a_note_is_cut_that_is_half_a_sixteenth_longer_than_said(sixteenths, cut):
+    """Between 64 sixteenths and 80 there is no duration; one that is said longer than it was loses nothing."""
+    found = changed(score_of((0, [(0, int(sixteenths * 120), 60, 80)])))
+    assert (found.cut, found.cut_seconds) == (cut, pytest.approx(cut * (sixteenths - 64) / 8, abs=1e-3))
 
 
 def test_a_stroke_of_a_drum_has_no_end_that_could_be_cut():
@@ -127,12 +135,23 @@ def test_the_longest_silence_is_found_whatever_track_plays(notes, silence):
     assert longest_silence(quantize(score_of(*((program, [note]) for program, note in enumerate(notes))))) == silence
 
 
+@pytest.mark.parametrize("meter", [(5, 4), (9, 8), (4, 2), (3, 16)])
+def test_silence_is_counted_in_measures(meter):
+    measure = BAR * meter[0] // meter[1]
+    notes = [(0, 60, 60, 80), (3 * measure, 60, 60, 80), (5 * measure - 120, 60, 62, 80)]
+    assert longest_silence(quantize(score_of((0, notes), signatures=((0, *meter),)))) == (2, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("signatures", "words"),
     [
         (((0, 4, 4),), ()),
         (((0, 3, 4), (1440, 4, 4)), ()),
+        (((0, 5, 4),), ()),
+        (((0, 3, 16), (360, 9, 16), (1440, 4, 4)), ()),
         (((0, 11, 8),), ("11/8: 2 bars written as 2 of 4/4, 2 of 3/8",)),
+        (((0, 10, 8),), ("10/8: 3 bars written as 3 of 5/4",)),
+        (((0, 17, 16),), ("17/16: 3 bars written as 3 of 4/4, 2 of 1/16",)),
     ],
 )
 def test_bars_that_no_token_says_are_told(signatures, words):
@@ -142,5 +161,5 @@ def test_bars_that_no_token_says_are_told(signatures, words):
 
 def test_a_change_of_meter_that_cannot_be_where_it_is_is_told():
     notes = [(tick, 120, 60, 80) for tick in range(0, 4 * BAR, 480)]
-    (bar, moved) = changed(score_of((0, notes), signatures=((0, 11, 16), (1320, 4, 4)))).meters
-    assert bar == "11/16: 1 bar written as 1 of 6/8" and moved.endswith("moved to the nearest one: 1")
+    (bar, moved) = changed(score_of((0, notes), signatures=((0, 4, 4), (BAR, 23, 32), (BAR + 1380, 4, 4)))).meters
+    assert bar == "23/32: 1 bar written as 1 of 6/8" and moved.endswith("moved to the nearest one: 1")

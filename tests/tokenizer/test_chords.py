@@ -5,7 +5,7 @@ import pytest
 
 from tokenizer.grid.chords import TONES, bar_chords
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
-from tokenizer.vocabulary import CHORD, NAMES, QUALITIES, ROOTS
+from tokenizer.vocabulary import NAMES, QUALITIES, ROOTS, TOKEN, Class
 
 SAME_TONES_ELSEWHERE = {"aug", "dim7", "6", "min7", "min6", "hdim7", "sus2", "sus4"}  # named by their bass
 
@@ -18,7 +18,7 @@ def label(*bars: list[tuple[int, int, int]], program: int = 0) -> list[str]:
         for onset, duration, pitch in notes
     ]
     score = Score(480, (Track(program, np.array(rows, NOTE)),), (Tempo(0, 500_000),), (Signature(0, 4, 4),))
-    return [NAMES[CHORD + chord] for chord in bar_chords(score, 1920 * np.arange(len(bars) + 1))]
+    return [NAMES[TOKEN[Class.CHORD][chord]] for chord in bar_chords(score, 1920 * np.arange(len(bars) + 1))]
 
 
 def held(pitches: list[int]) -> list[tuple[int, int, int]]:

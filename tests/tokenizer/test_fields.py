@@ -30,6 +30,16 @@ def test_fields_are_as_drawn():
     assert got.span.tolist() == [-1] * 5 + [0] * 7 + [1] * 3 + [-1]
 
 
+def test_the_tokens_behind_v121s_are_of_the_kinds_of_those_before():
+    got = compute(
+        ids("BOS BPM_39 TS_5/4 #P0 SEP Cmaj T1/2 P60 L256 V20 L1+1/3 Cmaj BPM_-8 T1+1/3 P64 Gmaj TS_1/16 EOS")
+    )
+    assert got.kind.tolist() == [-1] * 6 + [0, 1, 2, 3, 2] + [-1, -1, 0, 1] + [-1] * 3
+    assert got.onset.tolist() == [-1] * 6 + [1] * 5 + [-1, -1, 2, 2] + [-1] * 3
+    assert got.bar.tolist() == [-1] * 5 + [0] * 6 + [1] * 4 + [2, 2, -1]
+    assert got.span.tolist() == got.bar.tolist()
+
+
 def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():
     got = compute(ids("BOS #D SEP N T0 P36 N #P0 SEP N T0 P60 EOS"))
     assert got.bar.tolist() == [-1, -1, -1, 0, 0, 0, 1, -1, -1, 0, 0, 0, -1]
@@ -42,7 +52,9 @@ def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():
 @given(
     st.lists(
         st.integers(0, vocab.SIZE - 1)
-        | st.sampled_from((0, 1, 2, 4, 6, 7, 223, 224, 239, 367, 368, 496, 530, 547, 611)),
+        | st.sampled_from(
+            (0, 1, 2, 4, 6, 7, 223, 224, 239, 367, 368, 496, 530, 547, 611, 650, 680, 692, 703, 710, 720)
+        ),
         max_size=60,
     )
 )

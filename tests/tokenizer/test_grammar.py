@@ -41,6 +41,25 @@ def test_what_the_encoder_writes_of_odd_scores_is_grammatical(score):
     assert grammar.errors([encode(score).ids]) == [None]
 
 
+@pytest.mark.parametrize("meter", ["5/4", "6/4", "7/4", "9/8", "12/8", "3/2", "4/2"])
+def test_a_long_measure_may_end_in_either_part_and_another_meter_follow_a_whole_one(meter):
+    bar = "Cmaj T0 P60 L4 V20"
+    for song in (
+        bar,
+        f"{bar} Cmaj T0 P60",
+        f"{bar} Cmaj Cmaj TS_1/16 T1/2 P60",
+        f"{bar} Cmaj BPM_-8 Cmaj Cmaj Cmaj TS_4/4 T0 P60",
+    ):
+        tokens = ids(f"BOS BPM_39 TS_{meter} #P0 SEP {song} EOS")
+        assert grammar.errors([tokens]) == [None]
+        assert np.array_equal(encoded_again(tokens), tokens)
+
+
+def test_the_place_of_what_is_wrong_counts_measures():
+    with pytest.raises(grammar.UngrammaticalTokens, match="bar 2 of track 1: positions rise"):
+        grammar.check(ids("BOS BPM_19 TS_5/4 #P0 SEP Cmaj T0 P60 L4 V20 Cmaj Cmaj Cmaj T4 P60 T0"))
+
+
 def random_walks(rows: int, length: int) -> list[np.ndarray]:
     """Songs of random allowed tokens: kinds of tokens equally often, those that ended."""
     random = np.random.default_rng(0)
@@ -48,8 +67,8 @@ def random_walks(rows: int, length: int) -> list[np.ndarray]:
     for _ in range(length):
         allowed = grammar.allowed(state)
         assert allowed.any(axis=1)[~done].all(), "nothing may come next"
-        liked = random.random((rows, len(grammar.CLASSES)))[:, grammar.CLASS] * random.random(allowed.shape)
-        liked *= np.where(grammar.VALUE < 3, 1, 0.6)  # so that tempos, pitches, ... return
+        liked = random.random((rows, vocab.N_CLASSES))[:, vocab.CLASS] * random.random(allowed.shape)
+        liked *= np.where(vocab.VALUE < 3, 1, 0.6)  # so that tempos, pitches, ... return
         token = np.where(done, vocab.PAD, (allowed * liked).argmax(axis=1)).astype(np.int32)
         columns.append(token)
         done |= token == vocab.EOS
@@ -103,6 +122,14 @@ def written_so(song: np.ndarray) -> bool:
         (f"{HEAD} #P0 SEP Cmaj T0 P60 L8 V20 T4 P60", "still sounds"),
         (f"{HEAD} #P0 SEP Cmaj T0 P60 L8 V20 P64 L8", "duration is written only where it changes"),
         ("BOS BPM_19 TS_3/4 #P0 SEP Cmaj T12", "no such position"),
+        ("BOS BPM_19 TS_3/4 #P0 SEP Cmaj T11+1/2 P60 L4 V20 Cmaj T12", "no such position"),
+        ("BOS BPM_19 TS_5/16 #P0 SEP Cmaj T4+2/3 P60 L4 V20 Cmaj T5", "no such position"),
+        ("BOS BPM_19 TS_5/4 #P0 SEP Cmaj T11+1/3 P60 L4 V20 Cmaj T7+1/2 P60 Cmaj T12", "no such position"),
+        ("BOS BPM_19 TS_5/4 #P0 SEP Cmaj T0 P60 L4 V20 Cmaj T8", "no such position"),
+        ("BOS BPM_19 TS_5/4 #P0 SEP Cmaj T0 P60 L4 V20 Cmaj TS_3/4", "a meter changes where a measure begins"),
+        ("BOS BPM_19 TS_5/4 #P0 SEP Cmaj T0 P60 L4 V20 Cmaj Cmaj TS_5/4", "a meter is written only where it changes"),
+        (f"{HEAD} #P0 SEP Cmaj T1 P60 L4 V20 T2/3", "positions rise"),
+        (f"{HEAD} #P0 SEP Cmaj T15 P60 L80 V20 Cmaj Cmaj Cmaj Cmaj Cmaj T14+2/3 P60", "still sounds"),
         (f"{HEAD} #P0 SEP Cmaj TS_3/4", "after its first bar"),
         (f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 #P0 SEP Gmaj", "one chord"),
         (f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 #P0 SEP Cmaj T0 P60 L4 V20 Cmaj", "longer than the first"),

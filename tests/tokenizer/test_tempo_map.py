@@ -32,11 +32,10 @@ def plain_source(score, layout, grid_tick) -> Fraction:
     """The source tick of a tick of the grid, stretch by stretch; the start of the song is its start."""
     if grid_tick == 0:
         return Fraction(0)
-    stretch = max(number for number, start in enumerate(layout.grid.tolist()) if start <= grid_tick)
-    tick = layout.source[stretch].item() + Fraction(
-        (grid_tick - layout.grid[stretch].item()) * score.ticks_per_beat, TICKS_PER_BEAT
-    )
-    return min([tick, *map(Fraction, layout.source[stretch + 1 : stretch + 2].tolist())])
+    time, source, grid = grid_tick * score.ticks_per_beat, layout.source.tolist(), layout.grid.tolist()
+    stretch = max((number for number, start in enumerate(grid) if start <= time), default=0)
+    moved = min([source[stretch] + time - grid[stretch], *source[stretch + 1 : stretch + 2]])
+    return Fraction(max(moved, 0), TICKS_PER_BEAT)
 
 
 def assert_bars_in_time(score, most_ticks=1.0):
@@ -86,8 +85,13 @@ METERS = {
     "bars of 11/16": [(0, 11, 16)],
     "one bar of 11/16": [(0, 11, 16), (11 * 120, 4, 4)],
     "a pickup of an eighth": [(0, 1, 8), (240, 4, 4)],
+    "a pickup of five sixteenths": [(0, 5, 16), (600, 4, 4)],
     "a pickup of a thirty-second": [(0, 1, 32), (60, 4, 4)],
-    "changes beside eighths": [(0, 4, 4), (2000, 3, 4), (3301, 4, 4), (6000, 7, 8)],
+    "a pickup of three thirty-seconds": [(0, 3, 32), (180, 5, 4)],
+    "a pickup by a change": [(0, 4, 4), (300, 4, 4)],
+    "17/16": [(0, 17, 16), (3 * 2040, 5, 4)],
+    "measures in two parts": [(0, 5, 4), (4800, 9, 8)],
+    "changes beside sixteenths": [(0, 4, 4), (2000, 3, 4), (3301, 4, 4), (6000, 7, 8)],
     "a bar without room": [(0, 4, 4), (1900, 3, 4), (1950, 4, 4)],
     "a change behind the last bar": [(0, 4, 4), (73 * 240 + 120, 4, 4)],
     "a lone eighth in the middle": [(0, 4, 4), (1920, 1, 8), (2160, 4, 4)],
@@ -106,10 +110,16 @@ def test_meters_that_the_grid_moves_last_as_long_as_they_did(signatures, tempos)
 
 
 def test_the_drawn_bar():
-    """A bar of 11/16 between two of 4/4 is one of 3/4 on the grid, at 12/11 of the tempo."""
+    """A bar of 23/32 between two of 4/4 is one of 6/8 on the grid, at 24/23 of the tempo."""
     rows = [(480 * number, 480, *NOTE_AT) for number in range(11)]
-    score = score_of((0, rows), signatures=[(0, 4, 4), (1920, 11, 16), (1920 + 11 * 120, 4, 4)])
-    assert own_tempos(score, layout_of(score)) == (Tempo(0, 500_000), Tempo(1920, 458_333), Tempo(3360, 500_000))
+    score = score_of((0, rows), signatures=[(0, 4, 4), (1920, 23, 32), (1920 + 23 * 60, 4, 4)])
+    assert own_tempos(score, layout_of(score)) == (Tempo(0, 500_000), Tempo(1920, 479_167), Tempo(3360, 500_000))
+
+
+def test_odd_bars_that_the_vocabulary_has_change_no_tempo():
+    signatures = [(0, 3, 16), (360, 17, 16), (360 + 2040, 9, 8), (360 + 2040 + 2160, 11, 16)]
+    score = score_of((0, [(480 * number, 480, *NOTE_AT) for number in range(14)]), signatures=signatures)
+    assert own_tempos(score, layout_of(score)) == (Tempo(0, 500_000),)
 
 
 def test_of_several_changes_on_one_tick_of_the_grid_none_is_lost_in_time():

@@ -44,7 +44,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audited:
-    """Of a shard: what is wrong in it; (hash, family) of its songs by (file, row); int64[643] how often it has each
+    """Of a shard: what is wrong in it; (hash, family) of its songs by (file, row); int64[724] how often it has each
     token.
     """
 

@@ -32,12 +32,11 @@ from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import atomic, file_digest, write_text
 
 FORMAT = 4
-READABLE = (3, FORMAT)  # 3 had none of BESIDE
 AGAIN = "prepare it again with --overwrite, which moves this aside"
 MANIFEST, REJECTED, MIXTURE = "manifest.json", "rejected.jsonl", "mixture.json"
 SPLITS = ("train", "validation", "test")  # where datasets differ about a song, it is in the last of these
-# What a manifest means that does not say it: it is older than the setting, or has no test split.
-UNSAID = {"test_fraction": 0.0, "pedal": "ignore", "strict": False, "max_silent_bars": None}
+# What a manifest means that does not say it: it has no test split.
+UNSAID = {"test_fraction": 0.0}
 Split = Literal["train", "validation", "test"]
 SHARD_NAME = re.compile(r"(train|validation|test)-\d{5,}\.arrow")
 FIELD_TYPES = {
@@ -52,8 +51,8 @@ DIGEST = "digest"
 SCHEMA = pa.schema(
     [
         *((name, pa.list_(pa.from_numpy_dtype(dtype))) for name, dtype in FIELD_TYPES.items()),
-        ("bar_tokens", pa.list_(pa.uint16())),  # tokens of each bar number, over all tracks
-        ("bar_spans", pa.list_(pa.uint16())),  # tracks that have that bar
+        ("bar_tokens", pa.list_(pa.uint16())),  # tokens of each measure, over all tracks, by its first bar; else 0
+        ("bar_spans", pa.list_(pa.uint16())),  # likewise how many bars of all tracks it has
         ("tracks", pa.uint16()),
         ("notes", pa.uint32()),
         ("seconds", pa.float32()),  # to the end of its last bar, by its own tempo map, else at the tempi of its bars
@@ -66,8 +65,6 @@ SCHEMA = pa.schema(
         (DIGEST, pa.uint32()),  # of all the columns above: see shards.Rows.digest
     ]
 )
-BESIDE = ("tempo_ticks", "tempo_microseconds", "told")  # what does not follow from a song's tokens
-SCHEMA_3 = pa.schema([field for field in SCHEMA if field.name not in BESIDE])
 
 
 class DatasetError(InputError):
@@ -95,15 +92,12 @@ def read_manifest(folder: Path) -> dict:
     manifest = _parsed(folder, path)
     if DIGEST in manifest and manifest[DIGEST] != digest_of(manifest):
         raise _damaged(path, "its digest is that of another content; was it edited?")
-    if manifest.get("format") not in READABLE:
-        formats = " and ".join(map(str, READABLE))
-        raise DatasetError(f"{path}: dataset format {manifest.get('format')}, this program reads {formats}; {AGAIN}")
+    if manifest.get("vocabulary") != vocab.FINGERPRINT:
+        raise DatasetError(f"{path}: {_other_vocabulary(manifest)}")
+    if manifest.get("format") != FORMAT:
+        raise DatasetError(f"{path}: dataset format {manifest.get('format')}, this program reads {FORMAT}; {AGAIN}")
     if DIGEST not in manifest:
         raise _damaged(path, "it has no digest")
-    if manifest.get("vocabulary") != vocab.FINGERPRINT:
-        raise DatasetError(
-            f"{path}: tokens of another vocabulary ({manifest.get('vocabulary')}, not {vocab.FINGERPRINT}); {AGAIN}"
-        )
     try:
         manifest["config"] = UNSAID | manifest["config"]
         _check_entries(folder, manifest)
@@ -131,6 +125,16 @@ def _parsed(folder: Path, path: Path) -> dict:
     if not isinstance(manifest, dict):
         raise _damaged(path, "not a JSON object")
     return manifest
+
+
+def _other_vocabulary(manifest: dict) -> str:
+    """What to do with a dataset whose tokens are others."""
+    vocabulary = manifest.get("vocabulary")
+    if vocabulary != vocab.V121_FINGERPRINT:
+        return f"tokens of another vocabulary ({vocabulary}, not {vocab.FINGERPRINT}); {AGAIN}"
+    of_files = manifest.get("inputs") is not None
+    again = AGAIN if of_files else f"it was joined, imported or repaired: make anew what it came from, or {AGAIN}"
+    return f"tokens of another vocabulary, from before the fine grid; {again} (it takes seconds)"
 
 
 def _damaged(path: Path, why: str) -> DatasetError:

@@ -11,6 +11,7 @@ from tokenizer.dataset.files import shards_of
 from tokenizer.dataset.shards import open_batch
 from tokenizer.disk.atomic import atomic, write_json
 from tokenizer.music import instruments
+from tokenizer.vocabulary import SIXTEENTH, Class
 
 FILES = ("report.json", "report.png")
 CONTEXTS = (2048, 8192, 16384, 24576)  # tokens of a row that lengths are compared with
@@ -37,18 +38,17 @@ def write_report(folder: Path, manifest: dict) -> dict:
 
 
 def summarize(counts: np.ndarray, lengths: np.ndarray, seconds: float, rejected: dict[str, int]) -> dict:
-    """counts: int64[643] of each token; lengths: int64[songs] tokens of each song."""
-    notes, tokens = int(counts[vocab.PITCH : vocab.TRACK].sum()), int(lengths.sum())
-    chords = counts[vocab.CHORD : vocab.POSITION]
+    """counts: int64[724] of each token; lengths: int64[songs] tokens of each song."""
+    of_class = [counts[np.maximum(tokens, 0)] * (tokens >= 0) for tokens in vocab.TOKEN]  # by class and value
+    notes, tokens = int(of_class[Class.PITCH].sum()), int(lengths.sum())
+    chords = of_class[Class.CHORD]
     qualities = {"none": int(chords[0])}
     qualities |= {
         name: int(chords[1 + number :: len(vocab.QUALITIES)].sum()) for number, name in enumerate(vocab.QUALITIES)
     }
-    tempi = {f"{bpm} bpm": int(counts[vocab.TEMPO + bin_]) for bin_, bpm in enumerate(vocab.TEMPOS_BPM)}
-    programs = {
-        instruments.name(vocab.token_program(vocab.TRACK + i)): int(counts[vocab.TRACK + i])
-        for i in range(vocab.N_TRACKS)
-    }
+    tempi = {f"{bpm} bpm": int(of_class[Class.TEMPO][bin_]) for bin_, bpm in enumerate(vocab.TEMPOS_BPM)}
+    programs = {instruments.name(program): int(count) for program, count in enumerate(of_class[Class.TRACK])}
+    positions, durations = of_class[Class.POSITION], of_class[Class.DURATION]
     return {
         "songs": len(lengths),
         "hours": round(seconds / 3600, 2),
@@ -60,13 +60,20 @@ def summarize(counts: np.ndarray, lengths: np.ndarray, seconds: float, rejected:
         "share_of_songs_that_fit": {str(context): round(float((lengths <= context).mean()), 4) for context in CONTEXTS},
         "tracks_by_instrument": _most(programs),
         "meters_written": _most(
-            {f"{n}/{d}": int(counts[vocab.SIGNATURE + i]) for i, (n, d) in enumerate(vocab.SIGNATURES)}
+            {f"{n}/{d}": int(of_class[Class.SIGNATURE][i]) for i, (n, d) in enumerate(vocab.SIGNATURES)}
         ),
+        "positions_beside_sixteenths": _share(positions, np.arange(len(positions)) % SIXTEENTH != 0),
+        "durations_beside_sixteenths": _share(durations, np.arange(len(durations)) % SIXTEENTH != 0),
         "tempi_written": {name: count for name, count in tempi.items() if count},
         "chords_of_bars": _most(qualities),
         "duplicates": rejected.get("duplicate", 0),
         "rejected": rejected,
     }
+
+
+def _share(counts: np.ndarray, where: np.ndarray) -> float:
+    """How much of all that is counted lies there."""
+    return round(float(counts[where].sum() / max(counts.sum(), 1)), 4)
 
 
 def _most(counts: dict[str, int]) -> dict[str, int]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.files import BESIDE, DIGEST, FIELD_TYPES, SCHEMA, SCHEMA_3, DatasetError
+from tokenizer.dataset.files import DIGEST, FIELD_TYPES, SCHEMA, DatasetError
 from tokenizer.disk.atomic import atomic, file_digest
 
 LISTS = (*FIELD_TYPES, "bar_tokens", "bar_spans")
@@ -124,14 +124,12 @@ def _size(path: Path) -> int:
 
 
 def open_batch(path: Path) -> pa.RecordBatch:
-    """The rows of an Arrow file of songs, memory-mapped; its structure is checked, not what the rows say. Columns that
-    a file of format 3 has not are empty. Raises Damaged, Unreadable.
-    """
+    """The rows of an Arrow file of songs, memory-mapped; its structure is checked, not what the rows say. Raises Damaged, Unreadable."""
     _size(path)
     try:
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
-            if not (reader.schema.equals(SCHEMA) or reader.schema.equals(SCHEMA_3)):
+            if not reader.schema.equals(SCHEMA):
                 raise Damaged(f"{path}: other columns than this program writes; {_advice(path)}")
             if reader.num_record_batches != 1:
                 raise Damaged(f"{path}: {reader.num_record_batches} batches of rows, not one; {_advice(path)}")
@@ -143,16 +141,7 @@ def open_batch(path: Path) -> pa.RecordBatch:
         raise Damaged(f"{path}: damaged ({str(error).splitlines()[0]}); {_advice(path)}") from error
     if any(part.null_count for column in batch.columns for part in _parts(column)):
         raise Damaged(f"{path}: damaged (there are values missing); {_advice(path)}")
-    return batch if batch.schema.equals(SCHEMA) else _with_empty_columns(batch)
-
-
-def _with_empty_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Rows of format 3 with nothing in the columns that came after it."""
-    there = dict(zip(batch.schema.names, batch.columns, strict=True))
-    for name in BESIDE:
-        kind = SCHEMA.field(name).type
-        there[name] = pa.array(["" if pa.types.is_string(kind) else []] * batch.num_rows, kind)
-    return pa.record_batch([there[name] for name in SCHEMA.names], schema=SCHEMA)
+    return batch
 
 
 def _parts(column: pa.Array) -> tuple[pa.Array, ...]:

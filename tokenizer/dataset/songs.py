@@ -31,6 +31,7 @@ from tokenizer.grid.tempo_map import Tempos, length
 from tokenizer.music.score import DRUMS, Tempo
 from tokenizer.tokens.encode import bar_maps
 from tokenizer.tokens.fields import KIND_PITCH, OUTSIDE, TokenFields
+from tokenizer.vocabulary import CLASS, TOKEN, VALUE, Class
 
 NO_COUNT = 0xFFFF  # OUTSIDE where a field is stored unsigned: onset, span
 
@@ -83,19 +84,21 @@ def to_row(tokens: TokenFields, source: str, tempos: Tempos = (), told: str = ""
             else values.astype(dtype)
         )
     inside = tokens.bar[tokens.bar >= 0]
-    is_chord = (tokens.ids >= vocab.CHORD) & (tokens.ids < vocab.POSITION) & (tokens.bar >= 0)
-    bar_tokens, bar_spans = np.bincount(inside), np.bincount(tokens.bar[is_chord])
+    signature, tempo, _ = bar_maps(tokens)
+    bars, class_ = Bars(signature), CLASS[tokens.ids]
+    first = np.flatnonzero(bars.part == 0)[bars.measure]  # of the measure of each bar
+    is_chord = (class_ == Class.CHORD) & (tokens.bar >= 0)
+    n_bars = int(inside.max(initial=OUTSIDE)) + 1
+    bar_tokens, bar_spans = (np.bincount(first[bar], minlength=n_bars) for bar in (inside, tokens.bar[is_chord]))
     if int(bar_tokens.max(initial=0)) > 0xFFFF:
         raise SongTooLong("one bar holds more than 65535 tokens")
-    tracks = int(((tokens.ids >= vocab.TRACK) & (tokens.ids < vocab.TEMPO)).sum())
-    signature, tempo, _ = bar_maps(tokens)
     return StoredSong(
         **columns,
         bar_tokens=bar_tokens.astype(np.uint16),
         bar_spans=bar_spans.astype(np.uint16),
-        tracks=tracks,
+        tracks=int((class_ == Class.TRACK).sum()),
         notes=int((tokens.kind == KIND_PITCH).sum()),
-        seconds=length(Bars(signature), tempo, tempos),
+        seconds=length(bars, tempo, tempos),
         source=source,
         hash=music_hash(tokens),
         family=music_hash(tokens, any_key=True),
@@ -112,9 +115,11 @@ def music_hash(tokens: TokenFields, any_key: bool = False) -> int:
     ids = tokens.ids.copy()
     if any_key:
         pitched = (tokens.kind == KIND_PITCH) & (tokens.instrument != DRUMS)
-        ids[pitched] += vocab.PITCH - ids[pitched].min(initial=vocab.TRACK)
-    ids[(ids >= vocab.CHORD) & (ids < vocab.POSITION)] = vocab.CHORD
-    ids = ids[(tokens.ids < vocab.TEMPO) | (tokens.ids >= vocab.SIGNATURE)]
+        pitches = VALUE[ids[pitched]]
+        ids[pitched] = TOKEN[Class.PITCH][pitches - pitches.min(initial=vocab.N_PITCHES)]
+    class_ = CLASS[tokens.ids]
+    ids[class_ == Class.CHORD] = TOKEN[Class.CHORD][0]
+    ids = ids[class_ != Class.TEMPO]
     return int.from_bytes(hashlib.sha256(ids.astype("<u2").tobytes()).digest()[:8], "big")
 
 
@@ -210,7 +215,7 @@ class Songs(Sequence):
         return np.concatenate([none, *(rows.batch.column(name).to_numpy() for rows in self._shards)])
 
     def token_counts(self) -> np.ndarray:
-        """int64[643]: how often each token occurs in the split's files, whatever the songs' weights."""
+        """int64[724]: how often each token occurs in the split's files, whatever the songs' weights."""
         return self._token_counts.copy()
 
     def _place(self, index: int) -> tuple[Rows, int]:

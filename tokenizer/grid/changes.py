@@ -25,7 +25,8 @@ class Changes:
 
     notes, notes_out: of all tracks, before and after; notes - doubles - merged == notes_out.
     doubles: notes of a track that begin at one tick with another of their pitch: the same note twice.
-    merged: notes that began before or after another of their track and pitch, and met it on one step of the grid.
+    merged: notes that began before or after another of their track and pitch, and met it on the grid, or came
+    nearer than the shortest note.
     moved: notes that begin more than the given milliseconds earlier or later; moved_ms_sum: milliseconds, of all notes.
     cut: notes that are half a sixteenth longer than what is said of them, or more; cut_seconds: what they lose of their
     time, until their pitch is struck again; sounding_seconds: of all notes, counted likewise.
@@ -66,17 +67,17 @@ def changes(score: Score, found: OnGrid, own: Tempos, moved_ms: float) -> Change
     begins_out = seconds_at(own, TICKS_PER_BEAT, onset_out)
     moved = 1e3 * np.abs(begins_out - begins)
 
-    is_double = is_struck_again & (np.diff(notes["onset_ticks"]) == 0)
-    meets_next = is_struck_again & (np.diff(onset_out) == 0)
+    doubles = int((is_struck_again & (np.diff(notes["onset_ticks"]) == 0)).sum())
+    notes_out = sum(len(track.notes) for track in song.tracks)
     last_tick = int((notes["onset_ticks"] + notes["duration_ticks"]).max())
     last_tick_out = max(int(_ends(song, _sounding(track.program, track.notes)).max()) for track in song.tracks)
     slowest, fastest = _tempo_range(score, last_tick)
     silent_from, silent_bars, notes_after = longest_silence(song)
     return Changes(
         notes=len(notes),
-        notes_out=len(notes) - int(meets_next.sum()),
-        doubles=int(is_double.sum()),
-        merged=int((meets_next & ~is_double).sum()),
+        notes_out=notes_out,
+        doubles=doubles,
+        merged=len(notes) - doubles - notes_out,
         moved=int((moved > moved_ms).sum()),
         moved_ms_sum=round(float(moved.sum()), 3),
         **_lengths(

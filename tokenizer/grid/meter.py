@@ -131,14 +131,14 @@ def lay_bars(score: Score, until_tick: int) -> Layout:
 
 
 def _pickup(score: Score) -> int:
-    """Sixteenths that a pickup takes which is none, or not whole ones: a measure at the start that a change cuts short.
-    0 where there is none such.
+    """Sixteenths that a pickup takes which is not whole ones: one measure at the start, or less, before a change. 0
+    where there is none such.
     """
     if len(score.signatures) == 1:
         return 0
     first, second = score.signatures[:2]
     length = Fraction(4 * second.tick, score.ticks_per_beat)
-    is_short = length < max(Fraction(16 * first.numerator, first.denominator), 1)
+    is_short = length <= max(Fraction(16 * first.numerator, first.denominator), 1)
     return ceil(length) if is_short and length.denominator > 1 else 0
 
 

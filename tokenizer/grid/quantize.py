@@ -98,7 +98,7 @@ def _bar_tempos(score: Score, layout: Layout) -> np.ndarray:
     np.add.at(elapsed, bar, np.diff(edges) * microseconds[tempo])
     at_start = microseconds[np.searchsorted(changes, lines[:-1], side="right") - 1]
     length = np.diff(lines)
-    # A change moved to the nearest eighth can leave a bar no time
+    # A change moved to the nearest sixteenth can leave a bar no time
     mean = np.where(length > 0, elapsed / np.maximum(length, 1), at_start)
     return np.searchsorted(_TEMPO_EDGES, 60e6 / mean, side="left").astype(np.int32)
 

@@ -27,7 +27,7 @@ def own_tempos(score: Score, layout: Layout) -> Tempos:
     on the grid, since a change of meter moved to the nearest sixteenth, and where several changes meet on one tick.
 
     score  4/4 120 BPM, one bar of 23/32, 4/4     |. . . .|. . .'|. . . .|
-    grid   the bar in the middle is one of 3/4    |. . . .|. . . |. . . .|    120, 125.2, 120 BPM
+    grid   the bar in the middle is one of 6/8    |. . . .|. . . |. . . .|    120, 125.2, 120 BPM
     """
     length_of = {tempo.tick: tempo.microseconds_per_beat for tempo in _that_sound(score, layout)}
     changes = np.array(list(length_of), np.int64)

@@ -3,15 +3,17 @@
     H 2 480 Q                  tracks, ticks per beat, and Q: on the grid. Lossless: ticks per bar, all times in ticks
     T B0 T0 120                tempo: bar, position in it, beats per minute
     TS B0 T0 4/4               time signature
-    CHORDS 0:Cmaj 1:G7         bar:label, without the bars that have no chord (for the reader: notes imply them)
+    CHORDS 0:Cmaj 1:G7         bar:label, without the bars that have no chord (for the reader: notes imply them), not at
+                               all where a bar has fewer ticks than positions
 
     #D                         a track: drums, or #P33, a General MIDI program
     B0 T0 P36 L1 V25           a note: bar, position, pitch, length, velocity; B, T, L and V only where they change
     T4 P38                       position 0-15, length 1-64 sixteenths, velocity bin 0-31; lossless: ticks, ticks, 1-127
 
 Bars are v1.2.1's: all of the song's are as long as its first signature says, with 16 positions each, and a note past
-the last position stays on it. That is another grid than that of the tokens (see meter.py) wherever the signature is not
-4/4 or changes.
+the last position stays on it. That is another grid than that of the tokens, which have 12 places in a quarter note, the
+bars of every signature (see meter.py) and notes of up to 16 bars of 4/4. Lossless, such bars are only how ticks are
+counted, and songs come back whatever their rhythm and their beat.
 """
 
 import re
@@ -28,6 +30,7 @@ from tokenizer.grid.chords import bar_chords
 from tokenizer.grid.song import HID_RANK
 from tokenizer.music.midi import DEFAULT_TEMPO
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+from tokenizer.vocabulary import TOKEN, Class
 
 POSITIONS, LONGEST = 16, 64  # of a bar; of a note, in positions
 
@@ -41,15 +44,18 @@ class TextError(InputError):
 
 def to_text(score: Score, lossless: bool) -> str:
     """The song as text. Tracks come in HID order, empty ones not at all. Raises TextError where a bar has fewer ticks
-    than positions.
+    than positions and the text is not lossless.
 
     from_text(to_text(score, lossless=True)) == score if its tracks stand in HID order, none empty, notes sorted by
     (onset, pitch).
     """
     first = score.signatures[0]
-    bar_ticks = score.ticks_per_beat * 4 * first.numerator // first.denominator
-    if bar_ticks < POSITIONS:
-        raise TextError(f"a bar of {bar_ticks} ticks has no {POSITIONS} positions; the text form cannot say this song")
+    bar_ticks = max(score.ticks_per_beat * 4 * first.numerator // first.denominator, 1)
+    has_positions = bar_ticks >= POSITIONS
+    if not (lossless or has_positions):
+        raise TextError(
+            f"a bar of {bar_ticks} ticks has no {POSITIONS} positions; only the lossless form says this song"
+        )
     tracks = sorted((track for track in score.tracks if len(track.notes)), key=lambda track: HID_RANK[track.program])
     bar = bar_ticks  # from here on in the text's unit of time: ticks, or positions
     if not lossless:
@@ -60,7 +66,7 @@ def to_text(score: Score, lossless: bool) -> str:
         lines.append(f"T {_place(tempo.tick, bar_ticks, bar)} {_bpm(tempo) if lossless else format(tempo.bpm, '.0f')}")
     for signature in score.signatures:
         lines.append(f"TS {_place(signature.tick, bar_ticks, bar)} {signature.numerator}/{signature.denominator}")
-    lines += [*_chord_line(replace(score, tracks=tuple(tracks)), bar), ""]
+    lines += [*(_chord_line(replace(score, tracks=tuple(tracks)), bar) if has_positions else ()), ""]
     for track in tracks:
         name = "#D" if track.program == DRUMS else f"#P{track.program}"
         lines += [name, *_note_lines(track.notes, bar, vocab.N_VELOCITIES if not lossless else 128), ""]
@@ -98,7 +104,9 @@ def _microseconds(bpm: float) -> int:
 def _chord_line(score: Score, bar: int) -> list[str]:
     end = max((int(track.notes["onset_ticks"].max()) for track in score.tracks), default=0)
     chords = bar_chords(score, np.arange(end // bar + 2) * bar)
-    labels = [f"{number}:{vocab.NAMES[vocab.CHORD + chord]}" for number, chord in enumerate(chords.tolist()) if chord]
+    labels = [
+        f"{number}:{vocab.NAMES[TOKEN[Class.CHORD][chord]]}" for number, chord in enumerate(chords.tolist()) if chord
+    ]
     return [f"CHORDS {' '.join(labels)}"] if labels else []
 
 
