@@ -43,7 +43,7 @@ from jax_impl.training.metrics import Metrics
 from jax_impl.training.progress import Progress
 from jax_impl.training.record import CONFIG_FILE
 from jax_impl.training.resume import check_schedule, find_start, leave_behind, with_lengths
-from jax_impl.training.step import Measured, TrainState, abstract_batches, make_step, validation_step
+from jax_impl.training.step import Measured, abstract_batches, make_step, validation_step
 from jax_impl.training.stop import Stop
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
