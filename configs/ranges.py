@@ -69,7 +69,7 @@ RANGES: dict[str, dict[str, Range]] = {
     },
     "Constraints": {
         "bars": Range(1, INT32, zero="the model decides"),
-        "tempo": Range(40, 250, zero="the model decides"),
+        "tempo": Range(4, 1000, zero="the model decides"),
         "transpose": Range(-48, 48),
         "keep_bars": Range(1, INT32, zero="all"),
     },
