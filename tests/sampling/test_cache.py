@@ -26,7 +26,11 @@ SLOTS, SUMMARIES = 256, 64
 
 @pytest.fixture(scope="module")
 def model() -> MuseFormer:
-    model = MuseFormer(ModelConfig(layers=2, width=64, ffn=96, max_bars=16), nnx.Rngs(0))
+    return model_of(vocab.SIZE)
+
+
+def model_of(tokens: int) -> MuseFormer:
+    model = MuseFormer(ModelConfig(layers=2, width=64, ffn=96, max_bars=16, vocab_size=tokens), nnx.Rngs(0))
     nnx.update(model, jax.tree.map(lambda x: x * 6 if x.ndim > 1 else x, nnx.state(model, nnx.Param)))
     return model
 
@@ -67,6 +71,10 @@ def stepper(model, close=cache.close):
 
 @pytest.fixture(scope="module")
 def full(model):
+    return forward_of(model)
+
+
+def forward_of(model):
     """Of songs side by side: logits of the full forward, and how far the cached ones may be away at a position."""
     graph, parameters = nnx.split(model)
 
@@ -107,6 +115,15 @@ def test_cached_logits_equal_the_full_forward_at_every_position(model, step, ful
     found = differences(step, past, songs, [0, 0, 0], want)
     assert [len(row) for row in found] == [len(song) for song in songs]
     assert max(row.max() for row in found) <= allowed
+
+
+def test_a_model_of_v121_s_tokens_is_cached_alike():
+    songs = [random_song(seed, bars=3, size=vocab.V121_SIZE) for seed in range(2)]
+    model = model_of(vocab.V121_SIZE)
+    past = cache.empty(model.config, COMPUTE, 2, SLOTS, SUMMARIES)
+    want, allowed = forward_of(model)(songs)
+    found = differences(jax.jit(stepper(model)), past, songs, [0, 0], want)
+    assert want.shape[-1] == vocab.V121_SIZE and max(row.max() for row in found) <= allowed
 
 
 @pytest.mark.parametrize("shift", [0, 1])

@@ -114,3 +114,10 @@ def test_how_likely_a_bar_is_to_end_does_not_depend_on_what_may_end_it():
     kept = np.asarray(bar_is_over(random, np.isin(np.arange(vocab.SIZE), ids("Cmaj G7"))[None]))
     cmaj, g7 = ids("Cmaj G7")
     np.testing.assert_allclose(kept[0, cmaj] - kept[0, g7], random[0, cmaj] - random[0, g7], rtol=SUMMED)
+
+
+def test_a_model_of_fewer_tokens_has_its_own_share_of_the_tables():
+    size, token = vocab.V121_SIZE, ids("P60")
+    logits, allowed = jnp.zeros((1, size)), np.isin(np.arange(size), ids("P60 Cmaj EOS"))[None]
+    assert bar_is_over(logits, allowed).shape == (1, size)
+    assert hear(jnp.zeros((1, size)), token)[0].tolist() == [float(number == token[0]) for number in range(size)]

@@ -79,3 +79,11 @@ def test_of_forty_tracks_each_has_a_color_of_its_own():
 def test_drawing_leaves_the_backend_of_those_who_import_it_alone():
     program = "import sys, jax_impl.sampling.pianoroll; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_bars_are_numbered_as_people_count_them():
+    notes = [(2400 * bar, 400, 60 + bar, 80) for bar in range(6)]
+    axis = pianoroll.draw(score_of((0, notes), signatures=((0, 5, 4),)), chords=list("ABCDEF")).axes[0]
+    assert [text.get_text() for text in axis.get_xticklabels()] == list("123456")
+    assert axis.get_xticks().tolist() == [2400 * bar for bar in range(6)]
+    assert [text.get_text() for text in axis.texts] == list("ABCDEF")

@@ -122,6 +122,23 @@ def test_a_model_of_rule_v121_is_sampled_without_a_cache_and_says_so(tmp_path, c
     assert "nothing can be cached" in capsys.readouterr().out
 
 
+def test_a_model_of_v121_s_tokens_writes_no_others_and_is_asked_for_none(model):
+    few = MuseFormer(dataclasses.replace(CONFIG, vocab_size=vocab.V121_SIZE), nnx.Rngs(0))
+    nnx.update(few, jax.tree.map(lambda x: x * 8 if x.ndim > 1 else x, nnx.state(few, nnx.Param)))
+    songs = samples(few, num_samples=3, max_length=100, repetition_penalty=1.5)
+    assert grammar.errors([song.ids for song in songs]) == [None] * 3 and all(song.finished for song in songs)
+    offered = vocab.offered(vocab.V121_SIZE)
+    assert all(offered[song.ids].all() for song in songs)
+    assert not all(offered[song.ids].all() for song in samples(model, num_samples=3))
+    triplets = ids("BOS BPM_19 TS_4/4 #P0 SEP Cmaj T0 P60 L4 V20 T1+1/3 P62 EOS")
+    for prompt, wanted, message in (
+        (None, Constraints(meter="5/4"), "--meter 5/4: this model is from v1.2.1"),
+        (triplets, Constraints(), r"given song, bar 1 of track 1 \(.*\): .* knows no notes between two sixteenths"),
+    ):
+        with pytest.raises(InputError, match=message):
+            sampler_for(few, SampleConfig(**HOT), prompt, wanted)
+
+
 def test_uncached_songs_of_the_span_rule_are_the_cached_ones(model, given):
     cached, uncached = (
         sampler_for(model, SampleConfig(**HOT), given, Constraints(keep_bars=1, bars=3)) for _ in range(2)
@@ -187,6 +204,16 @@ def test_instruments_bars_meter_tempo_and_chords_are_as_asked(model, tmp_path):
         last_onset = max(note[1] for note in found["notes"])
         assert last_onset // (3 * found["beat"]) == 4  # the fifth bar
         assert chords(song) == [["Dmaj", "Bmin", "C7", "Dmaj", "Bmin"]] * 3
+
+
+def test_bars_are_measures_in_the_file_too(model, tmp_path):
+    wanted = Constraints(instruments="piano,drums,33", bars=3, meter="12/8", tempo=300, chords="C Am")
+    (song,) = samples(model, wanted=wanted)
+    found = heard(song.score(), tmp_path / "a.mid")
+    assert set(found["meters"].values()) == {(12, 8)} and found["tempos"] == {0: 300.0}
+    assert max(note[1] for note in found["notes"]) // (6 * found["beat"]) == 2
+    assert song.chords() == ["Cmaj", "Amin", "Cmaj"] and not song.errors
+    assert {chord for track in chords(song) for chord in track[2:4]} == {"Amin"}
 
 
 def test_the_kept_bars_of_a_continued_song_are_untouched(model, given, tmp_path):

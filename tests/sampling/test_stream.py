@@ -25,16 +25,24 @@ CHANGING = (
 )
 
 
+LONG = (  # measures of two parts, of which a track may have only the first, and tempi and chords that change within
+    "BOS BPM_19 TS_5/4 #D SEP Cmaj T0 P36 L2 V20 Gmaj T1/2 P38 Amin T2+2/3 P36 L256 Amin BPM_10 T0 P40 "
+    "Fmaj TS_9/16 BPM_-8 T8+1/2 P42 G7 TS_12/8 T0 P38 L4 "
+    "#P33 SEP Cmaj Gmaj T0 P40 L14 V9 Amin Amin Fmaj T4 P41 V11 G7 T0 P43 L1/2 T2 P45 EOS"
+)
+WRITTEN = {"changing": CHANGING, "long": LONG}
+
+
 def bars_of(song: np.ndarray, at_once: int, whole: Whole = NEW) -> list[stream.Bar]:
     bars = Bars(whole)
     return [bar for start in range(0, len(song), at_once) for bar in bars.push(song[start : start + at_once])]
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 10_000])
-@pytest.mark.parametrize("name", ["changing", 0, 1])
+@pytest.mark.parametrize("name", ["changing", "long", 0, 1])
 def test_the_bars_together_are_the_song(name, at_once):
     """Notes, meters and tempos, whatever is in force from before; however many tokens come at once."""
-    song = ids(CHANGING) if name == "changing" else encode(compose(name)).ids
+    song = ids(WRITTEN[name]) if name in WRITTEN else encode(compose(name)).ids
     score, bars = decode(song), bars_of(song, at_once)
     for number, track in enumerate(score.tracks):
         of_track = [bar for bar in bars if bar.track == number]
@@ -49,7 +57,25 @@ def test_the_bars_together_are_the_song(name, at_once):
             signature.denominator,
         )
         assert bar.score.tempos[0].bpm == tempo.bpm
-        assert all(0 <= onset < 4 * 480 for track in bar.score.tracks for onset in track.notes["onset_ticks"])
+        assert all(0 <= onset < 6 * 480 for track in bar.score.tracks for onset in track.notes["onset_ticks"])
+
+
+def test_a_bar_is_a_measure_with_the_chords_and_tempi_of_its_parts():
+    first, second, third, fourth, *_ = bars_of(ids(LONG), 5)
+    assert [bar.bar for bar in bars_of(ids(LONG), 5)] == [0, 1, 2, 3] * 2
+    assert [bar.start_ticks for bar in (first, second, third, fourth)] == [0, 2400, 4800, 4800 + 9 * 120]
+    assert [bar.chord for bar in (first, second, third, fourth)] == ["Cmaj Gmaj", "Amin", "Fmaj", "G7"]
+    assert first.score.tracks[0].notes["onset_ticks"].tolist() == [0, 1440 + 60]
+    assert [tempo.tick for tempo in second.score.tempos] == [0, 1440]
+    assert second.score.tracks[0].notes["duration_ticks"].tolist() == [256 * 120] * 2
+
+
+def test_without_the_grammar_a_meter_said_within_a_measure_begins_another():
+    song = ids("BOS BPM_19 TS_5/4 #P0 SEP Cmaj T0 P60 L1 V20 Gmaj T0 P62 TS_4/4 T4 P64 Fmaj T0 P65 EOS")
+    bars, score = bars_of(song, 3), decode(song)
+    assert np.array_equal(np.concatenate([bar.notes for bar in bars]), score.tracks[0].notes)
+    assert [(bar.bar, bar.chord) for bar in bars] == [(0, "Cmaj"), (1, "Gmaj"), (2, "Fmaj")]
+    assert [len(bar.notes) for bar in bars] == [1, 2, 1] and bars[2].start_ticks == 1440 + 1920
 
 
 def test_a_bar_costs_what_it_holds_and_no_more_as_the_song_grows(monkeypatch):

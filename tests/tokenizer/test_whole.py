@@ -176,9 +176,8 @@ def test_new_bars_go_on_in_the_last_tempo_until_the_model_says_another_and_when_
     own, other = vocab.tempo_bin(100), vocab.tempo_bin(150)
     bar = "Cmaj {} T0 P62"
     new = [bar.format(tempo) for tempo in ("", f"{tempo_name(other)}", "", f"{tempo_name(own)}")]
-    song = ids(
-        f"BOS {tempo_name(vocab.tempo_bin(120))} TS_4/4 #P0 SEP Cmaj T0 P60 L4 V22 Cmaj {tempo_name(own)} T0 P60 {' '.join(new)} EOS"
-    )
+    given = f"Cmaj T0 P60 L4 V22 Cmaj {tempo_name(own)} T0 P60"
+    song = ids(f"BOS {tempo_name(vocab.tempo_bin(120))} TS_4/4 #P0 SEP {given} {' '.join(new)} EOS")
     assert tempos_of(whole.score(song)) == [
         (0, 500_000),
         (3 * BAR, 600_000),
@@ -199,3 +198,31 @@ def test_a_bar_of_the_song_has_its_own_part_of_the_tempo_map():
     ]
     other = int(TEMPO_MICROSECONDS[vocab.tempo_bin(150)])
     assert said == [[(0, 500_000)], [(0, 500_000), (480, 1_000_000)], [(0, 1_000_000)], [(0, other)]]
+
+
+# ---------------------------------------------------------------- long measures
+
+
+def test_a_song_in_five_four_that_goes_on_in_four_four_is_all_there_and_has_a_chord_a_measure():
+    """Though its last note begins in the first part of its last measure, and the model does not see its first one."""
+    long = 5 * BEAT
+    flute = [(bar * long + tick, 160, 60 + bar, 90) for bar in range(4) for tick in (0, 160, 2240)]
+    score = score_of((73, [*flute, (0, 16 * BAR, 50, 90), (4 * long, 120, 60, 90)]), signatures=((0, 5, 4),))
+    wanted = Constraints(bars=8)
+    given = given_song(score, wanted)
+    assert (given.measures, len(given), len(given_song(score, Constraints(add="bass")))) == (5, 10, 9)
+    whole = whole_song(given, 2, wanted)
+    assert (whole.measures_left_out, whole.first_tick, whole.end_tick) == (1, long, 5 * long)
+    bars = ["Cmaj T0 P61 L1 V22 Cmaj"] + ["Cmaj Cmaj"] * 2 + ["Cmaj T0 P60 Cmaj"]
+    new = ["Fmaj TS_4/4 T0 P62 L2", "Gmaj T15+1/2 P63", "Amin TS_5/4 T0 P62 Dmin T1/2 P50 P62"]
+    song = ids(f"BOS BPM_19 TS_5/4 #P73 SEP {' '.join([*bars, *new])} EOS")
+    assert grammar.errors([song]) == [None]
+    kept, found = notes_of(snap(score), 73), notes_of(whole.score(song), 73)
+    assert found[: len(kept)] == kept and (0, 256 * 120, 50, 90) in kept
+    line = 5 * long
+    last = line + 2 * BAR
+    assert [note[0] for note in found[len(kept) :]] == [line, line + BAR + 1860, last, last + 3 * BEAT + 60]
+    assert [note[2] for note in found[len(kept) :]] == [62, 63, 62, 62]  # no P50, which still sounds
+    assert [(s.tick, s.numerator) for s in whole.score(song).signatures] == [(0, 5), (line, 4), (last, 5)]
+    chords = whole.chords(song)
+    assert len(chords) == 8 and chords[5:] == ["Fmaj", "Gmaj", "Amin Dmin"]
