@@ -39,8 +39,8 @@ def test_what_it_lacks_is_refused_by_the_flag_that_asks_for_it(wanted, message):
         ("", "T2+2/3 P44", "bar 4 of track 2 (Violin)", "notes between two sixteenths"),
         ("", "T4 P44 L1/2", "bar 4 of track 2 (Violin)", "notes of 1/2 sixteenths"),
         ("", "T4 P44 L96", "bar 4 of track 2 (Violin)", "notes of 96 sixteenths"),
-        ("TS_5/4", "T0 P44", "bar 3 of track 1 (Finger Bass)", "bars of 5/4"),
-        ("TS_3/16", "T0 P44", "bar 3 of track 1 (Finger Bass)", "bars of 3/16"),
+        ("TS_5/4", "T0 P44", "bar 3 of track 1 (Fingered Bass)", "bars of 5/4"),
+        ("TS_3/16", "T0 P44", "bar 3 of track 1 (Fingered Bass)", "bars of 3/16"),
     ],
 )
 def test_a_given_song_is_refused_with_the_first_place_of_what_it_lacks(first, then, place, lacks):

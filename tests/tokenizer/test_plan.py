@@ -283,7 +283,12 @@ def test_the_model_chooses_meters_after_any_others(meters):
 
 
 def test_numpy_and_jax_follow_alternating_meters_alike():
-    made, _ = planned(song_in(*["4/4", "3/8"] * 3), Constraints(bars=10), 300)
+    bars = " ".join(
+        f"Cmaj {'TS_5/4 ' if bar else ''}T0 P36{' L1 V20' if bar == 0 else ''} Cmaj Cmaj TS_3/8" for bar in range(3)
+    )
+    made, _ = planned(
+        ids(f"BOS BPM_19 TS_5/4 #D SEP {bars} T0 P36 #P33 SEP Cmaj T0 P40 L1 V20 EOS"), Constraints(bars=10), 300
+    )
     song, _ = written(made, [4, 4])
     rows = np.arange(len(song))
     state, place, spans = grammar.begin(1, MODEL_BARS), np.zeros(1, np.int32), 0

@@ -62,7 +62,7 @@ class Plan(NamedTuple):
     free: Any  # bool[724] that may be written at FREE
     min_measures: Any  # int32[] of the first track
     max_measures: Any  # int32[]
-    min_bars: Any  # int32[] with which min_measures have begun, where all meters are known; else 0
+    min_bars: Any  # int32[] with which min_measures have begun, where meters alternate; else 0
     max_bars: Any  # int32[] of the first track
     parts: Any  # int32[] bars of a measure, before a meter is said
     behind: Any  # int32[] bars that the tracks have before their free places
