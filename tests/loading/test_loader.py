@@ -13,6 +13,7 @@ from jax_impl.batch import pack_row
 from jax_impl.loading import loader, packing
 from jax_impl.loading.packer import WHOLE, Packer
 from jax_impl.loading.packing import EpochPlan
+from tests.rows import ids
 from tests.songs import all_songs
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import DatasetError
@@ -44,7 +45,7 @@ def same(a, b) -> bool:
 
 
 def test_a_row_is_as_drawn():
-    song = compute(np.array([vocab.BOS, vocab.TRACK, vocab.SEP, vocab.CHORD, vocab.POSITION, vocab.PITCH, vocab.EOS]))
+    song = compute(ids("BOS #P0 SEP N T0 P60 EOS"))
     row = pack_row([song, song], 16)
     assert row.tokens.tolist() == [*song.ids, *song.ids, 0, 0]
     assert row.document.tolist() == [1] * 7 + [2] * 7 + [0] * 2

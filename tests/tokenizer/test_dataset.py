@@ -134,8 +134,7 @@ def test_a_split_that_is_not_there_is_answered_with_those_that_are(dataset):
 
 
 def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():
-    position = [vocab.POSITION, vocab.PITCH + 60]
-    ids = [vocab.BOS, vocab.TEMPO, vocab.SIGNATURE, vocab.TRACK, vocab.SEP, vocab.CHORD, *position * 70_000, vocab.EOS]
+    ids = [vocab.ID[name] for name in (*"BOS BPM_19 TS_4/4 #P0 SEP N".split(), *("T0", "P60") * 70_000, "EOS")]
     with pytest.raises(SongTooLong, match="onset"):
         to_row(compute(np.array(ids)), "long.mid")
 
