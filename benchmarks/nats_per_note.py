@@ -20,7 +20,7 @@ from report import write_report
 from tqdm import tqdm
 
 import tokenizer
-from configs import PrepareConfig, SampleConfig, TrainConfig
+from configs import Constraints, PrepareConfig, SampleConfig, TrainConfig
 from jax_impl import generate, score_logits, train
 from jax_impl.sampling.pianoroll import draw
 from jax_impl.training.checkpoint import load_model
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=Path, nargs="+", required=True, help="folders of MIDI files")
     parser.add_argument("--name", default="now", help="of what is compared")
-    parser.add_argument("--steps", type=int, default=600, help="optimizer steps, of 1024 tokens each")
+    parser.add_argument("--steps", type=int, default=2000, help="optimizer steps, of 1024 tokens each")
     arguments = parser.parse_args()
     files = [Path(path) for _, path in find_midi(arguments.songs)[0]]
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,8 @@ def main() -> None:
         train(TrainConfig(work / "songs", work / "run", **flags))
         model = load_model(work / "run", "latest")[0]
         told = [nats_and_notes(model, path) for path in tqdm(files[::HELD_OUT], desc="held out")]
-        (song, *_) = generate(work / "run", sampler=SampleConfig(seed=1, temperature=0.9, top_p=0.95, max_length=1024))
+        sampler = SampleConfig(seed=1, temperature=0.9, top_p=0.95)
+        (song, *_) = generate(work / "run", constraints=Constraints(bars=8), sampler=sampler)
     nats, tokens, notes = np.sum(told, axis=0)
     results = {
         "training": flags | {"files": manifest["splits"]["train"]["songs"]},

@@ -37,6 +37,10 @@ REMAT_CHOICES = get_args(Remat)
 # "none" repeats no more products than "products", but writes and reads more than twice as much: slower
 AUTO_REMAT = REMAT_CHOICES[1:]
 
+# Tokens that a model has: all of tokenizer/vocabulary.py, or those of v1.2.1, which are the first of them
+VocabSize = Literal[724, 643]
+VOCAB_SIZE, V121_VOCAB_SIZE = get_args(VocabSize)
+
 MASK_RULES = {"span": MaskRule(scope="span", typed=False), "v121": MaskRule(scope="bar", typed=True)}
 
 
@@ -47,6 +51,7 @@ class ModelConfig:
     layers, width, ffn: depth, residual stream width D and SwiGLU hidden width F. Heads are width / 64.
     max_bars: rows of the bar table; songs are cropped to windows of at most this many bars.
     dropout: rate on the input and on both branches of each layer, in training only.
+    vocab_size: tokens V, rows of the token table. Models that come from v1.2.1 have its 643.
     """
 
     layers: int
@@ -55,6 +60,7 @@ class ModelConfig:
     mask_rule: MaskRule = MASK_RULES["span"]
     max_bars: int = 2048
     dropout: float = 0.1
+    vocab_size: VocabSize = VOCAB_SIZE
 
     def __post_init__(self) -> None:
         ranges.check(self, is_flag=False)

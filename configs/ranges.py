@@ -69,7 +69,7 @@ RANGES: dict[str, dict[str, Range]] = {
     },
     "Constraints": {
         "bars": Range(1, INT32, zero="the model decides"),
-        "tempo": Range(40, 250, zero="the model decides"),
+        "tempo": Range(4, 1000, zero="the model decides"),
         "transpose": Range(-48, 48),
         "keep_bars": Range(1, INT32, zero="all"),
     },
@@ -195,9 +195,7 @@ def typed(name: str, value: Any, annotation: Any) -> Any:
     if value is None and types.NoneType in kinds:
         return None
     if words:
-        if not isinstance(value, str) or value not in words:
-            raise InputError(f"{name} must be one of {', '.join(map(str, words))}, got {value!r}")
-        return value
+        return _one_of(name, value, words)
     (wanted,) = (kind for kind in kinds if kind is not types.NoneType)
     if get_origin(wanted) is tuple:
         return _several(name, value, get_args(wanted))
@@ -212,9 +210,19 @@ def options(annotation: Any) -> tuple:
     return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
-def choices(annotation: Any) -> list[str]:
-    """The words of which a value must be one; none where it is no such value."""
+def choices(annotation: Any) -> list:
+    """The words, or the whole numbers, of which a value must be one; none where it is no such value."""
     return [word for kind in options(annotation) if get_origin(kind) is Literal for word in get_args(kind)]
+
+
+def _one_of(name: str, value: Any, words: list) -> Any:
+    try:
+        named = _whole(value) if isinstance(words[0], int) else value
+    except TypeError:
+        named = None
+    if not isinstance(named, type(words[0])) or named not in words:
+        raise InputError(f"{name} must be one of {', '.join(map(str, words))}, got {value!r}")
+    return named
 
 
 def _several(name: str, value: Any, kinds: tuple) -> tuple:

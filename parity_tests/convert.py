@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from configs import MASK_RULES, InputError, MaskRule, ModelConfig, TrainConfig
-from configs.model import HEAD_DIM
+from configs.model import HEAD_DIM, V121_VOCAB_SIZE
 from jax_impl.model.v121 import WeightsError, from_v121, to_v121
-from jax_impl.training.checkpoint import Checkpoints, Record, load_model, plain, versions
+from jax_impl.training.checkpoint import Checkpoints, Record, find, plain, versions
 from jax_impl.training.optimizer import optimizer
 from jax_impl.training.step import TrainState
 from tokenizer import vocabulary as vocab
@@ -33,6 +33,8 @@ def import_torch(path: Path, run: Path, rule: str, overwrite: bool = False) -> M
     weights, args = torch_file.read(path)
     try:
         config, parameters = from_v121(weights, MASK_RULES[rule])
+        if config.vocab_size != V121_VOCAB_SIZE:
+            raise WeightsError(f"its {config.vocab_size} tokens are not those of v1.2.1, which has {V121_VOCAB_SIZE}")
         _check_args(args, config, rule)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
@@ -49,7 +51,7 @@ def import_torch(path: Path, run: Path, rule: str, overwrite: bool = False) -> M
         data={},
         dataset="",
         window={},
-        vocabulary=vocab.FINGERPRINT,
+        vocabulary=vocab.V121_FINGERPRINT,
         versions=versions(),
         checksums={},
     )
@@ -97,14 +99,18 @@ def _check_args(args: dict, config: ModelConfig, rule: str) -> None:
 
 
 def export_torch(run: Path, path: Path) -> ModelConfig:
-    """Writes the best checkpoint of a run as a file that torch_ref and v1.2.1's names fit. Raises InputError."""
-    model, _ = load_model(run, "best")
-    weights = to_v121(nnx.to_pure_dict(nnx.state(model)))
-    config = model.config
-    args = {names[0]: size for names, size in _sizes(config).items()} | {
-        "vocab_size": vocab.SIZE,
-        "dropout": config.dropout,
-    }
+    """Writes the best checkpoint of a run as a file that v1.2.1 can read. Raises InputError."""
+    found = find(run, "best")
+    config = found.record.model_config
+    if config.vocab_size != V121_VOCAB_SIZE:
+        raise InputError(
+            f"{run}: a model of {config.vocab_size} tokens, of which v1.2.1 has {V121_VOCAB_SIZE}: no times between "
+            "sixteenths, no notes above 64 of them, no meters of n/16, no tempi below 40 and above 250. `generate` "
+            "writes its music here; a run of import-torch can be exported"
+        )
+    weights = to_v121(nnx.to_pure_dict(nnx.state(found.load())))
+    args = {names[0]: size for names, size in _sizes(config).items()}
+    args |= {"vocab_size": config.vocab_size, "dropout": config.dropout}
     torch_file.write(weights, args | {RULE: rule_name(config.mask_rule)}, path)
     return config
 

@@ -13,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 
 from configs import ModelConfig
 from configs.model import HEAD_DIM
-from tokenizer import vocabulary as vocab
 from tokenizer.tokens.fields import NO_INSTRUMENT
 from torch_ref import masks
 from torch_ref.rows import Rows, Summaries
@@ -158,7 +157,7 @@ class SummaryEmbedding(nn.Module):
 
 @dataclass(frozen=True)
 class Output:
-    """logits: float32[B, T, 643]. summary, regular: the streams after the embedding and after each layer, if kept."""
+    """logits: float32[B, T, V]. summary, regular: the streams after the embedding and after each layer, if kept."""
 
     logits: Tensor
     summary: list[Tensor]
@@ -177,13 +176,13 @@ class MuseFormer(nn.Module):
         if attention not in MASK_FORMS:
             raise ValueError(f"attention {attention!r} does not exist; choose one of {', '.join(MASK_FORMS)}")
         self.config, self.implementation, self.checkpointing = config, attention, checkpointing
-        self.token_embedding = nn.Embedding(vocab.SIZE, config.width)
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         self.instrument_embedding = nn.Embedding(NO_INSTRUMENT + 1, config.width)
         self.summary_embedding = SummaryEmbedding(config)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.output_norm = nn.LayerNorm(config.width, eps=1e-5)
-        self.lm_head = nn.Linear(config.width, vocab.SIZE, bias=False)
+        self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
         self.lm_head.weight = self.token_embedding.weight
         self.apply(_initialize)
 

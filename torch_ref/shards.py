@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tokenizer import vocabulary as vocab
 from tokenizer.dataset.v121 import COLUMNS, V121Error, V121Song
+from tokenizer.vocabulary import V121_SIZE
 from torch_ref.checkpoint import load
 
 
@@ -46,8 +46,8 @@ def _meta(folder: Path, paths: list[Path]) -> dict[str, Any]:
         raise V121Error(f"{path}: cannot be read ({error}); it says how many songs there should be") from error
     if not isinstance(meta, dict):
         raise V121Error(f"{path}: holds no names and values")
-    if meta.get("vocab_size", vocab.SIZE) != vocab.SIZE:
-        raise V121Error(f"{path}: tokens of another vocabulary ({meta['vocab_size']} tokens, v1.2.1's is {vocab.SIZE})")
+    if (tokens := meta.get("vocab_size", V121_SIZE)) != V121_SIZE:
+        raise V121Error(f"{path}: tokens of another vocabulary ({tokens} tokens, v1.2.1's has {V121_SIZE})")
     missing = sorted(set(meta.get("shards", ())) - {path.name for path in paths})
     if missing:
         raise V121Error(f"{folder}: {missing[0]} is missing, which meta.json names; copy it, too")

@@ -79,17 +79,18 @@ def import_torch(
     print(f"{run}: {shape}, rule {mask_rule}")
     if mask_rule == "v121":
         print(
-            "its rule lets a bar see tracks that are written later; to go on under the causal one: train "
-            f"--init-from {run}"
+            "its rule lets a bar see tracks that are written later; to go on under the causal one, and with the tokens "
+            f"that v1.2.1 has not: train --init-from {run}"
         )
     return 0
 
 
 def export_torch(run: Positional[Run], file: Positional[Output], overwrite: bool = False) -> int:
-    """Write the best checkpoint of a run as a PyTorch file, under v1.2.1's parameter names.
+    """Write the best checkpoint of a run as a PyTorch file, under v1.2.1's parameter names. Its model must have
+    v1.2.1's 643 tokens; models that are trained here have more.
 
     Args:
-        run: the --output-dir of a training run, or a folder of import-torch.
+        run: a folder of import-torch, or the --output-dir of a training run that was begun before there were more.
         file: the PyTorch file (.pt, .pth, .ckpt), with model_state_dict and args; or a folder, where it is named as the
             run.
         overwrite: write over a file that is there.

@@ -11,7 +11,6 @@ import jax
 from configs import ComputeConfig, InputError, TrainConfig
 from configs.model import AUTO_REMAT
 from jax_impl.batch import Batch
-from tokenizer import vocabulary as vocab
 
 GB = 1e9
 
@@ -38,13 +37,14 @@ def of(compiled: jax.stages.Compiled) -> Memory:
 def refuse_what_cannot_fit(config: TrainConfig, parameters: Any, devices: int, limit: int) -> None:
     """Raises InputError where each of so many devices would need more than `limit` bytes for that alone which no
     rematerialization saves: parameters, their gradient and two moments, the logits of one micro batch, and the step's
-    inputs.
+    inputs. parameters: of the model, or their shapes.
 
     Found before songs are planned and programs compiled, which takes long where something is far too large.
     """
     state = 4 * 4 * sum(leaf.size for leaf in jax.tree.leaves(parameters)) // config.fsdp_devices
     tokens = config.batch_size * config.max_seq_len // devices
-    rows = tokens * 4 * (vocab.SIZE + config.gradient_accumulation_steps * len(Batch._fields))
+    vocab_size, _ = parameters["tokens"]["embedding"].shape
+    rows = tokens * 4 * (vocab_size + config.gradient_accumulation_steps * len(Batch._fields))
     if state + rows > limit:
         raise InputError(
             f"a step takes more than {(state + rows) / GB:.1f} GB of each device, {state / GB:.1f} for the model and "

@@ -152,7 +152,7 @@ def partition(shape: tuple[int, ...], fsdp_devices: int) -> P:
     """How an array of this shape is split over fsdp: along its largest axis that divides, the last of equals; whole
     where none does.
 
-    (16, 768, 2304) over 8 -> (None, None, "fsdp")      (643, 768) -> (None, "fsdp")      () -> ()
+    (16, 768, 2304) over 8 -> (None, None, "fsdp")      (724, 768) -> (None, "fsdp")      () -> ()
     """
     axes = [axis for axis, length in enumerate(shape) if length and length % fsdp_devices == 0]
     if fsdp_devices == 1 or not axes:

@@ -19,6 +19,7 @@ from jax_impl.device import device
 from jax_impl.model.masks import most_summaries
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training.checkpoint import load_model
+from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
 from tokenizer.tokens.encode import encode
 from tokenizer.tokens.fields import OUTSIDE, TokenFields
@@ -29,11 +30,11 @@ SMALLEST_TOKENS, FEWEST_SUMMARIES = 256, 64  # sizes of a program double from he
 def score_logits(
     run: Path | MuseFormer, song: Score | TokenFields, checkpoint: int | Literal["best", "latest"] = "best"
 ) -> tuple[TokenFields, np.ndarray]:
-    """The song's tokens, and float32[T, 643]: logits[i] are of token i + 1, given those up to i. Songs of any length.
+    """The song's tokens, and float32[T, V]: logits[i] are of token i + 1, given those up to i. Songs of any length.
 
     run: a run's folder; for many songs rather its model, load_model(run, checkpoint)[0], which is then read once.
     song: of a file (tokenizer.read), or of a dataset. Raises InputError where it has more bars than the model has
-    numbers for, CheckpointError where the run cannot be read.
+    numbers for, or tokens that the model has not, CheckpointError where the run cannot be read.
     """
     tokens = encode(song) if isinstance(song, Score) else song
     if not isinstance(tokens, TokenFields):
@@ -43,6 +44,7 @@ def score_logits(
     if not isinstance(run, MuseFormer | str | os.PathLike):
         raise InputError(f"run must be the path of a training run, or its model, got {type(run).__name__}")
     model = run if isinstance(run, MuseFormer) else load_model(run, checkpoint)[0]
+    _check_tokens(tokens.ids, model.config.vocab_size)
     bars = int(tokens.bar.max(initial=OUTSIDE)) + 1
     if bars > model.config.max_bars:
         raise InputError(
@@ -56,6 +58,16 @@ def score_logits(
     return tokens, np.asarray(logits[0, : len(tokens)])
 
 
+def _check_tokens(ids: np.ndarray, vocab_size: int) -> None:
+    """Raises InputError naming the first token that a model of that size has not, or not in the song's meaning."""
+    foreign = ids[~vocab.offered(vocab_size)[ids]]
+    if len(foreign):
+        raise InputError(
+            f"the song has the token {vocab.NAMES[foreign[0]]}, which a model of v1.2.1's {vocab_size} tokens does not "
+            "know: those count in sixteenths, in measures of at most 16 of them"
+        )
+
+
 @lru_cache
 def _graph(config: ModelConfig) -> nnx.GraphDef:
     """One for all models alike: those of two models are not equal, and each would be compiled for."""
@@ -64,7 +76,7 @@ def _graph(config: ModelConfig) -> nnx.GraphDef:
 
 @partial(jax.jit, static_argnames=("graph", "max_spans", "compute"))
 def _logits(parameters: Any, batch: Batch, *, graph: nnx.GraphDef, max_spans: int, compute: ComputeConfig) -> jax.Array:
-    """float32[B, T, 643]."""
+    """float32[B, T, V]."""
     return nnx.merge(graph, parameters)(batch, max_spans=max_spans, compute=compute, dropout_key=None)
 
 

@@ -12,7 +12,6 @@ from configs import ModelConfig
 from jax_impl.attention import visible_pairs
 from jax_impl.batch import Batch
 from jax_impl.model import masks
-from tokenizer import vocabulary as vocab
 
 
 def repeated(model: ModelConfig, remat: str, summaries: float, pairs: float) -> float:
@@ -26,7 +25,7 @@ def repeated(model: ModelConfig, remat: str, summaries: float, pairs: float) -> 
     products = _matrices(model, 1, summaries)
     attention = 2 * model.width * pairs
     again = {"none": 0.0, "products": 0.0, "attention": products - down, "layer": products - down + attention}[remat]
-    return model.layers * again / (model.layers * (products + attention) + model.width * vocab.SIZE)
+    return model.layers * again / (model.layers * (products + attention) + model.width * model.vocab_size)
 
 
 def _matrices(model: ModelConfig, tokens: float, summaries: float) -> float:
@@ -56,5 +55,5 @@ def per_token(model: ModelConfig, batches: Sequence[Batch], max_spans: int) -> f
         return jnp.sum(batch.document > 0), jnp.sum(data.document > 0), pairs
 
     tokens, summaries, pairs = np.sum([[float(value) for value in count(batch)] for batch in batches], axis=0)
-    matrices = model.layers * _matrices(model, tokens, summaries) + tokens * model.width * vocab.SIZE
+    matrices = model.layers * _matrices(model, tokens, summaries) + tokens * model.width * model.vocab_size
     return (6 * matrices + 12 * model.layers * model.width * pairs) / tokens

@@ -2,7 +2,7 @@
 Called by training.step and by sampling.
 
 Einsum letters: B batch, T query position, S key position, N heads, H head width, D model width, M summaries, L layers,
-V vocabulary.
+V tokens of the vocabulary that the model has.
 
     tokens ─ embed ─ R ──┬───────────► R + attend(R over [S'; R]) ─► + ffn ─► ... ─► norm ─ logits
                          │                     ▲ k2, v2
@@ -25,7 +25,6 @@ from jax_impl.attention import KEPT, BlockMask, attention
 from jax_impl.batch import Batch
 from jax_impl.device.sharding import all_gathered
 from jax_impl.model import masks
-from tokenizer import vocabulary as vocab
 from tokenizer.tokens.fields import NO_INSTRUMENT
 
 INSTRUMENT_ROWS = NO_INSTRUMENT + 1
@@ -152,7 +151,9 @@ class MuseFormer(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.config = config
-        self.tokens = nnx.Embed(vocab.SIZE, config.width, embedding_init=INIT, rngs=rngs)  # also the output projection
+        self.tokens = nnx.Embed(
+            config.vocab_size, config.width, embedding_init=INIT, rngs=rngs
+        )  # the output projection too
         self.instruments = nnx.Embed(INSTRUMENT_ROWS, config.width, embedding_init=INIT, rngs=rngs)
         self.bars = nnx.Embed(config.max_bars, config.width, embedding_init=INIT, rngs=rngs)
         self.layers = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: Layer(config, rngs)))(rngs)
@@ -161,7 +162,7 @@ class MuseFormer(nnx.Module):
     def __call__(
         self, batch: Batch, *, max_spans: int | None = None, compute: ComputeConfig, dropout_key: jax.Array | None
     ) -> jax.Array:
-        """Logits float32[B, T, 643] of the next token.
+        """Logits float32[B, T, V] of the next token.
 
         max_spans: most summaries any row needs (None: what these need; under jit it must be given).
         dropout_key: None for no dropout.
@@ -170,7 +171,7 @@ class MuseFormer(nnx.Module):
         return self.logits(streams.regular)
 
     def logits(self, regular: jax.Array) -> jax.Array:
-        """float32[B, T, 643] of the last layer's stream [B, T, D], computed in its dtype."""
+        """float32[B, T, V] of the last layer's stream [B, T, D], computed in its dtype."""
         with jax.named_scope("logits"):
             table = all_gathered(self.tokens.embedding[...].astype(regular.dtype))
             normed = self.norm(regular).astype(regular.dtype)

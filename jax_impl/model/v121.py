@@ -12,9 +12,8 @@ import jax
 import numpy as np
 
 from configs import InputError, ModelConfig
-from configs.model import HEAD_DIM, MaskRule
+from configs.model import HEAD_DIM, V121_VOCAB_SIZE, VOCAB_SIZE, MaskRule
 from jax_impl.model.museformer import abstract_model, rotary_frequencies
-from tokenizer import vocabulary as vocab
 
 # Ours (path; under "layers" stacked over layers) -> theirs, joined along the output axis.
 TABLE: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -41,7 +40,7 @@ CONSTANT = re.compile(r"layers\.\d+\.attention\.rope\.inv_freq")  # follows from
 
 
 class WeightsError(InputError):
-    """Weights that are not a model of v1.2.1; the message says which and why."""
+    """Weights that are no model of this kind; the message says which and why."""
 
 
 def from_v121(weights: dict[str, np.ndarray], rule: MaskRule) -> tuple[ModelConfig, dict]:
@@ -121,25 +120,24 @@ def _config(weights: dict[str, np.ndarray], rule: MaskRule) -> ModelConfig:
     for name in ("token_embedding.weight", "summary_embedding.embedding.weight", "layers.0.reg_ffn_gate.weight"):
         if name not in weights or weights[name].ndim != 2:
             raise WeightsError(f"the weight {name} is missing or no matrix")
-    if weights["token_embedding.weight"].shape[0] != vocab.SIZE:
-        tokens = weights["token_embedding.weight"].shape[0]
+    tokens, width = weights["token_embedding.weight"].shape
+    if tokens not in (V121_VOCAB_SIZE, VOCAB_SIZE):
         raise WeightsError(
-            f"token_embedding.weight has {tokens} tokens, the vocabulary of v1.2.1 and of this program {vocab.SIZE}"
+            f"token_embedding.weight has {tokens} tokens, the vocabulary of v1.2.1 {V121_VOCAB_SIZE} and that of this "
+            f"program {VOCAB_SIZE}"
         )
-    if weights["token_embedding.weight"].shape[1] % HEAD_DIM:
-        raise WeightsError(
-            f"the width {weights['token_embedding.weight'].shape[1]} is no multiple of this program's head "
-            f"width {HEAD_DIM}"
-        )
+    if width % HEAD_DIM:
+        raise WeightsError(f"the width {width} is no multiple of this program's head width {HEAD_DIM}")
     inv_freq = weights.get("layers.0.attention.rope.inv_freq")
     if inv_freq is not None and 2 * len(inv_freq) != HEAD_DIM:
         raise WeightsError(f"heads are {2 * len(inv_freq)} wide; this program's are {HEAD_DIM}")
     return ModelConfig(
         layers=len(layers),
-        width=weights["token_embedding.weight"].shape[1],
+        width=width,
         ffn=weights["layers.0.reg_ffn_gate.weight"].shape[0],
         mask_rule=rule,
         max_bars=weights["summary_embedding.embedding.weight"].shape[0],
+        vocab_size=tokens,
     )
 
 

@@ -16,7 +16,7 @@ from jax_impl.sampling.task import Task, task_of
 from jax_impl.training.checkpoint import Found, find, step_named
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.changes import meters_written
-from tokenizer.grid.quantize import layout_of, quantize
+from tokenizer.grid.quantize import on_grid
 from tokenizer.music import midi
 from tokenizer.music.midi import Reading
 from tokenizer.music.score import Score
@@ -70,11 +70,11 @@ def given(prompt: Any, pedal: Pedal) -> tuple[Prompt | None, list[str]]:
 
 
 def _told(reading: Reading) -> list[str]:
-    lines, layout = list(reading.repairs), layout_of(reading.score)
+    lines, found = list(reading.repairs), on_grid(reading.score)
     if reading.pedalled:
         notes = "1 note" if reading.pedalled == 1 else f"{reading.pedalled} notes"
         lines.append(f"the sustain pedal lengthens {notes}; --pedal ignore plays them as the keys were held")
-    for bars in meters_written(reading.score, layout, quantize(reading.score, layout)):
+    for bars in meters_written(reading.score, found.layout, found.song):
         lines.append(f"{bars}; --bars and --keep-bars count bars as they are written")
     return lines
 

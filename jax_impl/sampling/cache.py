@@ -153,7 +153,7 @@ def repeat(cache: Cache, rows: int) -> Cache:
 def append(
     model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.Array, alive: jax.Array
 ) -> tuple[Cache, jax.Array]:
-    """One more token int32[B] in each row where alive bool[B]; logits float32[B, 643] of the one after it. The slot
+    """One more token int32[B] in each row where alive bool[B]; logits float32[B, V] of the one after it. The slot
     must exist.
 
     Spans that the token closes must have their summaries: see `closing` and `close`.

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import SampleConfig
-from tokenizer import vocabulary as vocab
 from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, EOS, PITCH, POSITION, TRACK, VELOCITY
 
 REPEATABLE = np.isin(CLASS, (POSITION, PITCH, DURATION, VELOCITY))
@@ -44,11 +43,12 @@ def bar_is_over(logits: jax.Array, allowed: jax.Array) -> jax.Array:
     later track after a bar, for only the first track's chord may come there, and would fill the last bar of a song with
     notes, for no chord may come there.
     """
-    goes_on, ends = allowed & IS_CHORD, allowed & IS_END
+    is_chord, is_end = (mask[: logits.shape[1]] for mask in (IS_CHORD, IS_END))
+    goes_on, ends = allowed & is_chord, allowed & is_end
     none = lambda mask: ~mask.any(axis=1, keepdims=True)
     mass = lambda mask: jax.nn.logsumexp(jnp.where(mask, logits, -jnp.inf), axis=1, keepdims=True)
-    to_chords = mass(IS_CHORD | (IS_END & none(ends))) - mass(goes_on)
-    to_ends = mass(IS_END | (IS_CHORD & none(goes_on))) - mass(ends)
+    to_chords = mass(is_chord | (is_end & none(ends))) - mass(goes_on)
+    to_ends = mass(is_end | (is_chord & none(goes_on))) - mass(ends)
     return jnp.where(goes_on, logits + to_chords, jnp.where(ends, logits + to_ends, logits))
 
 
@@ -63,4 +63,5 @@ def hear(heard: jax.Array, token: jax.Array) -> jax.Array:
     """
     kind = jnp.asarray(CLASS)[token]
     heard = heard * jnp.where(kind == CHORD, FORGET, jnp.where(kind == TRACK, 0, 1))[:, None]
-    return heard + (jnp.arange(vocab.SIZE) == token[:, None]) * jnp.asarray(REPEATABLE)
+    size = heard.shape[1]
+    return heard + (jnp.arange(size) == token[:, None]) * jnp.asarray(REPEATABLE[:size])

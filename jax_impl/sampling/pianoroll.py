@@ -52,9 +52,10 @@ def piano_roll(score: Score, path: str | os.PathLike, title: str = "", chords: S
 def draw(score: Score, title: str = "", chords: Sequence[str] | None = None) -> Figure:
     """The axes of pitches, unless there are drums alone, above those of drums, if there are any."""
     song, tempo = quantize(score), score.tempos[0]
-    score, lines = song.to_score(), song.bars.start_ticks
+    score, starts = song.to_score(), song.bars.start_ticks
+    lines = np.append(starts[:-1][song.bars.part == 0], starts[-1])  # of what people call bars
     if chords is None:
-        chords = [vocab.NAMES[vocab.CHORD + chord] for chord in bar_chords(score, lines)]
+        chords = [vocab.NAMES[token] for token in vocab.TOKEN[vocab.Class.CHORD][bar_chords(score, lines)]]
     drums = np.unique(np.concatenate([t.notes["pitch"] for t in score.tracks if t.program == DRUMS] or [[]]))
     has_drums, has_pitches = len(drums) > 0, len(drums) == 0 or any(t.program != DRUMS for t in score.tracks)
 

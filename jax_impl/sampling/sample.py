@@ -68,7 +68,7 @@ class Loop(NamedTuple):
     token: jax.Array  # int32[B] the last one
     grammar: grammar.State
     place: jax.Array  # int32[B] in the script
-    heard: jax.Array  # float32[B, 643] note tokens of the track's last bars
+    heard: jax.Array  # float32[B, V] note tokens of the track's last bars
     tokens: jax.Array  # int32[B, max_length]
     done: jax.Array  # bool[B]
     errors: jax.Array  # int32[B]
@@ -161,7 +161,7 @@ class Sampler:
             past = cache.empty(self.model.config, self.compute, rows, slots, summary_slots(slots))
         tokens = jnp.zeros((rows, self.config.max_length), jnp.int32).at[:, : len(given)].set(given)
         zero = jnp.zeros(rows, jnp.int32)
-        heard = jnp.zeros((rows, vocab.SIZE), jnp.float32)
+        heard = jnp.zeros((rows, self.model.config.vocab_size), jnp.float32)
         return Loop(past, zero + given[-1], state, zero + len(given), heard, tokens, zero > 0, zero, zero > 0)
 
     def _prefill(self, given: np.ndarray, filled: int, slots: int, rows: int) -> cache.Cache:
@@ -245,15 +245,15 @@ class Sampler:
 
     def _choose(self, state: Loop, plan: Plan, keys: jax.Array, past, logits: jax.Array) -> tuple[jax.Array, ...]:
         """(next token int32[B], whether the grammar is against it bool[B], whether it cuts a song short bool[B])."""
-        spans, rows = past.fields.spans, jnp.arange(len(keys))
+        spans, rows, size = past.fields.spans, jnp.arange(len(keys)), logits.shape[1]  # what the model can write
         if self.config.grammar:
             choice = follow.choices(plan, state.place, state.grammar, past.length, spans, jnp)
-            forced, allowed = choice.forced, choice.allowed
+            forced, allowed = choice.forced, choice.allowed[:, :size]
             logits = bar_is_over(logits, allowed)
         else:
             choice, forced = None, plan.script[state.place]
             room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)
-            allowed = ~jnp.asarray(planning.NEVER) & (room[:, None] | (jnp.asarray(grammar.CLASS) != grammar.CHORD))
+            allowed = (plan.free & (room[:, None] | (jnp.asarray(grammar.CLASS) != grammar.CHORD)))[:, :size]
         logits = jnp.where(allowed, penalized(logits, state.heard, self.config.repetition_penalty), -jnp.inf)
         drawn = jax.vmap(lambda key, at, row: draw(jax.random.fold_in(key, at), row, self.config))(
             keys, past.length, logits

@@ -7,6 +7,8 @@
 
 Every token is looked at once, and a bar is decoded by itself: what a bar costs does not grow with the song. Of a given
 song the bars that the model does not see come first.
+
+A bar is what people call so, a whole measure: where that is long, the tokens say it in two parts.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from configs import Constraints, SampleConfig
 from jax_impl.sampling import asked
 from jax_impl.sampling.sample import ANYTHING, DEFAULT, Sample, Sampler
 from tokenizer import vocabulary as vocab
-from tokenizer.grid.meter import BAR_TICKS, TICKS_PER_BEAT
+from tokenizer.grid.meter import N_PARTS, PART_SIXTEENTHS, SIXTEENTH_TICKS, TICKS_PER_BEAT
 from tokenizer.music.score import NOTE, Score, Signature, Track
 from tokenizer.tokens import grammar
 from tokenizer.tokens.decode import (
@@ -29,7 +31,8 @@ from tokenizer.tokens.decode import (
     DEFAULT_VELOCITY,
     decode,
 )
-from tokenizer.tokens.whole import Whole
+from tokenizer.tokens.whole import Whole, names_of
+from tokenizer.vocabulary import TOKEN, Class
 
 STRIDE = 8  # tokens between two looks for a finished bar
 OF_NOTES = (grammar.POSITION, grammar.PITCH, grammar.DURATION, grammar.VELOCITY)
@@ -40,8 +43,9 @@ class Bar:
     """A bar that is finished: which track of the song, which bar of it (from 0; given tracks first, then new ones),
     and what it holds.
 
-    start_ticks: of the bar in the song, 480 a beat. score: the bar alone, from tick 0 on, with its meter and its tempi;
-    without tracks where it is silent, and its last notes may sound on past its end.
+    chord: its name, or two where the parts of a long bar have two. start_ticks: of the bar in the song, 480 a beat.
+    score: the bar alone, from tick 0 on, with its meter and its tempi; without tracks where it is silent, and its last
+    notes may sound on past its end.
     """
 
     track: int
@@ -100,18 +104,45 @@ def unseen_bars(whole: Whole) -> Iterator[Bar]:
     """Those of a given song that the model does not see, track by track."""
     if whole.given is None:
         return
-    song = whole.given.song
-    starts, chords = song.bars.start_ticks.tolist(), (vocab.CHORD + whole.given.chords).tolist()
+    song, begins = whole.given.song, whole.given.begins.tolist()
+    starts = song.bars.start_ticks.tolist()
     for number, track in enumerate(song.to_score().tracks):
-        onset, last = track.notes["onset_ticks"], int(song.tracks[number].notes["bar"][-1])
-        for bar in range(min(whole.left_out, last + 1)):
-            start, end = starts[bar], starts[bar + 1]
+        onset, last = track.notes["onset_ticks"], int(song.bars.measure[song.tracks[number].notes["bar"][-1]])
+        for bar in range(min(whole.measures_left_out, last + 1)):
+            first, after = begins[bar], begins[bar + 1]
+            start, end = starts[first], starts[after]
             notes = track.notes[(onset >= start) & (onset < end)].copy()
             notes["onset_ticks"] -= start
-            meter = Signature(0, *vocab.SIGNATURES[song.bars.signature[bar]])
+            meter = Signature(0, *vocab.SIGNATURES[song.bars.signature[first]])
             tracks = (Track(track.program, notes),) if len(notes) else ()
-            score = Score(TICKS_PER_BEAT, tracks, whole.tempos(bar, int(song.tempo[bar])), (meter,))
-            yield Bar(number, track.program, bar, vocab.NAMES[chords[bar]], start, score)
+            score = Score(TICKS_PER_BEAT, tracks, whole.tempos(start, end, []), (meter,))
+            yield Bar(number, track.program, bar, names_of(whole.given.chords[first:after]), start, score)
+
+
+class Parts:
+    """The bars of a song's first track so far, which are parts of measures, and where they lie."""
+
+    def __init__(self, first_tick: int):
+        self.signatures, self.tempos = [DEFAULT_SIGNATURE], [DEFAULT_TEMPO]
+        self.parts, self.measures, self.starts = [0], [0], [first_tick]
+
+    def open(self, bar: int) -> None:
+        """The bar begins in a track: it goes on as the one before, where nothing else is said."""
+        if bar < len(self.signatures):
+            return
+        signature, part = self.signatures[-1], self.parts[-1]
+        begins = part + 1 == N_PARTS[signature]
+        self.starts.append(self.starts[-1] + int(PART_SIXTEENTHS[signature, part]) * SIXTEENTH_TICKS)
+        self.parts.append(0 if begins else part + 1)
+        self.measures.append(self.measures[-1] + int(begins))
+        self.signatures.append(signature)
+        self.tempos.append(self.tempos[-1])
+
+    def change_meter(self, signature: int) -> None:
+        """The last bar has this one, and begins a measure if that is another than before."""
+        if signature != self.signatures[-1]:
+            self.measures[-1] += self.parts[-1] > 0
+            self.signatures[-1], self.parts[-1] = signature, 0
 
 
 class Bars:
@@ -124,75 +155,86 @@ class Bars:
     def __init__(self, whole: Whole):
         self._whole, self._numbers = whole, whole.track_numbers()
         self._free_from = np.zeros(vocab.N_PITCHES, np.int64)  # tick at which the track's new notes may begin
-        self._track, self._program, self._bar = -1, 0, -1
-        self._signatures, self._tempos = [DEFAULT_SIGNATURE], [DEFAULT_TEMPO]  # of the first track's bars so far
-        self._starts = [whole.first_tick]  # ticks, of the bars so far and of the next
-        self._duration, self._velocity = DEFAULT_DURATION - 1, DEFAULT_VELOCITY  # in force, as their tokens count
-        self._chord: int | None = None  # token with which the current bar began, None outside of bars
-        self._tokens: list[int] = []  # of its notes
+        self._song = Parts(whole.first_tick)
+        self._track, self._program, self._part = -1, 0, -1  # number of the current part in its track
+        self._duration, self._velocity = DEFAULT_DURATION, DEFAULT_VELOCITY  # in force
+        self._tokens: list[list[int]] = []  # of the current bar's parts: a chord and its notes'
 
     def push(self, ids: np.ndarray) -> Iterator[Bar]:
         """The bars that the next tokens int32[N] finish: each is followed by the token that ends it."""
         for token in ids.tolist():
             kind, value = int(grammar.CLASS[token]), int(grammar.VALUE[token])
-            if kind in (grammar.CHORD, grammar.TRACK, grammar.EOS) and self._chord is not None:
-                yield self._finished()
+            says_first = self._track <= 0  # in the head, or in the first track
+            if kind in (grammar.TRACK, grammar.EOS) and self._tokens:
+                yield self._finished(0)
             if kind == grammar.TRACK:
-                self._begin_track(token)
-            elif kind == grammar.CHORD:
-                self._begin_bar(token)
-            elif kind == grammar.SIGNATURE and self._track <= 0:  # in the head, or in the first track
-                self._signatures[-1] = value
-            elif kind == grammar.TEMPO and self._track <= 0:
-                self._tempos[-1] = value
-            elif kind in OF_NOTES and self._chord is not None:
-                self._tokens.append(token)
+                self._begin_track(value)
+            elif kind == grammar.CHORD and self._track >= 0:
+                self._part += 1
+                self._song.open(self._part)
+                self._tokens.append([token])
+                if len(self._tokens) > 1 and self._song.parts[self._part] == 0:
+                    yield self._finished(1)
+            elif kind == grammar.SIGNATURE and says_first:
+                self._song.change_meter(value)
+                if len(self._tokens) > 1 and self._song.parts[self._part] == 0:
+                    yield self._finished(1)
+            elif kind == grammar.TEMPO and says_first:
+                self._song.tempos[-1] = value
+            elif kind in OF_NOTES and self._tokens:
+                self._tokens[-1].append(token)
 
-    def _begin_track(self, token: int) -> None:
-        self._track, self._program, self._bar = self._track + 1, vocab.token_program(token), -1
-        self._duration, self._velocity = DEFAULT_DURATION - 1, DEFAULT_VELOCITY
+    def _begin_track(self, program: int) -> None:
+        self._track, self._program, self._part = self._track + 1, program, -1
+        self._duration, self._velocity = DEFAULT_DURATION, DEFAULT_VELOCITY
         is_given = self._track < len(self._numbers)
         self._free_from = self._whole.free_from(self._numbers[self._track]) if is_given else 0 * self._free_from
 
-    def _begin_bar(self, token: int) -> None:
-        self._bar, self._chord, self._tokens = self._bar + 1, token, []
-        if self._bar == len(self._signatures):  # it goes on as the one before, where nothing else is said
-            self._signatures.append(self._signatures[-1])
-            self._tempos.append(self._tempos[-1])
-
-    def _finished(self) -> Bar:
-        """The current bar, decoded as the only one of a song, with what is in force in it said anew."""
-        signature, tempo = self._signatures[self._bar], self._tempos[self._bar]
-        if self._bar + 1 == len(self._starts):
-            self._starts.append(self._starts[-1] + int(BAR_TICKS[signature]))
+    def _finished(self, begun: int) -> Bar:
+        """The current bar, decoded as the only one of a song, with what is in force in it said anew. begun: parts
+        of the next one that have begun.
+        """
+        parts = self._tokens[: len(self._tokens) - begun]
+        self._tokens = self._tokens[len(parts) :]
+        end = self._part + 1 - begun
+        bars = range(end - len(parts), end)
         head = [
             vocab.BOS,
-            vocab.TEMPO + tempo,
-            vocab.SIGNATURE + signature,
+            TOKEN[Class.TEMPO][self._song.tempos[bars[0]]],
+            TOKEN[Class.SIGNATURE][self._song.signatures[bars[0]]],
             vocab.track_token(self._program),
             vocab.SEP,
         ]
-        in_force = [vocab.DURATION + self._duration, vocab.VELOCITY + self._velocity]
-        score = decode(np.array([*head, self._chord, *in_force, *self._tokens, vocab.EOS], np.int32))
-        for token in self._tokens:
+        in_force = [TOKEN[Class.DURATION][self._duration], TOKEN[Class.VELOCITY][self._velocity]]
+        (first, *notes), *more = parts
+        of_notes = [*notes, *(token for part in more for token in part)]
+        score = decode(np.array([*head, first, *in_force, *of_notes, vocab.EOS], np.int32))
+        for token in of_notes:
             if grammar.CLASS[token] == grammar.DURATION:
                 self._duration = int(grammar.VALUE[token])
             elif grammar.CLASS[token] == grammar.VELOCITY:
                 self._velocity = int(grammar.VALUE[token])
-        chord, self._chord = vocab.NAMES[self._chord], None
-        start = self._starts[self._bar]
-        return Bar(self._number(), self._program, self._bar + self._whole.left_out, chord, start, self._exact(score))
+        chord = names_of(grammar.VALUE[[part[0] for part in parts]])
+        measure = self._song.measures[bars[0]] + self._whole.measures_left_out
+        start = self._song.starts[bars[0]]
+        return Bar(self._number(), self._program, measure, chord, start, self._exact(score, bars))
 
     def _number(self) -> int:
         """Of the track in the song."""
         new = self._track - len(self._numbers)
         return self._numbers[self._track] if new < 0 else self._whole.given_tracks + new
 
-    def _exact(self, score: Score) -> Score:
-        """A bar as it is in the whole song: in its tempi, without new notes where given ones sound."""
-        bar, start = self._bar + self._whole.left_out, self._starts[self._bar]
-        tempos = self._whole.tempos(bar, self._tempos[self._bar])
-        if bar < self._whole.given_bars:
+    def _exact(self, score: Score, bars: range) -> Score:
+        """A bar of these parts as it is in the whole song: in its tempi, without new notes where given ones sound."""
+        song, start = self._song, self._song.starts[bars[0]]
+        end = song.starts[bars[-1]] + int(PART_SIXTEENTHS[song.signatures[bars[-1]], len(bars) - 1]) * SIXTEENTH_TICKS
+        said = [
+            (song.starts[bar] - start, song.tempos[bar])
+            for bar in bars
+            if bar == bars[0] or song.tempos[bar] != song.tempos[bar - 1]
+        ]
+        tempos = self._whole.tempos(start, end, said)
+        if start < self._whole.end_tick:
             return replace(score, tempos=tempos)
         notes = [track.notes for track in score.tracks]
         free = [part[part["onset_ticks"] + start >= self._free_from[part["pitch"]]] for part in notes]

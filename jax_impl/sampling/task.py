@@ -12,6 +12,7 @@ from jax_impl.device import device
 from jax_impl.device.memory import GB
 from jax_impl.model.museformer import DTYPES
 from tokenizer.music.score import Score
+from tokenizer.tokens import offered
 from tokenizer.tokens import plan as planning
 from tokenizer.tokens.given import Prompt, given_song
 from tokenizer.tokens.plan import Plan
@@ -55,13 +56,16 @@ def task_of(
         )
     cached = model.mask_rule.scope == "span"
     memory = device.memory_limit() if cached else math.inf
+    offered.check(wanted, model.vocab_size)
     given = given_song(prompt, wanted)
+    if given is not None:
+        given = offered.as_offered(given, model.vocab_size)
     if not config.max_length:
         usual = planning.usual_room(given, wanted)
         config = replace(config, max_length=_usual_length(usual, model, config, compute, memory))
     _refuse_what_does_not_fit(model, config, compute, memory)
     most_spans = summary_slots(config.max_length) - 1
-    planned = planning.make_plan(given, wanted, config.max_length, most_spans, model.max_bars)
+    planned = planning.make_plan(given, wanted, config.max_length, most_spans, model.max_bars, model.vocab_size)
     whole = whole_song(given, planned.left_out, wanted)
     return Task(config, compute, planned.plan, whole, tuple(planned.notices), cached)
 

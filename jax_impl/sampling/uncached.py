@@ -38,7 +38,7 @@ def grow(songs: Songs, slots: int) -> Songs:
 
 
 def append(model: MuseFormer, songs: Songs, token: jax.Array, alive: jax.Array, max_spans: int, compute: ComputeConfig):
-    """(songs, logits float32[B, 643]) after one more token int32[B] in each row where alive bool[B]. The slot must
+    """(songs, logits float32[B, V]) after one more token int32[B] in each row where alive bool[B]. The slot must
     exist.
     """
     state = songs.fields.push(token, jnp)

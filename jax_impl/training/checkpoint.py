@@ -25,6 +25,7 @@ from flax import nnx
 from orbax.checkpoint import checkpoint_managers as managers
 
 from configs import InputError
+from configs.model import V121_VOCAB_SIZE
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training import digest
 from jax_impl.training import record as records
@@ -152,11 +153,11 @@ class Checkpoints:
             found = records.read(self.folder / str(step))
             if found.step != step:
                 raise Damage(f"it is that of step {found.step}")
-        if found.vocabulary != vocab.FINGERPRINT:
+        tokens = found.model.get("vocab_size", V121_VOCAB_SIZE)
+        if found.vocabulary != vocab.fingerprint(tokens):
             raise CheckpointError(
-                f"{self.folder / str(step)}: trained with vocabulary {found.vocabulary}, this program has "
-                f"{vocab.FINGERPRINT}; "
-                "use the version of the program that trained it"
+                f"{self.folder / str(step)}: trained with vocabulary {found.vocabulary}, whose {tokens} tokens are "
+                f"{vocab.fingerprint(tokens)} in this program; use the version of the program that trained it"
             )
         return found
 

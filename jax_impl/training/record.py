@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import MaskRule, ModelConfig
+from configs.model import V121_VOCAB_SIZE
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 CONFIG_FILE = "config.json"  # beside the checkpoints: what the run is, for who looks there
@@ -37,9 +38,10 @@ class Record:
 
     @property
     def model_config(self) -> ModelConfig:
+        """Written before models said so, they had v1.2.1's tokens."""
         rule = self.model["mask_rule"]
         rule = MaskRule(**rule | {"far_offsets": tuple(rule["far_offsets"])})
-        return ModelConfig(**self.model | {"mask_rule": rule})
+        return ModelConfig(**{"vocab_size": V121_VOCAB_SIZE} | self.model | {"mask_rule": rule})
 
     def signed(self) -> dict:
         """What is written: its fields, and a digest of them. Inverse: read."""

@@ -108,8 +108,15 @@ def check_agreement(
             f"{config.output_dir} holds imported weights (step 0), which a run would replace; to train from them give "
             f"--init-from {config.output_dir} and another --output-dir"
         )
+    tokens = record.model_config.vocab_size
+    if tokens != model.vocab_size:
+        raise CheckpointError(
+            f"{config.output_dir} holds a run of {tokens} tokens, and the songs of a dataset are written in "
+            f"{model.vocab_size} now, on a finer grid, so it cannot go on; to train on from its weights give "
+            f"--init-from {config.output_dir} and another --output-dir"
+        )
     config = with_lengths(config, record, total_steps)
-    then = BEFORE_THERE_WAS | record.train | record.model
+    then = BEFORE_THERE_WAS | record.train | plain(record.model_config)
     then |= {"total steps": record.total_steps, "dataset": record.dataset}
     now = plain(config) | plain(model) | {"total steps": total_steps, "dataset": dataset.fingerprint}
     may_change = MAY_CHANGE | ({"total steps", "decay_steps"} if config.schedule == "wsd" else set())

@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from configs import (
     MASK_RULES,
@@ -32,6 +30,7 @@ from configs import (
     ModelConfig,
     TrainConfig,
 )
+from configs.model import VOCAB_SIZE
 from jax_impl.batch import Batch
 from jax_impl.device import device, memory, sharding
 from jax_impl.loading import loader
@@ -39,11 +38,12 @@ from jax_impl.model import flops
 from jax_impl.model.museformer import abstract_model
 from jax_impl.training import loss_plot, rollback
 from jax_impl.training.checkpoint import FOLDER, CheckpointError, Checkpoints, Record, plain, versions
+from jax_impl.training.init_from import state_from
 from jax_impl.training.metrics import Metrics
 from jax_impl.training.progress import Progress
 from jax_impl.training.record import CONFIG_FILE
 from jax_impl.training.resume import check_schedule, find_start, leave_behind, with_lengths
-from jax_impl.training.step import Measured, TrainState, abstract_batches, make_step, validation_step
+from jax_impl.training.step import Measured, abstract_batches, make_step, validation_step
 from jax_impl.training.stop import Stop
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
@@ -53,7 +53,6 @@ from tokenizer.disk.lock import only_writer
 # Steps given to the device before the metrics of the one before are waited for: it never idles, and NaN shows soon
 RUN_AHEAD = 2
 PICTURE_FILE = "loss.png"
-UNIFORM_LOSS = math.log(vocab.SIZE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,8 @@ def model_config(config: TrainConfig) -> ModelConfig:
     if config.init_from is not None:
         with Checkpoints(config.init_from, keep_last=None) as checkpoints:
             shape = checkpoints.record(checkpoints.choose("best")).model_config
-    return dataclasses.replace(shape, mask_rule=MASK_RULES[config.mask_rule], dropout=config.dropout)
+    own = dict(mask_rule=MASK_RULES[config.mask_rule], dropout=config.dropout, vocab_size=VOCAB_SIZE)
+    return dataclasses.replace(shape, **own)
 
 
 def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
@@ -85,6 +85,11 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
     """
     # ------------------------------------------------------------ what can be wrong is found first
     model = model or model_config(config)
+    if model.vocab_size != vocab.SIZE:
+        raise InputError(
+            f"the songs of a dataset are written in {vocab.SIZE} tokens, so a model of {model.vocab_size} cannot be "
+            "trained on them; one of v1.2.1's can be given as --init-from"
+        )
     limit = device.memory_limit()
     with sharding.all_or_none():
         mesh = sharding.make_mesh(config)
@@ -145,14 +150,16 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
             guesses = {}
             if validation:
                 guesses = {
-                    "uniform": UNIFORM_LOSS,
+                    "uniform": math.log(model.vocab_size),
                     "unigram": unigram_loss(dataset["train"].token_counts(), validation),
                 }
 
         if record:
             state = checkpoints.restore(record.step, abstract_state)
         elif config.init_from is not None:
-            state = state_from(config.init_from, model, tx, abstract_state)
+            state, told = state_from(config.init_from, model, tx, initialize, abstract_state)
+            if told:
+                say(told)
         else:
             state = jax.jit(initialize, out_shardings=layout)()
         if left := leave_behind(config.output_dir, checkpoints, start):  # its checkpoint is whole, as was seen above
@@ -308,25 +315,6 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def state_from(run: Path, model: ModelConfig, tx: optax.GradientTransformation, abstract: TrainState) -> TrainState:
-    """The state before the first step, laid out as `abstract`, with the weights of another run's best checkpoint; every
-    parameter has the same shape under all mask rules. Raises CheckpointError where the shapes differ.
-    """
-    with Checkpoints(run, keep_last=None) as checkpoints:
-        best = checkpoints.choose("best")
-        record = checkpoints.record(best)
-        if dataclasses.replace(record.model_config, mask_rule=model.mask_rule, dropout=model.dropout) != model:
-            raise CheckpointError(
-                f"{run}: a model of another shape ({record.model}); it can start none of {plain(model)}"
-            )
-        parameters = checkpoints.parameters(best, abstract.parameters)
-    places = jax.tree.map(lambda leaf: leaf.sharding, (abstract.optimizer, abstract.step))
-    moments, step = jax.jit(lambda parameters: (tx.init(parameters), jnp.zeros((), jnp.int32)), out_shardings=places)(
-        parameters
-    )
-    return TrainState(parameters, moments, step)
-
-
 # ---------------------------------------------------------------- batches
 
 
@@ -344,7 +332,7 @@ def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataC
 
 
 def unigram_loss(counts: np.ndarray, batches: Sequence[Batch]) -> float:
-    """Nats per token of the validation targets if tokens are guessed by frequency. counts: int64[643], to each of which
+    """Nats per token of the validation targets if tokens are guessed by frequency. counts: int64[V], to each of which
     one is added.
     """
     share = (counts + 1) / (counts + 1).sum()

@@ -25,7 +25,7 @@ from tokenizer.tokens.encode import encode
         ({"prompt": np.array([1.5])}, "prompt must be a Score"),
         ({"prompt": np.ones((2, 2), int)}, "prompt must be a Score"),
         ({"prompt": b"a.mid"}, "prompt must be a Score"),
-        ({"prompt": [1, 643]}, "prompt: tokens are from 0 to 642, got 1 to 643"),
+        ({"prompt": [1, 724]}, "prompt: tokens are from 0 to 723, got 1 to 724"),
         ({"checkpoint": "500x"}, "checkpoint must be best, latest or a step, got '500x'"),
         ({"checkpoint": "³"}, "checkpoint must be best, latest or a step, got '³'"),
         ({"checkpoint": None}, "checkpoint must be best"),
@@ -72,10 +72,10 @@ def test_what_reading_a_file_changed_is_told(monkeypatch, pedalled, notes):
 
 
 def test_bars_that_are_written_otherwise_than_they_stand_in_the_file_are_told(tmp_path):
-    song = replace(compose(0), signatures=(Signature(0, 11, 16),))
+    song = replace(compose(0), signatures=(Signature(0, 11, 8),))
     midi.write(song, tmp_path / "a.mid")
     (said,) = asked.given(tmp_path / "a.mid", "extend")[1]
-    assert "11/16: " in said and said.endswith("--bars and --keep-bars count bars as they are written")
+    assert "11/8: " in said and said.endswith("--bars and --keep-bars count bars as they are written")
 
 
 def test_a_step_is_a_number_however_it_is_written():

@@ -113,8 +113,8 @@ def test_cached_logits_equal_the_full_forward_at_every_position(model, step, ful
 def test_prompts_of_different_lengths_filled_in_at_once_go_on_as_if_written_token_by_token(model, step, full, shift):
     """They end where a span closes, inside one, and where a track begins."""
     songs = [random_song(seed, bars=4) for seed in range(3)]
-    chord = np.flatnonzero((songs[0].ids >= vocab.CHORD) & (songs[0].ids < vocab.POSITION))[3]
-    track = np.flatnonzero((songs[2].ids >= vocab.TRACK) & (songs[2].ids < vocab.TEMPO))[2]
+    chord = np.flatnonzero(vocab.CLASS[songs[0].ids] == vocab.Class.CHORD)[3]
+    track = np.flatnonzero(vocab.CLASS[songs[2].ids] == vocab.Class.TRACK)[2]
     begun = [int(chord) + shift, 23 + shift, int(track) + shift]
     prompts = [fields.compute(song.ids[:length]) for song, length in zip(songs, begun, strict=True)]
     batch, state = cache.right_aligned(prompts, 128)

@@ -50,7 +50,7 @@ def test_a_hundred_songs_of_random_weights_are_all_grammatical_and_come_to_an_en
 
 
 def test_a_model_that_knows_no_chords_still_lets_later_tracks_play_on():
-    """To weights without an opinion all 643 tokens are alike: a bar, which 217 of them begin, is likelier next than one
+    """To weights without an opinion all tokens are alike: a bar, which 217 of them begin, is likelier next than one
     of the 130 ends.
     """
     blank = MuseFormer(CONFIG, nnx.Rngs(0))

@@ -32,7 +32,7 @@ NO_CHORDS = ("H7", "X", "Cfoo", "C77", "Cmaj8", "dim", "add9", "aug", "5", "³",
 
 
 def label(number: int) -> str:
-    return vocab.NAMES[vocab.CHORD + number]
+    return vocab.NAMES[vocab.TOKEN[vocab.Class.CHORD][number]]
 
 
 @pytest.mark.parametrize(("text", "wanted"), CHORDS.items())

@@ -3,6 +3,7 @@ model.
 """
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,11 @@ import pytest
 from configs import Constraints, InputError
 from tests.rows import ids
 from tokenizer import vocabulary as vocab
+from tokenizer.grid.meter import N_PARTS, Bars
+from tokenizer.grid.quantize import quantize
 from tokenizer.music.composer import compose
 from tokenizer.tokens import fields, follow, grammar, plan, room
+from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import bar_maps, encode
 from tokenizer.tokens.given import given_song
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK
@@ -25,7 +29,7 @@ OPENS, ENDS = CLASS == CHORD, np.isin(CLASS, (TRACK, EOS))
 
 
 def planned(prompt, wanted: Constraints, tokens: int) -> tuple[plan.Plan, str]:
-    made = plan.make_plan(given_song(prompt, wanted), wanted, tokens, tokens // 4, MODEL_BARS)
+    made = plan.make_plan(given_song(prompt, wanted), wanted, tokens, tokens // 4, MODEL_BARS, vocab.SIZE)
     return made.plan, "; ".join(made.notices)
 
 
@@ -33,11 +37,13 @@ def usual_room(prompt, wanted: Constraints) -> plan.Room:
     return plan.usual_room(given_song(prompt, wanted), wanted)
 
 
-def written(made: plan.Plan, tokens_per_bar: list[int], bars: int = MODEL_BARS) -> tuple[np.ndarray, bool]:
+def written(
+    made: plan.Plan, tokens_per_bar: list[int], bars: int = MODEL_BARS, seed: int = 0
+) -> tuple[np.ndarray, bool]:
     """A song along the plan, and whether it was cut short: by a writer that fills each bar of track n with at least
     tokens_per_bar[n] tokens where it may, would end a track after so many bars, and has another track where it may.
     """
-    state, place, random = grammar.begin(1, MODEL_BARS), np.zeros(1, np.int32), np.random.default_rng(0)
+    state, place, random = grammar.begin(1, MODEL_BARS), np.zeros(1, np.int32), np.random.default_rng(seed)
     song, spans, in_bar, cut_short = [], 0, 0, False
     while EOS not in CLASS[song[-1:]]:
         choice = follow.choices(made, place, state, np.array([len(song)]), np.array([spans]))
@@ -69,7 +75,7 @@ def of_tracks(song: np.ndarray) -> list[tuple[int, int]]:
 
 def test_each_track_has_its_share_of_too_little_room_and_all_go_to_the_last_bar():
     """Else the first, which would fill all of it, leaves the others an empty bar after another."""
-    made, _ = planned(None, Constraints(instruments="drums,bass,piano", bars=20), 600)
+    made, _ = planned(None, Constraints(instruments="drums,bass,piano", bars=20, meter="4/4"), 600)
     song, cut_short = written(made, [1000, 1000, 1000])
     assert cut_short
     (drums, *_), (bass, _), (piano, _) = tracks = of_tracks(song)
@@ -80,16 +86,16 @@ def test_each_track_has_its_share_of_too_little_room_and_all_go_to_the_last_bar(
 
 
 def test_what_a_track_leaves_of_its_share_the_later_ones_may_take():
-    made, _ = planned(None, Constraints(instruments="drums,bass,piano", bars=20), 600)
+    made, _ = planned(None, Constraints(instruments="drums,bass,piano", bars=20, meter="4/4"), 600)
     song, _ = written(made, [3, 1000, 1000])
     (drums, _), (bass, _), (piano, _) = of_tracks(song)
     assert drums < 150 and bass > 270 and piano > 120
 
 
 def test_a_song_whose_length_nobody_asked_for_ends_where_its_first_track_has_had_its_share():
-    made, _ = planned(None, Constraints(instruments="drums,bass,piano"), 600)
+    made, _ = planned(None, Constraints(instruments="drums,bass,piano", meter="4/4"), 600)
     (drums, bars), (bass, _), (piano, _) = of_tracks(written(made, [30, 30, 30])[0])
-    assert 6 < bars < 12 and drums < 340 and bass > 100 and piano > 100
+    assert 6 < bars < 14 and drums < 340 and bass > 100 and piano > 100
 
 
 def test_tracks_that_go_on_share_by_what_they_took_so_far():
@@ -113,7 +119,7 @@ def test_tracks_that_go_on_share_by_what_they_took_so_far():
         (Constraints(), 100, 3, True),  # another track was wanted and withheld
         (Constraints(instruments="drums"), 2000, MODEL_BARS + 1, True),  # the model has no more bars
         (Constraints(instruments="drums"), 2000, 10, False),
-        (Constraints(instruments="drums", bars=MODEL_BARS), 2000, MODEL_BARS, False),
+        (Constraints(instruments="drums", bars=MODEL_BARS, meter="4/4"), 2000, MODEL_BARS, False),
     ],
 )
 def test_a_song_that_room_ended_says_so_and_no_other(wanted, tokens, bars, is_cut):
@@ -141,7 +147,7 @@ def test_a_given_song_usually_fits_with_what_is_added():
     continued = usual_room(given, Constraints(bars=bars + 10))
     assert len(tokens) < continued.tokens < 2 * len(tokens) and continued.spans > (tokens.span.max() + 1) + 10
     for wanted, needed in ((Constraints(add="bass,strings"), accompanied), (Constraints(bars=bars + 10), continued)):
-        made = plan.make_plan(given_song(given, wanted), wanted, needed.tokens, needed.spans, 2048)
+        made = plan.make_plan(given_song(given, wanted), wanted, needed.tokens, needed.spans, 2048, vocab.SIZE)
         assert made.left_out == 0 and made.notices == []
 
 
@@ -163,7 +169,7 @@ def song_of(bars: int) -> np.ndarray:
 
 def bars_of(made: plan.Plan) -> tuple[int, int]:
     """Given bars of the first track, and bars of the whole."""
-    return int(OPENS[made.script[: np.flatnonzero(made.script == vocab.SEP)[1]]].sum()), int(made.min_bars)
+    return int(OPENS[made.script[: np.flatnonzero(made.script == vocab.SEP)[1]]].sum()), int(made.min_measures)
 
 
 def test_bars_count_from_the_beginning_of_the_given_song_even_where_that_is_left_out():
@@ -178,7 +184,7 @@ def test_bars_count_from_the_beginning_of_the_given_song_even_where_that_is_left
 def test_an_accompaniment_of_a_song_that_lost_bars_is_asked_for_by_the_song_s_own_bars():
     made, notice = planned(song_of(40), Constraints(add="bass", bars=40), 300)
     assert notice.endswith("the file holds all of them; the new tracks play in those it saw")
-    assert int(made.min_bars) < 30
+    assert int(made.min_measures) < 30
     with pytest.raises(InputError, match="--bars 3: the song that is accompanied has 40 bars"):
         planned(song_of(40), Constraints(add="bass", bars=3), 300)
 
@@ -196,7 +202,7 @@ def test_bars_that_are_kept_may_end_in_silence():
     drums = " ".join(["Cmaj T0 P36 L1 V25"] + ["Cmaj T0 P36 T8 P36"] * 30 + ["Cmaj"] * 8 + ["Cmaj T0 P36"])
     given = ids(f"BOS BPM_19 TS_4/4 #D SEP {drums} EOS")
     made, notice = planned(given, Constraints(keep_bars=38, bars=40), 64)
-    first, total = int(made.behind), int(made.min_bars)
+    first, total = int(made.behind), int(made.min_measures)
     assert 7 < first < 14 and total == first + 2 and notice.startswith(f"the model saw the last {first} of 38 bars")
 
 
@@ -260,7 +266,7 @@ def test_the_least_room_holds_the_meters_that_alternate():
     given, wanted = given_song(song_in(*["4/4", "3/8"] * 3), Constraints(bars=36)), Constraints(bars=36)
     for tokens in range(60, 300, 2):
         try:
-            made = plan.make_plan(given, wanted, tokens, tokens, MODEL_BARS).plan
+            made = plan.make_plan(given, wanted, tokens, tokens, MODEL_BARS, vocab.SIZE).plan
             break
         except InputError as error:
             assert "raise --max-length" in str(error)
@@ -291,3 +297,121 @@ def test_numpy_and_jax_follow_alternating_meters_alike():
     here = follow.choices(made, *arguments)
     there = jax.jit(partial(follow.choices, xp=jnp))(made, *arguments)
     assert all(map(np.array_equal, here, there)) and (here.forced != made.script[places]).sum() == 4
+
+
+# ---------------------------------------------------------------- measures, which people call bars
+
+
+def measures_of(song: np.ndarray) -> list[str]:
+    """Their meters, by the bar of the last note of all."""
+    bars = quantize(decode(song)).bars
+    return ["{}/{}".format(*vocab.SIGNATURES[meter]) for meter in bars.signature[bars.part == 0]]
+
+
+def least_tokens(prompt, wanted: Constraints) -> int:
+    """Of which the plan says that they are enough."""
+    with pytest.raises(InputError, match="raise --max-length") as error:
+        planned(prompt, wanted, 33)
+    return int(re.search(r"at least (\d+) tokens", str(error.value))[1])
+
+
+@pytest.mark.parametrize("meter", ["4/4", "5/4", "12/8", "9/16", "1/16", "9/8", "4/2"])
+@pytest.mark.parametrize("more", [4, 60])
+def test_so_many_bars_are_so_many_measures_of_the_meter_asked_for(meter, more):
+    """Of all tracks, also where room is short, with a chord for each: in both of its parts where it has two."""
+    wanted = Constraints(instruments="drums,bass,flute", bars=5, meter=meter, chords="C Am F", transpose=2)
+    made, _ = planned(None, wanted, least_tokens(None, wanted) + more)
+    song, _ = written(made, [9, 9, 9])
+    assert grammar.errors([song]) == [None]
+    assert measures_of(song) == [meter] * 5
+    measure = quantize(decode(song)).bars.measure
+    chords = [vocab.NAMES[token] for token in song[OPENS[song]]]
+    asked = ["Dmaj", "Bmin", "Gmaj"]
+    assert chords == [asked[number % 3] for number in measure.tolist()] * 3
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_meters_are_chosen_there_is_room_for_as_many_measures_as_asked(seed):
+    """Of tokens, spans and the model's bars: where a measure of two would have none, one of a single bar is written."""
+    for wanted, more in ((Constraints(instruments="drums,bass", bars=20), 30), (Constraints(bars=60), 200)):
+        made, _ = planned(None, wanted, least_tokens(None, wanted) + more)
+        song, _ = written(made, [3] * 100, wanted.bars, seed=seed)
+        assert grammar.errors([song]) == [None] and len(measures_of(song)) == wanted.bars
+        assert fields.compute(song).bar.max() < MODEL_BARS
+
+
+@pytest.mark.parametrize(
+    ("meters", "last_part", "new"),
+    [
+        (["5/4"] * 4, True, ["5/4"]),
+        (["5/4"] * 4, False, ["5/4"]),
+        (["4/4", "4/4", "12/8"], False, ["12/8"]),
+        (["5/4"] * 2 + ["4/4"] * 2, True, ["4/4"]),
+        (["5/4", "4/4"] * 3, True, ["5/4", "4/4"]),
+        (["5/4", "5/4", "3/4"] * 2, True, ["5/4", "5/4", "3/4"]),
+        (["9/16", "12/8"] * 2, False, ["9/16", "12/8"]),
+    ],
+)
+@pytest.mark.parametrize("has_room", [False, True])
+def test_a_song_goes_on_after_whole_measures(meters, last_part, new, has_room):
+    """Also where its last note begins in the first part of the last one."""
+    bars = Bars(np.repeat([signature(meter) for meter in meters], [N_PARTS[signature(meter)] for meter in meters]))
+    parts = [
+        f"Cmaj {f'TS_{meters[m]} ' if p == 0 and m and meters[m] != meters[m - 1] else ''}"
+        f"T0 P36{' L1 V20' if m == p == 0 else ''}"
+        for m, p in zip(bars.measure, bars.part, strict=True)
+        if last_part or p == 0 or m < len(meters) - 1
+    ]
+    given = ids(f"BOS BPM_19 TS_{meters[0]} #D SEP {' '.join(parts)} #P33 SEP Cmaj T0 P40 L1 V20 EOS")
+    assert grammar.errors([given]) == [None]
+    wanted = Constraints(bars=len(meters) + 5, chords="F G")
+    made, notice = planned(given, wanted, 400 if has_room else 130)
+    assert notice == "" or not has_room
+    song, _ = written(made, [6, 6], bars=made.behind + 1)
+    assert grammar.errors([song]) == [None]
+    kept, found = int(made.min_measures) - 5, measures_of(song)
+    assert made.behind == bars.part[bars.measure >= len(meters) - kept].size
+    assert len(found) == kept + 5 and found[:kept] == meters[len(meters) - kept :]
+    if len(new) > 1:
+        assert found[kept:] == [new[number % len(new)] for number in range(5)]
+    measure = quantize(decode(song)).bars.measure
+    chords = [vocab.NAMES[token] for token in song[OPENS[song]]][: len(measure)]
+    said = [(chord, number - kept) for chord, number in zip(chords, measure.tolist(), strict=True) if number >= kept]
+    assert said == [(("Fmaj", "Gmaj")[number % 2], number) for _, number in said]
+
+
+def signature(meter: str) -> int:
+    return vocab.SIGNATURES.index(tuple(map(int, meter.split("/"))))
+
+
+def test_kept_bars_are_measures_and_what_is_told_counts_them():
+    bar = "Cmaj T0 P36 Cmaj T0 P36"
+    given = ids(f"BOS BPM_19 TS_5/4 #D SEP Cmaj T0 P36 L1 V20 Cmaj T0 P36 {' '.join([bar] * 29)} EOS")
+    made, notice = planned(given, Constraints(keep_bars=20, bars=22), 2000)
+    assert (int(made.behind), int(made.min_measures), notice) == (40, 22, "")
+    made, notice = planned(given, Constraints(bars=33), 2000)
+    assert int(made.behind) == 58 and notice.startswith(
+        "the model saw the last 29 of 30 bars (this model has room for 32 bars of 5/4)"
+    )
+    for wanted, message in (
+        (Constraints(keep_bars=31), "--keep-bars 31: the given song has 30 bars"),
+        (Constraints(bars=30), "--bars 30: the given song takes 30 and one is to be added"),
+        (Constraints(add="bass", bars=60), "--bars 60: the song that is accompanied has 30 bars"),
+        (Constraints(bars=63), "--bars 63: 33 more than the given song has; this model has room for 32 of 5/4 in all"),
+    ):
+        with pytest.raises(InputError, match=message):
+            planned(given, wanted, 2000)
+    with pytest.raises(InputError, match="--bars 33: this model has room for 32 of 12/8"):
+        planned(None, Constraints(meter="12/8", bars=33), 2000)
+
+
+# ---------------------------------------------------------------- many notes at once
+
+
+def test_a_track_in_which_nearly_all_pitches_sound_comes_to_an_end():
+    """With notes of sixteen bars, of which a writer wants as many as there are."""
+    notes = " ".join(f"P{pitch}{' L256 V20' if pitch == 0 else ''}" for pitch in range(125))
+    given = ids(f"BOS BPM_19 TS_4/4 #P0 SEP Cmaj T0 {notes} Cmaj T0 P125 EOS")
+    for tokens in (220, 400):
+        song, _ = written(planned(given, Constraints(bars=12), tokens)[0], [20])
+        assert grammar.errors([song]) == [None] and len(measures_of(song)) == 12

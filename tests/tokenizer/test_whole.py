@@ -26,7 +26,7 @@ MODEL_BARS = 64
 def made(prompt, wanted: Constraints, tokens: int, density: int = 12) -> tuple[Whole, np.ndarray, plan.Planned]:
     """What makes the song whole, and tokens of a writer that stands in for a model."""
     given = given_song(prompt, wanted)
-    planned = plan.make_plan(given, wanted, tokens, tokens // 4, MODEL_BARS)
+    planned = plan.make_plan(given, wanted, tokens, tokens // 4, MODEL_BARS, vocab.SIZE)
     song, _ = written(planned.plan, [density] * 20)
     return whole_song(given, planned.left_out, wanted), song, planned
 
@@ -52,7 +52,7 @@ def notes_of(score: Score, program: int) -> list[tuple]:
         (compose(0), Constraints(keep_bars=6, bars=9)),
         (compose(1), Constraints(keep_bars=5, bars=8, transpose=2, chords="C F")),
         (score_of((0, [(0, 480, 60, 90), (BAR, 480, 64, 90)])), Constraints(add="strings,drums,piano")),
-        (None, Constraints(instruments="drums,bass", bars=4)),
+        (None, Constraints(instruments="drums,bass", bars=4, meter="3/4")),
     ],
 )
 def test_a_song_that_the_model_saw_as_a_whole_is_what_its_tokens_say(prompt, wanted):
@@ -141,12 +141,16 @@ def test_any_beginning_of_the_tokens_makes_the_song_so_far(wanted):
 # ---------------------------------------------------------------- tempo
 
 
+def tempo_name(tempo: int) -> str:
+    return vocab.NAMES[vocab.TOKEN[vocab.Class.TEMPO][tempo]]
+
+
 def tempos_of(score: Score) -> list[tuple[int, int]]:
     return [(tempo.tick, tempo.microseconds_per_beat) for tempo in score.tempos]
 
 
 def test_the_tempo_that_is_asked_for_is_the_tempo_of_the_song():
-    for bpm in (120, 97.3, 40, 250):
+    for bpm in (120, 97.3, 40, 250, 10, 400, 700):
         whole, song, _ = made(None, Constraints(tempo=bpm, instruments="bass", bars=2), 500)
         assert tempos_of(whole.score(song)) == [(0, round(60e6 / bpm))]
 
@@ -171,9 +175,9 @@ def test_new_bars_go_on_in_the_last_tempo_until_the_model_says_another_and_when_
     whole = whole_song(given_song(score, wanted), 2, wanted)
     own, other = vocab.tempo_bin(100), vocab.tempo_bin(150)
     bar = "Cmaj {} T0 P62"
-    new = [bar.format(tempo) for tempo in ("", f"BPM_{other}", "", f"BPM_{own}")]
+    new = [bar.format(tempo) for tempo in ("", f"{tempo_name(other)}", "", f"{tempo_name(own)}")]
     song = ids(
-        f"BOS BPM_{vocab.tempo_bin(120)} TS_4/4 #P0 SEP Cmaj T0 P60 L4 V22 Cmaj BPM_{own} T0 P60 {' '.join(new)} EOS"
+        f"BOS {tempo_name(vocab.tempo_bin(120))} TS_4/4 #P0 SEP Cmaj T0 P60 L4 V22 Cmaj {tempo_name(own)} T0 P60 {' '.join(new)} EOS"
     )
     assert tempos_of(whole.score(song)) == [
         (0, 500_000),
@@ -187,7 +191,11 @@ def test_a_bar_of_the_song_has_its_own_part_of_the_tempo_map():
     wanted = Constraints(bars=18)
     whole = whole_song(given_song(scale(16, tempos=((0, 120), (BAR + 480, 60))), wanted), 9, wanted)
     said = [
-        [(t.tick, t.microseconds_per_beat) for t in whole.tempos(bar, vocab.tempo_bin(150))] for bar in (0, 1, 2, 16)
+        [
+            (t.tick, t.microseconds_per_beat)
+            for t in whole.tempos(bar * BAR, (bar + 1) * BAR, [(0, vocab.tempo_bin(150))])
+        ]
+        for bar in (0, 1, 2, 16)
     ]
     other = int(TEMPO_MICROSECONDS[vocab.tempo_bin(150)])
     assert said == [[(0, 500_000)], [(0, 500_000), (480, 1_000_000)], [(0, 1_000_000)], [(0, other)]]

@@ -3,7 +3,7 @@
 
 v1.2.1 leaves silent bars out of its tokens but keeps each token's bar number (chord_ids) beside them, so every note has
 its place. It counts time in sixteenths of a bar and takes all bars for as long as the first signature says; where tempo
-and signature change is lost.
+and signature change is lost. "Bar" here is a whole measure.
 
 Its two formats are read by arrow_batches here and by torch_ref.shards, which needs PyTorch.
 """
@@ -29,14 +29,16 @@ from tokenizer.dataset.shards import write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import cores, process_pool
 from tokenizer.disk.atomic import WriteError, write_json
-from tokenizer.grid.meter import BAR_TICKS, MAX_BARS, TICKS_PER_BEAT, ScoreTooLong
+from tokenizer.grid.meter import MAX_BARS, N_PARTS, SIXTEENTH_TICKS, SIXTEENTHS, TICKS_PER_BEAT, ScoreTooLong
 from tokenizer.grid.quantize import quantize
 from tokenizer.grid.song import TEMPO_MICROSECONDS
 from tokenizer.music.score import NOTE, Score, Signature, Tempo, Track
 from tokenizer.tokens.decode import DEFAULT_DURATION, DEFAULT_SIGNATURE, DEFAULT_TEMPO, DEFAULT_VELOCITY
 from tokenizer.tokens.encode import encode_grid
+from tokenizer.vocabulary import CLASS, SIXTEENTH, V121_SIZE, VALUE, Class
 
-POSITIONS = 16  # of a bar; BAR_TICKS of every signature is a multiple
+POSITIONS = 16  # of a bar; the length of every signature's is a multiple
+TEMPO, SIGNATURE = Class.TEMPO, Class.SIGNATURE
 COLUMNS = ("token_ids", "chord_ids")  # what of a song is read; the rest follows from them
 
 
@@ -62,10 +64,10 @@ class V121Song:
                 raise V121Error(f"{source}: {name} is {values.dtype}{list(values.shape)}, not a row of whole numbers")
         if len(token_ids) != len(chord_ids):
             raise V121Error(f"{source}: {len(token_ids)} token_ids but {len(chord_ids)} chord_ids")
-        if len(token_ids) and not 0 <= token_ids.min() <= token_ids.max() < vocab.SIZE:
-            wrong = token_ids[(token_ids < 0) | (token_ids >= vocab.SIZE)][0]
+        if len(token_ids) and not 0 <= token_ids.min() <= token_ids.max() < V121_SIZE:
+            wrong = token_ids[(token_ids < 0) | (token_ids >= V121_SIZE)][0]
             raise V121Error(
-                f"{source}: token {wrong}; the vocabulary of v1.2.1 has 0 to {vocab.SIZE - 1}, this is another one's"
+                f"{source}: token {wrong}; the vocabulary of v1.2.1 has 0 to {V121_SIZE - 1}, this is another one's"
             )
         return cls(source, token_ids, chord_ids)
 
@@ -82,61 +84,81 @@ def rebuild(token_ids: np.ndarray, chord_ids: np.ndarray) -> Score:
     the whole song (120 beats per minute and 4/4 where there is none). Notes keep the order of their tokens. Raises
     BadSong.
     """
-    first = {vocab.TEMPO: DEFAULT_TEMPO, vocab.SIGNATURE: DEFAULT_SIGNATURE} | {
-        block: values[0] for block, values in header(token_ids).items() if len(values)
-    }
-    signature = first[vocab.SIGNATURE]
-    bar_ticks = int(BAR_TICKS[signature])
-    tracks = [
-        (program, np.array(notes, np.int64).reshape(-1, 5))
-        for program, notes in _tracks(token_ids.tolist(), chord_ids.tolist())
-    ]
+    tempo, signature = (
+        (named or [default])[0]
+        for named, default in zip(header(token_ids), (DEFAULT_TEMPO, DEFAULT_SIGNATURE), strict=True)
+    )
+    bar_ticks = SIXTEENTHS[vocab.SIGNATURES[signature]] * SIXTEENTH_TICKS
+    tracks = [(program, np.array(notes, np.int64).reshape(-1, 5)) for program, notes in _tracks(token_ids, chord_ids)]
     return Score(
         TICKS_PER_BEAT,
         tuple(Track(program, _notes(*notes.T, bar_ticks)) for program, notes in tracks if len(notes)),
-        (Tempo(0, int(TEMPO_MICROSECONDS[first[vocab.TEMPO]])),),
+        (Tempo(0, int(TEMPO_MICROSECONDS[tempo])),),
         (Signature(0, *vocab.SIGNATURES[signature]),),
     )
 
 
-def header(token_ids: np.ndarray) -> dict[int, list[int]]:
-    """Tempo bins and signature numbers that a song names, by the block of their tokens."""
-    return {
-        first: (token_ids[(token_ids >= first) & (token_ids < end)] - first).tolist()
-        for first, end in ((vocab.TEMPO, vocab.SIGNATURE), (vocab.SIGNATURE, vocab.DURATION))
-    }
+def on_grid(score: Score) -> Score:
+    """What `rebuild` gives with its notes where they were before v1.2.1 rounded them to sixteenths of a bar, if they
+    stood on sixteenth notes: in 3/4, where a sixteenth of a bar is 90 ticks,
+
+        played       0  120  240  360  480
+        v1.2.1       0   90  270  360  450
+        here         0  120  240  360  480
+
+    In bars of more than 16 sixteenths, whose places in v1.2.1 are further apart, the nearest eighths; half counts up.
+    """
+    (signature,) = score.signatures
+    parts = N_PARTS[vocab.SIGNATURES.index((signature.numerator, signature.denominator))]
+    step = int(parts) * SIXTEENTH_TICKS
+
+    def moved(notes: np.ndarray) -> np.ndarray:
+        out = notes.copy()
+        for name in ("onset_ticks", "duration_ticks"):
+            out[name] = (2 * notes[name] + step) // (2 * step) * step
+        out["duration_ticks"] = np.maximum(out["duration_ticks"], step)
+        return out
+
+    return replace(score, tracks=tuple(Track(track.program, moved(track.notes)) for track in score.tracks))
 
 
-def _tracks(token_ids: list[int], chord_ids: list[int]) -> list[tuple[int, list[list[int]]]]:
+def header(token_ids: np.ndarray) -> tuple[list[int], list[int]]:
+    """Tempi and signatures that a song names, as indices into TEMPOS_BPM and SIGNATURES."""
+    tempos, signatures = (VALUE[token_ids[CLASS[token_ids] == kind]].tolist() for kind in (TEMPO, SIGNATURE))
+    return tempos, signatures
+
+
+def _tracks(token_ids: np.ndarray, chord_ids: np.ndarray) -> list[tuple[int, list[list[int]]]]:
     """[(program, [[bar, position, pitch, duration in positions, velocity bin]])]."""
     tracks: list[tuple[int, list[list[int]]]] = []
-    position, duration, velocity = None, DEFAULT_DURATION, DEFAULT_VELOCITY
-    for index, (token, bar) in enumerate(zip(token_ids, chord_ids, strict=True)):
-        if token == vocab.EOS:
+    position, duration, velocity = None, DEFAULT_DURATION // SIXTEENTH, DEFAULT_VELOCITY
+    columns = (token_ids, CLASS[token_ids], VALUE[token_ids], chord_ids)
+    for index, (token, kind, value, bar) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        if kind == Class.EOS:
             break
-        if vocab.TRACK <= token < vocab.TEMPO:
-            tracks.append((vocab.token_program(token), []))
-            position, duration, velocity = None, DEFAULT_DURATION, DEFAULT_VELOCITY
-        elif token < vocab.CHORD or vocab.TEMPO <= token < vocab.DURATION:
+        if kind == Class.TRACK:
+            tracks.append((value, []))
+            position, duration, velocity = None, DEFAULT_DURATION // SIXTEENTH, DEFAULT_VELOCITY
+        elif kind < Class.CHORD or kind in (TEMPO, SIGNATURE):
             continue
         elif not tracks or not 0 <= bar < MAX_BARS:
             raise BadSong(
                 f"token {index} ({vocab.NAMES[token]}) stands {'before any track' if not tracks else f'in bar {bar}'}"
             )
-        elif token < vocab.POSITION:
+        elif kind == Class.CHORD:
             position = None
-        elif token < vocab.PITCH:
-            position = token - vocab.POSITION
-        elif token < vocab.TRACK:
+        elif kind == Class.POSITION:
+            position = value // SIXTEENTH
+        elif kind == Class.PITCH:
             if position is None:
                 raise BadSong(f"token {index} ({vocab.NAMES[token]}) has no position in its bar")
-            tracks[-1][1].append([bar, position, token - vocab.PITCH, duration, velocity])
+            tracks[-1][1].append([bar, position, value, duration, velocity])
         elif not tracks[-1][1]:
             raise BadSong(f"token {index} ({vocab.NAMES[token]}) stands before any note")
-        elif token < vocab.VELOCITY:
-            tracks[-1][1][-1][3] = duration = token - vocab.DURATION + 1
+        elif kind == Class.DURATION:
+            tracks[-1][1][-1][3] = duration = value // SIXTEENTH
         else:
-            tracks[-1][1][-1][4] = velocity = token - vocab.VELOCITY
+            tracks[-1][1][-1][4] = velocity = value
     return tracks
 
 
@@ -223,11 +245,10 @@ class Imported:
 
 
 def import_song(song: V121Song, config: PrepareConfig) -> Imported:
-    named = header(song.token_ids)
-    changes = tuple(len(set(named[block])) > 1 for block in (vocab.TEMPO, vocab.SIGNATURE))
+    changes = tuple(len(set(named)) > 1 for named in header(song.token_ids))
     try:
         score = rebuild(song.token_ids, song.chord_ids)
-        grid = quantize(score)
+        grid = quantize(on_grid(score))
         row = reason_to_reject(grid, config) or to_row(encode_grid(grid), song.source)
         return Imported(song.source, row, sum(len(track.notes) for track in score.tracks), *changes)
     except (BadSong, ScoreTooLong, SongTooLong) as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokenizer.grid import divisions
+from tokenizer.grid import divisions, lengths
 from tokenizer.grid.meter import STEP_TICKS, TICKS_PER_BEAT, Layout, lay_bars
 from tokenizer.grid.song import GRID_NOTE, GridSong, make_song
 from tokenizer.music.score import Score
@@ -66,13 +66,15 @@ def grid_notes(notes: np.ndarray, ticks_per_beat: int, layout: Layout) -> np.nda
     onset = grid_time(notes["onset_ticks"], ticks_per_beat, layout)
     bar = np.searchsorted(starts * ticks_per_beat, onset, side="right") - 1
     quarter = TICKS_PER_BEAT * ticks_per_beat
-    step = divisions.places(bar, onset - starts[bar] * ticks_per_beat, quarter)
+    bar_steps = np.diff(starts)[bar] // STEP_TICKS
+    step = divisions.places(bar, onset - starts[bar] * ticks_per_beat, bar_steps, quarter)
     past = starts[bar] + step * STEP_TICKS >= starts[bar + 1]
     out = np.empty(len(notes), GRID_NOTE)
     out["bar"] = bar + past
     out["step"] = np.where(past, 0, step)
-    out["duration"] = divisions.durations(notes["duration_ticks"] * TICKS_PER_BEAT, quarter)
     out["pitch"], out["velocity"] = notes["pitch"], velocity_bin(notes["velocity"].astype(np.int32))
+    written = (out["pitch"], out["step"], out["bar"])
+    out["duration"] = lengths.durations(notes["duration_ticks"] * TICKS_PER_BEAT, written, quarter)
     return out
 
 

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tokenizer import vocabulary as vocab
+from tokenizer.grid.meter import N_PARTS
 from tokenizer.grid.song import HID_RANK
 from tokenizer.tokens import grammar
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, PITCH, POSITION, SIGNATURE, TRACK, VALUE
 from tokenizer.tokens.plan import FREE, NOTE_AND_END, NOTHING, SLACK_SPANS, SLACK_TOKENS, Plan
 
+IS_LONG = (CLASS == SIGNATURE) & (N_PARTS[np.where(CLASS == SIGNATURE, VALUE, 0)] > 1)  # of measures in two bars
 LAST_TRACK = vocab.track_token(max(HID_RANK, key=HID_RANK.__getitem__))  # may stand wherever any track may
 
 
@@ -22,7 +24,7 @@ class Choice(NamedTuple):
     """What may come next, in each of B songs."""
 
     forced: Any  # int32[B] the token of the script, or the meter of a bar; FREE where the model writes
-    allowed: Any  # bool[B, 643] where it writes
+    allowed: Any  # bool[B, 724] where it writes
     closing: Any  # bool[B] only what leads to an end is allowed, for want of room
     withheld: Any  # bool[B] another track or bar would be allowed, if there were room
 
@@ -33,16 +35,16 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     legal = grammar.allowed(state, xp)
     left = _left(plan, place, state, length, spans, xp)
     ends = _ends(plan, ending, state, legal, left, xp)
-    goes_on = _goes_on(plan, state, legal, spans, xp)
+    goes_on = _goes_on(plan, state, legal, spans, left, ends, xp)
     shortest = _shortest(ends, goes_on, ending, state, left, xp)
     allowed = xp.where(_column(left.closing), shortest, goes_on | ends)
 
     first, chosen_freely = state.tracks == 1, ending == NOTHING
     no_track = chosen_freely & (state.tracks > 0) & ~left.for_a_track & (legal & _of(xp, TRACK)).any(axis=1)
-    no_bar = first & (state.bars >= plan.max_bars) & (plan.min_bars < plan.max_bars)
+    no_bar = first & (state.bars >= plan.max_bars) & (_next_measure(state, xp) < plan.max_measures)
     meter = _meter(plan, state, xp)
     is_due = (meter >= 0) & (meter != state.signature) & (state.last == CHORD)
-    forced = xp.where(is_due, vocab.SIGNATURE + meter, plan.script[place])
+    forced = xp.where(is_due, xp.asarray(vocab.TOKEN[SIGNATURE])[meter], plan.script[place])
     return Choice(forced, allowed, left.closing, no_track | no_bar)
 
 
@@ -50,7 +52,7 @@ def cuts_short(choice: Choice, token: Any, xp: Any = np) -> Any:
     """bool[B]: whether the token int32[B], written under that choice, goes towards an end for want of room, where a
     model might have gone on.
     """
-    is_end = xp.asarray(np.isin(CLASS, (TRACK, EOS)))[token]
+    is_end = _of(xp, TRACK, EOS)[token]
     return (choice.forced == FREE) & (choice.closing | (choice.withheld & is_end))
 
 
@@ -68,6 +70,7 @@ class Left(NamedTuple):
     bars_to_go: Any  # int32[B] bars that the current track must still begin
     closing: Any  # bool[B] it is time for the shortest ending
     for_a_track: Any  # bool[B] there is room for another track that nobody asked for
+    for_long: Any  # bool[B] there is room for measures of two bars from here on
 
 
 def _left(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any) -> Left:
@@ -76,11 +79,12 @@ def _left(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any,
     scripted = plan.script[after] != NOTHING
 
     # Tracks of a script go on to the song's last bar; else one must that has a note there
-    song_bars = xp.maximum(state.bars, plan.min_bars)
     last_bar_is_empty = xp.where(first, ~state.in_bar, ~state.filled) & ~before_first
     goes_to_last_bar = scripted | last_bar_is_empty
+    of_first_track, if_long = _measures_to_go(plan, state, xp)
     of_later_track = xp.where(goes_to_last_bar, state.bars - 1 - state.bar, 0)
-    bars_to_go = xp.where(before_first, song_bars, xp.where(first, song_bars - state.bars, of_later_track))
+    bars_to_go = xp.where(before_first | first, of_first_track, of_later_track)
+    song_bars = state.bars + xp.where(before_first | first, of_first_track, 0)
     tracks_to_come = plan.rest_tracks[after]
     all_bars_to_go = bars_to_go + tracks_to_come * (song_bars - plan.behind)
 
@@ -92,19 +96,50 @@ def _left(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any,
     of_share = plan.due[place] - length - bars_to_go - meters_to_go - NOTE_AND_END
     tokens = xp.minimum(of_song, of_share)
     left_spans = plan.max_spans - spans - plan.rest_spans[after] - all_bars_to_go
-    closing = (tokens <= SLACK_TOKENS + tracks_to_come) | (left_spans <= SLACK_SPANS + tracks_to_come)
+    tokens_kept, spans_kept = SLACK_TOKENS + tracks_to_come, SLACK_SPANS + tracks_to_come
+    closing = (tokens <= tokens_kept) | (left_spans <= spans_kept)
 
     owed = xp.where(last_bar_is_empty, state.bars, 0)  # bars of a track that must reach the last one
     enough_tokens = tokens > owed + NOTE_AND_END + SLACK_TOKENS
     enough_spans = left_spans > owed + SLACK_SPANS
-    return Left(bars_to_go, closing, enough_tokens & enough_spans & ~closing)
+
+    # Longer measures take more bars of this track and of those to come
+    more = if_long - of_first_track
+    has_bars = state.bars + if_long <= plan.max_bars
+    has_room = (tokens - more * (1 + tracks_to_come) > tokens_kept) & (
+        left_spans - more * (1 + tracks_to_come) > spans_kept
+    )
+    for_long = (more == 0) | (has_bars & has_room)
+    return Left(bars_to_go, closing, enough_tokens & enough_spans & ~closing, for_long)
+
+
+def _measures_to_go(plan: Plan, state: grammar.State, xp: Any) -> tuple[Any, Any]:
+    """int32[B] each: bars that the first track must still begin until its last due measure has begun, in the meter in
+    force or in those that alternate; and if the measures from the current one on had two.
+    """
+    measures = plan.min_measures - 1 - state.measure
+    is_said = (state.tracks > 0) | (state.last == grammar.HEADER)
+    parts = xp.where(is_said, xp.asarray(N_PARTS)[state.signature], plan.parts)
+
+    def bars(parts: Any) -> Any:
+        of_this_measure = xp.where(state.measure >= 0, parts - 1 - state.part, 0)
+        return xp.where(measures > 0, of_this_measure + parts * (measures - 1) + 1, 0)
+
+    in_force = xp.where(plan.min_bars > 0, xp.maximum(plan.min_bars - state.bars, 0), bars(parts))
+    return in_force, xp.maximum(in_force, bars(2))
+
+
+def _next_measure(state: grammar.State, xp: Any) -> Any:
+    """int32[B]: number of the measure of the track's next bar, from 0."""
+    goes_on = (state.bar >= 0) & (state.part + 1 < xp.asarray(N_PARTS)[state.signature])
+    return state.measure + ~goes_on
 
 
 def _ends(plan: Plan, ending: Any, state: grammar.State, legal: Any, left: Left, xp: Any) -> Any:
-    """bool[B, 643]: what may end the track: the script's next token, or any track for which there is room."""
+    """bool[B, 724]: what may end the track: the script's next token, or any track for which there is room."""
     first, scripted, token = state.tracks == 1, ending != NOTHING, xp.arange(vocab.SIZE)
     in_last_bar = state.bar == state.bars - 1
-    long_enough = xp.where(first, state.bars >= plan.min_bars, ~scripted | in_last_bar)
+    long_enough = xp.where(first, state.measure + 1 >= plan.min_measures, ~scripted | in_last_bar)
 
     # A given track need not stand in HID order: it may come where any may
     may_end = xp.where(ending == vocab.EOS, legal[:, vocab.EOS], legal[:, LAST_TRACK])
@@ -118,21 +153,25 @@ def _ends(plan: Plan, ending: Any, state: grammar.State, legal: Any, left: Left,
     return ends & _of(xp, TRACK, EOS) & _column(long_enough)
 
 
-def _goes_on(plan: Plan, state: grammar.State, legal: Any, spans: Any, xp: Any) -> Any:
-    """bool[B, 643]: what may come within the track."""
-    first = state.tracks == 1
-    has_bar_left = xp.where(first, state.bars < plan.max_bars, True) & (spans < plan.max_spans)
-    asked = plan.chords[xp.minimum(state.bar + 1, plan.chords.shape[0] - 1)]
+def _goes_on(plan: Plan, state: grammar.State, legal: Any, spans: Any, left: Left, ends: Any, xp: Any) -> Any:
+    """bool[B, 724]: what may come within the track."""
+    first, measure = state.tracks == 1, _next_measure(state, xp)
+    has_bar_left = ~first | ((state.bars < plan.max_bars) & (measure < plan.max_measures))
+    asked = plan.chords[xp.minimum(measure, plan.chords.shape[0] - 1)]
     is_asked = ~_column(first) | (_column(asked) < 0) | (xp.asarray(VALUE) == _column(asked))
-    chord = _column(has_bar_left) & is_asked
+    chord = _column(has_bar_left & (spans < plan.max_spans)) & is_asked
 
     in_given_bar = (state.bar >= 0) & (state.bar < plan.behind)  # the last of them, before its track goes on
     meter_is_asked = _column(_meter(plan, state, xp) >= 0)  # `choices` forces it where it is another
-    other = plan.free & ~_of(xp, TRACK, EOS) & _column(~in_given_bar) & ~(_of(xp, SIGNATURE) & meter_is_asked)
+    is_free = plan.free & ~_of(xp, TRACK, EOS) & ~(_of(xp, SIGNATURE) & meter_is_asked)
+    other = is_free & (_column(left.for_long) | ~xp.asarray(IS_LONG)) & _column(~in_given_bar)
 
-    now = state.start + state.step * xp.asarray(grammar.STEP)[state.signature]
-    silent = xp.sum(state.ends <= _column(now), axis=1) > 1  # one pitch stays silent, so that there always is one
-    return legal & xp.where(_of(xp, CHORD), chord, other) & (~_of(xp, PITCH) | _column(silent))
+    goes_on = legal & xp.where(_of(xp, CHORD), chord, other)
+
+    # One pitch stays silent, so that a bar can have a note that it must have
+    silent = xp.sum(state.ends <= _column(state.start + state.step), axis=1)
+    kept = goes_on & ~(_of(xp, POSITION, PITCH) & _column(silent <= 1))
+    return xp.where((kept | ends).any(axis=1, keepdims=True), kept, goes_on)
 
 
 def _meter(plan: Plan, state: grammar.State, xp: Any) -> Any:
@@ -142,7 +181,7 @@ def _meter(plan: Plan, state: grammar.State, xp: Any) -> Any:
 
 
 def _shortest(ends: Any, goes_on: Any, ending: Any, state: grammar.State, left: Left, xp: Any) -> Any:
-    """bool[B, 643]: the first of these that there is: an end, the next bar that is due, a note, anything."""
+    """bool[B, 724]: the first of these that there is: an end, the next bar that is due, a note, anything."""
     first, scripted = state.tracks == 1, ending != NOTHING
     is_end = (xp.arange(vocab.SIZE) == vocab.EOS) | _column(scripted)  # no further track that nobody asked for
     end = ends & is_end & _column(~first | state.in_bar)
@@ -159,5 +198,5 @@ def _column(values: Any) -> Any:
 
 
 def _of(xp: Any, *kinds: int) -> Any:
-    """bool[643]: tokens of these kinds."""
-    return xp.asarray(np.isin(CLASS, kinds))
+    """bool[724]: tokens of these kinds."""
+    return xp.asarray(grammar.of(*kinds))

@@ -8,11 +8,12 @@ import numpy as np
 
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
-from tokenizer.grid.meter import Bars
-from tokenizer.grid.quantize import layout_of, quantize
-from tokenizer.grid.song import GridSong
+from tokenizer.grid.chords import bar_chords
+from tokenizer.grid.meter import N_PARTS, Bars
+from tokenizer.grid.quantize import on_grid, quantize
+from tokenizer.grid.song import GridSong, GridTrack
 from tokenizer.grid.tempo_map import Tempos, own_tempos
-from tokenizer.music.score import DRUMS, Score, Tempo, Track
+from tokenizer.music.score import DRUMS, Score, Tempo
 from tokenizer.tokens import fields, grammar, names
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.decode import decode
@@ -29,7 +30,9 @@ class Prompt(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A given song; its len() is its number of bars."""
+    """A given song; its len() is its number of bars, which are parts of measures where those are long. One that goes on
+    has whole measures.
+    """
 
     song: GridSong
     chords: np.ndarray  # int32[bars], as bar_chords numbers them
@@ -38,14 +41,24 @@ class Given(NamedTuple):
     def __len__(self) -> int:
         return len(self.song.bars)
 
+    @property
+    def measures(self) -> int:
+        """What people call its bars."""
+        return self.song.bars.n_measures
+
+    @property
+    def begins(self) -> np.ndarray:
+        """int64[measures + 1]: the bar with which each measure begins, and where the song ends."""
+        return np.append(np.flatnonzero(self.song.bars.part == 0), len(self))
+
 
 def prompt_of(song: Score | np.ndarray | Prompt) -> Prompt:
     """A song as it is given: a score, its tokens int32[T], or a Prompt. Raises ScoreTooLong."""
     if isinstance(song, Prompt):
         return song
     if isinstance(song, Score):
-        layout = layout_of(song)
-        return Prompt(encode_grid(quantize(song, layout)).ids, own_tempos(song, layout))
+        found = on_grid(song)
+        return Prompt(encode_grid(found.song).ids, own_tempos(song, found.layout))
     return Prompt(song, ())
 
 
@@ -81,10 +94,10 @@ def _on_grid(prompt: Prompt, wanted: Constraints) -> Given:
         raise InputError("the given song has no notes")
     tempos = prompt.tempos or song.to_score().tempos
     if wanted.transpose:
-        song = quantize(_transposed(song.to_score(), wanted.transpose))
+        song = _transposed(song, wanted.transpose)
         chords = np.array([names.transposed_chord(int(chord), wanted.transpose) for chord in chords])
     if wanted.add and wanted.chords:
-        chords = chord_pattern(wanted, len(song.bars))
+        chords = chord_pattern(wanted, song.bars.n_measures)[song.bars.measure]
     return Given(song, chords, tempos)
 
 
@@ -100,46 +113,71 @@ def _is_as_encoded(ids: np.ndarray) -> bool:
         return False
 
 
-def _transposed(score: Score, semitones: int) -> Score:
+def _transposed(song: GridSong, semitones: int) -> GridSong:
+    """All but its drums so many semitones higher. Raises InputError where MIDI has no such pitch."""
     tracks = []
-    for track in score.tracks:
+    for track in song.tracks:
         notes = track.notes.copy()
         if track.program != DRUMS:
             notes["pitch"] += semitones
-            if len(notes) and not (0 <= notes["pitch"].min() and notes["pitch"].max() <= 127):
+            if not (0 <= notes["pitch"].min() and notes["pitch"].max() <= 127):
                 raise InputError(f"--transpose {semitones} moves notes out of the MIDI range 0 to 127")
-        tracks.append(Track(track.program, notes))
-    return Score(score.ticks_per_beat, tuple(tracks), score.tempos, score.signatures)
+        tracks.append(GridTrack(track.program, notes))
+    return GridSong(song.bars, song.tempo, tuple(tracks))
 
 
-def chord_pattern(wanted: Constraints, bars: int) -> np.ndarray:
-    """int32[bars]: the chords asked for, transposed and repeated, as bar_chords numbers them. Raises InputError."""
+def chord_pattern(wanted: Constraints, measures: int) -> np.ndarray:
+    """int32[measures]: the chords asked for, transposed and repeated, as bar_chords numbers them. Raises InputError."""
     pattern = [names.transposed_chord(chord, wanted.transpose) for chord in names.chords(wanted.chords, "--chords")]
-    return np.resize(np.array(pattern, np.int32), bars)
+    return np.resize(np.array(pattern, np.int32), measures)
 
 
 def _kept(given: Given, wanted: Constraints) -> Given:
-    """The bars that are kept: of a continuation the first keep_bars, else all."""
-    if wanted.add or not wanted.keep_bars:
+    """What is kept: of a continuation the first keep_bars measures or all of them, else the song."""
+    if wanted.add:
         _refuse(wanted, ("keep_bars",), "is for --continue; --accompany keeps all bars")
         return given
-    if wanted.keep_bars > len(given):
-        raise InputError(f"--keep-bars {wanted.keep_bars}: the given song has {len(given)} bars")
-    return window(given, 0, wanted.keep_bars)
+    if wanted.keep_bars > given.measures:
+        raise InputError(f"--keep-bars {wanted.keep_bars}: the given song has {_bars(given.measures)}")
+    given = _of_whole_measures(given)
+    return window(given, 0, wanted.keep_bars) if wanted.keep_bars else given
 
 
-def window(given: Given, first_bar: int, bars: int) -> Given:
-    """So many bars of it, silent ones too. Raises InputError where they hold no note."""
-    song, chords = grid_song(crop(encode_song(given.song, given.chords), first_bar, bars))
+def _of_whole_measures(given: Given) -> Given:
+    """The song with the silent rest of its last measure: a song ends with the part in which its last note begins."""
+    bars, last = given.song.bars, given.song.bars.signature[-1]
+    missing = int(N_PARTS[last] - 1 - bars.part[-1])
+    if not missing:
+        return given
+    song = GridSong(
+        Bars(np.append(bars.signature, [last] * missing)),
+        np.append(given.song.tempo, [given.song.tempo[-1]] * missing),
+        given.song.tracks,
+    )
+    heard = bar_chords(song.to_score(), song.bars.start_ticks)
+    return Given(song, np.append(given.chords, heard[-missing:]), given.tempos)
+
+
+def window(given: Given, first: int, measures: int) -> Given:
+    """So many measures of a song, silent ones too, from the measure `first` on, which counts from 0. Raises InputError
+    where they hold no note.
+    """
+    begin, end = given.begins[[first, first + measures]].tolist()
+    song, chords = grid_song(crop(encode_song(given.song, given.chords), begin, end - begin))
     if not song.tracks:
-        raise InputError(f"the bars {first_bar + 1} to {first_bar + bars} of the given song hold no note; keep others")
-    silent = np.arange(first_bar + len(song.bars), first_bar + bars)  # a crop ends with its last note
+        which = f"the bars {first + 1} to {first + measures}" if measures > 1 else f"bar {first + 1}"
+        raise InputError(f"{which} of the given song {'hold' if measures > 1 else 'holds'} no note; keep others")
+    silent = np.arange(begin + len(song.bars), end)  # a crop ends with its last note
     signature = np.concatenate([song.bars.signature, given.song.bars.signature[silent]])
     tempo = np.concatenate([song.tempo, given.song.tempo[silent]])
     chords = np.concatenate([chords, given.chords[silent]])
     starts = given.song.bars.start_ticks
-    tempos = between(given.tempos, int(starts[first_bar]), int(starts[first_bar + bars]))
+    tempos = between(given.tempos, int(starts[begin]), int(starts[end]))
     return Given(GridSong(Bars(signature), tempo, song.tracks), chords, tempos)
+
+
+def _bars(count: int) -> str:
+    return "1 bar" if count == 1 else f"{count} bars"
 
 
 def between(tempos: Tempos, start: int, end: int) -> Tempos:

@@ -12,6 +12,7 @@ Time counts fine steps (1/24 of a quarter note) from the song's start. The first
 other tracks repeat them. A bar here is a part of a measure where that is long (see grid/meter.py).
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,12 @@ _TABLE = {
 FOLLOWS = np.zeros((HEADER + 1, vocab.N_CLASSES), bool)
 for _state, _next in _TABLE.items():
     FOLLOWS[_state, list(_next)] = True
+
+
+@cache
+def of(*kinds: int) -> np.ndarray:
+    """bool[724]: tokens of these classes."""
+    return np.isin(CLASS, kinds)
 
 
 class UngrammaticalTokens(InputError):
@@ -161,14 +168,11 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
     column = lambda x: x[:, None]
     value, rank = xp.asarray(VALUE), xp.asarray(RANK)
 
-    def of(*kinds: int) -> Any:  # bool[724]
-        return xp.asarray(np.isin(CLASS, kinds))
-
     def only(condition: Any, *kinds: int) -> Any:  # tokens of these kinds only under a condition [B, 724] or [B]
-        return ~of(*kinds) | (column(condition) if condition.ndim == 1 else condition)
+        return ~xp.asarray(of(*kinds)) | (column(condition) if condition.ndim == 1 else condition)
 
     def must(condition: Any, kind: int) -> Any:  # under a condition [B] only tokens of this kind
-        return ~column(condition) | of(kind)
+        return ~column(condition) | xp.asarray(of(kind))
 
     first, inside = state.tracks == 1, state.tracks > 0
     steps = xp.asarray(LENGTH)[state.signature, state.part]

@@ -14,7 +14,10 @@ A song has room for so many tokens, bar spans and bars. Of a given song that is 
 bars alone (tokenizer/tokens/whole.py puts the others back); the user's numbers of bars still count from the beginning
 of the user's song. Free places share what the script leaves of the tokens, each by what its instrument usually takes.
 
-New bars after given ones whose meters alternate, such as 4/4 3/8 4/4 3/8, alternate on.
+What people call a bar is a measure here; a bar is a part of one where that is long, and takes a span and one of the
+model's bars. A song may end with any part of its last measure.
+
+New measures after given ones whose meters alternate, such as 4/4 3/8 4/4 3/8, alternate on.
 """
 
 from dataclasses import replace
@@ -24,11 +27,12 @@ import numpy as np
 
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
+from tokenizer.grid.meter import N_PARTS, Bars
 from tokenizer.grid.song import HID_RANK
 from tokenizer.tokens import grammar, names, room
 from tokenizer.tokens.encode import encode_song
 from tokenizer.tokens.given import Given, chord_pattern, window
-from tokenizer.tokens.grammar import CHORD, CLASS, EOS, TRACK, VALUE
+from tokenizer.tokens.grammar import CHORD, CLASS, EOS, SIGNATURE, TRACK, VALUE
 
 FREE, NOTHING = -1, -2  # of a script: the model writes; past its end
 FREE_TOKENS, FREE_SPANS = 8, 2  # room that the shortest track of a free place takes: a bar with one note
@@ -37,9 +41,10 @@ NOTE_AND_END = 6  # chord, position, pitch, duration, velocity, and the end
 SLACK_TOKENS, SLACK_SPANS = 8, 2  # how early an ending begins
 # Of the song's tokens and bars, what a given song may take where its usual continuation does not fit beside all of it
 GIVEN_SHARE = 0.75
-LONGEST_PATTERN = 16  # bars after which meters that alternate repeat
+LONGEST_PATTERN = 16  # measures after which meters that alternate repeat
 SCRIPT_MULTIPLE = 256  # scripts are filled up to this, so that few programs are compiled
-NO_PATTERN = np.zeros(0, np.int32)
+ONE_PART = vocab.SIGNATURES.index((4, 4))
+UNLIMITED = np.iinfo(np.int32).max
 # No song holds these after its start.
 NEVER = np.isin(np.arange(vocab.SIZE), (vocab.PAD, vocab.BOS, vocab.MASK, vocab.UNK))
 
@@ -52,11 +57,14 @@ class Plan(NamedTuple):
     rest_spans: Any  # int32[S]
     rest_tracks: Any  # int32[S] free places from each place on
     due: Any  # int32[S] tokens of the song after which a track at this free place takes what is meant for later ones
-    chords: Any  # int32[W] number of the chord asked for in each bar, -1 any
+    chords: Any  # int32[W] number of the chord asked for in each measure, -1 any
     signatures: Any  # int32[W] number of the meter that each new bar must have, -1 any
-    free: Any  # bool[643] that may be written at FREE
-    min_bars: Any  # int32[] of the first track
-    max_bars: Any  # int32[]
+    free: Any  # bool[724] that may be written at FREE
+    min_measures: Any  # int32[] of the first track
+    max_measures: Any  # int32[]
+    min_bars: Any  # int32[] with which min_measures have begun, where all meters are known; else 0
+    max_bars: Any  # int32[] of the first track
+    parts: Any  # int32[] bars of a measure, before a meter is said
     behind: Any  # int32[] bars that the tracks have before their free places
     max_tokens: Any  # int32[] of the song
     max_spans: Any  # int32[]
@@ -82,6 +90,35 @@ class Room(NamedTuple):
         return self.tokens <= limits.tokens and self.spans <= limits.spans
 
 
+class Meters(NamedTuple):
+    """Of the measures to come, over and over, as far as is known: those that alternate; else the one that is asked for
+    or in force, or where there is none one of a single part.
+    """
+
+    signatures: np.ndarray  # int32[P] of bars that are whole measures
+    alternate: bool
+
+    @property
+    def begins(self) -> np.ndarray:
+        """int64[]: the bars with which measures begin."""
+        return np.flatnonzero(Bars(self.signatures).part == 0)
+
+    def bars(self, measures: int) -> int:
+        """With which so many measures have begun."""
+        repeats, last = divmod(measures - 1, len(self.begins))
+        return repeats * len(self.signatures) + int(self.begins[last]) + 1 if measures else 0
+
+    def measures(self, bars: int) -> int:
+        """That begin in so many bars."""
+        repeats, rest = divmod(bars, len(self.signatures))
+        return repeats * len(self.begins) + int(np.sum(self.begins < rest))
+
+    def __str__(self) -> str:
+        """Behind a number of them: what they are, where that is not what a model's bars are."""
+        numerator, denominator = vocab.SIGNATURES[self.signatures[0]]
+        return f" of {numerator}/{denominator}" if N_PARTS[self.signatures[0]] > 1 and not self.alternate else ""
+
+
 def prefix(plan: Plan) -> np.ndarray:
     """int32[]: the given tokens before the first free place."""
     return plan.script[: int(np.argmax(plan.script == FREE))]
@@ -89,29 +126,37 @@ def prefix(plan: Plan) -> np.ndarray:
 
 def usual_room(given: Given | None, wanted: Constraints) -> Room:
     """What is asked usually takes so much, the given song as a whole included. Raises InputError."""
+    meters = _meters(given, wanted)
     if given is None:
-        return _usual(_new(wanted), wanted.bars or (room.NEW_BARS if wanted.instruments else 0), NO_PATTERN)
-    return _usual(_script(given, wanted), _bars_to_write(len(given), wanted), _pattern(given, wanted))
+        measures = wanted.bars or (room.NEW_BARS if wanted.instruments else 0)
+        return _usual(_new(wanted), meters.bars(measures), meters)
+    return _usual(_script(given, wanted), _bars_to_write(given, len(given), wanted, meters), meters)
 
 
-def make_plan(given: Given | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int) -> Planned:
-    """Raises InputError where what is wanted cannot be."""
+def make_plan(
+    given: Given | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int, vocab_size: int
+) -> Planned:
+    """For a model that has room for so much, and so many of the tokens. Raises InputError where what is wanted cannot
+    be.
+    """
     limits, notices = Room(max_tokens, max_spans), names.notices(wanted)
+    free, meters = _free_tokens(wanted, vocab_size), _meters(given, wanted)
     if given is None:
-        if wanted.bars > max_bars:
-            raise InputError(f"--bars {wanted.bars}: this model has room for {max_bars}")
-        return Planned(_with_limits(_new(wanted), wanted, 0, NO_PATTERN, limits, max_bars), 0, notices)
-    pattern = _pattern(given, wanted)
-    most_given_bars = _most_given_bars(len(given), wanted, max_bars)
-    fitting = _fitting(given, wanted, pattern, limits, most_given_bars)
-    left_out = len(given) - len(fitting)
+        most = meters.measures(max_bars)
+        if wanted.bars > most:
+            raise InputError(f"--bars {wanted.bars}: this model has room for {most}{meters}")
+        return Planned(_with_limits(_new(wanted), wanted, None, meters, limits, max_bars, free), 0, notices)
+    most_given_bars = _most_given_bars(given, wanted, meters, max_bars)
+    fitting = _fitting(given, wanted, meters, limits, most_given_bars)
+    left_out = given.measures - fitting.measures
     of_fitting = replace(wanted, bars=wanted.bars - left_out) if wanted.bars else wanted
-    plan = _with_limits(_script(fitting, wanted), of_fitting, len(fitting), pattern, limits, max_bars)
+    plan = _with_limits(_script(fitting, wanted), of_fitting, fitting, meters, limits, max_bars, free)
     if left_out:
-        too_many_bars = len(fitting) == most_given_bars
-        limit = f"this model has room for {max_bars} bars" if too_many_bars else f"--max-length {max_tokens}"
-        notices.append(_left_out(left_out, len(given), wanted, limit))
-    return Planned(plan, left_out, notices)
+        too_many_bars = given.begins[left_out - 1] < len(given) - most_given_bars
+        of_bars = f"this model has room for {meters.measures(max_bars)} bars{meters}"
+        limit = of_bars if too_many_bars else f"--max-length {max_tokens}"
+        notices.append(_left_out(left_out, given.measures, wanted, limit))
+    return Planned(plan, len(given) - len(fitting), notices)
 
 
 def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
@@ -132,49 +177,51 @@ def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
 # ---------------------------------------------------------------- what of a given song there is room for
 
 
-def _most_given_bars(bars: int, wanted: Constraints, max_bars: int) -> int:
-    """Of a given song of so many bars, those for which the model has room. Raises InputError where --bars cannot be."""
+def _most_given_bars(given: Given, wanted: Constraints, meters: Meters, max_bars: int) -> int:
+    """Of a given song, those for which the model has room. Raises InputError where --bars cannot be."""
     if wanted.add:
-        if wanted.bars and wanted.bars != bars:
-            raise InputError(f"--bars {wanted.bars}: the song that is accompanied has {bars} bars")
+        if wanted.bars and wanted.bars != given.measures:
+            raise InputError(f"--bars {wanted.bars}: the song that is accompanied has {given.measures} bars")
         return max_bars
     if not wanted.bars:
         return int(max_bars * GIVEN_SHARE)
-    if wanted.bars <= bars:
-        raise InputError(f"--bars {wanted.bars}: the given song takes {bars} and one is to be added")
-    if wanted.bars - bars >= max_bars:
+    more = wanted.bars - given.measures
+    if more <= 0:
+        raise InputError(f"--bars {wanted.bars}: the given song takes {given.measures} and one is to be added")
+    if meters.bars(more) >= max_bars:
         raise InputError(
-            f"--bars {wanted.bars}: {wanted.bars - bars} more than the given song has; this model has room for "
-            f"{max_bars} in all"
+            f"--bars {wanted.bars}: {more} more than the given song has; this model has room for "
+            f"{meters.measures(max_bars)}{meters} in all"
         )
-    return max_bars - (wanted.bars - bars)
+    return max_bars - meters.bars(more)
 
 
-def _bars_to_write(bars: int, wanted: Constraints) -> int:
-    """That each free place usually gets beside a given song of so many bars."""
+def _bars_to_write(given: Given, bars: int, wanted: Constraints, meters: Meters) -> int:
+    """That each free place usually gets beside so many bars of a given song."""
     if wanted.add:
         return bars
-    return max(wanted.bars - bars, 1) if wanted.bars else room.NEW_BARS
+    return meters.bars(max(wanted.bars - given.measures, 1) if wanted.bars else room.NEW_BARS)
 
 
-def _fitting(given: Given, wanted: Constraints, pattern: np.ndarray, limits: Room, most_bars: int) -> Given:
-    """The given song, or its last bars that fit."""
+def _fitting(given: Given, wanted: Constraints, meters: Meters, limits: Room, most_bars: int) -> Given:
+    """The given song, or its last measures that fit."""
     share = Room(int(limits.tokens * GIVEN_SHARE), int(limits.spans * GIVEN_SHARE))
-    end = lambda left_out: window(given, left_out, len(given) - left_out) if left_out else given
+    end = lambda left_out: window(given, left_out, given.measures - left_out) if left_out else given
 
     def fits(left_out: int) -> bool:
-        bars = len(given) - left_out
+        bars = len(given) - int(given.begins[left_out])
         if bars > most_bars:
             return False
         script = _script(end(left_out), wanted)
-        asked = bars if wanted.add else max(wanted.bars - len(given), 1)
-        usual = _usual(script, _bars_to_write(bars, wanted), pattern)
-        return (_taken(script).fits(share) or usual.fits(limits)) and _least(script, asked, pattern).fits(limits)
+        asked = bars if wanted.add else meters.bars(max(wanted.bars - given.measures, 1))
+        usual = _usual(script, _bars_to_write(given, bars, wanted, meters), meters)
+        return (_taken(script).fits(share) or usual.fits(limits)) and _least(script, asked, meters).fits(limits)
 
     if fits(0):
         return given
-    # The fewest first bars to leave out, and the most, after which a note is left
-    low, high = 0, max(int(track.notes["bar"][-1]) for track in given.song.tracks)
+    # The fewest first measures to leave out, and the most, after which a note is left
+    last = max(int(track.notes["bar"][-1]) for track in given.song.tracks)
+    low, high = 0, int(given.song.bars.measure[last])
     while low + 1 < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
@@ -212,7 +259,7 @@ def _accompanied(given: Given, wanted: Constraints) -> list[int]:
 def _continued(given: Given) -> list[int]:
     """Every track goes on after its kept bars; one that was silent in the last of them has them as silent bars."""
     ids, script, bar = encode_song(given.song, given.chords).ids.tolist(), [], 0
-    chords = (vocab.CHORD + given.chords).tolist()
+    chords = vocab.TOKEN[CHORD][given.chords].tolist()
     for token in ids:
         if CLASS[token] in (TRACK, EOS) and vocab.SEP in script:
             script += [*chords[bar:], FREE]
@@ -221,39 +268,44 @@ def _continued(given: Given) -> list[int]:
     return script
 
 
-def _pattern(given: Given, wanted: Constraints) -> np.ndarray:
-    """int32[P]: the meters of the bars after a song that goes on, repeated, where those of its last bars alternate: the
-    shortest P bars that differ and stand there twice. Empty where they do not.
+def _meters(given: Given | None, wanted: Constraints) -> Meters:
+    """They alternate after a song that goes on where those of its last measures do: the shortest row of measures that
+    differ and stand there twice.
     """
-    meters = given.song.bars.signature
-    if wanted.add:
-        return NO_PATTERN
+    if given is None:
+        last = names.meter(wanted.meter, "--meter") if wanted.meter else ONE_PART
+        return Meters(np.full(N_PARTS[last], last, np.int32), alternate=False)
+    meters = given.song.bars.signature[given.begins[:-1]]
     for period in range(2, min(LONGEST_PATTERN, len(meters) // 2) + 1):
         last, before = meters[-period:], meters[-2 * period : -period]
-        if np.array_equal(last, before) and (last != last[0]).any():
-            return last
-    return NO_PATTERN
+        if np.array_equal(last, before) and (last != last[0]).any() and not wanted.add:
+            return Meters(np.repeat(last, N_PARTS[last]), alternate=True)
+    return Meters(np.repeat(meters[-1:], N_PARTS[meters[-1:]]), alternate=False)
 
 
 def _taken(script: list[int]) -> Room:
     """What the given tokens take."""
     places = np.array(script)
-    return Room(int(np.sum(places != FREE)), int(np.sum((places >= vocab.CHORD) & (places < vocab.POSITION))))
+    return Room(int(np.sum(places != FREE)), int(np.sum(_is_chord(places))))
 
 
-def _least(script: list[int], bars: int, pattern: np.ndarray) -> Room:
-    """What a song takes at least whose free places get so many bars each, in meters of that pattern."""
+def _is_chord(places: np.ndarray) -> np.ndarray:
+    return (places >= 0) & (CLASS[places] == CHORD)
+
+
+def _least(script: list[int], bars: int, meters: Meters) -> Room:
+    """What a song takes at least whose free places get so many bars each."""
     taken, free = _taken(script), script.count(FREE)
-    meters = bars + 1 if len(pattern) else 0  # tokens of the first track, one for each bar
+    said = bars + 1 if meters.alternate else 0  # tokens of the first track, one for each bar
     return Room(
-        taken.tokens + free * (bars + 1 + FREE_TOKENS) + meters + NOTE_AND_END + SLACK_TOKENS,
+        taken.tokens + free * (bars + 1 + FREE_TOKENS) + said + NOTE_AND_END + SLACK_TOKENS,
         taken.spans + free * (bars + 1 + FREE_SPANS) + SLACK_SPANS,
     )
 
 
-def _usual(script: list[int], bars: int, pattern: np.ndarray) -> Room:
+def _usual(script: list[int], bars: int, meters: Meters) -> Room:
     """What a song usually takes whose free places get so many bars each."""
-    least = _least(script, bars, pattern)
+    least = _least(script, bars, meters)
     return Room(least.tokens + bars * round(sum(_tokens_per_bar(script))), least.spans)
 
 
@@ -268,43 +320,53 @@ def _tokens_per_bar(script: list[int]) -> list[float]:
         if token == FREE:
             found.append(max(usual, tokens / max(bars, 1)) if usual else 0)
         elif CLASS[token] == TRACK:
-            usual, tokens, bars = room.tokens_per_bar(vocab.token_program(token)), 0, 0
+            usual, tokens, bars = room.tokens_per_bar(int(VALUE[token])), 0, 0
         elif token != vocab.SEP:
             tokens, bars = tokens + 1, bars + (CLASS[token] == CHORD)
     return found
 
 
 def _with_limits(
-    script: list[int], wanted: Constraints, given_bars: int, pattern: np.ndarray, limits: Room, max_bars: int
+    script: list[int],
+    wanted: Constraints,
+    given: Given | None,
+    meters: Meters,
+    limits: Room,
+    max_bars: int,
+    free: np.ndarray,
 ) -> Plan:
-    """given_bars: of the given song, 0 for none. pattern: of the new bars' meters, see _pattern."""
-    goes_on = given_bars > 0 and not wanted.add
-    behind = given_bars if goes_on else 0
-    min_bars = max(wanted.bars, given_bars + goes_on, 1)  # a continued song goes on for a bar at least
-    least = _least(script, min_bars - behind, pattern)
+    """given: what the script holds of a given song, from whose start wanted.bars counts."""
+    goes_on = given is not None and not wanted.add
+    measures = given.measures if given else 0
+    behind, measures_behind = (len(given), measures) if goes_on else (0, 0)
+    min_measures = max(wanted.bars, measures + goes_on, 1)  # a continued song goes on for one at least
+    min_bars = len(given) if wanted.add else behind + meters.bars(min_measures - measures_behind)
+    least = _least(script, min_bars - behind, meters)
     if not least.fits(limits):
         needed = max(least.tokens, least.spans * limits.tokens // limits.spans)
         raise InputError(f"what is asked takes at least {needed} tokens; raise --max-length")
     places = np.full(-(-(len(script) + 2) // SCRIPT_MULTIPLE) * SCRIPT_MULTIPLE, NOTHING, np.int32)
     places[: len(script)] = script
-    is_chord = (places >= vocab.CHORD) & (places < vocab.POSITION)
     chords = np.full(max_bars, -1, np.int32)
     if wanted.chords:
-        chords[behind:] = chord_pattern(wanted, max_bars - behind)
+        chords[measures_behind:] = chord_pattern(wanted, max_bars - measures_behind)
     signatures = np.full(max_bars, -1, np.int32)
-    if len(pattern):
-        signatures[behind:] = np.resize(pattern, max_bars - behind)
+    if meters.alternate:
+        signatures[behind:] = np.resize(meters.signatures, max_bars - behind)
     return Plan(
         script=places,
         rest_tokens=_from_each_on(np.where(places == FREE, FREE_TOKENS, places >= 0)),
-        rest_spans=_from_each_on(np.where(places == FREE, FREE_SPANS, is_chord)),
+        rest_spans=_from_each_on(np.where(places == FREE, FREE_SPANS, _is_chord(places))),
         rest_tracks=_from_each_on(places == FREE),
         due=_due(places, _tokens_per_bar(script), limits.tokens),
         chords=chords,
         signatures=signatures,
-        free=_free_tokens(wanted),
-        min_bars=np.int32(min_bars),
-        max_bars=np.int32(wanted.bars or max_bars),
+        free=free,
+        min_measures=np.int32(min_measures),
+        max_measures=np.int32(wanted.bars or UNLIMITED),
+        min_bars=np.int32(min_bars if meters.alternate else 0),
+        max_bars=np.int32(max_bars),
+        parts=np.int32(N_PARTS[meters.signatures[0]]),
         behind=np.int32(behind),
         max_tokens=np.int32(limits.tokens),
         max_spans=np.int32(limits.spans),
@@ -329,11 +391,11 @@ def _due(places: np.ndarray, tokens_per_bar: list[float], max_tokens: int) -> np
     return np.where(shares > 0, max_tokens - for_later, max_tokens).astype(np.int32)
 
 
-def _free_tokens(wanted: Constraints) -> np.ndarray:
-    """bool[643]"""
-    free = ~NEVER
+def _free_tokens(wanted: Constraints, vocab_size: int) -> np.ndarray:
+    """bool[724]"""
+    free = ~NEVER & vocab.offered(vocab_size)
     if wanted.tempo:
         free &= (CLASS != grammar.TEMPO) | (VALUE == vocab.tempo_bin(wanted.tempo))
     if wanted.meter:
-        free &= (CLASS != grammar.SIGNATURE) | (VALUE == names.meter(wanted.meter, "--meter"))
+        free &= (CLASS != SIGNATURE) | (VALUE == names.meter(wanted.meter, "--meter"))
     return free

@@ -6,7 +6,7 @@ those that the model did not see, and beside them only what is new.
     whole      bar 1 ... 9 | 10 ... 16 | 17 18    the given song, then the new notes of the written one
 
 The tempi of a song are exact: given bars have their own, which go on in new ones, and the tempo that was asked for is
-that tempo, where the tokens have only the nearest of 32.
+that tempo, where the tokens have only the nearest of theirs.
 """
 
 from dataclasses import replace
@@ -16,18 +16,20 @@ import numpy as np
 
 from configs import Constraints
 from tokenizer import vocabulary as vocab
+from tokenizer.grid.meter import Bars
 from tokenizer.grid.song import HID_RANK, TEMPO_MICROSECONDS
 from tokenizer.grid.tempo_map import Tempos, with_tempos
 from tokenizer.music.score import Score, Signature, Tempo, Track
 from tokenizer.tokens import grammar
-from tokenizer.tokens.decode import decode
+from tokenizer.tokens.decode import DEFAULT_SIGNATURE, decode
 from tokenizer.tokens.given import Given, between
+from tokenizer.vocabulary import NAMES, TOKEN, VALUE, Class
 
 
 class Whole(NamedTuple):
     """What makes a whole song of the tokens of a model. given: the song as it is kept, None where there is none.
-    left_out: its first bars, which the model does not see. exact: microseconds a beat of tempi (numbers of the
-    vocabulary's 32) that are not the tokens' own.
+    left_out: its first bars, which the model does not see: whole measures. exact: microseconds a beat of tempi (as the
+    vocabulary numbers them) that are not the tokens' own.
     """
 
     given: Given | None = None
@@ -57,13 +59,14 @@ class Whole(NamedTuple):
         return with_tempos(whole, (*own, *later))
 
     def chords(self, ids: np.ndarray) -> list[str]:
-        """Names of the chords of the song's bars, as the tokens of its first track say them."""
-        kind = grammar.CLASS[ids]
-        is_said = (np.cumsum(kind == grammar.TRACK) == 1) & (kind == grammar.CHORD)
-        said = (ids[is_said] - vocab.CHORD).tolist()
+        """Names of the chords of the song's measures, as the tokens of its first track say them."""
+        chords, signatures = _first_track(ids)
         if self.given is not None:
-            said = [*self.given.chords.tolist(), *said[len(self.given) - self.left_out :]]
-        return [vocab.NAMES[vocab.CHORD + chord] for chord in said]
+            new = len(self.given) - self.left_out
+            chords = np.concatenate([self.given.chords, chords[new:]])
+            signatures = np.concatenate([self.given.song.bars.signature, signatures[new:]])
+        measures = Bars(signatures).measure
+        return [names_of(chords[measures == number]) for number in range(measures.max(initial=-1) + 1)]
 
     @property
     def first_tick(self) -> int:
@@ -76,8 +79,8 @@ class Whole(NamedTuple):
         return 0 if self.given is None else int(self.given.song.bars.start_ticks[-1])
 
     @property
-    def given_bars(self) -> int:
-        return 0 if self.given is None else len(self.given)
+    def measures_left_out(self) -> int:
+        return 0 if self.given is None else int(self.given.song.bars.measure[self.left_out])
 
     @property
     def given_tracks(self) -> int:
@@ -93,11 +96,12 @@ class Whole(NamedTuple):
         """Of a beat, of a tempo of the vocabulary."""
         return dict(self.exact).get(tempo, int(TEMPO_MICROSECONDS[tempo]))
 
-    def tempos(self, bar: int, tempo: int) -> Tempos:
-        """Of a bar of the song, from its start on: a given one's own, else the one in force, as the tokens say it."""
-        if self.given is None or bar >= self.given_bars:
-            return (Tempo(0, self.microseconds(tempo)),)
-        begin, end = self.given.song.bars.start_ticks[bar : bar + 2].tolist()
+    def tempos(self, begin: int, end: int, said: list[tuple[int, int]]) -> Tempos:
+        """Of the time from tick `begin` to before tick `end`, counted from its start. Of given bars their own; of
+        others as the tokens say it: [(tick, tempo of the vocabulary)].
+        """
+        if self.given is None or begin >= self.end_tick:
+            return tuple(Tempo(tick, self.microseconds(tempo)) for tick, tempo in said)
         return between(self.given.tempos, begin, end)
 
     def _exactly(self, microseconds: int) -> int:
@@ -128,12 +132,30 @@ class Whole(NamedTuple):
         return free
 
 
+def names_of(chords: np.ndarray) -> str:
+    """Of a measure's chords, as bar_chords numbers them: one where all of its parts have the same."""
+    return " ".join(dict.fromkeys(NAMES[token] for token in TOKEN[Class.CHORD][chords]))
+
+
+def _first_track(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int[bars] chord and signature of each bar that the first track of any tokens has."""
+    kind = grammar.CLASS[ids]
+    tracks = np.cumsum(kind == grammar.TRACK)
+    opens = (tracks == 1) & (kind == grammar.CHORD)
+    says = (tracks <= 1) & (kind == grammar.SIGNATURE)
+    bar = np.maximum(np.cumsum(opens) - 1, 0)  # what the head says is of the first
+    said = np.full(int(opens.sum()) + 1, -1)
+    said[bar[says]] = VALUE[ids[says]]  # of several in a bar the last
+    last = np.maximum.accumulate(np.where(said >= 0, np.arange(len(said)), -1))
+    return VALUE[ids[opens]], np.where(last >= 0, said[last], DEFAULT_SIGNATURE)[:-1]
+
+
 def _order(ids: np.ndarray) -> list[int]:
     """Of each track that decode gives, which in the tokens it is: it puts those with notes into HID order."""
     kind = grammar.CLASS[ids]
     number = np.cumsum(kind == grammar.TRACK) - 1
     sounding = np.unique(number[(kind == grammar.PITCH) & (number >= 0)]).tolist()
-    programs = [vocab.token_program(int(token)) for token in ids[kind == grammar.TRACK]]
+    programs = VALUE[ids[kind == grammar.TRACK]].tolist()
     return sorted(sounding, key=lambda track: HID_RANK[programs[track]])
 
 
