@@ -146,13 +146,13 @@ def test_a_checkpoint_with_wrong_contents_is_refused_by_its_checksum(tmp_path, m
 def test_another_vocabulary_is_refused(tmp_path):
     with Checkpoints(tmp_path, keep_last=1) as checkpoints:
         checkpoints.save(state(1), replace(record(1), vocabulary="another"), None)
-    with pytest.raises(CheckpointError, match="vocabulary another, whose 724 tokens are .* in this program"):
+    with pytest.raises(CheckpointError, match="vocabulary another, whose 724 tokens are"):
         load_model(tmp_path, "latest")
 
 
-@pytest.mark.parametrize("without", [[], ["vocab_size"]])
+@pytest.mark.parametrize("without", [(), ("vocab_size",)])
 def test_models_of_v121s_tokens_come_back_also_from_before_models_said_how_many(tmp_path, without):
-    saved, _ = write_run_of_v121(tmp_path, without=without)
+    saved = write_run_of_v121(tmp_path, without=without)
     restored, about = load_model(tmp_path, "best")
     assert restored.config.vocab_size == about.model_config.vocab_size == 643
     jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(restored)), saved)
