@@ -80,8 +80,7 @@ def rounded(score: Score) -> Score:
     """Its times as a dataset has them: on the nearest sixteenth, or eighth where v1.2.1's places are further apart;
     half counts up. Durations are those of the vocabulary.
     """
-    _, numerator, denominator = score.signatures[0]
-    step = 120 if 16 * numerator <= 16 * denominator else 240
+    step = 120 if score.signatures[0].numerator <= score.signatures[0].denominator else 240
     lengths = [120 * n for n in (*range(1, 65), 80, 96, 112, 128)]
     nearest = lambda ticks: math.floor(ticks / step + 0.5) * step
     tracks = []

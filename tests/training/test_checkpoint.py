@@ -161,10 +161,10 @@ def test_models_of_v121s_tokens_come_back_also_from_before_models_said_how_many(
 @pytest.mark.parametrize("tokens", [643, 724])
 def test_a_record_has_the_vocabulary_of_its_model(tmp_path, tokens):
     other = {643: vocab.FINGERPRINT, 724: vocab.V121_FINGERPRINT}[tokens]
+    about = replace(record(1), model=plain(replace(MODEL, vocab_size=tokens)), vocabulary=other)
     with Checkpoints(tmp_path, keep_last=1) as checkpoints:
-        checkpoints.save(
-            state(1), replace(record(1), model=plain(replace(MODEL, vocab_size=tokens)), vocabulary=other), 1
-        )
+        checkpoints.save(state(1), about, None)
+        checkpoints.finish()
         with pytest.raises(CheckpointError, match=f"trained with vocabulary {other}, whose {tokens} tokens are"):
             checkpoints.record(1)
 
