@@ -14,24 +14,23 @@ from pathlib import Path
 import numpy as np
 from report import write_report
 
-from tokenizer import vocabulary as vocab
 from tokenizer.music import midi
 from tokenizer.tokens.encode import encode
-from tokenizer.tokens.grammar import CHORD, CLASS, TRACK
 from tokenizer.tokens.room import GROUPS, group
+from tokenizer.vocabulary import CLASS, VALUE, Class
 
 FEWEST_TRACKS = 5  # of an instrument group in a folder, for the folder to say something about it
 
 
 def densities(ids: np.ndarray) -> list[tuple[str, float]]:
     """(group, tokens a bar) of each track, and ("song", tokens a bar) of them all."""
-    starts = np.flatnonzero(CLASS[ids] == TRACK)
+    starts = np.flatnonzero(CLASS[ids] == Class.TRACK)
     found, most_bars = [], 1
     for start, end in zip(starts, np.append(starts[1:], len(ids) - 1), strict=True):
         section = ids[start + 2 : end]
-        bars = int(np.sum(CLASS[section] == CHORD))
+        bars = int(np.sum(CLASS[section] == Class.CHORD))
         most_bars = max(most_bars, bars)
-        found.append((group(vocab.token_program(int(ids[start]))), len(section) / bars))
+        found.append((group(int(VALUE[ids[start]])), len(section) / bars))
     return [*found, ("song", len(ids) / most_bars)]
 
 

@@ -6,21 +6,27 @@ import argparse
 import pickle
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 
 from configs import MASK_RULES, InputError, ModelConfig
 from jax_impl.cli import main, v121
-from jax_impl.training.checkpoint import load_model
+from jax_impl.model.museformer import MuseFormer
+from jax_impl.training.checkpoint import Checkpoints, Record, load_model, plain, versions
+from jax_impl.training.step import TrainState
 from parity_tests.convert import export_torch, import_torch
 from parity_tests.pairs import jax_weights, magnified, torch_model
+from tokenizer import vocabulary as vocab
 from tokenizer.music import midi
 from torch_ref import checkpoint as torch_file
 
-CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16, mask_rule=MASK_RULES["v121"])
+CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16, mask_rule=MASK_RULES["v121"], vocab_size=643)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +52,7 @@ def test_a_checkpoint_of_v121_becomes_a_run_with_the_same_weights(weights, tmp_p
     assert (config.layers, config.width, config.ffn, config.max_bars) == (2, 64, 96, 16)
     model, record = load_model(tmp_path / "run", "best")
     assert model.config.mask_rule == MASK_RULES["v121"] and record.step == 0
+    assert model.config.vocab_size == 643 and record.vocabulary == vocab.V121_FINGERPRINT
     for name, value in jax_weights(model).items():
         np.testing.assert_array_equal(value, weights[name], err_msg=name)
 
@@ -59,6 +66,16 @@ def test_there_and_back_is_the_same_file(weights, tmp_path):
     for name, value in again.items():
         np.testing.assert_array_equal(value, weights[name], err_msg=name)
     torch_model(again, CONFIG)  # strict: every name is one of torch_ref's
+
+
+def test_a_model_of_our_tokens_is_not_exported_and_is_told_why(tmp_path):
+    model = MuseFormer(replace(CONFIG, vocab_size=724), nnx.Rngs(0))
+    record = Record(5, plain(model.config), {}, 10, {}, "", {}, vocab.FINGERPRINT, versions())
+    with Checkpoints(tmp_path / "run", keep_last=1) as checkpoints:
+        checkpoints.save(TrainState(nnx.to_pure_dict(nnx.state(model)), {"count": jnp.zeros(())}, 5), record, 1.0)
+    with pytest.raises(InputError, match=r"724 tokens, of which v1\.2\.1 has 643: .*`generate`.*import-torch") as told:
+        export_torch(tmp_path / "run", tmp_path / "x.pt")
+    assert "\n" not in str(told.value) and not (tmp_path / "x.pt").exists()
 
 
 def test_names_of_compiled_and_distributed_models_are_understood(weights, tmp_path):
@@ -102,7 +119,11 @@ class Command:
         (lambda path, w: torch.save({"model_state_dict": [1]}, path), "model_state_dict"),
         (
             lambda path, w: saved(path, w | {"token_embedding.weight": np.zeros((511, 64))}),
-            "has 511 tokens, the vocabulary of v1.2.1",
+            "has 511 tokens, the vocabulary of v1.2.1 643 and that of this program 724",
+        ),
+        (
+            lambda path, w: saved(path, magnified(replace(CONFIG, vocab_size=724))),
+            "724 tokens are not those of v1.2.1, which has 643",
         ),
         (lambda path, w: saved(path, w | {"output_norm.bias": np.zeros(3)}), r"output_norm\.bias: shape"),
     ],
@@ -128,6 +149,7 @@ class Command:
         "args",
         "no dict",
         "vocabulary",
+        "our vocabulary",
         "shape",
     ],
 )

@@ -13,8 +13,11 @@ from jax_impl.attention import unpack
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.model import masks as jax_masks
 from parity_tests import oracle
-from tests.rows import batch_of, random_song
+from tests.rows import batch_of, long_measures, random_song
+from tokenizer.grid.meter import Bars
+from tokenizer.tokens.encode import bar_maps
 from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields
+from tokenizer.vocabulary import CLASS, V121_SIZE, Class
 from torch_ref import masks as torch_masks
 from torch_ref.rows import Rows, Summaries
 
@@ -164,6 +167,25 @@ def test_flexattentions_own_evaluation_and_blocks_are_the_dense_mask(packed, rul
 def test_all_three_agree_on_real_songs(rule, songs):
     rows = [[songs[0]], [songs[1], songs[2]]]
     batch = batch_of(rows, max(sum(map(len, row)) for row in rows) + 3)
+    wanted = of_oracle(batch, rule)
+    assert_same(of_jax(batch, rule), wanted, "jax")
+    assert_same(of_torch(batch, rule), wanted, "torch")
+
+
+@pytest.mark.parametrize("rule", MASK_RULES.values(), ids=MASK_RULES)
+def test_all_three_agree_on_measures_of_two_bars_and_times_between_sixteenths(rule):
+    song = long_measures()
+    bars = Bars(bar_maps(song)[0])
+    assert (
+        bars.part.any()
+        and bars.n_measures == 5
+        and set(CLASS[song.ids[song.ids >= V121_SIZE]])
+        >= {
+            Class.POSITION,
+            Class.DURATION,
+        }
+    )
+    batch = batch_of([[song]], len(song) + 3)
     wanted = of_oracle(batch, rule)
     assert_same(of_jax(batch, rule), wanted, "jax")
     assert_same(of_torch(batch, rule), wanted, "torch")

@@ -26,7 +26,7 @@ from jax_impl.training.step import TrainState, make_step
 from parity_tests.compare import BUDGET, compare, expected_values, forward_values, judge, mask_pairs, table
 from parity_tests.pairs import jax_model, magnified, torch_model
 from tests.rounding import EPSILON, FACTOR, apart, budget
-from tests.rows import batch_of, random_song
+from tests.rows import batch_of, long_measures, random_song
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens import fields
 from torch_ref import train as torch_train
@@ -119,9 +119,12 @@ def test_the_feed_forward_is_the_same(stream):
 # ---------------------------------------------------------------- the whole
 
 
-@pytest.mark.parametrize(("size", "rule"), [("tiny", "v121"), ("small", "span")])
-def test_masks_streams_logits_loss_and_gradients_agree(batch, size, rule):
-    config = replace(MODEL_SIZES[size], mask_rule=MASK_RULES[rule], max_bars=32)
+@pytest.mark.parametrize(("size", "rule", "tokens"), [("tiny", "v121", 643), ("small", "span", 724)])
+def test_masks_streams_logits_loss_and_gradients_agree(size, rule, tokens):
+    """Of models of v1.2.1's tokens and of ours, these with what only ours say."""
+    config = replace(MODEL_SIZES[size], mask_rule=MASK_RULES[rule], max_bars=32, vocab_size=tokens)
+    songs = [random_song(seed, size=tokens) for seed in (1, 2)]
+    batch = batch_of([songs, [random_song(3, size=tokens) if tokens == 643 else long_measures()]], 384)
     lines = compare(magnified(config), config, batch, SLOTS, "xla")
     assert len(lines) > 100
     assert all(line.holds for line in lines), "\n" + table(lines)
@@ -225,19 +228,18 @@ def test_the_learning_rate_is_the_same_at_every_step():
     np.testing.assert_allclose(ours, theirs, rtol=budget(EPSILON))
 
 
-def test_twenty_optimizer_steps_stay_together():
+@pytest.mark.parametrize("tokens", [643, 724])
+def test_twenty_optimizer_steps_stay_together(tokens):
     """Two micro batches with unlike numbers of targets a step, warm-up, cosine, decay and clipping: losses, gradient
     norms and every parameter's whole update stay as close to fp64 as PyTorch's in fp32 do.
     """
-    config = replace(CONFIG, width=64)
+    config = replace(CONFIG, width=64, vocab_size=tokens)
     weights = magnified(config, scale=1.5)
     settings = TrainConfig(
         Path(), Path(), max_seq_len=320, max_spans=SLOTS, learning_rate=1e-3, warmup_steps=4, clip_norm=4.5
     )
-    steps = [
-        [batch_of([[random_song(3 * i), random_song(3 * i + 1)]], 320), batch_of([[random_song(3 * i + 2)]], 320)]
-        for i in range(4)
-    ]
+    song = functools.partial(random_song, size=tokens)
+    steps = [[batch_of([[song(3 * i), song(3 * i + 1)]], 320), batch_of([[song(3 * i + 2)]], 320)] for i in range(4)]
 
     tx, _, step = make_step(config, settings, total_steps=20)
     parameters = jax.tree.map(jnp.asarray, from_v121(weights, config.mask_rule)[1])

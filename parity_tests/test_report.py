@@ -7,7 +7,9 @@ from parity_tests import report
 from parity_tests.compare import Line
 from parity_tests.pairs import magnified
 
-CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16, mask_rule=MASK_RULES["v121"])  # as in test_convert.py
+CONFIG = ModelConfig(
+    layers=2, width=64, ffn=96, max_bars=16, mask_rule=MASK_RULES["v121"], vocab_size=643
+)  # as in test_convert.py
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 from jax_impl.batch import Batch, pack_row, stack_rows
 from tokenizer import vocabulary as vocab
 from tokenizer.music import midi
+from tokenizer.music.score import NOTE, Score, Signature, Tempo, Track
 from tokenizer.tokens import fields
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.encode import encode
@@ -43,6 +44,19 @@ def random_song(
                     tokens.append(int(vocab.TOKEN[Class.PITCH][40 + 5 * note + int(random.integers(5))]))
                     tokens += [*any_of(Class.DURATION), *any_of(Class.VELOCITY)]
     return fields.compute(np.array([*tokens, vocab.EOS]))
+
+
+def long_measures() -> TokenFields:
+    """Three measures of 5/4 and two of 12/8, each written in two bars, with triplets, thirty-seconds and a note of 80
+    sixteenths: much of what only our tokens say.
+    """
+    five_four, twelve_eight = 2400, 2880
+    drums = [(at, 80, 36 + at // 80 % 3, 90) for at in range(0, 3 * five_four, 160)]
+    piano = [(at, 60, 60 + at // 60 % 5, 70) for at in range(0, 3 * five_four + 2 * twelve_eight, 180)]
+    bass = [(0, 80 * 120, 40, 80), (11_000, 120, 43, 80)]
+    tracks = [Track(program, np.array(rows, NOTE)) for program, rows in ((128, drums), (33, bass), (0, piano))]
+    signatures = Signature(0, 5, 4), Signature(3 * five_four, 12, 8)
+    return encode(Score(480, tuple(tracks), (Tempo(0, 500_000),), signatures))
 
 
 def batch_of(rows: list[list[TokenFields]], max_seq_len: int) -> Batch:

@@ -4,19 +4,31 @@ As a program it trains them, slowly enough to be killed on the way: python -m te
 """
 
 import argparse
+import functools
 import json
 import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
 from configs import ClusterConfig, InputError, ModelConfig, PrepareConfig, TrainConfig
+from configs.model import V121_VOCAB_SIZE
 from jax_impl.device import sharding
+from jax_impl.model.museformer import MuseFormer
 from jax_impl.training import train
+from jax_impl.training.checkpoint import Checkpoints, Record, load_model, plain, versions
 from jax_impl.training.progress import Progress
+from jax_impl.training.step import TrainState, make_step
 from tests import ROOT
 from tests.rows import random_song
+from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import write_manifest
 from tokenizer.dataset.shards import write_batch
 from tokenizer.dataset.songs import record_batch, to_row
@@ -49,6 +61,34 @@ def config(data_dir: Path, output_dir: Path, **changes) -> TrainConfig:
     )
     values |= dict(num_workers=0, log_every=3, validate_every=2, checkpoint_every=4)
     return TrainConfig(data_dir, output_dir, **values | changes)
+
+
+def write_run_of_v121(run: Path, step: int = 0, without: tuple[str, ...] = ()) -> dict:
+    """The checkpoint of a model of v1.2.1's tokens; its parameters. without: what models did not say of themselves when
+    it was written.
+    """
+    model = replace(MODEL, vocab_size=V121_VOCAB_SIZE)
+    parameters = nnx.to_pure_dict(nnx.state(MuseFormer(model, nnx.Rngs(1))))
+    told = {name: value for name, value in plain(model).items() if name not in without}
+    record = Record(step, told, {}, 8, {}, "songs", {}, vocab.V121_FINGERPRINT, versions())
+    with Checkpoints(run, keep_last=1) as checkpoints:
+        checkpoints.save(TrainState(parameters, {"count": jnp.zeros(())}, step), record, validation_loss=None)
+    return parameters
+
+
+# Of a run whose parameters stay what they were begun with
+UNMOVED = dict(steps=1, warmup_steps=0, learning_rate=1e-30, weight_decay=0.0)
+
+
+def assert_begun_with(run: Path, given: dict, seed: int) -> None:
+    """An UNMOVED run has these parameters of a model of v1.2.1's tokens, and behind their token table the rows that
+    another new run of this seed has there.
+    """
+    now = nnx.to_pure_dict(nnx.state(load_model(run, "latest")[0]))
+    new = jax.jit(make_step(MODEL, config(Path(), Path(), seed=seed), total_steps=1).initialize)().parameters
+    rows = np.asarray(new["tokens"]["embedding"])[V121_VOCAB_SIZE:]
+    expected = given | {"tokens": {"embedding": np.concatenate([given["tokens"]["embedding"], rows])}}
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-25), now, expected)
 
 
 def start(

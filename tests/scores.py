@@ -3,6 +3,7 @@ file can say exactly (`writable`).
 """
 
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from hypothesis import strategies as st
@@ -29,53 +30,61 @@ def score_of(*tracks, signatures=((0, 4, 4),), tempos=((0, 120),), ticks_per_bea
     )
 
 
+@cache
+def _rows(ticks_per_beat: int):
+    """Strategy for lists of (onset, duration, pitch, velocity)."""
+    beat, bar = ticks_per_beat, 4 * ticks_per_beat
+    of_a_beat = st.tuples(st.sampled_from(RHYTHMS), st.integers(1, 36)).map(lambda drawn: drawn[1] * beat // drawn[0])
+    onset = st.one_of(
+        st.integers(0, 9 * bar),
+        st.tuples(st.integers(0, 36), of_a_beat).map(lambda drawn: drawn[0] * beat + drawn[1]),
+        # In the last 1/64 of a bar
+        st.tuples(st.integers(1, 9), st.integers(0, max(1, bar // 64))).map(lambda drawn: drawn[0] * bar - drawn[1]),
+    )
+    longer = st.integers(4, 18).map(lambda bars: bars * bar)
+    duration = st.one_of(st.integers(0, 2 * bar), of_a_beat, st.just(0), st.integers(0, 100 * bar), longer)
+    pitch, velocity = st.integers(58, 62) | st.integers(0, 127), st.sampled_from((1, 127)) | st.integers(1, 127)
+    return st.lists(st.tuples(onset, duration, pitch, velocity), min_size=1, max_size=12)
+
+
+_RUNS = st.tuples(
+    st.sampled_from(RHYTHMS), st.integers(0, 20), st.integers(1, 12), st.integers(1, 3), st.sampled_from(RHYTHMS)
+)
+
+
 @st.composite
 def notes(draw, ticks_per_beat: int):
     """NOTE[1..12]: on, near and off the grid, early and late in the song, overlapping, of no and
     of endless duration; or a run of one rhythm.
     """
-    beat, bar = ticks_per_beat, 4 * ticks_per_beat
-    pitch = st.integers(58, 62) | st.integers(0, 127)
-    velocity = st.sampled_from((1, 127)) | st.integers(1, 127)
-    length = st.sampled_from(RHYTHMS).flatmap(lambda of: st.builds(lambda n: n * beat // of, st.integers(1, 3 * of)))
+    beat = ticks_per_beat
     if draw(st.booleans()):
-        rhythm, count, pitches = draw(st.sampled_from(RHYTHMS)), draw(st.integers(1, 12)), draw(st.integers(1, 3))
-        start, held = draw(st.integers(0, 20)) * beat, draw(length)
-        return np.array([(start + i * beat // rhythm, held, 60 + i % pitches, 80) for i in range(count)], NOTE)
-    onset = st.one_of(
-        st.integers(0, 9 * bar),
-        st.builds(
-            lambda b, d, n: b * beat + n * beat // d, st.integers(0, 36), st.sampled_from(RHYTHMS), st.integers(0, 11)
-        ),
-        # In the last 1/64 of a bar
-        st.builds(lambda b, d: b * bar - d, st.integers(1, 9), st.integers(0, max(1, bar // 64))),
-    )
-    duration = st.one_of(
-        st.integers(0, 2 * bar),
-        length,
-        st.just(0),
-        st.integers(0, 100 * bar),
-        st.integers(4, 18).map(lambda n: n * bar),
-    )
-    row = st.tuples(onset, duration, pitch, velocity)
-    first_bar = draw(st.sampled_from((0, 0, 7)))
-    rows = [(o + first_bar * bar, d, p, v) for o, d, p, v in draw(st.lists(row, min_size=1, max_size=12))]
+        rhythm, start, count, pitches, held = draw(_RUNS)
+        rows = [(start * beat + i * beat // rhythm, beat // held, 60 + i % pitches, 80) for i in range(count)]
+    else:
+        first = draw(st.sampled_from((0, 0, 28)))  # beat
+        rows = [(onset + first * beat, *rest) for onset, *rest in draw(_rows(ticks_per_beat))]
     return np.array(rows, NOTE)
+
+
+_CHANGES = st.lists(
+    st.tuples(st.sampled_from(SIGNATURES), st.integers(0, 4), st.integers(1, 3), st.integers(1, 48 * 24)), max_size=3
+)
 
 
 @st.composite
 def signatures(draw, ticks_per_beat: int) -> tuple[Signature, ...]:
-    """A map: with or without a pickup; changes where a measure begins, where a bar of 4/4 would, or anywhere."""
+    """A map: with or without a pickup; changes where a measure begins, where a beat does, or anywhere."""
     found, tick = {}, 0
     if draw(st.integers(0, 3)) == 0:
         found[0] = draw(st.sampled_from(PICKUPS))
         tick = _ticks(found[0], ticks_per_beat)
     found[tick] = draw(st.sampled_from(SIGNATURES))
-    for _ in range(draw(st.integers(0, 3))):
-        whole = _ticks(found[max(found)], ticks_per_beat) * draw(st.integers(1, 3))
-        anywhere = st.integers(1, 48 * ticks_per_beat) | st.integers(1, 12).map(lambda bars: 4 * bars * ticks_per_beat)
-        tick = draw(st.just(max(found) + whole) | st.just(max(found) + whole) | anywhere)
-        found[tick] = draw(st.sampled_from(SIGNATURES))
+    for signature, where, measures, anywhere in draw(_CHANGES):
+        tick = max(found) + _ticks(found[max(found)], ticks_per_beat) * measures
+        if where > 2:
+            tick = anywhere * ticks_per_beat // 24 if where == 3 else anywhere // 24 * ticks_per_beat + ticks_per_beat
+        found[tick] = signature
     return tuple(Signature(tick, *found[tick]) for tick in sorted(found))
 
 

@@ -4,7 +4,9 @@ import ast
 import dataclasses
 import re
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 
 from configs import (
@@ -22,7 +24,9 @@ from configs import (
     TrainConfig,
     presets,
 )
+from configs.model import V121_VOCAB_SIZE, VOCAB_SIZE, VocabSize
 from tests import ROOT
+from tokenizer import vocabulary as vocab
 
 CONFIGS = (
     AugmentConfig,
@@ -183,6 +187,12 @@ def test_more_summaries_than_tokens_are_refused():
         TrainConfig(Path("songs"), Path("run"), max_seq_len=128, max_spans=129)
 
 
+def test_a_model_has_all_tokens_or_those_of_v121():
+    assert get_args(VocabSize) == (VOCAB_SIZE, V121_VOCAB_SIZE) == (vocab.SIZE, vocab.V121_SIZE)
+    assert {model.vocab_size for model in MODEL_SIZES.values()} == {vocab.SIZE}
+    assert type(ModelConfig(1, 64, 64, vocab_size=np.int16(643)).vocab_size) is int
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -190,6 +200,9 @@ def test_more_summaries_than_tokens_are_refused():
         (lambda: ModelConfig(layers=1, width=0, ffn=64), "ModelConfig.width must be at least 1, got 0"),
         (lambda: ModelConfig(layers=1, width=96, ffn=64), "width 96 must be a multiple of the head width 64"),
         (lambda: ModelConfig(layers=1, width=64, ffn=64, dropout=1.0), "ModelConfig.dropout must be at least 0 and"),
+        (lambda: ModelConfig(1, 64, 64, vocab_size=700), "ModelConfig.vocab_size must be one of 724, 643, got 700"),
+        (lambda: ModelConfig(1, 64, 64, vocab_size=True), "ModelConfig.vocab_size must be one of 724, 643, got True"),
+        (lambda: ModelConfig(1, 64, 64, vocab_size="643"), "ModelConfig.vocab_size must be one of 724, 643, got '643'"),
         (lambda: MaskRule("span", False, near_bars=-1), "MaskRule.near_bars must be at least 0, got -1"),
         (lambda: MaskRule("span", False, far_offsets=4), "MaskRule.far_offsets must be a tuple, got 4"),
         (lambda: MaskRule("track", False), "MaskRule.scope must be one of span, bar, got 'track'"),

@@ -55,7 +55,7 @@ def test_the_programs_of_the_readme_run(folder, monkeypatch):
     assert found["batch"].tokens.shape == (4, 1024)
     rule = load_model("run", "latest")[0].config.mask_rule
     assert (rule.near_bars, rule.far_offsets) == (1, (2, 4, 8))
-    assert found["logits"].shape == (len(found["tokens"].ids), 643) and np.isfinite(found["logits"]).all()
+    assert found["logits"].shape == (len(found["tokens"].ids), 724) and np.isfinite(found["logits"]).all()
     assert len(found["songs"]) == 2 and tokenizer.snap(tokenizer.read("new.mid")) == tokenizer.snap(found["songs"][0])
     back = tokenizer.read("back.mid")
     assert tokenizer.snap(back) == tokenizer.decode(found["tokens"].ids) and back.tempos == found["score"].tempos

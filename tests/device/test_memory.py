@@ -19,6 +19,7 @@ from jax_impl.model import flops
 from jax_impl.model.museformer import REMAT_POLICIES, abstract_model
 from jax_impl.training.step import cross_entropy
 from tests.rows import batch_of, random_song
+from tokenizer import vocabulary as vocab
 
 LENGTH, SPANS = 256, 128  # whole pairs of tiles: nothing is padded
 MODEL = ModelConfig(layers=1, width=256, ffn=512, max_bars=32, dropout=0.0)
@@ -77,7 +78,8 @@ def test_the_estimate_of_what_is_repeated_is_what_xla_counts(batch):
 
     summaries = SPANS / LENGTH
     pairs = (1 + summaries) * (LENGTH + SPANS)
-    forward = 2 * 2 * LENGTH * (flops._matrices(MODEL, 1, summaries) + 2 * MODEL.width * pairs + MODEL.width * 643)
+    per_layer = flops._matrices(MODEL, 1, summaries) + 2 * MODEL.width * pairs
+    forward = 2 * 2 * LENGTH * (per_layer + MODEL.width * vocab.SIZE)
     assert (count("layer") - count("none")) / forward == pytest.approx(
         flops.repeated(MODEL, "layer", summaries, pairs), rel=0.05
     )

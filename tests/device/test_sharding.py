@@ -24,7 +24,7 @@ from jax_impl.training import metrics, train
 from jax_impl.training.checkpoint import Checkpoints, on_default_device
 from jax_impl.training.step import make_step
 from tests.rounding import apart, budget, neighbours
-from tests.runs import MODEL, config, start, wait_for, write_dataset
+from tests.runs import MODEL, UNMOVED, assert_begun_with, config, start, wait_for, write_dataset, write_run_of_v121
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import read_manifest, save_manifest
 from tokenizer.disk.lock import only_writer
@@ -102,6 +102,7 @@ def eight_devices(dataset, tmp_path_factory) -> Path:
         ((16, 768, 2304), 8, P(None, None, "fsdp")),
         ((16, 4096, 768), 8, P(None, "fsdp")),
         ((643, 768), 8, P(None, "fsdp")),
+        ((724, 64), 4, P("fsdp")),
         ((16, 768, 768), 8, P(None, None, "fsdp")),  # the last of equals
         ((2048, 12), 8, P("fsdp")),
         ((643,), 8, P()),
@@ -203,6 +204,13 @@ def test_weights_are_gathered_layer_by_layer_and_activations_are_never_sent(eigh
     # The largest is the table of tokens. All layers at once would be no larger here, so that they are looked for too.
     assert max(map(np.prod, gathered)) == vocab.SIZE * MODEL.width
     assert not [shape for shape in gathered if len(shape) == 3 and shape[0] == MODEL.layers]
+
+
+def test_a_model_of_v121_is_begun_with_over_many_devices(dataset, tmp_path):
+    """Its token table is split otherwise than that of the run, of which each of four has rows."""
+    given = write_run_of_v121(tmp_path / "v121")
+    run(dataset, tmp_path / "run", devices=4, fsdp_devices=4, init_from=str(tmp_path / "v121"), **UNMOVED)
+    assert_begun_with(tmp_path / "run", given, seed=0)
 
 
 @pytest.mark.parametrize("devices", [1, 2])

@@ -16,8 +16,9 @@ from jax_impl.model.museformer import MuseFormer
 from jax_impl.training.checkpoint import CheckpointError, Checkpoints, Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests.rounding import apart, budget, moved
-from tests.rows import random_song
+from tests.rows import ids, random_song
 from tokenizer import vocabulary as vocab
+from tokenizer.tokens import fields
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import encode
 
@@ -69,6 +70,14 @@ def test_a_run_and_a_score_are_enough_and_nothing_is_warned_of(tmp_path, caplog)
             score_logits(*arguments)
     with pytest.raises(CheckpointError, match="no checkpoint of step 6; there are 5"):
         score_logits(tmp_path, score, checkpoint=6)
+
+
+def test_songs_in_tokens_that_a_model_of_v121_does_not_know_are_refused():
+    model = MuseFormer(replace(CONFIG, vocab_size=643), nnx.Rngs(0))
+    assert score_logits(model, random_song(0, size=643))[1].shape[1] == 643
+    for names, foreign in (("BOS BPM_0 TS_4/4 #D SEP N T1/2 P36", "T1/2"), ("BOS BPM_0 TS_5/4 #D SEP N T0", "TS_5/4")):
+        with pytest.raises(InputError, match=f"token {foreign}, which a model of v1.2.1's 643 tokens does not know"):
+            score_logits(model, fields.compute(ids(names)))
 
 
 def test_a_song_of_more_bars_than_the_model_numbers_is_refused():

@@ -13,14 +13,18 @@ from jax_impl.batch import pack_row
 from jax_impl.loading import loader, packing
 from jax_impl.loading.packer import WHOLE, Packer
 from jax_impl.loading.packing import EpochPlan
+from tests.rows import ids
+from tests.scores import score_of
 from tests.songs import all_songs
 from tokenizer import vocabulary as vocab
-from tokenizer.dataset.files import DatasetError
+from tokenizer.dataset.files import DatasetError, write_manifest
 from tokenizer.dataset.prepare import prepare
-from tokenizer.dataset.songs import Dataset
+from tokenizer.dataset.shards import write_batch
+from tokenizer.dataset.songs import Dataset, record_batch, to_row
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
 from tokenizer.music.score import Track
+from tokenizer.tokens.encode import encode, grid_song
 from tokenizer.tokens.fields import KIND_PITCH, compute
 
 CONFIG = DataConfig(max_seq_len=2048, max_spans=256, batch_size=2, max_bars=2048, seed=0, num_workers=0)
@@ -44,7 +48,7 @@ def same(a, b) -> bool:
 
 
 def test_a_row_is_as_drawn():
-    song = compute(np.array([vocab.BOS, vocab.TRACK, vocab.SEP, vocab.CHORD, vocab.POSITION, vocab.PITCH, vocab.EOS]))
+    song = compute(ids("BOS #P0 SEP N T0 P60 EOS"))
     row = pack_row([song, song], 16)
     assert row.tokens.tolist() == [*song.ids, *song.ids, 0, 0]
     assert row.document.tolist() == [1] * 7 + [2] * 7 + [0] * 2
@@ -112,6 +116,51 @@ def test_windows_leave_no_scrap_at_the_end_and_skip_bars_that_fit_no_row():
     sizes.bar_sizes = lambda songs: (np.array([10, 10, 93, 93, 10, 10, 10, 10, 10, 10]), np.ones(10, int))
     sizes.tokens[0] += 166
     assert packed(sizes, config) == [[(0, 0, 2, 28, 2), (0, 4, 6, 68, 6)]]
+
+
+def test_no_window_is_cut_within_a_measure():
+    """Eight measures of two bars each, of which the first has all of its 20 tokens and 2 spans."""
+    song = Sizes([16], [10], [1])
+    song.bar_sizes = lambda songs: (np.tile([20, 0], 8), np.tile([2, 0], 8))
+    config = replace(CONFIG, max_seq_len=78, max_spans=100)
+    assert packed(song, config) == [[(0, bar, 6, 68, 6)] for bar in (0, 6)] + [[(0, 12, 4, 48, 4)]]
+    wide = replace(config, max_seq_len=200)
+    assert packed(song, wide) == [[(0, 0, WHOLE, 168, 16)]]
+    assert packed(song, replace(wide, max_bars=9))[0] == [(0, 0, 8, 88, 8), (0, 8, 8, 88, 8)]
+    assert packed(song, replace(wide, max_spans=5)) == [[(0, bar, 4, 48, 4)] for bar in (0, 4, 8, 12)]
+    assert packed(song, replace(wide, max_bars=9), first_share=0.6)[0][0] == (0, 0, 4, 48, 4), "0.6 of 8 is 5"
+    assert packed(song, replace(wide, max_bars=1)) == [], "no measure fits"
+
+
+def test_windows_of_long_measures_begin_with_them_and_lose_no_note(tmp_path):
+    """Songs of 5/4, 9/8 and 4/4 with a pickup, cut small: each row says what its bars say in the song."""
+    rows, random = [], np.random.default_rng(0)
+    for meters in (((5, 4),), ((1, 16), (9, 8)), ((12, 8), (7, 4)), ((4, 4),), ((3, 2), (3, 4))):
+        tracks, signatures, tick = [], [], 0
+        for meter in meters:
+            signatures.append((tick, *meter))
+            tick += 1920 * meter[0] // meter[1] * (1 if meter == (1, 16) else 16)
+        for program in (0, 33):
+            onsets = np.unique(random.integers(0, tick // 120, 150)) * 120
+            tracks.append((program, [(int(onset), 120, int(random.integers(40, 80)), 80) for onset in onsets]))
+        rows.append(to_row(encode(score_of(*tracks, signatures=signatures)), "song.mid"))
+    splits = {"train": [write_batch(tmp_path, "train-00000.arrow", record_batch(rows))], "validation": []}
+    write_manifest(tmp_path, splits, [], PrepareConfig(), "test")
+    songs = Dataset(tmp_path)["train"]
+    parts = {number: grid_song(songs[number])[0].bars.part for number in range(len(songs))}
+    assert sum(int(part.any()) for part in parts.values()) == 4
+    for length in (150, 400):
+        plan, notes = EpochPlan(songs, replace(CONFIG, max_seq_len=length, max_spans=length)), 0
+        for piece in plan.rows(0).pieces:
+            song, first, bars = piece[["song", "first_bar", "n_bars"]].tolist()
+            end = first + bars if bars != WHOLE else len(parts[song])
+            assert parts[song][max(first, 0)] == 0 and (end == len(parts[song]) or parts[song][end] == 0)
+        for index in range(len(plan.rows(0))):
+            row, pieces = plan.row(0, index), plan.rows(0)[index]
+            notes += int((row.kind == KIND_PITCH).sum())
+            assert (row.document > 0).sum() <= pieces["tokens"].sum() <= length
+            assert row.span.max() + 1 <= pieces["spans"].sum()
+        assert notes == songs.column("notes").sum()
 
 
 def test_a_gap_takes_the_song_that_uses_up_tokens_and_summaries_together():

@@ -16,12 +16,13 @@ from flax import nnx
 from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, ModelConfig
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.model import masks
-from jax_impl.model.museformer import MuseFormer, Streams, dropout, rotate, rotation
+from jax_impl.model.museformer import MuseFormer, Streams, abstract_model, dropout, rotate, rotation
 from tests.rounding import EPSILON, FACTOR, apart, budget, moved
 from tests.rows import batch_of, random_song
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import TokenFields
+from tokenizer.vocabulary import Class
 
 CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16)
 REFERENCE = ComputeConfig(attention="reference", precision="fp32", remat="none")
@@ -123,9 +124,9 @@ def forward_of(model: MuseFormer, compute: ComputeConfig):
 def retold(song: TokenFields) -> TokenFields:
     """Another song of the same shape: every token is there, but with another pitch, loudness, length or chord."""
     ids = song.ids.copy()
-    for first, size in ((vocab.PITCH, 128), (vocab.VELOCITY, 32), (vocab.DURATION, 8), (vocab.CHORD, vocab.N_CHORDS)):
-        of_kind = (ids >= first) & (ids < first + size)
-        ids[of_kind] = first + (ids[of_kind] - first + 3) % size
+    for kind in (Class.PITCH, Class.VELOCITY, Class.DURATION, Class.CHORD):
+        tokens, of_kind = np.flatnonzero(vocab.CLASS == kind), vocab.CLASS[ids] == kind
+        ids[of_kind] = tokens[(np.searchsorted(tokens, ids[of_kind]) + 3) % len(tokens)]
     return fields.compute(ids)
 
 
@@ -210,12 +211,22 @@ def test_padding_rows_and_padding_tokens_stay_finite():
 # ---------------------------------------------------------------- the parts
 
 
-def test_sizes_have_the_parameters_that_v121_counts():
+def test_sizes_have_the_parameters_that_v121_counts_and_a_row_for_each_token_of_ours():
+    def count(config: ModelConfig) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(abstract_model(config)[1]))
+
     millions = {"small": 17.66, "base": 136.82, "large": 398.75, "xlarge": 1085.46}
     for size, expected in millions.items():
-        model = nnx.eval_shape(lambda config=MODEL_SIZES[size]: MuseFormer(config, nnx.Rngs(0)))
-        count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-        assert round(count / 1e6, 2) == expected, size
+        theirs = count(replace(MODEL_SIZES[size], vocab_size=643))
+        assert round(theirs / 1e6, 2) == expected, size
+        assert count(MODEL_SIZES[size]) - theirs == 81 * MODEL_SIZES[size].width
+
+
+@pytest.mark.parametrize("tokens", [643, 724])
+def test_a_model_says_a_number_of_each_of_its_tokens(tokens):
+    song = random_song(1, size=tokens)
+    logits, _ = run(model_of(vocab_size=tokens), batch_of([[song]], len(song)))
+    assert logits.shape == (1, len(song), tokens) and np.isfinite(logits).all()
 
 
 def test_rotation_depends_on_the_distance_alone():

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -53,7 +54,7 @@ def test_every_kind_of_damage_is_found_and_mended_or_left_out(tmp_path, rows):
     bar = rows[2].bar.copy()
     bar[50] += 1
     damaged = [
-        with_ids(rows[1], lambda ids: ids.__setitem__(20, 700)),
+        with_ids(rows[1], lambda ids: ids.__setitem__(20, vocab.SIZE)),
         with_ids(rows[1], swap),
         replace(rows[2], bar=bar),
         replace(rows[3], hash=7, seconds=0.0),
@@ -69,7 +70,7 @@ def test_every_kind_of_damage_is_found_and_mended_or_left_out(tmp_path, rows):
         (0, True),
     ]
     problems = [found.problem for found in findings]
-    assert "token 700 does not exist" in problems[0] and "grammar" in problems[1]
+    assert f"token {vocab.SIZE} does not exist" in problems[0] and "grammar" in problems[1]
     assert "its bar do not follow" in problems[2] and "its seconds, hash do not follow" in problems[3]
     assert "the same music as train-00000.arrow row 4" in problems[4]
     repaired = repair(folder, workers=1)
@@ -101,7 +102,8 @@ def test_grammar_by_hand():
     ids = encode(compose(0)).ids
     assert grammar_problem(ids) is None
     assert "BOS to EOS" in grammar_problem(ids[1:])
-    for token in (vocab.PITCH, vocab.CHORD, vocab.POSITION + 3, vocab.TRACK, vocab.EOS, vocab.SEP, vocab.VELOCITY):
+    positions = np.flatnonzero(vocab.CLASS[ids] == vocab.Class.POSITION)
+    for name in "P0 N #D EOS SEP TS_1/16 BPM_-8".split():
         broken = ids.copy()
-        broken[len(ids) // 2] = token if token != ids[len(ids) // 2] else token + 1
-        assert "grammar" in grammar_problem(broken) or "order" in grammar_problem(broken), token
+        broken[positions[len(positions) // 2]] = vocab.ID[name]
+        assert "grammar" in grammar_problem(broken) or "order" in grammar_problem(broken), name

@@ -1,5 +1,5 @@
-"""What a dataset keeps beside a song's tokens: the file's own tempo map, and what reading it changed. And datasets that
-were made before there was either.
+"""What a dataset keeps beside a song's tokens: the file's own tempo map, and what reading it changed. And datasets of
+the vocabulary of before.
 """
 
 import json
@@ -9,21 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from configs import InputError, PrepareConfig
+from configs import CheckConfig, PrepareConfig
 from jax_impl.cli import songs as verbs
 from tests.scores import score_of
 from tests.tokenizer.test_damage import TRAIN, flip, place_of, song
 from tests.tokenizer.test_dataset import edit
-from tokenizer.dataset import shards
+from tokenizer import vocabulary as vocab
 from tokenizer.dataset.audit import audit
-from tokenizer.dataset.files import BESIDE, MANIFEST, SCHEMA_3, DatasetError, read_manifest, write_manifest
+from tokenizer.dataset.files import MANIFEST, DatasetError, write_manifest
 from tokenizer.dataset.merge import merge
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.repair import repair
-from tokenizer.dataset.shards import Damaged, Rows, open_batch, write_batch
+from tokenizer.dataset.shards import Damaged, write_batch
 from tokenizer.dataset.songs import Dataset, StoredSong, record_batch, to_row
 from tokenizer.grid.quantize import layout_of
 from tokenizer.grid.tempo_map import SLOWEST, own_tempos, seconds_at
@@ -32,7 +31,6 @@ from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import encode
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
-OF_BEFORE = {"pedal", "strict", "max_silent_bars"}  # settings that datasets of format 3 did not have
 TOLD = {"notes": 12, "repairs": ["clipped 3 data bytes in track 2"], "where": "é"}
 
 
@@ -101,8 +99,6 @@ def test_the_digest_of_a_row_counts_what_is_beside_its_tokens_only_where_there_i
     content += np.array([500_000, 3_000_000, round(60e6 / 301)], "<i4").tobytes() + told
     digests = record_batch([without, row]).column("digest").to_pylist()
     assert digests[1] == zlib.crc32(content, digests[0])
-    of_before = record_batch([without]).select(SCHEMA_3.names)
-    assert of_before.column("digest").to_pylist() == digests[:1]  # what it is of: test_damage.py
 
 
 @pytest.mark.parametrize("column", ["tempo_ticks", "tempo_microseconds", "told"])
@@ -165,80 +161,36 @@ def test_what_is_told_is_a_json_object(tmp_path, told):
 # ---------------------------------------------------------------- datasets of before
 
 
-def as_before(folder: Path) -> Path:
-    """The dataset as format 3 had it: without the columns beside the tokens and the settings that came with them."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    for part in manifest["splits"].values():
-        for entry in part["shards"]:
-            batch = open_batch(folder / entry["file"])
-            old = write_batch(folder, entry["file"], batch.select(SCHEMA_3.names))
-            entry |= {name: old[name] for name in ("bytes", "sha256")}
-    config = {name: value for name, value in manifest["config"].items() if name not in OF_BEFORE}
-    edit(folder, format=3, config=config, splits=manifest["splits"])
-    return folder
-
-
-@pytest.fixture
-def of_before(tmp_path) -> Path:
-    """Five songs."""
+@pytest.mark.parametrize("made_by", ["prepare", "merge"])
+def test_a_dataset_of_the_vocabulary_of_before_is_refused_by_every_verb_in_a_line(tmp_path, capsys, made_by):
+    """It says what to do, and leaves the folder as it is."""
     (tmp_path / "midi").mkdir()
-    for seed in range(5):
+    for seed in range(3):
         midi.write(song(seed), tmp_path / "midi" / f"{seed}.mid")
-    rows = [to_row(encode(song(seed)), f"midi/{seed}.mid") for seed in range(5)]
-    rows.sort(key=lambda row: (row.family, row.hash))
-    return as_before(written(tmp_path / "before", [*rows[1:], rows[0]], PrepareConfig(pedal="ignore")))
-
-
-def test_a_dataset_of_before_is_read_as_what_it_was(of_before):
-    with pa.memory_map(str(of_before / TRAIN)) as source:
-        assert not set(BESIDE) & set(pa.ipc.open_file(source).schema.names)
-    config = read_manifest(of_before)["config"]
-    assert {name: config[name] for name in OF_BEFORE} == {"pedal": "ignore", "strict": False, "max_silent_bars": None}
-    assert config["test_fraction"] == 0
-    songs = Dataset(of_before)["train"]
-    assert [songs[i] for i in range(4)] == [encode(song(int(songs.source(i)[5]))) for i in range(4)]
-    assert {kept for kept in map(str, kept_by_source(of_before).values())} == {"((), {})"}
-    assert audit(of_before, 1) == []
-
-
-def test_a_song_of_before_that_changed_is_named(of_before):
-    flip(of_before / TRAIN, place_of(of_before, "ids"))
-    with pytest.raises(DatasetError, match=rf"{TRAIN} row 0 .*: damaged"):
-        Dataset(of_before)["train"][0]
-
-
-def test_a_dataset_of_before_decodes_and_is_repaired(of_before, tmp_path):
-    assert verbs.decode(of_before, 1, str(tmp_path / "x.mid")) == 0
-    assert midi.read(tmp_path / "x.mid") == decode(Dataset(of_before)["train"][1].ids)
-    flip(of_before / TRAIN, place_of(of_before, "ids"))
-    lost = Dataset(of_before)["train"].source(0)
-    assert repair(of_before, workers=1).missing == [lost]
-    assert audit(of_before, 1) == [] and read_manifest(of_before)["format"] == 4
-
-
-def test_datasets_of_before_and_of_now_merge_and_keep_what_each_knows(of_before, tmp_path):
-    now = written(tmp_path / "now", [row_of(seed) for seed in (5, 6)], PrepareConfig(pedal="ignore"))
-    merge([of_before, now], tmp_path / "both", workers=1)
-    kept = kept_by_source(tmp_path / "both")
-    assert {source: kept.pop(source) for source in ("5.mid", "6.mid")} == kept_by_source(now)
-    assert len(kept) == 5 and set(map(str, kept.values())) == {"((), {})"}
-    assert audit(tmp_path / "both", 1) == [] and read_manifest(tmp_path / "both")["format"] == 4
-
-
-def test_prepare_says_which_settings_a_dataset_of_before_had(of_before, tmp_path):
-    with pytest.raises(InputError, match=r"made with other settings .*pedal ignore there, extend here") as caught:
-        prepare([tmp_path / "midi"], of_before, PrepareConfig(workers=1))
-    assert "strict" not in str(caught.value) and "silent" not in str(caught.value)
-
-
-def test_columns_of_another_order_are_no_dataset_of_before(of_before):
-    write_batch(of_before, TRAIN, open_batch(of_before / TRAIN).select([*SCHEMA_3.names[::-1]]))
-    with pytest.raises(Damaged, match="other columns"):
-        open_batch(of_before / TRAIN)
-
-
-def test_the_columns_of_a_row_of_before_are_empty_whatever_their_number():
-    batch = record_batch([row_of(seed) for seed in range(2)]).select(SCHEMA_3.names)
-    for count in range(3):
-        rows = Rows(shards._with_empty_columns(batch.slice(0, count)), Path())
-        assert [(len(rows.values("tempo_ticks", row)), rows.told(row)) for row in range(len(rows))] == [(0, "")] * count
+    folder, now = tmp_path / "before", written(tmp_path / "now", [row_of(seed) for seed in range(2)])
+    prepare([tmp_path / "midi"], folder, PrepareConfig(workers=1))
+    joined = {} if made_by == "prepare" else {"inputs": None}
+    edit(folder, vocabulary=vocab.V121_FINGERPRINT, format=3, tokenizer_version="3.0", **joined)
+    there = {path.name: path.read_bytes() for path in folder.iterdir()}
+    told = "from before the fine grid; " + (
+        "it was joined, imported or repaired" if joined else "prepare it again with"
+    )
+    for work in (
+        lambda: Dataset(folder),
+        lambda: repair(folder, workers=1),
+        lambda: merge([now, folder], tmp_path / "both", workers=1),
+        lambda: merge([folder, now], tmp_path / "both", workers=1),
+        lambda: prepare([tmp_path / "midi"], folder, PrepareConfig(workers=1)),
+        lambda: verbs.decode(folder, 0, str(tmp_path / "x.mid")),
+        lambda: audit(folder, 1),
+    ):
+        with pytest.raises(DatasetError, match=f"{MANIFEST}: tokens of another vocabulary, {told}") as caught:
+            work()
+        assert "\n" not in str(caught.value) and "--overwrite" in str(caught.value)
+    capsys.readouterr()
+    assert verbs.check((folder,), CheckConfig(), workers=1, repair=True) == 1
+    assert told in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == there
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["before", "midi", "now"]
+    prepare([tmp_path / "midi"], folder, PrepareConfig(workers=1, overwrite=True))
+    assert audit(folder, 1) == [] and (tmp_path / "before.old").is_dir()

@@ -111,6 +111,15 @@ def test_sizes_are_those_of_the_songs(dataset):
         assert sizes.tolist() == np.concatenate(parts).tolist()
 
 
+def test_the_first_bar_of_a_measure_has_the_tokens_and_spans_of_all_of_it():
+    """Two measures of 5/4 and one of 3/4; the second track ends in the first bar of the second."""
+    first = [(0, 480, 60, 80), (1440, 480, 60, 80), (4800, 480, 60, 80)]
+    song = score_of((0, first), (40, [(2400, 480, 60, 80)]), signatures=((0, 5, 4), (4800, 3, 4)))
+    row = to_row(encode(song), "song.mid")
+    # C T0 P60 L4 V20, C T0 P60 | C, C | C TS T0 P60; C, C | C T0 P60 L4 V20
+    assert row.bar_tokens.tolist() == [8 + 2, 0, 2 + 5, 0, 4] and row.bar_spans.tolist() == [4, 0, 3, 0, 1]
+
+
 def test_songs_are_indexed_as_a_list_is(dataset):
     songs = Dataset(dataset)["train"]
     as_list = list(songs)
@@ -134,8 +143,7 @@ def test_a_split_that_is_not_there_is_answered_with_those_that_are(dataset):
 
 
 def test_a_song_too_long_for_the_stored_types_is_refused_not_wrapped():
-    position = [vocab.POSITION, vocab.PITCH + 60]
-    ids = [vocab.BOS, vocab.TEMPO, vocab.SIGNATURE, vocab.TRACK, vocab.SEP, vocab.CHORD, *position * 70_000, vocab.EOS]
+    ids = [vocab.ID[name] for name in (*"BOS BPM_19 TS_4/4 #P0 SEP N".split(), *("T0", "P60") * 70_000, "EOS")]
     with pytest.raises(SongTooLong, match="onset"):
         to_row(compute(np.array(ids)), "long.mid")
 

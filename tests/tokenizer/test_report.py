@@ -39,6 +39,21 @@ def test_no_text_of_the_report_lies_over_another(lengths, count):
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in titles)
 
 
+def test_what_is_counted_is_named_by_what_it_says():
+    counts = np.zeros(vocab.SIZE, int)
+    said = {"T0": 6, "T15+1/2": 2, "L1": 7, "L256": 1, "L1+1/3": 2, "P0": 3, "P127": 4, "BPM_-8": 5, "BPM_39": 1}
+    said |= {"TS_15/16": 2, "TS_4/4": 9, "#D": 2, "#P127": 1, "N": 3, "B5": 4}
+    for name, count in said.items():
+        counts[vocab.ID[name]] = count
+    report = summarize(counts, np.array([700]), 60.0, {})
+    assert report["notes"] == 7
+    assert report["positions_beside_sixteenths"] == 0.25 and report["durations_beside_sixteenths"] == 0.2
+    assert report["meters_written"] == {"4/4": 9, "15/16": 2}
+    assert report["tempi_written"] == {"25 bpm": 5, "401 bpm": 1}
+    assert list(report["tracks_by_instrument"].values()) == [2, 1]
+    assert report["chords_of_bars"] == {"5": 4, "none": 3}
+
+
 def test_numbers_of_songs_are_whole():
     lengths = np.array([700])
     drawn = figure(summarize(np.ones(vocab.SIZE, int), lengths, 60.0, {}), lengths)

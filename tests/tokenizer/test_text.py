@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tests.scores import scores
+from tests.scores import score_of, scores
 from tokenizer.grid.song import HID_RANK
 from tokenizer.music import midi
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
@@ -114,12 +114,33 @@ def has_positions(score) -> bool:
 
 
 @settings(max_examples=100, deadline=None)
-@given(scores().filter(has_positions))
+@given(scores())
 def test_any_song_survives_the_text_to_the_tick(score):
     score = in_hid_order(score)
     sort = lambda track: replace(track, notes=track.notes[np.argsort(track.notes["onset_ticks"], kind="stable")])
     score = replace(score, tracks=tuple(map(sort, score.tracks)))
     assert from_text(to_text(score, lossless=True)) == score
+
+
+@pytest.mark.parametrize("ticks_per_beat", [480, 24, 7, 1])
+@pytest.mark.parametrize("meter", [(1, 16), (5, 16), (1, 32), (17, 16), (5, 4), (4, 4)])
+def test_rhythms_of_any_beat_and_bars_of_any_length_survive_to_the_tick(ticks_per_beat, meter):
+    """Triplets, thirty-seconds and a note of 20 bars, behind a pickup; where a bar has no whole ticks too."""
+    beat = ticks_per_beat
+    rows = [(beat + i * beat // of, 1 + i * beat, 60, 80) for of in (3, 8, 6) for i in range(of)]
+    rows = [
+        (0, 80 * beat, 40, 80),
+        *((onset, length, 48 + i, 80) for i, (onset, length, *_) in enumerate(sorted(rows))),
+    ]
+    score = score_of((0, rows), signatures=((0, *meter), (beat, 7, 8)), ticks_per_beat=beat)
+    text = to_text(score, lossless=True)
+    assert from_text(text) == score
+    assert ("CHORDS" in text) == (meter[0] * beat * 4 // meter[1] >= 16)
+
+
+def test_a_bar_of_fewer_ticks_than_positions_has_no_short_form():
+    with pytest.raises(TextError, match="a bar of 6 ticks has no 16 positions; only the lossless form says this song"):
+        to_text(score_of(signatures=((0, 1, 16),), ticks_per_beat=24), lossless=False)
 
 
 @settings(max_examples=100, deadline=None)

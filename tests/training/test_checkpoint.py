@@ -24,6 +24,7 @@ from jax_impl.training.checkpoint import (
     versions,
 )
 from jax_impl.training.step import TrainState
+from tests.runs import write_run_of_v121
 from tokenizer import vocabulary as vocab
 
 MODEL = ModelConfig(layers=1, width=64, ffn=64, mask_rule=replace(MASK_RULES["v121"], near_bars=1), max_bars=32)
@@ -145,8 +146,27 @@ def test_a_checkpoint_with_wrong_contents_is_refused_by_its_checksum(tmp_path, m
 def test_another_vocabulary_is_refused(tmp_path):
     with Checkpoints(tmp_path, keep_last=1) as checkpoints:
         checkpoints.save(state(1), replace(record(1), vocabulary="another"), None)
-    with pytest.raises(CheckpointError, match="vocabulary another, this program has"):
+    with pytest.raises(CheckpointError, match="vocabulary another, whose 724 tokens are"):
         load_model(tmp_path, "latest")
+
+
+@pytest.mark.parametrize("without", [(), ("vocab_size",)])
+def test_models_of_v121s_tokens_come_back_also_from_before_models_said_how_many(tmp_path, without):
+    saved = write_run_of_v121(tmp_path, without=without)
+    restored, about = load_model(tmp_path, "best")
+    assert restored.config.vocab_size == about.model_config.vocab_size == 643
+    jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(restored)), saved)
+
+
+@pytest.mark.parametrize("tokens", [643, 724])
+def test_a_record_has_the_vocabulary_of_its_model(tmp_path, tokens):
+    other = {643: vocab.FINGERPRINT, 724: vocab.V121_FINGERPRINT}[tokens]
+    about = replace(record(1), model=plain(replace(MODEL, vocab_size=tokens)), vocabulary=other)
+    with Checkpoints(tmp_path, keep_last=1) as checkpoints:
+        checkpoints.save(state(1), about, None)
+        checkpoints.finish()
+        with pytest.raises(CheckpointError, match=f"trained with vocabulary {other}, whose {tokens} tokens are"):
+            checkpoints.record(1)
 
 
 def test_a_folder_without_checkpoints_is_named(tmp_path):

@@ -33,8 +33,9 @@ from jax_impl.training.step import Measured, dropout_key, make_step
 from jax_impl.training.train import stack
 from tests.rounding import apart, budget, moved
 from tests.rows import batch_of, random_song
-from tests.runs import MODEL, config, start, wait_for, write_dataset
+from tests.runs import MODEL, UNMOVED, assert_begun_with, config, start, wait_for, write_dataset, write_run_of_v121
 from tests.training.equal_runs import assert_equal_runs, lines, send_after
+from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import read_manifest, save_manifest
 from tokenizer.dataset.songs import Dataset
 
@@ -143,7 +144,7 @@ def test_a_run_writes_its_metrics_and_a_picture(uninterrupted):
     ]  # fmt: skip
     # The peak of a CPU is not known
     assert all(record["mfu"] is None for record in records if record["kind"] == "train")
-    assert records[-1]["unigram"] < records[-1]["uniform"] == pytest.approx(np.log(643))
+    assert records[-1]["unigram"] < records[-1]["uniform"] == pytest.approx(np.log(724))
     assert (uninterrupted / train.PICTURE_FILE).read_bytes().startswith(b"\x89PNG")
 
 
@@ -174,9 +175,9 @@ def test_a_run_starts_with_the_weights_of_another(dataset, uninterrupted, tmp_pa
     state_from, begun = train.state_from, []
 
     def watched(*arguments):
-        state = state_from(*arguments)
+        state, told = state_from(*arguments)
         begun.append(jax.tree.map(np.array, state.parameters))  # the state's own are donated to the first step
-        return state
+        return state, told
 
     monkeypatch.setattr(train, "state_from", watched)
     settings = config(dataset, tmp_path, init_from=uninterrupted)
@@ -191,6 +192,28 @@ def test_a_run_starts_with_the_weights_of_another(dataset, uninterrupted, tmp_pa
 def test_a_run_that_starts_with_another_has_its_shape_and_a_rule_of_its_own(dataset, uninterrupted, tmp_path):
     settings = config(dataset, tmp_path, init_from=uninterrupted, mask_rule="v121", dropout=0.3)
     assert train.model_config(settings) == dataclasses.replace(MODEL, mask_rule=MASK_RULES["v121"], dropout=0.3)
+
+
+def test_a_model_of_v121_goes_on_with_the_tokens_that_it_lacks_as_a_new_run_would_begin_them(dataset, tmp_path, capsys):
+    given = write_run_of_v121(tmp_path / "v121")
+    settings = config(dataset, tmp_path / "run", init_from=tmp_path / "v121", **UNMOVED, seed=3)
+    assert train.model_config(settings) == MODEL
+    train.train(settings)
+    assert_begun_with(tmp_path / "run", given, seed=3)
+    said = f"{tmp_path / 'v121'}: a model of 643 tokens; the other 81 of 724 begin untrained"
+    assert said in capsys.readouterr().out
+    assert load_model(tmp_path / "run", "latest")[1].vocabulary == vocab.FINGERPRINT
+
+
+def test_a_model_of_v121_cannot_be_trained_on_as_it_is(dataset, tmp_path):
+    with pytest.raises(InputError, match=r"songs of a dataset are written in 724 tokens, so a model of 643 cannot"):
+        train.train(config(dataset, tmp_path / "run"), dataclasses.replace(MODEL, vocab_size=643))
+    write_run_of_v121(tmp_path / "v121", step=4, without=("vocab_size",))
+    message = f"v121 holds a run of 643 tokens, .*--init-from {tmp_path / 'v121'} and another --output-dir"
+    for changes in ({}, {"resume_from": 4}):
+        with pytest.raises(CheckpointError, match=message) as told:
+            train.train(config(dataset, tmp_path / "v121", **changes), MODEL)
+        assert "\n" not in str(told.value)
 
 
 def test_a_run_of_another_shape_or_none_at_all_is_refused_by_name(dataset, uninterrupted, tmp_path):
@@ -298,7 +321,7 @@ def test_the_learning_rate_warms_up_and_falls_on_a_cosine():
 def test_the_loss_falls(uninterrupted):
     losses = [record["loss"] for record in metrics.read(uninterrupted / metrics.FILE) if record["kind"] == "validation"]
     assert all(np.diff(losses) < 0)
-    assert losses[-1] < np.log(643) - 0.5
+    assert losses[-1] < np.log(724) - 0.5
 
 
 # ---------------------------------------------------------------- what cannot work

@@ -124,7 +124,9 @@ def _size(path: Path) -> int:
 
 
 def open_batch(path: Path) -> pa.RecordBatch:
-    """The rows of an Arrow file of songs, memory-mapped; its structure is checked, not what the rows say. Raises Damaged, Unreadable."""
+    """The rows of an Arrow file of songs, memory-mapped; its structure is checked, not what the rows say. Raises
+    Damaged, Unreadable.
+    """
     _size(path)
     try:
         with pa.memory_map(str(path)) as source:

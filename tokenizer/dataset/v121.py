@@ -29,13 +29,21 @@ from tokenizer.dataset.shards import write_batch
 from tokenizer.dataset.songs import SongTooLong, StoredSong, record_batch, to_row
 from tokenizer.dataset.workers import cores, process_pool
 from tokenizer.disk.atomic import WriteError, write_json
-from tokenizer.grid.meter import MAX_BARS, N_PARTS, SIXTEENTH_TICKS, SIXTEENTHS, TICKS_PER_BEAT, ScoreTooLong
+from tokenizer.grid.meter import (
+    MAX_BARS,
+    N_PARTS,
+    SIXTEENTH_TICKS,
+    SIXTEENTHS,
+    STEP_TICKS,
+    TICKS_PER_BEAT,
+    ScoreTooLong,
+)
 from tokenizer.grid.quantize import quantize
 from tokenizer.grid.song import TEMPO_MICROSECONDS
 from tokenizer.music.score import NOTE, Score, Signature, Tempo, Track
 from tokenizer.tokens.decode import DEFAULT_DURATION, DEFAULT_SIGNATURE, DEFAULT_TEMPO, DEFAULT_VELOCITY
 from tokenizer.tokens.encode import encode_grid
-from tokenizer.vocabulary import CLASS, SIXTEENTH, V121_SIZE, VALUE, Class
+from tokenizer.vocabulary import CLASS, DURATIONS, SIXTEENTH, V121_SIZE, VALUE, Class
 
 POSITIONS = 16  # of a bar; the length of every signature's is a multiple
 TEMPO, SIGNATURE = Class.TEMPO, Class.SIGNATURE
@@ -107,6 +115,7 @@ def on_grid(score: Score) -> Score:
         here         0  120  240  360  480
 
     In bars of more than 16 sixteenths, whose places in v1.2.1 are further apart, the nearest eighths; half counts up.
+    Notes of more than 64 sixteenths, which only such bars have, last as long as the nearest duration that there is.
     """
     (signature,) = score.signatures
     parts = N_PARTS[vocab.SIGNATURES.index((signature.numerator, signature.denominator))]
@@ -114,9 +123,10 @@ def on_grid(score: Score) -> Score:
 
     def moved(notes: np.ndarray) -> np.ndarray:
         out = notes.copy()
-        for name in ("onset_ticks", "duration_ticks"):
-            out[name] = (2 * notes[name] + step) // (2 * step) * step
-        out["duration_ticks"] = np.maximum(out["duration_ticks"], step)
+        onset, duration = ((2 * notes[name] + step) // (2 * step) * step for name in ("onset_ticks", "duration_ticks"))
+        middles = (DURATIONS[1:] + DURATIONS[:-1]) / 2 * STEP_TICKS
+        out["onset_ticks"] = onset
+        out["duration_ticks"] = DURATIONS[np.searchsorted(middles, np.maximum(duration, step))] * STEP_TICKS
         return out
 
     return replace(score, tracks=tuple(Track(track.program, moved(track.notes)) for track in score.tracks))

@@ -194,6 +194,7 @@ def meters_written(score: Score, layout: Layout, song: GridSong) -> tuple[str, .
         if bars_out[said].total() != bars_in[said] or (said not in SIGNATURES and bars_in[said])
     ]
     is_moved = layout.source[:count] % (SIXTEENTH_TICKS * score.ticks_per_beat) != 0
+    is_moved[1:2] &= layout.grid[0] == 0  # a pickup that is filled up moves no change
     if is_moved.any():
         words.append(f"meter changes beside a sixteenth, moved to the nearest one: {is_moved.sum()}")
     return tuple(words)

@@ -30,7 +30,7 @@ _PLACES = (
     *(np.arange(0, QUARTER + 1, QUARTER // d) for d in (4, 3, 8, 6)),
     _ALL,
 )  # the last is the next quarter's first
-_NATS = (0.0, 1.0, 1.5, 2.0, 2.0)  # of a quarter in each division
+_NATS = (0.0, 0.5, 1.5, 2.0, 2.0)  # of a quarter in each division
 _MIXED = len(_PLACES) - 1
 _CHANGE = 2.5
 _SCATTERS = np.array([1 / 480, 1 / 160, 1 / 96, 1 / 64, 1 / 48, 1 / 36, 1 / 28, 1 / 22, 1 / 18])  # quarters
