@@ -1,6 +1,6 @@
 """How well a small model learns songs, in nats per note: to compare one tokenizer with another.
 
-    PYTHONPATH=. python benchmarks/nats_per_note.py --songs ../shared/data/midi/easyrpg ../shared/data/midi/freedoom
+    PYTHONPATH=. python benchmarks/nats_per_note.py --songs ../shared/data/midi/easyrpg
 
 Losses per token say nothing of two tokenizers, whose tokens are not the same. Here all that a model must be told of a
 window of a song counts, every token from the first after BOS, and is divided by the notes of its MIDI file, which no
@@ -11,6 +11,7 @@ another revision of the project, with PYTHONPATH naming it: so a tokenizer is co
 """
 
 import argparse
+import itertools
 import shutil
 import tempfile
 from pathlib import Path
@@ -74,7 +75,7 @@ def nats_and_notes(model, path: Path) -> tuple[float, int, int]:
     tokens = tokenizer.encode(score)
     edges = [*window_edges(grid_song(tokens)[0]), int(tokens.bar.max()) + 1]
     nats, count = 0.0, 0
-    for first, end in zip(edges, edges[1:], strict=False):
+    for first, end in itertools.pairwise(edges):
         window = crop(tokens, first, end - first)
         logits = score_logits(model, window)[1].astype(np.float64)[:-1]
         wanted = window.ids[1:]
