@@ -38,7 +38,7 @@ class Constraints:
         ""  # one track of each and no other: "drums,bass,piano", General MIDI names, parts of them, 0-127
     )
     bars: int = 0  # length of the song in bars, given ones included (0: the model decides)
-    tempo: float = 0.0  # beats per minute, as written in the MIDI file (0: the model decides)
+    tempo: float = 0.0  # beats per minute, 4 to 1000, as written in the MIDI file (0: the model decides)
     meter: str = ""  # time signature, such as 3/4
     chords: str = (
         ""  # chord labels of the bars, repeated: "C Am | F C/E Bb-7 N.C. %" as in lead sheets; notes may differ

@@ -197,3 +197,9 @@ def test_everything_that_is_asked_is_looked_at():
     for wrong in ({"instruments": "blorp"}, {"add": "blorp"}, {"chords": "blorp"}, {"meter": "blorp"}):
         with pytest.raises(InputError, match=f"--{next(iter(wrong))}: unknown .* 'blorp'"):
             names.check(Constraints(**wrong))
+
+
+@pytest.mark.parametrize(("bpm", "heard"), [(0, None), (25, None), (300, None), (401, None), (10, 25), (1000, 401)])
+def test_a_tempo_beyond_those_of_the_tokens_is_told(bpm, heard):
+    told = names.notices(Constraints(tempo=bpm))
+    assert told == ([f"--tempo {bpm} is written so; the model hears of {heard}"] if heard else [])

@@ -12,14 +12,14 @@ from tokenizer.tokens.given import given_song
 from tokenizer.tokens.plan import make_plan
 
 WHY = "this model is from v1.2.1 or from before the fine grid and knows no "
-HELP = "; train one on a dataset prepared anew"
+HELP = "; train it on, with --init-from, on a dataset prepared anew"
 IN_ITS_GRID = "Cmaj T0 P40 L1 V20 Cmaj T15 P41 L64"
 
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"meter": "5/4"}, f"--meter 5/4: {WHY}bars of 5/4{HELP}"),
+        ({"meter": "5/4"}, f"--meter 5/4: {WHY}bars of 5/4 in sixteenths{HELP}"),
         ({"meter": "9/16"}, f"--meter 9/16: {WHY}bars of 9/16{HELP}"),
         ({"tempo": 251.5}, f"--tempo 251.5: {WHY}tempo beyond 40 to 250{HELP}"),
         ({"tempo": 39}, f"--tempo 39: {WHY}tempo beyond 40 to 250{HELP}"),
@@ -39,7 +39,7 @@ def test_what_it_lacks_is_refused_by_the_flag_that_asks_for_it(wanted, message):
         ("", "T2+2/3 P44", "bar 4 of track 2 (Violin)", "notes between two sixteenths"),
         ("", "T4 P44 L1/2", "bar 4 of track 2 (Violin)", "notes of 1/2 sixteenths"),
         ("", "T4 P44 L96", "bar 4 of track 2 (Violin)", "notes of 96 sixteenths"),
-        ("TS_5/4", "T0 P44", "bar 3 of track 1 (Fingered Bass)", "bars of 5/4"),
+        ("TS_5/4", "T0 P44", "bar 3 of track 1 (Fingered Bass)", "bars of 5/4 in sixteenths"),
         ("TS_3/16", "T0 P44", "bar 3 of track 1 (Fingered Bass)", "bars of 3/16"),
     ],
 )

@@ -29,7 +29,15 @@ def check(wanted: Constraints) -> None:
 def notices(wanted: Constraints) -> list[str]:
     """What of the wish becomes something else, for the user to read."""
     said = [*program_notices(wanted.instruments), *program_notices(wanted.add)]
-    return [*said, *chord_notices(wanted.chords)]
+    return [*said, *chord_notices(wanted.chords), *tempo_notices(wanted.tempo)]
+
+
+def tempo_notices(bpm: float) -> list[str]:
+    """Where the tokens have no tempo near it, which one the model hears of."""
+    slowest, fastest = vocab.TEMPOS_BPM[0], vocab.TEMPOS_BPM[-1]
+    if not bpm or slowest <= bpm <= fastest:
+        return []
+    return [f"--tempo {bpm:g} is written so; the model hears of {slowest if bpm < slowest else fastest}"]
 
 
 # ---------------------------------------------------------------- instruments

@@ -8,6 +8,7 @@ import numpy as np
 
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
+from tokenizer.grid.meter import N_PARTS
 from tokenizer.music import instruments
 from tokenizer.tokens import names
 from tokenizer.tokens.encode import encode_song
@@ -15,7 +16,7 @@ from tokenizer.tokens.given import Given
 from tokenizer.vocabulary import CLASS, TEMPOS_BPM, TOKEN, VALUE, Class
 
 WHY = "this model is from v1.2.1 or from before the fine grid and knows no"
-HELP = "train one on a dataset prepared anew"
+HELP = "train it on, with --init-from, on a dataset prepared anew"
 
 
 def check(wanted: Constraints, vocab_size: int) -> None:
@@ -28,7 +29,7 @@ def check(wanted: Constraints, vocab_size: int) -> None:
     if wanted.meter:
         meter = names.meter(wanted.meter, "--meter")
         if not offered[TOKEN[Class.SIGNATURE][meter]]:
-            raise InputError(f"--meter {wanted.meter}: {WHY} bars of {_meter(meter)}; {HELP}")
+            raise InputError(f"--meter {wanted.meter}: {WHY} {_bars(meter)}; {HELP}")
 
 
 def as_offered(given: Given, vocab_size: int) -> Given:
@@ -62,12 +63,13 @@ def _tempos(vocab_size: int) -> np.ndarray:
 def _what(token: int) -> str:
     value = int(VALUE[token])
     if CLASS[token] == Class.SIGNATURE:
-        return f"bars of {_meter(value)}"
+        return _bars(value)
     if CLASS[token] == Class.POSITION:
         return "notes between two sixteenths"
     return f"notes of {vocab.NAMES[token][1:]} sixteenths"
 
 
-def _meter(signature: int) -> str:
+def _bars(signature: int) -> str:
     numerator, denominator = vocab.SIGNATURES[signature]
-    return f"{numerator}/{denominator}"
+    counted_in_eighths = " in sixteenths" if N_PARTS[signature] > 1 else ""  # v1.2.1 had such
+    return f"bars of {numerator}/{denominator}{counted_in_eighths}"
