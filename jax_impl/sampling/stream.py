@@ -126,7 +126,7 @@ class Parts:
         self.signatures, self.tempos = [DEFAULT_SIGNATURE], [DEFAULT_TEMPO]
         self.parts, self.measures, self.starts = [0], [0], [first_tick]
 
-    def open(self, bar: int) -> None:
+    def begin(self, bar: int) -> None:
         """The bar begins in a track: it goes on as the one before, where nothing else is said."""
         if bar < len(self.signatures):
             return
@@ -171,7 +171,7 @@ class Bars:
                 self._begin_track(value)
             elif kind == grammar.CHORD and self._track >= 0:
                 self._part += 1
-                self._song.open(self._part)
+                self._song.begin(self._part)
                 self._tokens.append([token])
                 if len(self._tokens) > 1 and self._song.parts[self._part] == 0:
                     yield self._finished(1)
