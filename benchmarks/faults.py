@@ -147,13 +147,6 @@ GRID = (
         "tests/tokenizer/test_divisions.py",
     ),
     fault(
-        "tokenizer/grid/divisions.py",
-        "a track on its places is read again",
-        "if not beside.any() and ((step % 3 == 0) | (step % 4 == 0)).all():",
-        "if False:",
-        "tests/tokenizer/test_divisions.py",
-    ),
-    fault(
         "tokenizer/grid/lengths.py",
         "each note takes the nearest length",
         "_CHANGE, _TIED, _FINE, _ODD = 4.0, 1.0, 3.0, 3.0",

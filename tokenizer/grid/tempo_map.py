@@ -1,6 +1,6 @@
 """A score's own tempo map in the time of the grid, and seconds by any tempo map.
 
-The tokens' 32 tempi are for the model. What a file said is kept beside them, in ticks of the grid, and written back
+The tokens' 48 tempi are for the model. What a file said is kept beside them, in ticks of the grid, and written back
 when the song becomes MIDI again: it lasts as long as it did.
 """
 

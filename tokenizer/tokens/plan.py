@@ -27,12 +27,13 @@ import numpy as np
 
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
-from tokenizer.grid.meter import N_PARTS, Bars
+from tokenizer.grid.meter import N_PARTS
 from tokenizer.grid.song import HID_RANK
 from tokenizer.tokens import grammar, names, room
 from tokenizer.tokens.encode import encode_song
 from tokenizer.tokens.given import Given, chord_pattern, window
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, SIGNATURE, TRACK, VALUE
+from tokenizer.tokens.meters import Meters, to_come
 
 FREE, NOTHING = -1, -2  # of a script: the model writes; past its end
 FREE_TOKENS, FREE_SPANS = 8, 2  # room that the shortest track of a free place takes: a bar with one note
@@ -41,9 +42,7 @@ NOTE_AND_END = 6  # chord, position, pitch, duration, velocity, and the end
 SLACK_TOKENS, SLACK_SPANS = 8, 2  # how early an ending begins
 # Of the song's tokens and bars, what a given song may take where its usual continuation does not fit beside all of it
 GIVEN_SHARE = 0.75
-LONGEST_PATTERN = 16  # measures after which meters that alternate repeat
 SCRIPT_MULTIPLE = 256  # scripts are filled up to this, so that few programs are compiled
-ONE_PART = vocab.SIGNATURES.index((4, 4))
 UNLIMITED = np.iinfo(np.int32).max
 # No song holds these after its start.
 NEVER = np.isin(np.arange(vocab.SIZE), (vocab.PAD, vocab.BOS, vocab.MASK, vocab.UNK))
@@ -90,35 +89,6 @@ class Room(NamedTuple):
         return self.tokens <= limits.tokens and self.spans <= limits.spans
 
 
-class Meters(NamedTuple):
-    """Of the measures to come, over and over, as far as is known: those that alternate; else the one that is asked for
-    or in force, or where there is none one of a single part.
-    """
-
-    signatures: np.ndarray  # int32[P] of bars that are whole measures
-    alternate: bool
-
-    @property
-    def begins(self) -> np.ndarray:
-        """int64[]: the bars with which measures begin."""
-        return np.flatnonzero(Bars(self.signatures).part == 0)
-
-    def bars(self, measures: int) -> int:
-        """With which so many measures have begun."""
-        repeats, last = divmod(measures - 1, len(self.begins))
-        return repeats * len(self.signatures) + int(self.begins[last]) + 1 if measures else 0
-
-    def measures(self, bars: int) -> int:
-        """That begin in so many bars."""
-        repeats, rest = divmod(bars, len(self.signatures))
-        return repeats * len(self.begins) + int(np.sum(self.begins < rest))
-
-    def __str__(self) -> str:
-        """Behind a number of them: what they are, where that is not what a model's bars are."""
-        numerator, denominator = vocab.SIGNATURES[self.signatures[0]]
-        return f" of {numerator}/{denominator}" if N_PARTS[self.signatures[0]] > 1 and not self.alternate else ""
-
-
 def prefix(plan: Plan) -> np.ndarray:
     """int32[]: the given tokens before the first free place."""
     return plan.script[: int(np.argmax(plan.script == FREE))]
@@ -126,7 +96,7 @@ def prefix(plan: Plan) -> np.ndarray:
 
 def usual_room(given: Given | None, wanted: Constraints) -> Room:
     """What is asked usually takes so much, the given song as a whole included. Raises InputError."""
-    meters = _meters(given, wanted)
+    meters = to_come(given, wanted)
     if given is None:
         measures = wanted.bars or (room.NEW_BARS if wanted.instruments else 0)
         return _usual(_new(wanted), meters.bars(measures), meters)
@@ -140,7 +110,7 @@ def make_plan(
     be.
     """
     limits, notices = Room(max_tokens, max_spans), names.notices(wanted)
-    free, meters = _free_tokens(wanted, vocab_size), _meters(given, wanted)
+    free, meters = _free_tokens(wanted, vocab_size), to_come(given, wanted)
     if given is None:
         most = meters.measures(max_bars)
         if wanted.bars > most:
@@ -266,21 +236,6 @@ def _continued(given: Given) -> list[int]:
         bar = 0 if CLASS[token] == TRACK else bar + (CLASS[token] == CHORD)
         script.append(token)
     return script
-
-
-def _meters(given: Given | None, wanted: Constraints) -> Meters:
-    """They alternate after a song that goes on where those of its last measures do: the shortest row of measures that
-    differ and stand there twice.
-    """
-    if given is None:
-        last = names.meter(wanted.meter, "--meter") if wanted.meter else ONE_PART
-        return Meters(np.full(N_PARTS[last], last, np.int32), alternate=False)
-    meters = given.song.bars.signature[given.begins[:-1]]
-    for period in range(2, min(LONGEST_PATTERN, len(meters) // 2) + 1):
-        last, before = meters[-period:], meters[-2 * period : -period]
-        if np.array_equal(last, before) and (last != last[0]).any() and not wanted.add:
-            return Meters(np.repeat(last, N_PARTS[last]), alternate=True)
-    return Meters(np.repeat(meters[-1:], N_PARTS[meters[-1:]]), alternate=False)
 
 
 def _taken(script: list[int]) -> Room:
