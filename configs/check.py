@@ -18,9 +18,9 @@ class CheckConfig:
     silent_bars: int = 32  # more silent bars in a row are named
     audible_moved: float = 0.02  # audibly changed: a larger share of the notes is moved by more than --moved-ms
     damaged_moved: float = 0.25  # damaged: a larger share of them is
-    audible_merged: float = 0.002  # audibly changed: a larger share of the notes meets another of its pitch on a step
+    audible_merged: float = 0.002  # audibly changed: a larger share of the notes meets another of its pitch
     damaged_merged: float = 0.05  # damaged: a larger share of them does
-    # audibly changed: a larger share of all sounding time is lost, where notes are longer than can be said
+    # audibly changed: a larger share of all sounding time is lost, where notes end before their time
     audible_cut: float = 0.01
     damaged_cut: float = 0.25  # damaged: a larger share of it is
     audible_seconds: float = 0.01  # audibly changed: the song lasts longer or shorter by a larger share of its length

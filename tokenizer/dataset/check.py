@@ -101,9 +101,9 @@ def judge(changes: Changes, partly_read: int, exact: bool, config: CheckConfig) 
     merged, moved = changes.merged / notes, changes.moved / notes
     cut = changes.cut_seconds / max(changes.sounding_seconds, 1e-3)
     longer = (changes.seconds_out - changes.seconds) / max(changes.seconds, 1e-3)
-    lost = f"{changes.merged} of {notes} notes lost: several strikes of one pitch on a step of the grid"
+    lost = f"{changes.merged} of {notes} notes lost: strikes of one pitch nearer than a thirty-second"
     late = f"{changes.moved} of {notes} notes moved by more than {config.moved_ms:g} ms"
-    short = f"{cut:.1%} of all sounding time lost: notes longer than can be said ({changes.cut})"
+    short = f"{cut:.1%} of all sounding time lost: notes that end a thirty-second early or more ({changes.cut})"
     length = f"{abs(longer):.1%} {'longer' if longer > 0 else 'shorter'} than the file"
     measured = (  # share, first and second limit, words
         (merged, config.audible_merged, config.damaged_merged, lost),

@@ -80,7 +80,7 @@ def in_words(sums: dict, config: CheckConfig) -> list[str]:
     notes = max(sums["notes"], 1)
     lines = [
         f"{count_of(sums['notes'], 'note')} read, {sums['notes_out']:,} on the grid: {sums['doubles']:,} were there "
-        f"twice, {sums['merged']:,} ({sums['merged'] / notes:.2%}) met another strike of their pitch on a step",
+        f"twice, {sums['merged']:,} ({sums['merged'] / notes:.2%}) met another strike of their pitch",
         f"{count_of(sums['moved'], 'note')} ({sums['moved'] / notes:.1%}) moved by more than {config.moved_ms:g} ms; "
         f"{sums['moved_ms_sum'] / notes:.1f} ms in the mean",
         f"{sums['seconds']:,.0f} seconds read, {sums['seconds_out']:,.0f} on the grid; a song is "
@@ -88,7 +88,8 @@ def in_words(sums: dict, config: CheckConfig) -> list[str]:
     ]
     if sums["cut"]:
         lost = sums["cut_seconds"] / max(sums["sounding_seconds"], 1e-3)
-        lines.append(f"{count_of(sums['cut'], 'note')} longer than can be said; {lost:.2%} of all sounding time lost")
+        cut = count_of(sums["cut"], "note")
+        lines.append(f"{cut} ending a thirty-second early or more; {lost:.2%} of all sounding time lost")
     if sums["pedalled"]:
         lines.append(f"{count_of(sums['pedalled'], 'song')} in which notes ring on under the sustain pedal")
     if sums["silent"]:
