@@ -29,14 +29,14 @@ from tokenizer.grid import divisions, lengths
 from tokenizer.grid.meter import TICKS_PER_BEAT
 from tokenizer.grid.quantize import grid_time, layout_of, on_grid
 from tokenizer.music import midi
-from tokenizer.vocabulary import QUARTER, SIXTEENTH, velocity_bin
+from tokenizer.vocabulary import IS_PLACE, QUARTER, SIXTEENTH, velocity_bin
 
 SCORES = ("cc0", "easyrpg", "freedoom", "orchestra", "quartets", "lieder")
 STRAIGHT = ("funk", "hiphop", "pop", "soul", "dance", "country", "reggae")
 NAMES = ("sixteenths", "triplets", "thirty-seconds", "sixteenth triplets", "mixed")
 JITTER_MS = (10, 15, 20, 25)
 SIXTEENTHS = np.arange(0, QUARTER + 1, SIXTEENTH)
-ALL = np.array([step for step in range(QUARTER + 1) if step % 3 == 0 or step % 4 == 0])
+ALL = np.append(np.flatnonzero(IS_PLACE), QUARTER)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,8 @@ TEMPOS_BPM = _TEMPOS_SLOW + _TEMPOS_V121 + _TEMPOS_FAST
 
 # Fine steps: 24 to a quarter note, 6 to a sixteenth. A quarter has 12 places, sixteenths, thirty-seconds and triplets.
 QUARTER, SIXTEENTH = 24, 6
-_BESIDE = tuple(step for step in range(96) if step % SIXTEENTH and (step % 3 == 0 or step % 4 == 0))
+IS_PLACE = np.array([step % 3 == 0 or step % 4 == 0 for step in range(QUARTER)])  # of the fine steps of a quarter
+_BESIDE = tuple(step for step in range(96) if step % SIXTEENTH and IS_PLACE[step % QUARTER])
 _LONG = (80, 96, 112, 128, 160, 192, 224, 256)  # sixteenths
 LONGEST = _LONG[-1] * SIXTEENTH  # fine steps of the longest note
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokenizer.vocabulary import QUARTER
+from tokenizer.vocabulary import IS_PLACE, QUARTER
 
-_ALL = np.array([step for step in range(QUARTER + 1) if step % 3 == 0 or step % 4 == 0])
+_ALL = np.append(np.flatnonzero(IS_PLACE), QUARTER)
 _PLACES = (
     *(np.arange(0, QUARTER + 1, QUARTER // d) for d in (4, 3, 8, 6)),
     _ALL,
@@ -56,7 +56,7 @@ def places(bar: np.ndarray, time: np.ndarray, length: np.ndarray, quarter: int) 
     length: int64[N], fine steps of its bar.
     """
     step, beside = np.divmod(time * QUARTER, quarter)
-    if not beside.any() and ((step % 3 == 0) | (step % 4 == 0)).all():
+    if not beside.any() and IS_PLACE[step % QUARTER].all():
         return step
     key = bar * (int(time.max()) + 1) + time
     _, one, of = np.unique(key, return_index=True, return_inverse=True)
