@@ -1,17 +1,11 @@
 """Songs as if nobody had set a tempo: what is known of their beats stays true."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tests.tokenizer.retime import EXTENT, JITTER_SECONDS, retimed, untimed
 from tokenizer.grid.tempo_map import seconds_at
 from tokenizer.music.score import NOTE, Score, Signature, Tempo, Track
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from retime import EXTENT, JITTER_SECONDS, retimed, untimed
 
 TEMPOS = (Tempo(0, 500_000), Tempo(480 * 20, 700_000))
 
