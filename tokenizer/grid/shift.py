@@ -1,0 +1,148 @@
+"""Whether a file's tempo is its music's, and how far all of it lies beside the grid. Called by align.
+
+Where onsets lie in a beat of the file is looked at as angles on a circle, a turn for the k-th part of a beat:
+
+    a score           all at one angle                   it lies on its grid and stays as it is
+    a click           around one angle, another than 0   steady: so much later, or earlier, it is on the grid
+    a free player     at all angles                      the file's beats are not the music's
+
+A player who is at times as fast as the file is near one angle for a while, and near another one later. So parts of the
+song are compared with one another, rather than onsets with those beside them (Mardia and Jupp, Directional Statistics,
+2000, on the resultant length).
+"""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+
+from tokenizer.grid.divisions import nearest
+from tokenizer.grid.time_map import TimeMap, retimed
+from tokenizer.music.score import Score, Tempo
+from tokenizer.vocabulary import IS_PLACE, QUARTER
+
+_PLACES = np.append(np.flatnonzero(IS_PLACE), QUARTER)
+_ON_GRID = 0.2  # of distinct onsets, beyond chance: scores have 0.2 to 1, players -0.1 to 0.07
+_FINE_TICKS = 240  # a beat, from which on programs that write scores round by a tick
+_PARTS_OF_BEAT = (2, 3, 4, 6, 8, 12)
+_WINDOWS = 8  # of equal time
+_STEADY = 0.05  # squared resultant length of one window against the others
+_FEW_ONSETS = 24  # of which chance says anything
+_GRIDS = (4, 3)  # places in a beat by which a shift is found: sixteenths, or eighth triplets
+_LEAST_SHIFT = Fraction(1, 48)  # of a beat: half a fine step, which changes no place
+_LESSENED = 0.75  # of the distance from the grid, by a shift that is worth it
+
+
+@dataclass(frozen=True)
+class Steady:
+    """Of a score whose tempo is its music's. shift_ticks: what onsets must be later (earlier, below 0) to lie on the
+    grid, from above -1/8 to 1/8 of a beat; 0 where that is not worth it. concentration: 0 to 1, how much of its onsets
+    keeps to the file's beats, a squared resultant length; 1 means all.
+    """
+
+    shift_ticks: int
+    concentration: float
+
+
+def lies_on_grid(score: Score) -> bool:
+    """Whether its onsets stand on the grid as only those that were put there do, so that it stays bit for bit. One
+    without a note does.
+    """
+    ticks_per_beat, inside = score.ticks_per_beat, _onsets(score) % score.ticks_per_beat
+    tolerance = 1 if ticks_per_beat >= _FINE_TICKS else 0
+    width = 2 * tolerance + 1  # ticks that are near one place
+    is_near = 2 * _beside(inside, ticks_per_beat) <= QUARTER * width  # a place between two ticks is on either
+    chance = min(1.0, (len(_PLACES) - 1) * width / ticks_per_beat)
+    if not len(inside) or chance == 1:
+        return bool(is_near.all())
+    share = (is_near.mean() - chance) / (1 - chance)
+    by_chance = np.sqrt(chance / (1 - chance) / len(inside))
+    return bool(share >= max(_ON_GRID, 3 * by_chance))
+
+
+def steady(score: Score) -> Steady | None:
+    """Whether the file's tempo is the music's, and the shift; None of a free performance. Of few onsets nobody knows
+    that they are free.
+    """
+    onsets = _onsets(score)
+    if len(onsets) < _FEW_ONSETS:
+        return Steady(0, 1.0)
+    turn = np.exp(2j * np.pi * (onsets % score.ticks_per_beat) / score.ticks_per_beat)
+    since_first = onsets - onsets[0]
+    window = since_first * _WINDOWS // (since_first[-1] + 1)
+    concentration = max(_agreement(turn**part, window) for part in _PARTS_OF_BEAT)
+    if concentration < _STEADY:
+        return None
+    return Steady(_shift(onsets % score.ticks_per_beat, turn, score.ticks_per_beat), min(concentration, 1.0))
+
+
+def shifted(score: Score, ticks: int) -> tuple[Score, TimeMap]:
+    """The score with all notes and changes of tempo so many ticks later under the same bar lines; where a note would so
+    begin before 0, with as few whole measures of silence in front as make room.
+    """
+    first_note = min((int(track.notes["onset_ticks"].min()) for track in score.tracks if len(track.notes)), default=0)
+    silence = _whole_measures(score, max(0, -(first_note + ticks)))
+    time = TimeMap.shifted(ticks + silence)
+    first, *changes = score.signatures
+    signatures = (first, *(replace(change, tick=change.tick + silence) for change in changes))
+    moved = {max(0, tempo.tick + ticks + silence): tempo.microseconds_per_beat for tempo in score.tempos[1:]}
+    in_force = {0: score.tempos[0].microseconds_per_beat} | moved  # of several before tick 0 the last
+    tempos = tuple(Tempo(tick, length) for tick, length in in_force.items())
+    return retimed(score, time, score.ticks_per_beat, tempos, signatures), time
+
+
+def _onsets(score: Score) -> np.ndarray:
+    """int64[n] distinct onset ticks of all tracks, rising."""
+    return np.unique(np.concatenate([track.notes["onset_ticks"] for track in score.tracks] or [np.array([], np.int64)]))
+
+
+def _beside(inside: np.ndarray, ticks_per_beat: int) -> np.ndarray:
+    """int64[n]: how far ticks [n] of a beat are from the nearest place of the grid, in 1/24 ticks."""
+    return np.abs(inside * QUARTER - nearest(_PLACES, inside, ticks_per_beat) * ticks_per_beat)
+
+
+def _agreement(turn: np.ndarray, window: np.ndarray) -> float:
+    """Squared resultant length of unit vectors complex[n], of pairs in different windows alone: around 0 by chance and
+    for angles that wander, 1 where all are alike.
+    """
+    of_window = np.bincount(window, turn.real, _WINDOWS) + 1j * np.bincount(window, turn.imag, _WINDOWS)
+    count = np.bincount(window, minlength=_WINDOWS)
+    pairs = count.sum() ** 2 - (count**2).sum()
+    agreeing = np.abs(of_window.sum()) ** 2 - (np.abs(of_window) ** 2).sum()
+    return float(agreeing / pairs) if pairs else 1.0
+
+
+def _shift(inside: np.ndarray, turn: np.ndarray, ticks_per_beat: int) -> int:
+    """Ticks that bring onsets inside[n] of a beat to the grid; 0 where they make little difference.
+
+    The mean angle says it, but swing, which makes every second onset late, bends that. So it is said by the place that
+    most onsets are near: the median of how far they are beside it.
+    """
+    places, angle = max(
+        ((grid, (turn**grid).mean()) for grid in _GRIDS), key=lambda found: abs(found[1])
+    )  # the grid that they keep to more
+    late = round(float(np.angle(angle)) / (2 * np.pi * places) * ticks_per_beat)
+    steps = (inside - late) * places
+    place = (2 * steps + ticks_per_beat) // (2 * ticks_per_beat)
+    beside = steps - place * ticks_per_beat
+    most = np.bincount(place % places, minlength=places).argmax()
+    late += round(float(np.median(beside[place % places == most])) / places)
+    shift = _within_sixteenth(-late, ticks_per_beat)
+    moved = _beside((inside + shift) % ticks_per_beat, ticks_per_beat).sum()
+    is_worth_it = moved <= _LESSENED * _beside(inside, ticks_per_beat).sum()
+    return shift if abs(shift) >= _LEAST_SHIFT * ticks_per_beat and is_worth_it else 0
+
+
+def _within_sixteenth(ticks: int, ticks_per_beat: int) -> int:
+    """From above -1/8 to 1/8 of a beat, whole sixteenths away."""
+    sixteenths = ceil(Fraction(8 * ticks - ticks_per_beat, 2 * ticks_per_beat))
+    return round(ticks - Fraction(sixteenths * ticks_per_beat, 4))
+
+
+def _whole_measures(score: Score, ticks: int) -> int:
+    """The fewest first measures that last so many ticks at least and a whole number of them."""
+    first = score.signatures[0]
+    measure = Fraction(4 * score.ticks_per_beat * first.numerator, first.denominator)
+    whole = measure.numerator  # ticks of as many measures as end on one
+    return ceil(Fraction(ticks, whole)) * whole
