@@ -31,7 +31,7 @@ _STEADY = 0.05  # squared resultant length of one window against the others
 _FEW_ONSETS = 24  # of which chance says anything
 _GRIDS = (4, 3)  # places in a beat by which a shift is found: sixteenths, or eighth triplets
 _LEAST_SHIFT = Fraction(1, 48)  # of a beat: half a fine step, which changes no place
-_LESSENED = 0.75  # of the distance from the grid, by a shift that is worth it
+_LESSENED = 0.95  # of the distance from the grid, at most, that a shift leaves which is worth it
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def lies_on_grid(score: Score) -> bool:
     """Whether its onsets stand on the grid as only those that were put there do, so that it stays bit for bit. One
     without a note does.
     """
-    ticks_per_beat, inside = score.ticks_per_beat, _onsets(score) % score.ticks_per_beat
+    ticks_per_beat, inside = score.ticks_per_beat, _in_beat(score, _onsets(score))
     tolerance = 1 if ticks_per_beat >= _FINE_TICKS else 0
     width = 2 * tolerance + 1  # ticks that are near one place
     is_near = 2 * _beside(inside, ticks_per_beat) <= QUARTER * width  # a place between two ticks is on either
@@ -68,13 +68,14 @@ def steady(score: Score) -> Steady | None:
     onsets = _onsets(score)
     if len(onsets) < _FEW_ONSETS:
         return Steady(0, 1.0)
-    turn = np.exp(2j * np.pi * (onsets % score.ticks_per_beat) / score.ticks_per_beat)
+    inside = _in_beat(score, onsets)
+    turn = np.exp(2j * np.pi * inside / score.ticks_per_beat)
     since_first = onsets - onsets[0]
     window = since_first * _WINDOWS // (since_first[-1] + 1)
     concentration = max(_agreement(turn**part, window) for part in _PARTS_OF_BEAT)
     if concentration < _STEADY:
         return None
-    return Steady(_shift(onsets % score.ticks_per_beat, turn, score.ticks_per_beat), min(concentration, 1.0))
+    return Steady(_shift(inside, turn, score.ticks_per_beat), min(concentration, 1.0))
 
 
 def shifted(score: Score, ticks: int) -> tuple[Score, TimeMap]:
@@ -95,6 +96,17 @@ def shifted(score: Score, ticks: int) -> tuple[Score, TimeMap]:
 def _onsets(score: Score) -> np.ndarray:
     """int64[n] distinct onset ticks of all tracks, rising."""
     return np.unique(np.concatenate([track.notes["onset_ticks"] for track in score.tracks] or [np.array([], np.int64)]))
+
+
+def _in_beat(score: Score, onsets: np.ndarray) -> np.ndarray:
+    """int64[n]: how far onsets [n] are past a quarter note, counted from where their signature begins, as the grid
+    counts; back from the end of a measure at the start that is a short one.
+    """
+    begins = np.array([signature.tick for signature in score.signatures], np.int64)
+    anchors, first = begins.copy(), score.signatures[0]
+    if len(begins) > 1 and begins[1] * first.denominator <= 4 * score.ticks_per_beat * first.numerator:
+        anchors[0] = begins[1]
+    return (onsets - anchors[np.searchsorted(begins, onsets, side="right") - 1]) % score.ticks_per_beat
 
 
 def _beside(inside: np.ndarray, ticks_per_beat: int) -> np.ndarray:
@@ -119,19 +131,26 @@ def _shift(inside: np.ndarray, turn: np.ndarray, ticks_per_beat: int) -> int:
     The mean angle says it, but swing, which makes every second onset late, bends that. So it is said by the place that
     most onsets are near: the median of how far they are beside it.
     """
-    places, angle = max(
-        ((grid, (turn**grid).mean()) for grid in _GRIDS), key=lambda found: abs(found[1])
-    )  # the grid that they keep to more
-    late = round(float(np.angle(angle)) / (2 * np.pi * places) * ticks_per_beat)
-    steps = (inside - late) * places
-    place = (2 * steps + ticks_per_beat) // (2 * ticks_per_beat)
-    beside = steps - place * ticks_per_beat
+    resultants = [abs((turn**grid).mean()) for grid in _GRIDS]
+    places = _GRIDS[int(np.argmax(resultants))]  # sixteenths or triplets, what they keep to more
+    late = round(float(np.angle((turn**places).mean())) / (2 * np.pi * places) * ticks_per_beat)
+    place, beside = _from_nearest(inside - late, places, ticks_per_beat)
     most = np.bincount(place % places, minlength=places).argmax()
     late += round(float(np.median(beside[place % places == most])) / places)
     shift = _within_sixteenth(-late, ticks_per_beat)
-    moved = _beside((inside + shift) % ticks_per_beat, ticks_per_beat).sum()
-    is_worth_it = moved <= _LESSENED * _beside(inside, ticks_per_beat).sum()
-    return shift if abs(shift) >= _LEAST_SHIFT * ticks_per_beat and is_worth_it else 0
+    if abs(shift) < _LEAST_SHIFT * ticks_per_beat:
+        return 0
+    moved = (inside + shift) % ticks_per_beat
+    is_nearer = _beside(moved, ticks_per_beat).sum() <= _LESSENED * _beside(inside, ticks_per_beat).sum()
+    before, after = (np.abs(_from_nearest(each, places, ticks_per_beat)[1]).sum() for each in (inside, moved))
+    return shift if is_nearer and after <= _LESSENED * before else 0
+
+
+def _from_nearest(inside: np.ndarray, places: int, ticks_per_beat: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64[n] the nearest of so many even places in a beat to ticks [n] of it, and 1 / places ticks from there."""
+    time = inside * places
+    place = (2 * time + ticks_per_beat) // (2 * ticks_per_beat)
+    return place, time - place * ticks_per_beat
 
 
 def _within_sixteenth(ticks: int, ticks_per_beat: int) -> int:
