@@ -13,10 +13,21 @@ Notes are never moved against each other. What was done is data: Aligned.
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
+from tokenizer.grid import bars, measured, performance
+from tokenizer.grid.shift import Steady, lies_on_grid, shifted, steady
+from tokenizer.grid.tempo_map import seconds_at
 from tokenizer.grid.time_map import TimeMap, retimed
 from tokenizer.music.score import Score, Signature, Tempo
 
 Kind = Literal["none", "pickup", "shift", "meter", "beats", "off_grid"]
+
+_LATENCY = 0.06  # seconds by which a recording is late or early as a whole, under bar lines that hold
+_PARTS = 4  # of a beat, one of which is its beginning
+_BEATS_AS_MEASURES = 16  # so many quarter notes in a row, each a measure, are not measures
+SURE = 0.5  # confidence from which on beats that were found are used
+_CLEARLY = 0.5  # log odds a measure by which other bar lines must be better than those of the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +35,8 @@ class Aligned:
     """score: what goes on to the grid. kind: what was done, the most of it (a meter is found of songs that are shifted
     too). shift_beats: how much later the first note is than in the file, in quarter notes of the aligned score.
     confidence: from 0 to 1, that its beats are where they are put. moved_ms: milliseconds by which onsets then lie
-    beside their places on the grid, in the mean. time: from the file's ticks to the score's, None where they are the
-    same.
+    beside the nearest places of the grid, in the mean. time: from the file's ticks to the score's, None where they are
+    the same.
     """
 
     score: Score
@@ -38,9 +49,44 @@ class Aligned:
 
 def align(score: Score) -> Aligned:
     """The score, its beats where the music has them; its own resolution, unless it was played freely."""
-    if silence := _missing_of_pickup(score):
-        return _later(score, silence)
-    return Aligned(score, "none")
+    if not any(len(track.notes) for track in score.tracks):
+        return Aligned(score, "none")
+    is_meant = not _calls_beats_measures(score)
+    if is_meant and lies_on_grid(score):
+        return _with_whole_measures(score)
+    if (found := steady(score)) is None:
+        return _played_freely(score)
+    if is_meant and not found.shift_ticks:
+        return _with_whole_measures(score)
+    return _played_to_click(score, found, is_meant)
+
+
+# ---------------------------------------------------------------- scores
+
+
+def _calls_beats_measures(score: Score) -> bool:
+    """Whether most of the song is said to be measures of a quarter note."""
+    last = max(int(track.notes["onset_ticks"].max()) for track in score.tracks if len(track.notes)) + 1
+    begins = [min(signature.tick, last) for signature in score.signatures]
+    beats = np.diff(np.append(begins, last)) / score.ticks_per_beat
+    is_one = np.array([4 * signature.numerator == signature.denominator for signature in score.signatures])
+    return bool(beats[is_one].sum() >= max(_BEATS_AS_MEASURES, beats.sum() / 2))
+
+
+def _with_whole_measures(score: Score) -> Aligned:
+    """A score whose beats are its beats. A short measure at its start gets silence in front, in the meter that follows:
+    otherwise it stays as it is.
+    """
+    silence = _missing_of_pickup(score)
+    if not silence:
+        return Aligned(score, "none", moved_ms=performance.beside_ms(score))
+    time = TimeMap.shifted(silence)
+    head, *rest = score.signatures[1:]
+    signatures = (Signature(0, head.numerator, head.denominator), *(_at(time, change) for change in rest))
+    first, *later = score.tempos
+    tempos = (first, *(_at(time, change) for change in later))
+    moved = retimed(score, time, score.ticks_per_beat, tempos, signatures)
+    return _done(score, moved, "pickup", 1.0, time)
 
 
 def _missing_of_pickup(score: Score) -> int:
@@ -53,16 +99,75 @@ def _missing_of_pickup(score: Score) -> int:
     return whole - second.tick if second.tick < whole and second.tick <= own else 0
 
 
-def _later(score: Score, silence: int) -> Aligned:
-    """The score with so much silence in front, in the meter that follows."""
-    time = TimeMap.shifted(silence)
-    head, *rest = score.signatures[1:]
-    signatures = (Signature(0, head.numerator, head.denominator), *(_at(time, change) for change in rest))
-    first, *later = score.tempos
-    tempos = (first, *(_at(time, change) for change in later))
-    moved = retimed(score, time, score.ticks_per_beat, tempos, signatures)
-    return Aligned(moved, "pickup", shift_beats=silence / score.ticks_per_beat, time=time)
-
-
 def _at(time: TimeMap, change: Signature | Tempo) -> Signature | Tempo:
     return replace(change, tick=int(time.there(change.tick)))
+
+
+# ---------------------------------------------------------------- to a click
+
+
+def _played_to_click(score: Score, found: Steady, is_meant: bool) -> Aligned:
+    """A song whose tempo is its music's. Its own bar lines are kept where they may be meant: no more than latency lies
+    between them and the notes, and no others are clearly better.
+    """
+    ear = performance.listen(score)
+    beat, late = score.ticks_per_beat, -found.shift_ticks
+    phases = [_beats_of(score, late + part * beat // _PARTS) for part in range(_PARTS)]
+    heard = np.array([ear.beats(_seconds(score, ticks)).mean() for ticks in phases])
+    beats = phases[int(heard.argmax())]
+    lines = ear.lines(_seconds(score, beats))
+    measures = bars.downbeats(lines)
+    if is_meant and abs(late) * _seconds_a_beat(score) <= _LATENCY * beat:
+        own = ear.lines(_seconds(score, _lines(score, int(beats[-1])) + late))
+        if lines[measures > 0].sum() - own.sum() <= _CLEARLY * len(own):
+            moved, time = shifted(score, found.shift_ticks)
+            return _done(score, moved, "shift", found.concentration, time)
+    moved, time = measured.steady(score, int(beats[0]), measures)
+    return _done(score, moved, "meter", float(1 / np.exp(heard - heard.max()).sum()), time)
+
+
+def _beats_of(score: Score, phase: int) -> np.ndarray:
+    """int64[beats]: ticks a quarter note apart, one of which is `phase`, from the last that is not after the first
+    onset to the first after the last.
+    """
+    onsets = np.concatenate([track.notes["onset_ticks"] for track in score.tracks])
+    beat = score.ticks_per_beat
+    first = phase + (int(onsets.min()) - phase) // beat * beat
+    return np.arange(first, int(onsets.max()) + beat + 1, beat)
+
+
+def _lines(score: Score, until: int) -> np.ndarray:
+    """int64[measures]: ticks of the score's own bar lines up to there."""
+    begins = [signature.tick for signature in score.signatures if signature.tick <= until]
+    lines = [
+        np.arange(begin, end, max(4 * score.ticks_per_beat * signature.numerator // signature.denominator, 1))
+        for begin, end, signature in zip(begins, [*begins[1:], until + 1], score.signatures, strict=False)
+    ]
+    return np.concatenate(lines)
+
+
+def _seconds(score: Score, ticks: np.ndarray) -> np.ndarray:
+    return seconds_at(score.tempos, score.ticks_per_beat, ticks)
+
+
+def _seconds_a_beat(score: Score) -> float:
+    """Of its first tempo."""
+    return score.tempos[0].microseconds_per_beat / 1e6
+
+
+# ---------------------------------------------------------------- freely
+
+
+def _played_freely(score: Score) -> Aligned:
+    found = performance.find(score)
+    if found is None:
+        return Aligned(score, "off_grid", confidence=0.0, moved_ms=performance.beside_ms(score))
+    moved, time = measured.free(score, found.ticks, found.seconds, found.measures)
+    return _done(score, moved, "beats" if found.confidence >= SURE else "off_grid", found.confidence, time)
+
+
+def _done(score: Score, moved: Score, kind: Kind, confidence: float, time: TimeMap) -> Aligned:
+    """What was done to a score that became `moved`."""
+    beats = [min(int(t.notes["onset_ticks"].min()) for t in of.tracks if len(t.notes)) for of in (score, moved)]
+    shift = beats[1] / moved.ticks_per_beat - beats[0] / score.ticks_per_beat
+    return Aligned(moved, kind, round(shift, 4), round(confidence, 3), round(performance.beside_ms(moved), 2), time)

@@ -90,6 +90,19 @@ def seconds_at(tempos: Tempos, ticks_per_beat: int, ticks: np.ndarray) -> np.nda
     return (at_change[tempo] + (ticks - changes[tempo]) * lengths[tempo]) / (1e6 * ticks_per_beat)
 
 
+def ticks_at(tempos: Tempos, ticks_per_beat: int, seconds: np.ndarray) -> np.ndarray:
+    """int64[N]: the tick nearest to each time [N] from the start of the song, before which it may lie: the inverse of
+    seconds_at.
+    """
+    changes = np.array([tempo.tick for tempo in tempos], np.int64)
+    at_change = seconds_at(tempos, ticks_per_beat, changes)
+    tempo = np.maximum(np.searchsorted(at_change, seconds, side="right") - 1, 0)
+    lengths = np.array([tempo.microseconds_per_beat for tempo in tempos], np.float64)
+    return changes[tempo] + np.rint((seconds - at_change[tempo]) * 1e6 * ticks_per_beat / lengths[tempo]).astype(
+        np.int64
+    )
+
+
 def length(bars: Bars, tempo: np.ndarray, own: Tempos) -> float:
     """Seconds that bars last: by a song's own tempo map, or where there is none at the tempi int[bars] of the bars, as
     the vocabulary numbers them.

@@ -1,0 +1,123 @@
+"""A score that was played freely: its beats by ear, its measures, and how sure that is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tokenizer.grid import bars, beats, pulse
+from tokenizer.grid.divisions import nearest
+from tokenizer.grid.hearing import FPS, features, heard
+from tokenizer.grid.refine import refined
+from tokenizer.grid.tempo_map import seconds_at, ticks_at
+from tokenizer.music.score import Score
+from tokenizer.vocabulary import IS_PLACE, QUARTER
+
+FEWEST = 4  # beats that a song must have
+_PLACES = np.append(np.flatnonzero(IS_PLACE), QUARTER)
+
+
+@dataclass(frozen=True, eq=False)
+class Ear:
+    """What is heard of a score. odds: float32[frames, 2], of a beat and of a bar line at each."""
+
+    odds: np.ndarray
+
+    def beats(self, seconds: np.ndarray) -> np.ndarray:
+        """float64[n]: log odds of a beat at each time."""
+        return self._at(seconds, 0)
+
+    def lines(self, seconds: np.ndarray) -> np.ndarray:
+        """float64[n]: log odds of a bar line at each time."""
+        return self._at(seconds, 1)
+
+    def _at(self, seconds: np.ndarray, column: int) -> np.ndarray:
+        """The highest within a frame."""
+        frames = np.arange(len(self.odds)) / FPS
+        near = [np.interp(seconds + off / FPS, frames, self.odds[:, column]) for off in (-1, 0, 1)]
+        return np.maximum.reduce(near)
+
+
+def listen(score: Score) -> Ear:
+    return Ear(pulse.hear(features(heard(score))))
+
+
+@dataclass(frozen=True, eq=False)
+class Beats:
+    """Of a score: its beats, the first not after its first onset, the last after its last one. ticks: int64[beats] of
+    the file; seconds: float64[beats] of these ticks; measures: int64[beats] of the measure that begins with each, 0
+    where none does; confidence: 0 to 1.
+    """
+
+    ticks: np.ndarray
+    seconds: np.ndarray
+    measures: np.ndarray
+    confidence: float
+    clues: np.ndarray
+
+
+def find(score: Score) -> Beats | None:
+    """None where there are too few notes to say."""
+    notes = heard(score)
+    ear = Ear(pulse.hear(features(notes)))
+    found = beats.chain(ear.odds[:, 0])
+    onsets = np.unique(notes.begin)
+    if len(found) < FEWEST:
+        return None
+    found = _around(refined(found, onsets), onsets)
+    ticks = ticks_at(score.tempos, score.ticks_per_beat, found)
+    seconds = seconds_at(score.tempos, score.ticks_per_beat, ticks)
+    clues = _clues(seconds, ear, onsets)
+    return Beats(ticks, seconds, bars.downbeats(ear.lines(seconds)), confidence(clues), clues)
+
+
+def confidence(clues: np.ndarray) -> float:
+    return 1.0
+
+
+def _around(seconds: np.ndarray, onsets: np.ndarray) -> np.ndarray:
+    """Beats from the last one that is not after the first onset to the first one after the last, going on as they do."""
+    first, last = seconds[1] - seconds[0], seconds[-1] - seconds[-2]
+    before = max(0, int(np.ceil((seconds[0] - onsets[0]) / first)))
+    behind = max(0, int(np.ceil((onsets[-1] - seconds[-1]) / last)) + 1)
+    seconds = np.concatenate(
+        [
+            seconds[0] - first * np.arange(before, 0, -1),
+            seconds,
+            seconds[-1] + last * np.arange(1, behind + 1),
+        ]
+    )
+    begin = max(0, int(np.searchsorted(seconds, onsets[0] + 0.02, side="right")) - 1)
+    end = int(np.searchsorted(seconds, onsets[-1], side="right")) + 1
+    return seconds[begin:end]
+
+
+def _clues(seconds: np.ndarray, ear: Ear, onsets: np.ndarray) -> np.ndarray:
+    """What tells whether beats are right: float64[clues]."""
+    heard_ = ear.beats(seconds)
+    half = ear.beats((seconds[1:] + seconds[:-1]) / 2)
+    beat = np.interp(onsets, seconds, np.arange(len(seconds)))
+    length = np.interp(onsets, seconds[:-1], np.diff(seconds))
+    inside = beat % 1
+    off = np.abs(inside[:, None] - np.array([0, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1])).min(axis=1) * length
+    change = np.abs(np.diff(np.log(np.diff(seconds))))
+    return np.array(
+        [
+            1.0,
+            float(np.tanh(heard_ / 4).mean()),
+            float(np.tanh(half / 4).mean()),
+            float((off > 0.03).mean()),
+            float(off.mean() * 50),
+            float(np.quantile(change, 0.9)) * 10 if len(change) else 0.0,
+            float((heard_ < -1).mean()),
+        ]
+    )
+
+
+def beside_ms(score: Score) -> float:
+    """Milliseconds by which onsets lie beside the nearest places of the grid, in the mean, by the score's tempi."""
+    onsets = np.concatenate([track.notes["onset_ticks"] for track in score.tracks])
+    beat = score.ticks_per_beat
+    beside = np.abs(onsets % beat * QUARTER - nearest(_PLACES, onsets % beat, beat) * beat) / (beat * QUARTER)
+    ticks = np.array([tempo.tick for tempo in score.tempos], np.int64)
+    length = np.array([tempo.microseconds_per_beat for tempo in score.tempos])
+    return float((beside * length[np.searchsorted(ticks, onsets, side="right") - 1]).mean() / 1e3)
