@@ -254,6 +254,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--out", type=Path, default=Path("tokenizer/grid/pulse.npz"))
+    parser.add_argument("--init", type=Path, help="weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
@@ -265,6 +266,9 @@ def main() -> None:
     process = multiprocessing.Process(target=worker, args=(songs, arguments.seed, queue), daemon=True)
     process.start()
     net = Net()
+    if arguments.init:
+        stored = np.load(arguments.init)
+        net.load_state_dict({name: torch.from_numpy(stored[name.replace(".", "_")]).float() for name in net.state_dict()})
     print(sum(p.numel() for p in net.parameters()), "parameters", flush=True)
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=1e-3)
     begin, step, mean = time.time(), 0, None
