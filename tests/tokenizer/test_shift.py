@@ -126,6 +126,15 @@ def test_a_score_without_notes_stays():
     assert lies_on_grid(replace(empty, tracks=()))
 
 
+def test_times_of_any_size_are_counted():
+    far = 3 * 2**59
+    score = song((Signature(0, 1, 2**30), Signature(far, 4, 4)), tune())
+    late = score.tracks[1].notes.copy()
+    late["onset_ticks"][-1] = far
+    score = replace(score, tracks=(replace(score.tracks[1], notes=late),))
+    assert lies_on_grid(score) and steady(score) is not None
+
+
 def test_quarters_are_counted_from_the_signature_as_the_grid_counts():
     signatures = (Signature(0, 4, 4), Signature(2489, 2, 4))
     score = song(signatures, 2489 / 480 + tune())

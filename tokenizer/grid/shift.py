@@ -72,7 +72,7 @@ def steady(score: Score) -> Steady | None:
     inside = _in_beat(score, onsets)
     turn = np.exp(2j * np.pi * inside / score.ticks_per_beat)
     since_first = onsets - onsets[0]
-    window = since_first * _WINDOWS // (since_first[-1] + 1)
+    window = since_first // (since_first[-1] // _WINDOWS + 1)  # 0 to _WINDOWS - 1
     concentration = max(_agreement(turn**part, window) for part in _PARTS_OF_BEAT)
     if concentration < _STEADY:
         return None
@@ -105,7 +105,7 @@ def _in_beat(score: Score, onsets: np.ndarray) -> np.ndarray:
     """
     begins = np.array([signature.tick for signature in score.signatures], np.int64)
     anchors, first = begins.copy(), score.signatures[0]
-    if len(begins) > 1 and begins[1] * first.denominator <= 4 * score.ticks_per_beat * first.numerator:
+    if len(begins) > 1 and int(begins[1]) * first.denominator <= 4 * score.ticks_per_beat * first.numerator:
         anchors[0] = begins[1]
     return (onsets - anchors[np.searchsorted(begins, onsets, side="right") - 1]) % score.ticks_per_beat
 
