@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from tokenizer.grid import bars, measured, performance
-from tokenizer.grid.shift import Steady, lies_on_grid, shifted, steady
+from tokenizer.grid.shift import Steady, beats_are_meant, held_from, lies_on_grid, shifted, steady
 from tokenizer.grid.tempo_map import seconds_at
 from tokenizer.grid.time_map import TimeMap, retimed
 from tokenizer.music.score import Score, Signature, Tempo
@@ -24,7 +24,7 @@ from tokenizer.music.score import Score, Signature, Tempo
 Kind = Literal["none", "pickup", "shift", "meter", "beats", "off_grid"]
 
 _LATENCY = 0.06  # seconds by which a recording is late or early as a whole, under bar lines that hold
-_PARTS = 4  # of a beat, one of which is its beginning
+_SIXTEENTHS = 4  # in a beat, one of which is its beginning
 _BEATS_AS_MEASURES = 16  # so many quarter notes in a row, each a measure, are not measures
 SURE = 0.5  # confidence from which on beats that were found are used
 _CLEARLY = 0.5  # log odds a measure by which other bar lines must be better than those of the file
@@ -51,7 +51,7 @@ def align(score: Score) -> Aligned:
     """The score, its beats where the music has them; its own resolution, unless it was played freely."""
     if not any(len(track.notes) for track in score.tracks):
         return Aligned(score, "none")
-    is_meant = not _calls_beats_measures(score)
+    is_meant = not _calls_beats_measures(score) and beats_are_meant(score)
     if is_meant and lies_on_grid(score):
         return _with_whole_measures(score)
     if (found := steady(score)) is None:
@@ -112,9 +112,8 @@ def _played_to_click(score: Score, found: Steady, is_meant: bool) -> Aligned:
     """
     ear = performance.listen(score)
     beat, late = score.ticks_per_beat, -found.shift_ticks
-    phases = [_beats_of(score, late + part * beat // _PARTS) for part in range(_PARTS)]
-    heard = np.array([ear.beats(_seconds(score, ticks)).mean() for ticks in phases])
-    beats = phases[int(heard.argmax())]
+    held = held_from(score, late, _SIXTEENTHS)
+    beats = _beats_of(score, late + int(held.argmax()) * beat // _SIXTEENTHS)
     lines = ear.lines(_seconds(score, beats))
     measures = bars.downbeats(lines)
     if is_meant and abs(late) * _seconds_a_beat(score) <= _LATENCY * beat:
@@ -123,7 +122,7 @@ def _played_to_click(score: Score, found: Steady, is_meant: bool) -> Aligned:
             moved, time = shifted(score, found.shift_ticks)
             return _done(score, moved, "shift", found.concentration, time)
     moved, time = measured.steady(score, int(beats[0]), measures)
-    return _done(score, moved, "meter", float(1 / np.exp(heard - heard.max()).sum()), time)
+    return _done(score, moved, "meter", found.concentration, time)
 
 
 def _beats_of(score: Score, phase: int) -> np.ndarray:

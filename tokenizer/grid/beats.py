@@ -10,8 +10,10 @@ from tokenizer.grid.hearing import FPS
 RATE = 100  # moments a second
 SHORTEST, LONGEST = 0.28, 0.84  # seconds of a beat
 MOST_CHANGE = 5  # moments by which a beat may be longer or shorter than the one before
-CHANGE = 30.0  # what a beat costs that is e times as long as the one before
-FLOOR = -2.0  # log odds of a beat that nothing is heard of
+CHANGE = 60.0  # what a beat costs that is e times as long as the one before
+USUAL, SPREAD = 0.5, 0.6  # seconds of a beat, and octaves around it
+BONUS = 0.8  # of each beat
+FLOOR = -4.0  # log odds of a beat that nothing is heard of
 
 _LENGTHS = np.arange(round(SHORTEST * RATE), round(LONGEST * RATE) + 1)
 
@@ -31,7 +33,7 @@ def _viterbi(odds: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     beat depends on another. A chain may begin before the music with any length.
     """
     shortest, longest, kinds, n = int(lengths[0]), int(lengths[-1]), len(lengths), len(odds)
-    cost = _cost_of_change(lengths)
+    cost, prior = _cost_of_change(lengths), _of_length(lengths)
     last = np.empty((n + shortest, kinds), np.float32)
     next_ = np.zeros((longest + n + shortest, kinds), np.float32)
     flat = next_.reshape(-1)
@@ -41,11 +43,17 @@ def _viterbi(odds: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     odds = np.append(odds, np.zeros(shortest, np.float32))[:, None]
     came_from = (np.arange(shortest)[:, None] + longest - lengths) * kinds + np.arange(kinds)
     for start in range(0, n, shortest):
-        block = flat[came_from + start * kinds] + odds[start : start + shortest]
+        block = flat[came_from + start * kinds] + odds[start : start + shortest] + prior
         last[start : start + shortest] = padded[:, MOST_CHANGE:-MOST_CHANGE] = block
         np.subtract(nearby, cost, out=scratch)
         scratch.max(axis=1, out=next_[longest + start : longest + start + shortest])
     return _traced(last, cost, lengths, n)
+
+
+def _of_length(lengths: np.ndarray) -> np.ndarray:
+    """float32[kinds]: what a beat gains or loses by its length."""
+    octaves = np.log2(lengths / RATE / USUAL)
+    return (BONUS - octaves**2 / (2 * SPREAD**2)).astype(np.float32)
 
 
 def _cost_of_change(lengths: np.ndarray) -> np.ndarray:

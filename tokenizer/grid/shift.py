@@ -19,7 +19,7 @@ import numpy as np
 
 from tokenizer.grid.divisions import nearest
 from tokenizer.grid.time_map import TimeMap, retimed
-from tokenizer.music.score import Score, Tempo
+from tokenizer.music.score import DRUMS, Score, Tempo
 from tokenizer.vocabulary import IS_PLACE, QUARTER
 
 _PLACES = np.append(np.flatnonzero(IS_PLACE), QUARTER)
@@ -30,6 +30,8 @@ _WINDOWS = 8  # of equal time
 _STEADY = 0.05  # squared resultant length of one window against the others
 _FEW_ONSETS = 24  # of which chance says anything
 _GRIDS = (4, 3)  # places in a beat by which a shift is found: sixteenths, or eighth triplets
+_EIGHTHS = 8  # parts of a beat, thirty-seconds
+_HELD = 0.35  # of what is held from another part: 0.41 and more of all scores
 _LEAST_SHIFT = Fraction(1, 48)  # of a beat: half a fine step, which changes no place
 _LESSENED = 0.95  # of the distance from the grid, at most, that a shift leaves which is worth it
 _SIMPLER = 0.5  # likewise, of the distance from sixteenths or triplets alone: a loose hand is never far from all places
@@ -77,6 +79,26 @@ def steady(score: Score) -> Steady | None:
     if concentration < _STEADY:
         return None
     return Steady(_shift(inside, turn, score.ticks_per_beat), min(concentration, 1.0))
+
+
+def held_from(score: Score, late: int, parts: int) -> np.ndarray:
+    """float64[parts]: beats for which notes are held that begin in each part of a beat, counted from `late` ticks on; a
+    beat of each at most, and not of drums'. People begin what they hold with the beat.
+    """
+    out = np.zeros(parts)
+    for track in score.tracks:
+        if track.program != DRUMS and len(track.notes):
+            inside = (_in_beat(score, track.notes["onset_ticks"]) - late) % score.ticks_per_beat
+            part = (2 * inside * parts + score.ticks_per_beat) // (2 * score.ticks_per_beat) % parts
+            held = np.minimum(track.notes["duration_ticks"] / score.ticks_per_beat, 1.0)
+            out += np.bincount(part, held, parts)
+    return out
+
+
+def beats_are_meant(score: Score) -> bool:
+    """Whether the file's beats may be its music's: that far more is held from another part of a beat says no."""
+    held = held_from(score, 0, _EIGHTHS)
+    return bool(held[0] >= _HELD * held.max())
 
 
 def shifted(score: Score, ticks: int) -> tuple[Score, TimeMap]:
