@@ -191,9 +191,9 @@ def test_songs_that_do_not_tell_count_as_unknown():
         (
             "meter",
             1.0,
-            "its time signature cannot be meant: measures were found (confidence 0.80); it begins 1 beat la",
+            "the file's measures are not the music's: others were found (confidence 0.80); it begins 1 beat",
         ),
-        ("meter", 0.0, "its time signature cannot be meant: measures were found (confidence 0.80)"),
+        ("meter", 0.0, "the file's measures are not the music's: others were found (confidence 0.80)"),
         ("beats", 0.3, "it was played freely: its beats were found (confidence 0.80)"),
         ("off_grid", 0.3, "its beats are not heard well enough (confidence 0.80): the best guess"),
     ],
