@@ -305,8 +305,9 @@ def _nearest(times: np.ndarray, others: np.ndarray) -> np.ndarray:
 def judge(songs: Path, folder: Path) -> tuple[list[dict], Counter]:
     """A row for each file that is taken, and how many are not judged, by reason."""
     rows, reasons = [], Counter()
+    config = PrepareConfig(align="off")  # the other program's bar lines are the file's
     for source, path in tqdm(find_midi([songs])[0], desc=songs.name):
-        accepted = accept(midi.load(path), path, source, PrepareConfig(), moved_ms=1e3 * MOVED)
+        accepted = accept(midi.load(path), path, source, config, moved_ms=1e3 * MOVED)
         if isinstance(accepted, str):
             reasons[accepted] += 1
             continue

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from configs import ranges
-from configs.data import PEDAL, Pedal
+from configs.data import ALIGN, PEDAL, Align, Pedal
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,9 @@ class CheckConfig:
     """
 
     pedal: Pedal = PEDAL  # sustain pedal: notes ring until it lifts or their pitch is struck again, or ignore it
+    # where beats are put: where the music has them, and files in which they are not heard well enough are off grid
+    # (auto) or read by the best guess (keep); or where each file says (off)
+    align: Align = ALIGN
     strict: bool = False  # files with faults count as unreadable, even where they can be read all the same
     moved_ms: float = 20.0  # a note that is moved by more milliseconds is counted
     silent_bars: int = 32  # more silent bars in a row are named

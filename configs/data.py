@@ -8,6 +8,8 @@ from configs.errors import InputError
 
 Pedal = Literal["extend", "ignore"]
 PEDAL: Pedal = "extend"  # wherever files are read and nobody says otherwise
+Align = Literal["auto", "keep", "off"]
+ALIGN: Align = "auto"  # likewise
 # Fields of PrepareConfig that say how the work is done, not what the dataset holds.
 EXECUTION = ("workers", "engine", "shard", "overwrite")
 
@@ -36,6 +38,9 @@ class PrepareConfig:
     max_crossing: float | None = None  # songs of which a larger share of notes sounds across a bar line are left out
     max_silent_bars: int | None = None  # songs with more silent bars in a row, of all tracks together, are left out
     pedal: Pedal = PEDAL  # sustain pedal: notes ring until it lifts or their pitch is struck again, or ignore it
+    # where beats are put: where the music has them, and songs in which they are not heard well enough are left out
+    # (auto) or read by the best guess (keep); or where each file says (off)
+    align: Align = ALIGN
     strict: bool = False  # leave out files that are damaged, even where they can be read all the same
     shard: str = "1/1"  # I/N: only this part of the files, chosen by content, for N machines; then `merge` the datasets
     engine: Literal["local", "ray"] = "local"  # processes of this machine, or a Ray cluster that sees the same folders

@@ -233,6 +233,13 @@ def test_many_processes_make_the_same_dataset(heard, tmp_path):
     assert Dataset(tmp_path / "1").fingerprint == Dataset(tmp_path / "2").fingerprint
 
 
+def test_imported_songs_keep_the_time_that_v121_read(heard, tmp_path):
+    data = write_arrow(tmp_path / "v121", [encoded(one) for one in heard[:2]])
+    v121.import_songs(v121.arrow_batches(data), data, tmp_path / "songs", ONE)
+    config = Dataset(tmp_path / "songs").manifest["config"]
+    assert (config["align"], config["pedal"]) == ("off", "ignore")
+
+
 def test_a_song_that_makes_no_sense_is_left_out_with_its_reason(heard, tmp_path):
     good, bad = encoded(heard[0]), encoded(heard[1])
     bad["chord_ids"] = [-1] * len(bad["chord_ids"])

@@ -19,8 +19,12 @@ HEADER = (
 )
 
 
-def check_songs(files: list[Path], config: CheckConfig, workers: int, as_json: bool) -> bool:
-    """Prints what is to be said of each in their order, as they are done, then of all; whether all are well."""
+def check_songs(
+    files: list[Path], pictures: list[Path] | None, config: CheckConfig, workers: int, as_json: bool
+) -> bool:
+    """Prints what is to be said of each in their order, as they are done, then of all; whether all are well. pictures:
+    where the beats of each are drawn; None: nowhere.
+    """
     from tqdm import tqdm
 
     if not files:
@@ -29,7 +33,7 @@ def check_songs(files: list[Path], config: CheckConfig, workers: int, as_json: b
     with tqdm(total=len(files), desc="checking", unit="file", disable=None) as progress:
         if not as_json:
             progress.write(HEADER)
-        for result in _in_order(files, config, workers):
+        for result in _in_order(files, pictures, config, workers):
             progress.update()
             text = json.dumps(result.content(), ensure_ascii=False) if as_json else "\n".join(lines(result, config))
             progress.write(text)
@@ -41,20 +45,41 @@ def check_songs(files: list[Path], config: CheckConfig, workers: int, as_json: b
     return all(result.is_well for result in results)
 
 
-def _in_order(files: list[Path], config: CheckConfig, workers: int) -> Iterator[FileCheck]:
+def _in_order(files: list[Path], pictures: list[Path] | None, config: CheckConfig, workers: int) -> Iterator[FileCheck]:
     done, number = {}, 0
-    for place, result in run(partial(check_numbered, config), list(enumerate(files)), workers, "local"):
+    drawn = pictures or [None] * len(files)
+    tasks = [(place, *both) for place, both in enumerate(zip(files, drawn, strict=True))]
+    for place, result in run(partial(check_numbered, config), tasks, workers, "local"):
         done[place] = result
         while number in done:
             yield done.pop(number)
             number += 1
 
 
+def named_pictures(files: Sequence[Path], folder: Path) -> list[Path]:
+    """FOLDER/NAME.png for each; of files in several folders that have one name, whatever its case, the second is
+    NAME-2.png, or with the next number that no other file has.
+    """
+    taken = {file.stem.casefold() for file in files}
+    seen: Counter[str] = Counter()
+    pictures = []
+    for file in files:
+        name = stem = file.stem
+        seen[stem.casefold()] += 1
+        if seen[stem.casefold()] > 1:
+            while (name := f"{stem}-{seen[stem.casefold()]}").casefold() in taken:
+                seen[stem.casefold()] += 1
+            taken.add(name.casefold())
+        pictures.append(folder / f"{name}.png")
+    return pictures
+
+
 def lines(result: FileCheck, config: CheckConfig) -> list[str]:
     """A line of figures, and indented what they come of."""
-    told = result.told
+    told, drawn = result.told, [f"picture: {_shown(result.picture)}"] if result.picture else []
     if not told:
-        return [f"{result.verdict:<15} {_shown(result.path)}", *(f"    {cause}" for cause in result.causes)]
+        said = [*result.causes, *drawn]
+        return [f"{result.verdict:<15} {_shown(result.path)}", *(f"    {words}" for words in said)]
     notes = max(told["notes"], 1)
     figures = (
         f"{result.verdict:<15} {'yes' if result.exact else 'NO':>5} {told['notes']:7} {told['notes_out']:7} "
@@ -62,7 +87,7 @@ def lines(result: FileCheck, config: CheckConfig) -> list[str]:
         f"{told['seconds']:8.1f} {told['seconds_out']:8.1f} {result.tokens:8} {result.tokens / notes:6.2f}  "
         f"{_shown(result.path)}"
     )
-    return [figures, *(f"    {words}" for words in (*result.causes, *remarks(told, config)))]
+    return [figures, *(f"    {words}" for words in (*result.causes, *remarks(told, config), *drawn))]
 
 
 def _shown(path: Path) -> str:

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,18 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from configs import CheckConfig, InputError, PrepareConfig, ranges
 from configs.ranges import RANGES
-from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT, file_named, standard_output, tell, to_be_written
+from tokenizer.disk.atomic import refuse_to_replace
+from tokenizer.disk.destination import (
+    MIDI,
+    PICTURE,
+    STANDARD_OUTPUT,
+    file_named,
+    folder_for,
+    is_folder,
+    standard_output,
+    tell,
+    to_be_written,
+)
 
 if TYPE_CHECKING:
     from tokenizer.music.score import Score
@@ -61,20 +73,24 @@ def check(
     config: Annotated[CheckConfig, arg(name="")],
     repair: bool = False,
     from_: Annotated[tuple[Path, ...], arg(name="from", metavar="MIDI_DIR...")] = (),
+    plot: Annotated[str | None, arg(metavar="FOLDER")] = None,
+    overwrite: bool = False,
     workers: int = 0,
     json: FlagCreatePairsOff[bool] = False,
 ) -> int:
     """How much of these MIDI files' music survives the tokenizer, are these datasets whole? Exit status 1 if a file is
-    unreadable, not exact or damaged, or a dataset not whole.
+    unreadable, off grid, not exact or damaged, or a dataset not whole.
 
     exact: tokens say the music on the grid, note for note. faithful, audibly changed, damaged: whether the music on the
-    grid is that of the file.
+    grid is that of the file. off grid: its beats are not heard well enough, so that prepare leaves it out.
 
     Args:
         files: MIDI files, folders of MIDI files, and folders made by prepare.
         repair: write damaged datasets anew from those of their rows that are whole songs; the old folder is kept where
             any is not.
         from_: with --repair, the folders that prepare was given: songs that are missing are prepared from them again.
+        plot: a folder for a picture of each file: its first 16 bars over its own beats and over those that were found.
+        overwrite: with --plot, write over pictures that are there.
         workers: processes (0: one per core).
         json: for programs: a JSON object a line, of each file and then of all; what is said of datasets goes to
             standard error.
@@ -86,13 +102,41 @@ def check(
         raise InputError("name at least one MIDI file, or a folder")
     if from_ and not repair:
         raise InputError("--from says where --repair finds songs that are missing; add --repair")
-    with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):
-        datasets, songs = _told_apart(files)
-        # Lists, so that all are looked at.
-        all_whole = all([_check_dataset(part, repair, from_, workers) for _, part in datasets])
-        if all_whole:
-            all_whole = all([_check_mixture(path) for path in dict.fromkeys(p for p, part in datasets if p != part)])
-    return 0 if check_songs(songs, config, workers, json) and all_whole else 1
+    if plot is not None and config.align == "off":
+        raise InputError("--plot shows what beats were found, and --align off looks for none; leave one of them out")
+    if overwrite and plot is None:
+        raise InputError("--overwrite says that --plot may write over pictures; add --plot")
+    with ExitStack() as opened:
+        with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):
+            datasets, songs = _told_apart(files)
+            pictures: list[Path] | None = None
+            if plot is not None:
+                pictures = opened.enter_context(_pictures(songs, plot, overwrite))
+            # Lists, so that all are looked at.
+            all_whole = all([_check_dataset(part, repair, from_, workers) for _, part in datasets])
+            if all_whole:
+                mixtures = dict.fromkeys(path for path, part in datasets if path != part)
+                all_whole = all([_check_mixture(path) for path in mixtures])
+        return 0 if check_songs(songs, pictures, config, workers, json) and all_whole else 1
+
+
+@contextlib.contextmanager
+def _pictures(songs: Sequence[Path], plot: str, overwrite: bool) -> Iterator[list[Path]]:
+    """Around the work: where each song is drawn; that it can be written there is known. Raises InputError."""
+    from jax_impl.cli.checked import named_pictures
+
+    if not songs:
+        raise InputError("--plot draws MIDI files, and there are none")
+    if is_folder(plot, PICTURE, "--plot"):
+        pictures = named_pictures(songs, Path(plot))
+    elif len(songs) == 1:
+        pictures = [Path(plot)]
+    else:
+        raise InputError(f"--plot {plot}: is one picture, and there are {len(songs)} files; name a folder")
+    for picture in pictures:
+        refuse_to_replace(picture, flag="--plot", overwrite=overwrite)
+    with folder_for(pictures, "--plot"):
+        yield pictures
 
 
 def _told_apart(paths: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path]]:

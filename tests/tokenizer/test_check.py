@@ -18,6 +18,7 @@ from tokenizer.dataset.check import check, judge, remarks
 from tokenizer.dataset.files import read_rejected
 from tokenizer.dataset.songs import Dataset
 from tokenizer.dataset.told import in_words, kind_of_repair, sum_up
+from tokenizer.grid.align import Aligned
 from tokenizer.grid.changes import Changes
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
@@ -117,9 +118,11 @@ def test_what_is_odd_but_harmless_is_said_beside_the_verdict():
     told = tokenizer.dataset.check.told_of(
         replace(odd, meters=("11/16: 1 bar written as 1 of 6/8",)),
         Reading(compose(0), ("clipped 3 data bytes in track 2",), 0, 7),
+        Aligned(compose(0), "pickup", shift_beats=1.0),
     )
-    repaired, pedal, silence, tempo, meter = remarks(told, LIMITS)
+    repaired, aligned, pedal, silence, tempo, meter = remarks(told, LIMITS)
     assert repaired == "repaired: clipped 3 data bytes in track 2"
+    assert aligned == "aligned: its first measure is short: filled up with 1 beat of silence in front"
     assert pedal.startswith("pedal: 7 notes")
     assert silence.startswith("3000 silent bars from bar 17 on, then 1 note; --max-silent-bars")
     assert tempo.startswith("tempo: 20 to 120 BPM; a model sees 25 to 401")
@@ -208,7 +211,7 @@ def test_files_are_read_as_the_flags_say(files, monkeypatch):
 
 
 def test_a_long_silence_is_summed_from_its_limit_on():
-    told = tokenizer.dataset.check.told_of(replace(AS_IT_WAS, silent_bars=32), Reading(compose(0), (), 0, 0))
+    told = tokenizer.dataset.check.told_of(replace(AS_IT_WAS, silent_bars=32), Reading(compose(0), (), 0, 0), None)
     assert [sum_up([told], replace(LIMITS, silent_bars=limit))["silent"] for limit in (31, 32)] == [1, 0]
 
 

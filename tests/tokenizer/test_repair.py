@@ -167,7 +167,7 @@ def test_check_says_what_is_missing_until_it_is_there(prepared, dataset, monkeyp
     assert status == 1 and f"1 missing since a repair: {lost}" in said and "--from MIDI_DIR prepares them" in said
     with monkeypatch.context() as patch:
         patch.setattr("tokenizer.dataset.prepare.TOKENIZER_VERSION", "9.9")
-        assert "of tokenizer 4.0, this is 9.9: prepare all of it again" in check(patch, capsys, dataset)[1]
+        assert "of tokenizer 5.0, this is 9.9: prepare all of it again" in check(patch, capsys, dataset)[1]
     assert check(monkeypatch, capsys, dataset, "--from", prepared / "midi")[0] == 2
     assert check(monkeypatch, capsys, ".", "--repair", "--from", prepared / "midi")[0] == 0
     monkeypatch.chdir(dataset)

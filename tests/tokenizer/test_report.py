@@ -16,13 +16,14 @@ LENGTHS = {
     "wide": [64, 700, 60_000, 400_000],
 }
 REASONS = {"duplicate": 123_456, "a reason that is longer than any label may be, by far": 3}
+CHANGES = {"aligned": {"none": 700, "beats": 8, "off_grid": 1, "off": 3}}
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize("count", [1, 9_876_543])
 def test_no_text_of_the_report_lies_over_another(lengths, count):
     lengths = np.array(lengths)
-    report = summarize(np.full(vocab.SIZE, count), lengths, seconds=9000.0, rejected=REASONS)
+    report = summarize(np.full(vocab.SIZE, count), lengths, seconds=9000.0, rejected=REASONS, changes=CHANGES)
     drawn = figure(report, lengths)
     FigureCanvasAgg(drawn).draw()
     frame = drawn.bbox.padded(2)
@@ -45,7 +46,7 @@ def test_what_is_counted_is_named_by_what_it_says():
     said |= {"TS_15/16": 2, "TS_4/4": 9, "#D": 2, "#P127": 1, "N": 3, "B5": 4}
     for name, count in said.items():
         counts[vocab.ID[name]] = count
-    report = summarize(counts, np.array([700]), 60.0, {})
+    report = summarize(counts, np.array([700]), 60.0, {}, {})
     assert report["notes"] == 7
     assert report["positions_beside_sixteenths"] == 0.25 and report["durations_beside_sixteenths"] == 0.2
     assert report["meters_written"] == {"4/4": 9, "15/16": 2}
@@ -56,7 +57,7 @@ def test_what_is_counted_is_named_by_what_it_says():
 
 def test_numbers_of_songs_are_whole():
     lengths = np.array([700])
-    drawn = figure(summarize(np.ones(vocab.SIZE, int), lengths, 60.0, {}), lengths)
+    drawn = figure(summarize(np.ones(vocab.SIZE, int), lengths, 60.0, {}, {}), lengths)
     for axis in (drawn.axes[0], drawn.axes[4]):
         labels = [tick.get_text() for tick in axis.get_yticklabels()]
         assert labels[:2] == ["0", "1"] and len(set(labels)) == len(labels)

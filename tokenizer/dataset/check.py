@@ -2,30 +2,35 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from configs import CheckConfig, PrepareConfig
-from tokenizer.dataset.accept import Accepted, accept
+from tokenizer.dataset.accept import OFF_GRID, Accepted, accept
+from tokenizer.dataset.beats_plot import draw
+from tokenizer.dataset.files import kind_of
 from tokenizer.dataset.find import printable
-from tokenizer.dataset.told import count_of, told_of
+from tokenizer.dataset.told import alignment, count_of, told_of
+from tokenizer.grid.align import align
 from tokenizer.grid.changes import Changes
+from tokenizer.grid.meter import ScoreTooLong
 from tokenizer.grid.quantize import quantize
 from tokenizer.music import midi
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import encode_grid
 from tokenizer.vocabulary import TEMPOS_BPM
 
-Verdict = Literal["faithful", "audibly changed", "damaged", "unreadable"]
+Verdict = Literal["faithful", "audibly changed", "damaged", "off grid", "unreadable"]
 
 
 @dataclass(frozen=True)
 class FileCheck:
     """verdict: whether the song on the grid is still the song. causes: of the verdict, in words, the gravest first;
-    of an unreadable file why prepare would leave it out.
+    of one that is unreadable or off grid why prepare would leave it out.
     exact: the tokens decode to the file's music on the grid, and so do those of its re-written MIDI file.
-    milliseconds: to read it and make tokens of it. told: see told.told_of; empty where it is unreadable.
+    milliseconds: to read it and make tokens of it. told: see told.told_of; empty where prepare would leave it out.
+    picture: where it is drawn, None where it is not.
     """
 
     path: Path
@@ -35,6 +40,7 @@ class FileCheck:
     tokens: int
     milliseconds: float
     told: dict
+    picture: Path | None = None
 
     @property
     def is_well(self) -> bool:
@@ -43,7 +49,9 @@ class FileCheck:
     def content(self) -> dict:
         """All of it, as JSON's types."""
         figures = {"verdict": self.verdict, "causes": list(self.causes), "exact": self.exact, "tokens": self.tokens}
-        return {"file": printable(str(self.path))} | figures | {"milliseconds": round(self.milliseconds, 3)} | self.told
+        picture = {"picture": printable(str(self.picture))} if self.picture else {}
+        milliseconds = {"milliseconds": round(self.milliseconds, 3)}
+        return {"file": printable(str(self.path))} | figures | milliseconds | picture | self.told
 
 
 def check(path: Path, config: CheckConfig) -> FileCheck:
@@ -52,21 +60,39 @@ def check(path: Path, config: CheckConfig) -> FileCheck:
     accepted = _accepted(path, config)
     milliseconds = 1e3 * (time.perf_counter() - start)
     if isinstance(accepted, str):
-        return FileCheck(path, "unreadable", (accepted,), False, 0, milliseconds, {})
+        verdict = "off grid" if kind_of(accepted) == OFF_GRID else "unreadable"
+        return FileCheck(path, verdict, (accepted,), False, 0, milliseconds, {})
     exact = _is_exact(accepted, config)
     verdict, causes = judge(accepted.changes, accepted.reading.partly_read, exact, config)
-    told = told_of(accepted.changes, accepted.reading)
+    told = told_of(accepted.changes, accepted.reading, accepted.aligned)
     return FileCheck(path, verdict, causes, exact, len(accepted.tokens), milliseconds, told)
 
 
-def check_numbered(config: CheckConfig, task: tuple[int, Path]) -> tuple[int, FileCheck]:
-    """For files that are checked side by side: the number of one, and what comes of it."""
-    number, path = task
-    return number, check(path, config)
+def check_numbered(config: CheckConfig, task: tuple[int, Path, Path | None]) -> tuple[int, FileCheck]:
+    """For files that are checked side by side: the number of one, and what comes of it. The last of a task is where its
+    beats are drawn.
+    """
+    number, path, picture = task
+    result = check(path, config)
+    if picture and _is_drawn(path, config, picture):
+        result = replace(result, picture=picture)
+    return number, result
+
+
+def _is_drawn(path: Path, config: CheckConfig, picture: Path) -> bool:
+    """Whether the file has notes in bars to draw. Also of one that is off grid: a person may hear what is wrong."""
+    try:
+        score = midi.read_told(path, config.pedal).score
+        if not any(len(track.notes) for track in score.tracks):
+            return False
+        draw(score, align(score), printable(str(path)), picture)
+    except (midi.MidiError, ScoreTooLong):
+        return False
+    return True
 
 
 def _accepted(path: Path, config: CheckConfig) -> Accepted | str:
-    as_prepared = PrepareConfig(pedal=config.pedal, strict=config.strict)
+    as_prepared = PrepareConfig(pedal=config.pedal, strict=config.strict, align=config.align)
     try:
         return accept(midi.load(path), path, str(path), as_prepared, config.moved_ms)
     except midi.UnreadableFile as error:
@@ -126,6 +152,8 @@ def remarks(told: dict, config: CheckConfig) -> list[str]:
     """What a person should know of a file beside the verdict's causes, a line each."""
     slowest, fastest, silent = told["slowest_bpm"], told["fastest_bpm"], told["silent_bars"]
     lines = [f"repaired: {repair}" for repair in told["repairs"]]
+    if done := alignment(told["aligned"]):
+        lines.append(f"aligned: {done}")
     if told["pedalled"]:
         lines.append(f"pedal: {told['pedalled']} notes ring on under it; --pedal ignore leaves them as they were held")
     if silent > config.silent_bars:

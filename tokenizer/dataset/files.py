@@ -35,8 +35,8 @@ FORMAT = 4
 AGAIN = "prepare it again with --overwrite, which moves this aside"
 MANIFEST, REJECTED, MIXTURE = "manifest.json", "rejected.jsonl", "mixture.json"
 SPLITS = ("train", "validation", "test")  # where datasets differ about a song, it is in the last of these
-# What a manifest means that does not say it: it has no test split.
-UNSAID = {"test_fraction": 0.0}
+# What a manifest means that does not say it: it has no test split, and its songs are read by their files' own time.
+UNSAID = {"test_fraction": 0.0, "align": "off"}
 Split = Literal["train", "validation", "test"]
 SHARD_NAME = re.compile(r"(train|validation|test)-\d{5,}\.arrow")
 FIELD_TYPES = {

@@ -32,7 +32,7 @@ from tokenizer.disk.atomic import disk_free
 from tokenizer.disk.destination import MIDI
 from tokenizer.music import midi
 
-TOKENIZER_VERSION = "4.0"  # of what tokens a song becomes; raise it whenever that changes
+TOKENIZER_VERSION = "5.0"  # of what tokens a song becomes; raise it whenever that changes
 BLOCK_FILES = 64  # what a killed worker loses at most; 16 workers lose a shard of 1024 songs together
 MB = 1e6
 DISK_PER_MIDI_BYTE = 6  # a cautious guess, for a notice alone; songs lie first in blocks, then in shards

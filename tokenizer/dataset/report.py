@@ -9,6 +9,7 @@ import numpy as np
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import shards_of
 from tokenizer.dataset.shards import open_batch
+from tokenizer.dataset.told import ALIGNED
 from tokenizer.disk.atomic import atomic, write_json
 from tokenizer.music import instruments
 from tokenizer.vocabulary import SIXTEENTH, Class
@@ -18,6 +19,7 @@ CONTEXTS = (2048, 8192, 16384, 24576)  # tokens of a row that lengths are compar
 BARS = 16  # at most, of each kind that is counted
 BARS_PER_DECADE = 30  # of lengths
 LONGEST = 32  # characters of a label
+MOVED_IN_TIME = ("beats", "meter", "shift", "pickup", "off_grid")  # kinds of Aligned
 
 
 def write_report(folder: Path, manifest: dict) -> dict:
@@ -28,8 +30,7 @@ def write_report(folder: Path, manifest: dict) -> dict:
         batch = open_batch(folder / entry["file"])
         lengths.append(np.diff(batch.column("ids").offsets.to_numpy()))
         seconds += float(batch.column("seconds").to_numpy().sum(dtype=np.float64))
-    report = summarize(counts, np.concatenate(lengths), seconds, manifest["rejected"])
-    report["changes"] = manifest["changes"]
+    report = summarize(counts, np.concatenate(lengths), seconds, manifest["rejected"], manifest["changes"])
     numbers, picture = FILES
     write_json(folder / numbers, report, indent=1)
     with atomic(folder / picture) as temporary:
@@ -37,8 +38,8 @@ def write_report(folder: Path, manifest: dict) -> dict:
     return report
 
 
-def summarize(counts: np.ndarray, lengths: np.ndarray, seconds: float, rejected: dict[str, int]) -> dict:
-    """counts: int64[724] of each token; lengths: int64[songs] tokens of each song."""
+def summarize(counts: np.ndarray, lengths: np.ndarray, seconds: float, rejected: dict[str, int], changes: dict) -> dict:
+    """counts: int64[724] of each token; lengths: int64[songs] tokens of each song; changes: told.sum_up of them."""
     of_class = [counts[np.maximum(tokens, 0)] * (tokens >= 0) for tokens in vocab.TOKEN]  # by class and value
     notes, tokens = int(of_class[Class.PITCH].sum()), int(lengths.sum())
     chords = of_class[Class.CHORD]
@@ -68,7 +69,14 @@ def summarize(counts: np.ndarray, lengths: np.ndarray, seconds: float, rejected:
         "chords_of_bars": _most(qualities),
         "duplicates": rejected.get("duplicate", 0),
         "rejected": rejected,
+        "changes": changes,
     }
+
+
+def _aligned(changes: dict) -> dict[str, int]:
+    """Of the songs that are kept those whose time is another than in their files, by what was done."""
+    songs = changes.get("aligned", {})
+    return {f"  {ALIGNED[kind]}": songs[kind] for kind in MOVED_IN_TIME if kind in songs}
 
 
 def _share(counts: np.ndarray, where: np.ndarray) -> float:
@@ -107,7 +115,7 @@ def figure(report: dict, lengths: np.ndarray):
     for axis in (axes[0, 0], axes[1, 1]):
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    _bars(axes[1, 2], {"kept": report["songs"]} | report["rejected"])
+    _bars(axes[1, 2], {"kept": report["songs"]} | _aligned(report["changes"]) | report["rejected"])
     axes[1, 2].set(title="files", xlabel="files")
     songs = "1 song" if report["songs"] == 1 else f"{report['songs']:,} songs"
     drawn.suptitle(f"{songs}, {report['hours']:,} hours, {report['notes']:,} notes, {report['tokens']:,} tokens")

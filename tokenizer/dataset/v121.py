@@ -273,7 +273,7 @@ def import_songs(batches: Iterable[list[V121Song]], data: Path, out: Path, confi
         raise InputError("--shard and --engine are for prepare; v1.2.1's data is read by one machine")
     if config.strict:
         raise InputError("--strict is for prepare; what was damaged in a MIDI file, v1.2.1's data does not say")
-    config = replace(config, pedal="ignore")  # as v1.2.1 did
+    config = replace(config, pedal="ignore", align="off")  # as v1.2.1 did
     shown, out = out, named(out)
     if not config.overwrite:
         make_room(out, overwrite=False)

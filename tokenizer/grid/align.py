@@ -10,6 +10,7 @@
 Notes are never moved against each other. What was done is data: Aligned.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -82,9 +83,9 @@ def _with_whole_measures(score: Score) -> Aligned:
         return Aligned(score, "none", moved_ms=performance.beside_ms(score))
     time = TimeMap.shifted(silence)
     head, *rest = score.signatures[1:]
-    signatures = (Signature(0, head.numerator, head.denominator), *(_at(time, change) for change in rest))
+    signatures = (Signature(0, head.numerator, head.denominator), *_moved(time, rest))
     first, *later = score.tempos
-    tempos = (first, *(_at(time, change) for change in later))
+    tempos = (first, *_moved(time, later))
     moved = retimed(score, time, score.ticks_per_beat, tempos, signatures)
     return _done(score, moved, "pickup", 1.0, time)
 
@@ -99,8 +100,10 @@ def _missing_of_pickup(score: Score) -> int:
     return whole - second.tick if second.tick < whole and second.tick <= own else 0
 
 
-def _at(time: TimeMap, change: Signature | Tempo) -> Signature | Tempo:
-    return replace(change, tick=int(time.there(change.tick)))
+def _moved(time: TimeMap, changes: Sequence[Signature] | Sequence[Tempo]) -> list[Signature] | list[Tempo]:
+    """Changes at the ticks that theirs become; all at once, as there may be half a million."""
+    ticks = time.there(np.array([change.tick for change in changes], np.int64)).tolist()
+    return [replace(change, tick=tick) for change, tick in zip(changes, ticks, strict=True)]
 
 
 # ---------------------------------------------------------------- to a click
