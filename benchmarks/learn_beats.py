@@ -113,9 +113,7 @@ def curve(length: float, rng: np.random.Generator):
     """Seconds to seconds: another tempo, and one that changes slowly."""
     times = np.arange(-4, length + 4, 0.05)
     depth = rng.uniform(0, 0.15) * (rng.random() < 0.85)
-    waves = sum(
-        rng.normal() * np.sin(2 * np.pi * (times / rng.uniform(8, 60) + rng.random())) for _ in range(4)
-    )
+    waves = sum(rng.normal() * np.sin(2 * np.pi * (times / rng.uniform(8, 60) + rng.random())) for _ in range(4))
     waves = depth * waves / max(np.abs(waves).max(), 1e-9)
     pace = np.exp(np.clip(rng.normal(0, 0.12), -0.25, 0.25)) * (1 + waves)
     there = np.concatenate([[0], np.cumsum(0.05 / pace)[:-1]])
@@ -243,7 +241,9 @@ def loss_of(net: Net, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def save(net: Net, path: Path) -> None:
-    values = {name.replace(".", "_"): value.detach().numpy().astype(np.float16) for name, value in net.state_dict().items()}
+    values = {
+        name.replace(".", "_"): value.detach().numpy().astype(np.float16) for name, value in net.state_dict().items()
+    }
     with open(path, "wb") as file:
         np.savez_compressed(file, **values)
 
@@ -268,7 +268,9 @@ def main() -> None:
     net = Net()
     if arguments.init:
         stored = np.load(arguments.init)
-        net.load_state_dict({name: torch.from_numpy(stored[name.replace(".", "_")]).float() for name in net.state_dict()})
+        net.load_state_dict(
+            {name: torch.from_numpy(stored[name.replace(".", "_")]).float() for name in net.state_dict()}
+        )
     print(sum(p.numel() for p in net.parameters()), "parameters", flush=True)
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=1e-3)
     begin, step, mean = time.time(), 0, None

@@ -7,8 +7,8 @@ The music asks for a steady beat of 0.3 to 0.75 s rather than for the notation's
     level    whether it is that of the felt beat (dotted in compound meters), or its half or double, which are right
              here; third: whether it is a third or three times of the felt beat
     f_after  the best of the same beats read at their own level, every second and third of them, from either one on,
-             and halved and divided in three; against quarter notes or felt beats, whichever they are nearer to. Half,
-             double and thirds are right, half a beat beside is wrong
+             and halved and divided in three; against quarter notes or felt beats, or against these halved and divided
+             in three, where what was found is faster. Half, double and thirds are right, half a beat beside is wrong
     notes    share of notes whose place in a beat is the true one, of that best reading
 
 Unlike in contests the first five seconds count. Only beats from the first onset to the last one are compared.
@@ -82,10 +82,12 @@ def judge(found: np.ndarray, truth: Retimed) -> Judged:
     if np.array_equal(truth.beats, truth.pulse):
         del by_level["pulse"]
     for beats, counted in by_level.values():
-        for taken, phase in _READINGS:
-            read = _read(found, taken, phase)
-            if (score := f_measure(beats, read, onsets)) > f_after:
-                f_after, reading, in_true = score, read, counted
+        pairs = [(beats, _read(found, taken, phase), 1) for taken, phase in _READINGS]
+        pairs += [(_read(beats, 1 / parts, 0), found, parts) for parts in (2, 3)]
+        for true, read, parts in pairs:
+            if (score := f_measure(true, read, onsets)) > f_after:
+                f_after, reading = score, read
+                in_true = tuple(parts * each for each in counted)
     period, felt = (np.median(np.diff(found)) / np.median(np.diff(each)) for each in (truth.beats, truth.pulse))
     return Judged(
         f=f_measure(truth.beats, found, onsets),

@@ -59,6 +59,9 @@ def align(score: Score) -> Aligned:
         return _played_freely(score)
     if is_meant and not found.shift_ticks:
         return _with_whole_measures(score)
+    if not performance.can_be_heard(score):
+        moved, time = shifted(score, found.shift_ticks)
+        return _done(score, moved, "shift", found.concentration, time)
     return _played_to_click(score, found, is_meant)
 
 
@@ -70,7 +73,7 @@ def _calls_beats_measures(score: Score) -> bool:
     last = max(int(track.notes["onset_ticks"].max()) for track in score.tracks if len(track.notes)) + 1
     begins = [min(signature.tick, last) for signature in score.signatures]
     beats = np.diff(np.append(begins, last)) / score.ticks_per_beat
-    is_one = np.array([4 * signature.numerator == signature.denominator for signature in score.signatures])
+    is_one = np.array([(each.numerator, each.denominator) == (1, 4) for each in score.signatures])
     return bool(beats[is_one].sum() >= max(_BEATS_AS_MEASURES, beats.sum() / 2))
 
 

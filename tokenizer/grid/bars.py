@@ -23,7 +23,9 @@ def downbeats(log_odds: np.ndarray) -> np.ndarray:
 
 def _path(log_odds: np.ndarray) -> list[tuple[int, int]]:
     cost = _costs()
-    gain = np.array([[1.0 if place == 0 else 0.0, -NATS[METERS.index(m)] if place == 0 else 0.0] for m, place in _STATES])
+    gain = np.array(
+        [[1.0 if place == 0 else 0.0, -NATS[METERS.index(m)] if place == 0 else 0.0] for m, place in _STATES]
+    )
     total, came = gain[:, 0] * log_odds[0] + gain[:, 1], []
     for odds in log_odds[1:]:
         of = total[:, None] - cost

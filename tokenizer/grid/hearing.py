@@ -64,9 +64,10 @@ def _spread(seconds: np.ndarray, weight: np.ndarray | float, frames: int) -> np.
     first = np.floor(place).astype(np.int64)
     right = place - first
     weight = np.broadcast_to(weight, seconds.shape)
-    return np.bincount(first, weight * (1 - right), frames + 1)[:frames] + np.bincount(
-        first + 1, weight * right, frames + 1
-    )[:frames]
+    return (
+        np.bincount(first, weight * (1 - right), frames + 1)[:frames]
+        + np.bincount(first + 1, weight * right, frames + 1)[:frames]
+    )
 
 
 def _drums(notes: Heard, frames: int) -> list[np.ndarray]:

@@ -7,12 +7,15 @@ import numpy as np
 from tokenizer.grid import bars, beats, pulse
 from tokenizer.grid.divisions import nearest
 from tokenizer.grid.hearing import FPS, features, heard
-from tokenizer.grid.refine import refined
+from tokenizer.grid.refine import PLACES, refined
 from tokenizer.grid.tempo_map import seconds_at, ticks_at
 from tokenizer.music.score import Score
 from tokenizer.vocabulary import IS_PLACE, QUARTER
 
 FEWEST = 4  # beats that a song must have
+MOST_SECONDS = 3600.0  # of a song that is listened to
+FAR_SECONDS = 0.03  # that an onset lies beside where people put them
+CLUES = 10
 _PLACES = np.append(np.flatnonzero(IS_PLACE), QUARTER)
 
 
@@ -45,18 +48,23 @@ def listen(score: Score) -> Ear:
 class Beats:
     """Of a score: its beats, the first not after its first onset, the last after its last one. ticks: int64[beats] of
     the file; seconds: float64[beats] of these ticks; measures: int64[beats] of the measure that begins with each, 0
-    where none does; confidence: 0 to 1.
+    where none does; clues: float64[CLUES] of how well they are heard; confidence: from 0 to 1, what follows from them.
     """
 
     ticks: np.ndarray
     seconds: np.ndarray
     measures: np.ndarray
-    confidence: float
     clues: np.ndarray
+
+    @property
+    def confidence(self) -> float:
+        return float(1 / (1 + np.exp(-self.clues @ pulse.confidence_weights())))
 
 
 def find(score: Score) -> Beats | None:
-    """None where there are too few notes to say."""
+    """None where there are too few notes to say, or the song is too long to be one."""
+    if not can_be_heard(score):
+        return None
     notes = heard(score)
     ear = Ear(pulse.hear(features(notes)))
     found = beats.chain(ear.odds[:, 0])
@@ -66,12 +74,14 @@ def find(score: Score) -> Beats | None:
     found = _around(refined(found, onsets), onsets)
     ticks = ticks_at(score.tempos, score.ticks_per_beat, found)
     seconds = seconds_at(score.tempos, score.ticks_per_beat, ticks)
-    clues = _clues(seconds, ear, onsets)
-    return Beats(ticks, seconds, bars.downbeats(ear.lines(seconds)), confidence(clues), clues)
+    measures = bars.downbeats(ear.lines(seconds))
+    return Beats(ticks, seconds, measures, _clues(seconds, measures, ear, onsets))
 
 
-def confidence(clues: np.ndarray) -> float:
-    return 1.0
+def can_be_heard(score: Score) -> bool:
+    """Whether it is short enough to be listened to."""
+    last = max(int(track.notes["onset_ticks"].max(initial=0)) for track in score.tracks)
+    return float(seconds_at(score.tempos, score.ticks_per_beat, np.array([last]))[0]) <= MOST_SECONDS
 
 
 def _around(seconds: np.ndarray, onsets: np.ndarray) -> np.ndarray:
@@ -91,24 +101,26 @@ def _around(seconds: np.ndarray, onsets: np.ndarray) -> np.ndarray:
     return seconds[begin:end]
 
 
-def _clues(seconds: np.ndarray, ear: Ear, onsets: np.ndarray) -> np.ndarray:
-    """What tells whether beats are right: float64[clues]."""
-    heard_ = ear.beats(seconds)
-    half = ear.beats((seconds[1:] + seconds[:-1]) / 2)
-    beat = np.interp(onsets, seconds, np.arange(len(seconds)))
-    length = np.interp(onsets, seconds[:-1], np.diff(seconds))
-    inside = beat % 1
-    off = np.abs(inside[:, None] - np.array([0, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1])).min(axis=1) * length
-    change = np.abs(np.diff(np.log(np.diff(seconds))))
+def _clues(seconds: np.ndarray, measures: np.ndarray, ear: Ear, onsets: np.ndarray) -> np.ndarray:
+    """What tells whether beats are right: float64[CLUES]."""
+    heard_, half = ear.beats(seconds), ear.beats((seconds[1:] + seconds[:-1]) / 2)
+    lengths, number = np.diff(seconds), np.arange(len(seconds))
+    others = [ear.beats(np.interp(np.arange(0, len(seconds) - 1, by), number, seconds)) for by in (2 / 3, 4 / 3, 3 / 2)]
+    beat = np.interp(onsets, seconds, number)
+    off = np.abs((beat % 1)[:, None] - PLACES).min(axis=1) * np.interp(onsets, seconds[:-1], lengths)
+    change = np.abs(np.diff(np.log(lengths)))
     return np.array(
         [
             1.0,
-            float(np.tanh(heard_ / 4).mean()),
-            float(np.tanh(half / 4).mean()),
-            float((off > 0.03).mean()),
-            float(off.mean() * 50),
-            float(np.quantile(change, 0.9)) * 10 if len(change) else 0.0,
-            float((heard_ < -1).mean()),
+            np.tanh(heard_ / 3).mean(),
+            np.tanh(half / 3).mean(),
+            (heard_ < -1).mean(),
+            max(np.tanh(other / 3).mean() for other in others),
+            np.tanh(ear.lines(seconds[measures > 0]) / 3).mean(),
+            (off > FAR_SECONDS).mean(),
+            np.log(len(seconds) / 100),
+            np.log(lengths.mean() / beats.USUAL) ** 2,
+            np.quantile(change, 0.9) * 10,
         ]
     )
 

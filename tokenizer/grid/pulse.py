@@ -20,6 +20,11 @@ def hear(features: np.ndarray) -> np.ndarray:
     return _convolved(np.maximum(total, 0), *net[-1], 1)
 
 
+def confidence_weights() -> np.ndarray:
+    """float64[CLUES] of performance.py: log odds that beats are right are so much of each clue."""
+    return _stored()["confidence"].astype(np.float64)
+
+
 def _convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, apart: int) -> np.ndarray:
     """[frames, out] of x [frames, in]: weight [taps * in, out] sees that many frames, `apart` from each other."""
     taps = len(weight) // x.shape[1]
@@ -34,13 +39,19 @@ def _convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, apart: int) 
 
 
 @cache
-def _net() -> list[tuple[np.ndarray, np.ndarray]]:
-    """(weight [taps * in, out], bias [out]) of each convolution, in the order of their use."""
+def _stored() -> dict[str, np.ndarray]:
     with files(__package__).joinpath(WEIGHTS).open("rb") as file:
         stored = np.load(file, allow_pickle=False)
-        layers = sum(name.startswith("wide") for name in stored.files) // 2
-        names = ["first", *(f"{kind}_{i}" for i in range(layers) for kind in ("wide", "narrow")), "last"]
-        return [(_flat(stored[f"{name}_weight"]), stored[f"{name}_bias"].astype(np.float32)) for name in names]
+        return {name: stored[name] for name in stored.files}
+
+
+@cache
+def _net() -> list[tuple[np.ndarray, np.ndarray]]:
+    """(weight [taps * in, out], bias [out]) of each convolution, in the order of their use."""
+    stored = _stored()
+    layers = sum(name.startswith("wide") for name in stored) // 2
+    names = ["first", *(f"{kind}_{i}" for i in range(layers) for kind in ("wide", "narrow")), "last"]
+    return [(_flat(stored[f"{name}_weight"]), stored[f"{name}_bias"].astype(np.float32)) for name in names]
 
 
 def _flat(weight: np.ndarray) -> np.ndarray:

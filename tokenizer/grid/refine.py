@@ -2,6 +2,8 @@
 grid of twelve places a beat needs better.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 # Where in a beat onsets are: the place, and how likely it is
@@ -59,8 +61,14 @@ def _shifts_of(beats: np.ndarray, onsets: np.ndarray) -> np.ndarray:
     index = np.arange(n)
     matrix[index, index] = diagonal / SCATTER**2 + 1e-2
     matrix[index[:-1], index[1:]] = matrix[index[1:], index[:-1]] = beside / SCATTER**2
-    bend = np.diff(np.eye(n), 2, axis=0)
-    matrix += bend.T @ bend / STIFFNESS**2
+    stiffness = _stiffness(n)
     seen = (np.bincount(beat, left * error, n) + np.bincount(beat + 1, right * error, n)) / SCATTER**2
     # Beats as they are have a bend of their own, which is none of the player's
-    return np.linalg.solve(matrix, seen - bend.T @ (bend @ beats) / STIFFNESS**2)
+    return np.linalg.solve(matrix + stiffness, seen - stiffness @ beats)
+
+
+@lru_cache(maxsize=4)
+def _stiffness(n: int) -> np.ndarray:
+    """float64[n, n]: of shifts x, x @ it @ x is the sum of squares of their second differences, in STIFFNESS."""
+    bend = np.diff(np.eye(n), 2, axis=0)
+    return bend.T @ bend / STIFFNESS**2
