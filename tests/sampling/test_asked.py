@@ -48,13 +48,13 @@ def test_a_song_is_a_score_its_tokens_or_a_file(tmp_path):
     score = compose(0)
     midi.write(score, tmp_path / "a.mid")
     tokens = encode(score)
-    assert asked.given(None, "extend") == (None, [])
+    assert asked.given(None, "extend", "auto") == (None, [])
     for prompt in (score, tmp_path / "a.mid", str(tmp_path / "a.mid")):
-        song, notices = asked.given(prompt, "extend")
+        song, notices = asked.given(prompt, "extend", "auto")
         assert np.array_equal(song.ids, tokens.ids) and notices == []
         assert [tempo.microseconds_per_beat for tempo in song.tempos] == [score.tempos[0].microseconds_per_beat]
     for ids in (tokens, tokens.ids, tokens.ids.tolist(), tokens.ids.astype(np.uint16)):
-        song, _ = asked.given(ids, "extend")
+        song, _ = asked.given(ids, "extend", "auto")
         assert np.array_equal(song.ids, tokens.ids) and song.ids.dtype == np.int32 and song.tempos == ()
 
 
@@ -67,14 +67,14 @@ def test_what_reading_a_file_changed_is_told(monkeypatch, pedalled, notes):
 
     monkeypatch.setattr(midi, "read_told", read_told)
     lengthens = f"a.mid: the sustain pedal lengthens {notes}; --pedal ignore plays them as the keys were held"
-    assert asked.given("a.mid", "extend")[1] == ["a.mid: clipped 3 data bytes in track 2", lengthens]
-    assert asked.given("a.mid", "ignore")[1] == ["a.mid: clipped 3 data bytes in track 2"]
+    assert asked.given("a.mid", "extend", "auto")[1] == ["a.mid: clipped 3 data bytes in track 2", lengthens]
+    assert asked.given("a.mid", "ignore", "auto")[1] == ["a.mid: clipped 3 data bytes in track 2"]
 
 
 def test_bars_that_are_written_otherwise_than_they_stand_in_the_file_are_told(tmp_path):
     song = replace(compose(0), signatures=(Signature(0, 11, 8),))
     midi.write(song, tmp_path / "a.mid")
-    (said,) = asked.given(tmp_path / "a.mid", "extend")[1]
+    (said,) = asked.given(tmp_path / "a.mid", "extend", "auto")[1]
     assert "11/8: " in said and said.endswith("--bars and --keep-bars count bars as they are written")
 
 

@@ -70,11 +70,12 @@ def test_a_continued_song_is_written_whole_and_made_again_bit_for_bit_from_its_j
     [("sampler", {"temperature": "hot"}), ("constraints", {"bars": None}), ("sampler", {"num_samples": 1.5})],
 )
 def test_the_json_of_a_sample_that_was_edited_wrongly_is_told_as_such(tmp_path, part, change):
-    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [])
+    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [], None)
     values = dataclasses.asdict(origin) | {"number": 0, "finished": True, "errors": 0, "tokens": [1, 2]}
     (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
     assert outputs.read(tmp_path / "x.json")[0] == origin
-    del values["prompt_tempos"], values["constraints"]["pedal"]
+    del values["prompt_tempos"], values["prompt_own_time"]
+    del values["constraints"]["pedal"], values["constraints"]["align"]
     (tmp_path / "older.json").write_text(json.dumps(values), encoding="utf-8")
     assert outputs.read(tmp_path / "older.json")[0] == origin
     values[part] |= change
@@ -205,7 +206,7 @@ def made(monkeypatch):
 
     def ready(request):
         asked.append(request)
-        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {}, [])
+        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {}, [], None)
         task = SimpleNamespace(whole=SONG.whole)
         return SimpleNamespace(origin=origin, task=task, sampler=lambda: Ready(request.config))
 
