@@ -38,11 +38,15 @@ class OwnTime:
     @classmethod
     def of(cls, score: Score, aligned: Aligned, found: OnGrid) -> "OwnTime":
         """aligned: of the score, with a time; found: on_grid(aligned.score)."""
-        order = [number for number, track in enumerate(score.tracks) if len(track.notes)]
-        order.sort(key=lambda number: HID_RANK[score.tracks[number].program])
         last = len(found.song.bars) - 1  # a note past it met one before, and is part of that
-        bars = tuple(np.minimum(found.notes[number]["bar"], last) for number in order)
-        score = replace(score, tracks=tuple(score.tracks[number] for number in order))
+        tracks = [
+            (track, np.minimum(placed["bar"], last))
+            for track, placed in zip(score.tracks, found.notes, strict=True)
+            if len(track.notes)
+        ]
+        tracks.sort(key=lambda track_and_bars: HID_RANK[track_and_bars[0].program])
+        score = replace(score, tracks=tuple(track for track, _ in tracks))
+        bars = tuple(bars for _, bars in tracks)
         return cls(score, bars, aligned.time, aligned.score.ticks_per_beat, found.layout)
 
     # ---------------------------------------------------------------- from the grid, and to it
