@@ -208,6 +208,13 @@ def test_nothing_new_is_before_the_file_begins():
     assert first[["onset_ticks", "duration_ticks"]].tolist() == [(0, 175)]  # of 192, 17 earlier
 
 
+def test_a_short_measure_that_the_grid_itself_fills_up_is_before_the_file_too():
+    """A quarter of 96 ticks; the measure in front is five sixty-fourths long, and two sixteenths on the grid."""
+    score = score_of((0, [(30, 96, 60, 90)]), signatures=((0, 1, 8), (30, 4, 4)), ticks_per_beat=96)
+    own = aligned_prompt(score, Aligned(score, "shift", time=TimeMap.shifted(0))).own
+    assert own.back(np.array([0, 85, 90, 240, 720])).tolist() == [-18, -1, 0, 30, 126]
+
+
 # ---------------------------------------------------------------- kept as JSON
 
 
