@@ -2,16 +2,18 @@
 
 from configs.check import CheckConfig
 from configs.cluster import ClusterConfig
-from configs.data import PEDAL, AugmentConfig, DataConfig, Pedal, PrepareConfig
+from configs.data import ALIGN, PEDAL, Align, AugmentConfig, DataConfig, Pedal, PrepareConfig
 from configs.errors import InputError
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
 from configs.sample import Constraints, SampleConfig
 from configs.train import TrainConfig
 
 __all__ = [
+    "ALIGN",
     "MASK_RULES",
     "MODEL_SIZES",
     "PEDAL",
+    "Align",
     "AugmentConfig",
     "CheckConfig",
     "ClusterConfig",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs import ranges
-from configs.data import PEDAL, Pedal
+from configs.data import ALIGN, PEDAL, Align, Pedal
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class Constraints:
     keep_bars: int = 0  # bars of the given song that are kept when it is continued (0: all)
     add: str = ""  # instruments that the model plays along with the given song, named as above
     pedal: Pedal = PEDAL  # of the given song: notes ring while its sustain pedal is down, or ignore it
+    # where the given song has its beats: where the music has them, or where the file says if they are not heard well
+    # enough (auto); where the music has them by the best guess (keep); where the file says (off)
+    align: Align = ALIGN
     strict: bool = False  # refuse a given song of which the model would see only the last bars, for want of room
 
     def __post_init__(self) -> None:

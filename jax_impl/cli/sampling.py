@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from configs import PEDAL, Constraints, InputError, SampleConfig
+from configs import ALIGN, PEDAL, Constraints, InputError, SampleConfig
 from tokenizer.disk.destination import STANDARD_OUTPUT
 from tokenizer.tokens import names
 
@@ -73,6 +73,8 @@ def generate(
             raise InputError("--strict needs a given song that may be too long: --continue or --accompany FILE")
         if constraints.pedal != PEDAL:
             raise InputError("--pedal is that of a given song, and there is none: --continue or --accompany FILE")
+        if constraints.align != ALIGN:
+            raise InputError("--align is for a given song, and there is none: --continue or --accompany FILE")
     if stream:
         _refuse("--stream plays one song", many)
     if out is None:

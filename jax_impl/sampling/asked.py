@@ -10,19 +10,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from configs import Constraints, InputError, Pedal, SampleConfig
+from configs import Align, Constraints, InputError, Pedal, SampleConfig
 from jax_impl.device import device
 from jax_impl.sampling.task import Task, task_of
 from jax_impl.training.checkpoint import Found, find, step_named
 from tokenizer import vocabulary as vocab
+from tokenizer.grid.align import Aligned, align
 from tokenizer.grid.changes import meters_written
 from tokenizer.grid.quantize import on_grid
+from tokenizer.grid.tempo_map import seconds_at
 from tokenizer.music import midi
 from tokenizer.music.midi import Reading
 from tokenizer.music.score import Score
 from tokenizer.tokens import names
 from tokenizer.tokens.fields import TokenFields
-from tokenizer.tokens.given import Prompt, prompt_of
+from tokenizer.tokens.given import Prompt, aligned_prompt, prompt_of
 
 Step = int | Literal["best", "latest"]
 
@@ -37,7 +39,7 @@ def task(run: Any, prompt: Any, constraints: Any, sampler: Any, checkpoint: Any)
         if not isinstance(value, kind):
             raise InputError(f"{name} must be {kind.__name__}(...), got {value!r}")
     names.check(constraints)
-    song, notices = given(prompt, constraints.pedal)
+    song, notices = given(prompt, constraints.pedal, constraints.align)
     return task_for(Path(run), step_named(checkpoint), sampler, constraints, song, notices)
 
 
@@ -50,17 +52,20 @@ def task_for(
     return found, replace(made, notices=(*notices, *made.notices))
 
 
-def given(prompt: Any, pedal: Pedal) -> tuple[Prompt | None, list[str]]:
+def given(prompt: Any, pedal: Pedal, where_beats_are: Align) -> tuple[Prompt | None, list[str]]:
     """A given song, and what was read otherwise than it stands in the file: a Score, tokens int32[T], or the path of a
-    MIDI file, which is read. Raises InputError.
+    MIDI file, which is read. Tokens have their beats where they say. Raises InputError.
     """
     if prompt is None:
         return None, []
     if isinstance(prompt, Score):
-        return prompt_of(prompt), []
+        aligned, said = _aligned(prompt, where_beats_are)
+        return aligned_prompt(prompt, aligned), [f"the given song: {what}" for what in said]
     if isinstance(prompt, str | os.PathLike):
         reading = midi.read_told(prompt, pedal)
-        return prompt_of(reading.score), [f"{prompt}: {what}" for what in _told(reading)]
+        aligned, said = _aligned(reading.score, where_beats_are)
+        notices = [*_of_reading(reading), *said, *_of_bars(aligned.score)]
+        return aligned_prompt(reading.score, aligned), [f"{prompt}: {what}" for what in notices]
     ids = np.asarray(prompt.ids if isinstance(prompt, TokenFields) else prompt)
     if ids.ndim != 1 or not len(ids) or not np.issubdtype(ids.dtype, np.integer):
         raise InputError(f"prompt must be a Score, tokens, or the path of a MIDI file, got {prompt!r:.200}")
@@ -69,14 +74,56 @@ def given(prompt: Any, pedal: Pedal) -> tuple[Prompt | None, list[str]]:
     return prompt_of(ids.astype(np.int32)), []
 
 
-def _told(reading: Reading) -> list[str]:
-    lines, found = list(reading.repairs), on_grid(reading.score)
+def _aligned(score: Score, where_beats_are: Align) -> tuple[Aligned, list[str]]:
+    """A score with its beats where they are wanted, and what was done to it for that."""
+    as_it_is = Aligned(score, "none")
+    if where_beats_are == "off":
+        return as_it_is, []
+    aligned = align(score)
+    if aligned.kind == "off_grid" and where_beats_are == "auto":
+        return as_it_is, [
+            "its beats are not heard well enough to say where they are: its bars are those of the file; "
+            "--align keep takes the best guess"
+        ]
+    return aligned, _of_alignment(aligned)
+
+
+def _of_alignment(aligned: Aligned) -> list[str]:
+    """What a user should know who counts bars, or plays what is new together with the file."""
+    meter = "{0.numerator}/{0.denominator}".format(aligned.score.signatures[0])
+    match aligned.kind:
+        case "none":
+            return []
+        case "pickup":
+            return ["a pickup is filled up in front: its bar counts as bar 1"]
+        case "shift":
+            return ["all of it lies beside its beats by the same time, and so does what is new"]
+        case "meter":
+            return [f"its time signature cannot be meant: bars of {meter} were found, and are counted"]
+    guess = "; a guess, --align off counts the bars of the file" if aligned.kind == "off_grid" else ""
+    return [f"its beats were found, at about {_bpm(aligned.score):.0f} BPM: bars of {meter} are counted by them{guess}"]
+
+
+def _bpm(score: Score) -> float:
+    """In the mean, from its first note to its last."""
+    onsets = np.concatenate([track.notes["onset_ticks"] for track in score.tracks])
+    span = np.array([onsets.min(), max(onsets.max(), onsets.min() + 1)])
+    first, last = seconds_at(score.tempos, score.ticks_per_beat, span)
+    return 60 * float(span[1] - span[0]) / score.ticks_per_beat / float(last - first)
+
+
+def _of_reading(reading: Reading) -> list[str]:
+    lines = list(reading.repairs)
     if reading.pedalled:
         notes = "1 note" if reading.pedalled == 1 else f"{reading.pedalled} notes"
         lines.append(f"the sustain pedal lengthens {notes}; --pedal ignore plays them as the keys were held")
-    for bars in meters_written(reading.score, found.layout, found.song):
-        lines.append(f"{bars}; --bars and --keep-bars count bars as they are written")
     return lines
+
+
+def _of_bars(score: Score) -> list[str]:
+    found = on_grid(score)
+    written = meters_written(score, found.layout, found.song)
+    return [f"{bars}; --bars and --keep-bars count bars as they are written" for bars in written]
 
 
 def tell(notice: str) -> None:

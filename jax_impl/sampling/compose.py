@@ -41,7 +41,7 @@ class Request:
 
     def ready(self) -> "Ready":
         """Raises InputError where something of it cannot be, before the model is loaded."""
-        prompt, notices = asked.given(self.given, self.wanted.pedal)
+        prompt, notices = asked.given(self.given, self.wanted.pedal, self.wanted.align)
         return Ready.of(self.run, self.checkpoint, self.config, self.wanted, prompt, notices)
 
 

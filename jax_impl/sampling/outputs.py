@@ -22,6 +22,7 @@ from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, r
 from tokenizer.disk.destination import MIDI
 from tokenizer.music import midi
 from tokenizer.music.score import Score, Tempo
+from tokenizer.tokens import own_time
 from tokenizer.tokens.given import Prompt
 
 SOUNDFONTS = (
@@ -37,7 +38,8 @@ SAMPLE_RATE = 44100
 class Origin:
     """How samples were made, as plain JSON values: run, step and checksum of the checkpoint, sampler, constraints,
     tokens of the given song before any change (None: none) and its own tempo map as [tick of the grid, microseconds a
-    beat] (empty: the tokens' tempi, as of samples made before it was kept), and the libraries' versions.
+    beat] (empty: the tokens' tempi, as of samples made before it was kept), the libraries' versions, and the given
+    song's own time as own_time.to_json gives it, where it was aligned.
     """
 
     run: str
@@ -48,6 +50,7 @@ class Origin:
     prompt: list[int] | None
     versions: dict
     prompt_tempos: list[list[int]]
+    prompt_own_time: dict | None
 
     @classmethod
     def of(
@@ -56,13 +59,16 @@ class Origin:
         given = None if prompt is None else prompt.ids.tolist()
         tempos = [] if prompt is None else [[tempo.tick, tempo.microseconds_per_beat] for tempo in prompt.tempos]
         checksum = str(record.checksums.get("parameters", ""))
-        return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), given, versions(), tempos)
+        own = None if prompt is None or prompt.own is None else own_time.to_json(prompt.own)
+        return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), given, versions(), tempos, own)
 
     def given(self) -> Prompt | None:
         """The given song. Inverse of `of`."""
         if self.prompt is None:
             return None
-        return Prompt(np.array(self.prompt, np.int32), tuple(Tempo(*tempo) for tempo in self.prompt_tempos))
+        tempos = tuple(Tempo(*tempo) for tempo in self.prompt_tempos)
+        own = None if self.prompt_own_time is None else own_time.of_json(self.prompt_own_time)
+        return Prompt(np.array(self.prompt, np.int32), tempos, own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +87,16 @@ class Formats:
 def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str | None:
     """path (.mid), and beside it .png, .wav where asked for, and .json with the digests of them: all or none. Returns
     what a player may lose of it (see midi.write). Raises InputError.
+
+    The picture is on the grid, also of a song that is written in its own time: its bars are those that the model had,
+    and that --bars and --keep-bars count.
     """
     files = formats.files(path)
     with atomic_together(files) as (json_file, midi_file, *others):
         score, by_suffix = sample.score(), {file.suffix: file for file in others}
         notice = midi.write(score, midi_file)
         if formats.picture:
-            pianoroll.piano_roll(score, by_suffix[".png"], chords=sample.chords())
+            pianoroll.piano_roll(sample.on_grid(), by_suffix[".png"], chords=sample.chords())
         if formats.soundfont:
             _play(score, by_suffix[".wav"], formats.soundfont)
         values = dataclasses.asdict(origin)
@@ -126,7 +135,8 @@ class Written(NamedTuple):
     files: dict[str, str]
 
 
-OF_OLDER = {"prompt_tempos": [], "cut_short": False, "files": {}}  # what samples that were made before do not say
+# What samples that were made before do not say
+OF_OLDER = {"prompt_tempos": [], "prompt_own_time": None, "cut_short": False, "files": {}}
 
 
 def read(path: Path) -> Written:
@@ -187,6 +197,7 @@ def refuse_other_settings(folder: Path, origin: Origin) -> None:
     """Raises InputError where a folder holds samples that were made otherwise, naming what differs."""
     words = {"step": "another step", "checksum": "another checkpoint", "prompt": "another given song"}
     words |= {"versions": "other versions of the libraries", "prompt_tempos": "another tempo map of the given song"}
+    words |= {"prompt_own_time": "other beats of the given song"}
     for path in sorted(folder.glob("*.json")):
         if not path.stem.isdecimal() or (there := beside(path)) is None:
             continue

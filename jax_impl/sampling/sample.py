@@ -53,8 +53,12 @@ class Sample:
     whole: Whole = NEW
 
     def score(self) -> Score:
-        """The whole song."""
+        """The whole song; a given one that was aligned in its own time."""
         return self.whole.score(self.ids)
+
+    def on_grid(self) -> Score:
+        """The whole song with the bars that the model had."""
+        return self.whole.on_grid(self.ids)
 
     def chords(self) -> list[str]:
         """Names of the chords of its bars, as its tokens say them."""
@@ -84,8 +88,9 @@ def generate(
     checkpoint: str | int = "best",
 ) -> list[Score]:
     """sampler.num_samples songs of a trained run, each with all of a given one. prompt: a song to continue, or with
-    constraints.add to accompany; its tokens or the path of a MIDI file will do. Warns of what becomes something else
-    than was asked, and of what was read otherwise than it stands in the file. Raises InputError.
+    constraints.add to accompany; its tokens or the path of a MIDI file will do. A score or file whose beats are not
+    where it says is aligned first, and comes back in its own time. Warns of what becomes something else than was asked,
+    and of what was read otherwise than it stands in the file. Raises InputError.
     """
     found, task = asked.task(run, prompt, constraints, sampler, checkpoint)
     asked.tell(task.notice)

@@ -9,6 +9,10 @@ Every token is looked at once, and a bar is decoded by itself: what a bar costs 
 song the bars that the model does not see come first.
 
 A bar is what people call so, a whole measure: where that is long, the tokens say it in two parts.
+
+Bars are of the grid: what is new can be played along with what was given only by the same beats. Those of a given song
+that was aligned have its notes on the beats that were found, in tempi that bring these to the time they had; the whole
+song at the end has its notes as they were read, in its own time.
 """
 
 from collections.abc import Iterator

@@ -267,6 +267,7 @@ def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
         (["generate", "run", "--stream", "--num-samples", "2"], "--stream plays one song: --num-samples does not go"),
         (["generate", "run", "-o", "x.mid", "--strict"], "--strict needs a given song"),
         (["generate", "run", "-o", "x.mid", "--pedal", "ignore"], "--pedal is that of a given song"),
+        (["generate", "run", "-o", "x.mid", "--align", "keep"], "--align is for a given song"),
         (["generate", "run", "--stream", "--wav"], "--stream without --out writes no file: --wav does not go"),
         (["generate", "run", "--stream", "--no-picture", "--overwrite"], "--no-picture, --overwrite do not go"),
         (["generate", "run", "-o", "-", "--num-samples", "2", "--wav"], "standard output: --num-samples, --wav do not"),

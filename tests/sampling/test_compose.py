@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 from configs import Constraints, InputError, SampleConfig
-from jax_impl.sampling import compose, outputs
+from jax_impl.sampling import asked, compose, outputs
 from jax_impl.sampling.sample import Sample, Sampler
 from jax_impl.training.checkpoint import Found, plain
+from tests.played import BEAT, aligned_as, played
 from tests.rows import ids
 from tests.sampling.small import HOT
 from tests.tokenizer.test_whole import BAR, scale
 from tokenizer.disk.lock import only_writer
 from tokenizer.grid.quantize import snap
+from tokenizer.grid.time_map import TimeMap
 from tokenizer.music import midi
 
 PLAIN = outputs.Formats(picture=False, soundfont=None)
@@ -65,16 +67,56 @@ def test_a_continued_song_is_written_whole_and_made_again_bit_for_bit_from_its_j
         compose.make_again(run_dir, tmp_path / "y.mid", tmp_path / "x-2.json", PLAIN, overwrite=False)
 
 
+def test_a_song_that_was_played_freely_is_continued_in_its_own_time_and_made_again_from_its_json(
+    run_dir, tmp_path, capsys, monkeypatch
+):
+    """The picture is of the grid; the same beats are needed to go on in a folder."""
+    score, aligned = played(0)
+    midi.write(score, tmp_path / "given.mid")
+    monkeypatch.setattr(asked, "align", lambda score: aligned_as(score, "beats", aligned.time, BEAT))
+    wanted, many = Constraints(keep_bars=3, bars=5), tmp_path / "many"
+    drawn, draw = [], outputs.pianoroll.piano_roll
+    monkeypatch.setattr(
+        outputs.pianoroll, "piano_roll", lambda score, *rest, **more: drawn.append(score) or draw(score, *rest, **more)
+    )
+    picture = outputs.Formats(picture=True, soundfont=None)
+    write(run_dir, tmp_path / "x.mid", wanted, tmp_path / "given.mid", picture)
+    assert "given.mid: its beats were found, at about 120 BPM" in capsys.readouterr().out
+    song, there = midi.read(tmp_path / "x.mid"), midi.read(tmp_path / "given.mid")
+    end = aligned.time.source[12] - 25
+    before = lambda score: sorted(
+        (track.program, note) for track in score.tracks for note in track.notes.tolist() if note[0] < end
+    )
+    assert song.ticks_per_beat == 384 and before(song) == before(there) != []
+    assert max(track.notes["onset_ticks"].max() for track in song.tracks) > aligned.time.source[12]
+    assert [on_grid.ticks_per_beat for on_grid in drawn] == [480]
+    assert max(track.notes["onset_ticks"].max() for track in drawn[0].tracks) // BAR == 4
+    monkeypatch.setattr(asked, "align", lambda score: pytest.fail("aligned again"))
+    compose.make_again(run_dir, tmp_path / "y.mid", tmp_path / "x.json", PLAIN, overwrite=False)
+    assert (tmp_path / "y.mid").read_bytes() == (tmp_path / "x.mid").read_bytes()
+    assert outputs.read(tmp_path / "y.json").origin == outputs.read(tmp_path / "x.json").origin
+
+    origin = outputs.read(tmp_path / "x.json").origin
+    many.mkdir()
+    (many / "0000.json").write_bytes((tmp_path / "x.json").read_bytes())
+    outputs.refuse_other_settings(many, origin)
+    time = TimeMap(aligned.time.source - 1, aligned.time.aligned)
+    monkeypatch.setattr(asked, "align", lambda score: aligned_as(score, "beats", time, BEAT))
+    with pytest.raises(InputError, match=r"other settings \(other beats of the given song\)"):
+        write(run_dir, many, wanted, tmp_path / "given.mid")
+
+
 @pytest.mark.parametrize(
     ("part", "change"),
     [("sampler", {"temperature": "hot"}), ("constraints", {"bars": None}), ("sampler", {"num_samples": 1.5})],
 )
 def test_the_json_of_a_sample_that_was_edited_wrongly_is_told_as_such(tmp_path, part, change):
-    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [])
+    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [], None)
     values = dataclasses.asdict(origin) | {"number": 0, "finished": True, "errors": 0, "tokens": [1, 2]}
     (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
     assert outputs.read(tmp_path / "x.json")[0] == origin
-    del values["prompt_tempos"], values["constraints"]["pedal"]
+    del values["prompt_tempos"], values["prompt_own_time"]
+    del values["constraints"]["pedal"], values["constraints"]["align"]
     (tmp_path / "older.json").write_text(json.dumps(values), encoding="utf-8")
     assert outputs.read(tmp_path / "older.json")[0] == origin
     values[part] |= change
@@ -205,7 +247,7 @@ def made(monkeypatch):
 
     def ready(request):
         asked.append(request)
-        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {}, [])
+        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {}, [], None)
         task = SimpleNamespace(whole=SONG.whole)
         return SimpleNamespace(origin=origin, task=task, sampler=lambda: Ready(request.config))
 

@@ -9,6 +9,7 @@ from configs import Constraints, SampleConfig
 from jax_impl.sampling import sample, stream
 from jax_impl.sampling.sample import NEW
 from jax_impl.sampling.stream import Bars
+from tests.played import played
 from tests.rows import ids
 from tests.sampling.small import HOT
 from tests.tokenizer.test_whole import made, scale
@@ -16,6 +17,7 @@ from tokenizer.music.composer import compose
 from tokenizer.tokens import grammar
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import encode
+from tokenizer.tokens.given import aligned_prompt
 from tokenizer.tokens.whole import Whole
 
 CHANGING = (
@@ -140,6 +142,23 @@ def test_the_bars_of_a_given_song_are_the_whole_song_in_its_own_tempo(wanted, to
         in_force = [tempo for tempo in there if tempo[0] <= bar.start_ticks][-1]
         assert here[0][1] == in_force[1] and set(here[1:]) <= set(there) and bar.chord == chords[bar.bar]
         assert len(here) == 1 + (bar.bar == 3)
+
+
+@pytest.mark.parametrize(("wanted", "tokens"), [(Constraints(bars=8), 200), (Constraints(add="48"), 2000)])
+def test_the_bars_of_a_song_that_was_aligned_are_those_of_the_grid(wanted, tokens):
+    """In tempi that bring the beats that were found to the time they had; its new notes are those of the whole song."""
+    score, aligned = played(0)
+    whole, song, planned = made(aligned_prompt(score, aligned), wanted, tokens)
+    bars = [*stream.unseen_bars(whole), *bars_of(song, 50, whole)]
+    assert (planned.left_out > 0) == (tokens == 200)
+    found = {}
+    for bar in bars:
+        found.setdefault((bar.track, bar.program), []).append(bar.notes)
+    notes = sorted((program, np.concatenate(parts).tolist()) for (_, program), parts in found.items())
+    on_grid, own = whole.on_grid(song), whole.score(song)
+    assert notes == sorted((track.program, track.notes.tolist()) for track in on_grid.tracks)
+    count = lambda score: sum(len(track.notes) for track in score.tracks)
+    assert count(own) - count(whole.given.own.score) == count(on_grid) - count(whole.given.song.to_score()) > 0
 
 
 def test_a_streamed_bar_has_the_tempo_that_is_asked_for():

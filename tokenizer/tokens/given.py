@@ -2,12 +2,14 @@
 A plan (tokenizer/tokens/plan.py) is made of it.
 """
 
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
+from tokenizer.grid.align import Aligned
 from tokenizer.grid.chords import bar_chords
 from tokenizer.grid.meter import N_PARTS, Bars
 from tokenizer.grid.quantize import on_grid, quantize
@@ -18,25 +20,29 @@ from tokenizer.tokens import fields, grammar, names
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import encode_grid, encode_song, grid_song
+from tokenizer.tokens.own_time import OwnTime
 
 
 class Prompt(NamedTuple):
-    """A given song before any change, as it can be kept: its tokens, and its own tempo map in ticks of the grid (empty:
-    the tokens' tempi).
+    """A given song before any change, as it can be kept: its tokens, its own tempo map in ticks of the grid (empty: the
+    tokens' tempi), and where it was aligned its own time.
     """
 
     ids: np.ndarray  # int32[T]
     tempos: Tempos
+    own: OwnTime | None = None
 
 
-class Given(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Given:
     """A given song; its len() is its number of bars, which are parts of measures where those are long. One that goes on
-    has whole measures.
+    has whole measures. own: what comes back of it in its own time; None where it comes back as it is on the grid.
     """
 
     song: GridSong
     chords: np.ndarray  # int32[bars], as bar_chords numbers them
     tempos: Tempos  # of the song itself, in ticks of the grid
+    own: OwnTime | None = None
 
     def __len__(self) -> int:
         return len(self.song.bars)
@@ -53,13 +59,21 @@ class Given(NamedTuple):
 
 
 def prompt_of(song: Score | np.ndarray | Prompt) -> Prompt:
-    """A song as it is given: a score, its tokens int32[T], or a Prompt. Raises ScoreTooLong."""
+    """A song as it is given: a score, its beats where it says, its tokens int32[T], or a Prompt. Raises
+    ScoreTooLong.
+    """
     if isinstance(song, Prompt):
         return song
     if isinstance(song, Score):
-        found = on_grid(song)
-        return Prompt(encode_grid(found.song).ids, own_tempos(song, found.layout))
+        return aligned_prompt(song, Aligned(song, "none"))
     return Prompt(song, ())
+
+
+def aligned_prompt(score: Score, aligned: Aligned) -> Prompt:
+    """A score as it is given, its beats where they were found. Raises ScoreTooLong."""
+    found = on_grid(aligned.score)
+    own = None if aligned.time is None else OwnTime.of(score, aligned, found)
+    return Prompt(encode_grid(found.song).ids, own_tempos(aligned.score, found.layout), own)
 
 
 def given_song(prompt: Score | np.ndarray | Prompt | None, wanted: Constraints) -> Given | None:
@@ -92,13 +106,14 @@ def _on_grid(prompt: Prompt, wanted: Constraints) -> Given:
     song, chords = grid_song(fields.compute(ids))
     if not song.tracks:
         raise InputError("the given song has no notes")
-    tempos = prompt.tempos or song.to_score().tempos
+    tempos, own = prompt.tempos or song.to_score().tempos, prompt.own
     if wanted.transpose:
         song = _transposed(song, wanted.transpose)
+        own = own.transposed(wanted.transpose) if own else None
         chords = np.array([names.transposed_chord(int(chord), wanted.transpose) for chord in chords])
     if wanted.add and wanted.chords:
         chords = chord_pattern(wanted, song.bars.n_measures)[song.bars.measure]
-    return Given(song, chords, tempos)
+    return Given(song, chords, tempos, own)
 
 
 def _is_as_encoded(ids: np.ndarray) -> bool:
@@ -140,7 +155,10 @@ def _kept(given: Given, wanted: Constraints) -> Given:
     if wanted.keep_bars > given.measures:
         raise InputError(f"--keep-bars {wanted.keep_bars}: the given song has {_bars(given.measures)}")
     given = _of_whole_measures(given)
-    return window(given, 0, wanted.keep_bars) if wanted.keep_bars else given
+    kept = window(given, 0, wanted.keep_bars) if wanted.keep_bars else given
+    if given.own is None:
+        return kept
+    return replace(kept, own=given.own.first(len(kept)).until(int(kept.song.bars.start_ticks[-1])))
 
 
 def _of_whole_measures(given: Given) -> Given:
@@ -155,12 +173,12 @@ def _of_whole_measures(given: Given) -> Given:
         given.song.tracks,
     )
     heard = bar_chords(song.to_score(), song.bars.start_ticks)
-    return Given(song, np.append(given.chords, heard[-missing:]), given.tempos)
+    return replace(given, song=song, chords=np.append(given.chords, heard[-missing:]))
 
 
 def window(given: Given, first: int, measures: int) -> Given:
-    """So many measures of a song, silent ones too, from the measure `first` on, which counts from 0. Raises InputError
-    where they hold no note.
+    """So many measures of a song on the grid, silent ones too, from the measure `first` on, which counts from 0. Raises
+    InputError where they hold no note.
     """
     begin, end = given.begins[[first, first + measures]].tolist()
     song, chords = grid_song(crop(encode_song(given.song, given.chords), begin, end - begin))

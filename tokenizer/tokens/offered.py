@@ -39,7 +39,7 @@ def as_offered(given: Given, vocab_size: int) -> Given:
     """
     tempos = _tempos(vocab_size)
     song = replace(given.song, tempo=np.clip(given.song.tempo, tempos[0], tempos[-1]))
-    given = Given(song, given.chords, given.tempos)
+    given = replace(given, song=song)
     tokens = encode_song(given.song, given.chords)
     lacking = np.flatnonzero(~vocab.offered(vocab_size)[tokens.ids])
     if len(lacking):

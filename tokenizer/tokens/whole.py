@@ -7,6 +7,11 @@ those that the model did not see, and beside them only what is new.
 
 The tempi of a song are exact: given bars have their own, which go on in new ones, and the tempo that was asked for is
 that tempo, where the tokens have only the nearest of theirs.
+
+A given song that was aligned comes back in its own time: every note and change that is kept of it as it was read, and
+what is new by the beats that were found, past the end as far apart as the last two. Its tempi and meters are those of
+its file up to the end of the given bars, and then of new bars alone: changes that the file has later belong to what is
+not kept. On the grid it is what the model had before it.
 """
 
 from dataclasses import replace
@@ -23,6 +28,7 @@ from tokenizer.music.score import Score, Signature, Tempo, Track
 from tokenizer.tokens import grammar
 from tokenizer.tokens.decode import DEFAULT_SIGNATURE, decode
 from tokenizer.tokens.given import Given, between
+from tokenizer.tokens.own_time import joined
 from tokenizer.vocabulary import NAMES, TOKEN, VALUE, Class
 
 
@@ -37,23 +43,23 @@ class Whole(NamedTuple):
     exact: tuple[tuple[int, int], ...] = ()
 
     def score(self, ids: np.ndarray) -> Score:
-        """The song, whose last part the tokens int32[T] say; they may be cut off anywhere. Ticks are of the grid, 480 a
-        beat.
+        """The song, whose last part the tokens int32[T] say; they may be cut off anywhere. A given one that was aligned
+        is in its own time, all others on the grid.
         """
+        if self.given is None or self.given.own is None:
+            return self.on_grid(ids)
         written = decode(ids)
-        tempos = [Tempo(tempo.tick, self._exactly(tempo.microseconds_per_beat)) for tempo in written.tempos]
+        return self.given.own.with_new(self._new(ids, written), *self._later(written))
+
+    def on_grid(self, ids: np.ndarray) -> Score:
+        """The song in ticks of the grid, 480 a beat, with the bars that the model had."""
+        written = decode(ids)
         if self.given is None:
-            return replace(written, tempos=tuple(tempos))
-        given, begin, end = self.given.song.to_score(), self.first_tick, self.end_tick
-        signatures = [
-            Signature(change.tick + begin, change.numerator, change.denominator)
-            for change in written.signatures
-            if change.tick + begin >= end
-        ]
-        later = [
-            Tempo(tempo.tick + begin, tempo.microseconds_per_beat) for tempo in tempos if tempo.tick + begin >= end
-        ]
-        whole = replace(given, tracks=self._tracks(given, ids, written), signatures=(*given.signatures, *signatures))
+            return replace(written, tempos=self._exact_tempos(written))
+        given, end = self.given.song.to_score(), self.end_tick
+        later, signatures = self._later(written)
+        tracks = joined(given.tracks, self._new(ids, written))
+        whole = replace(given, tracks=tracks, signatures=(*given.signatures, *signatures))
         last = max((int(track.notes["onset_ticks"].max()) for track in whole.tracks), default=0)
         own = [tempo for tempo in self.given.tempos if tempo.tick < end or last < end]  # new bars have the last one's
         return with_tempos(whole, (*own, *later))
@@ -107,29 +113,43 @@ class Whole(NamedTuple):
     def _exactly(self, microseconds: int) -> int:
         return self.microseconds(int(np.flatnonzero(TEMPO_MICROSECONDS == microseconds)[0]))
 
-    def _tracks(self, given: Score, ids: np.ndarray, written: Score) -> tuple[Track, ...]:
-        """Those of the given song with their new notes, and the new ones, in HID order."""
-        tracks, seen = list(given.tracks), self.track_numbers()
+    def _exact_tempos(self, written: Score) -> tuple[Tempo, ...]:
+        return tuple(Tempo(tempo.tick, self._exactly(tempo.microseconds_per_beat)) for tempo in written.tempos)
+
+    def _later(self, written: Score) -> tuple[list[Tempo], list[Signature]]:
+        """Changes of tempo and meter in new bars, in ticks of the song on the grid."""
+        begin, end = self.first_tick, self.end_tick
+        return tuple(
+            [replace(change, tick=change.tick + begin) for change in changes if change.tick + begin >= end]
+            for changes in (self._exact_tempos(written), written.signatures)
+        )
+
+    def _new(self, ids: np.ndarray, written: Score) -> list[tuple[int | None, Track]]:
+        """New notes in ticks of the song on the grid, with the number of the given track that they go on, None of a new
+        one.
+        """
+        new, seen = [], self.track_numbers()
         for number, track in zip(_order(ids), written.tracks, strict=True):
-            notes = track.notes.copy()
+            notes, goes_on = track.notes.copy(), seen[number] if number < len(seen) else None
             notes["onset_ticks"] += self.first_tick
-            if number < len(seen):
-                notes = notes[notes["onset_ticks"] >= self.free_from(seen[number])[notes["pitch"]]]
-                before = tracks[seen[number]]
-                tracks[seen[number]] = Track(track.program, np.concatenate([before.notes, notes]))
-            else:
-                tracks.append(Track(track.program, notes))
-        return tuple(sorted(tracks, key=lambda track: HID_RANK[track.program]))
+            if goes_on is not None:
+                notes = notes[notes["onset_ticks"] >= self.free_from(goes_on)[notes["pitch"]]]
+            new.append((goes_on, Track(track.program, notes)))
+        return new
 
     def free_from(self, number: int) -> np.ndarray:
-        """int64[128]: tick from which on a new note of each pitch may begin in a given track: in new bars, and once no
-        given note sounds that it would cut short. The model hears of those all but the ones from bars that it does not
-        see.
+        """int64[128]: tick of the grid from which on a new note of each pitch may begin in a given track: in new bars,
+        and once no given note sounds that it would cut short, be it on the grid or in its own time. The model hears of
+        those on the grid all but the ones from bars that it does not see.
         """
         given = self.given.song.to_score().tracks[number].notes
         free = np.full(vocab.N_PITCHES, self.end_tick, np.int64)
         np.maximum.at(free, given["pitch"], given["onset_ticks"] + given["duration_ticks"])
-        return free
+        if self.given.own is None:
+            return free
+        played, ends = self.given.own.score.tracks[number].notes, np.zeros(vocab.N_PITCHES, np.int64)
+        np.maximum.at(ends, played["pitch"], played["onset_ticks"] + played["duration_ticks"])
+        return np.maximum(free, self.given.own.earliest(ends, self.end_tick))
 
 
 def names_of(chords: np.ndarray) -> str:
