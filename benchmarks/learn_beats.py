@@ -20,7 +20,7 @@ from held_out import is_held_out
 
 from configs import InputError
 from tokenizer.dataset.find import find_midi
-from tokenizer.grid.hearing import FEATURES, FPS, Heard, features
+from tokenizer.grid.hearing import FEATURES, FPS, Heard, features, heard
 from tokenizer.grid.meter import SIXTEENTHS, TICKS_PER_BEAT
 from tokenizer.grid.quantize import layout_of, source_time
 from tokenizer.grid.tempo_map import seconds_at
@@ -37,8 +37,8 @@ BATCH = 8
 
 @dataclass(frozen=True, eq=False)
 class Song:
-    """Notes in seconds, and where its beats are. pulse: float64[beats] seconds; at_bar: int[beats] number of each in its
-    measure; of_bar: int[beats] beats of its measure; ternary: bool[beats] a beat is three eighths.
+    """Notes in seconds, and where its beats are. pulse: float64[beats] seconds; at_bar: int[beats] number of each in
+    its measure; of_bar: int[beats] beats of its measure; ternary: bool[beats] a beat is three eighths.
     """
 
     folder: str
@@ -58,8 +58,6 @@ def song_of(path: Path) -> Song | None:
     tracks = [track for track in score.tracks if len(track.notes)]
     if not tracks:
         return None
-    from tokenizer.grid.hearing import heard
-
     score = replace(score, tracks=tuple(tracks))
     ticks, at_bar, of_bar, ternary = felt_beats(score)
     pulse = seconds_at(score.tempos, score.ticks_per_beat, ticks)
@@ -160,13 +158,13 @@ def played(song: Song, rng: np.random.Generator) -> tuple[Heard, np.ndarray, np.
         end = np.maximum(end, begin + rng.uniform(0.2, 1.5))
     end = np.maximum(end, begin)
     order = np.lexsort((pitch, begin))
-    heard = Heard(*(x[order] for x in (begin, end, pitch, velocity, track, drum)))
+    take = Heard(*(x[order] for x in (begin, end, pitch, velocity, track, drum)))
     inside = (song.pulse >= first - 2) & (song.pulse < start + CROP * 1.3 + 1)
     part = replace(song, **{n: getattr(song, n)[inside] for n in ("pulse", "at_bar", "of_bar", "ternary")})
     if inside.sum() < 4:
         return None
     beats, bars = targets(part, warp, rng)
-    return heard, beats, bars
+    return take, beats, bars
 
 
 def example(song: Song, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:

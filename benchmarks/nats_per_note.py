@@ -4,7 +4,7 @@
 
 Losses per token say nothing of two tokenizers, whose tokens are not the same. Here all that a model must be told of a
 window of a song counts, every token from the first after BOS, and is divided by the notes of its MIDI file, which no
-tokenizer changes. Every eighth file is held out. A model of size tiny is trained on the others (flags below), then
+tokenizer changes (--align auto reads songs by the beats of their music, off by the file's). Every eighth file is held out. A model of size tiny is trained on the others (flags below), then
 reads the held out ones in windows of 32 quarter notes that begin with a measure. Writes a report, a sampled song and
 its picture to benchmarks/results/nats_per_note_NAME.json, .mid and .png. The same script runs on another revision of
 the project, with PYTHONPATH naming it: so a tokenizer is compared with the one before it.
@@ -39,8 +39,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=Path, nargs="+", required=True, help="folders of MIDI files")
     parser.add_argument("--name", default="now", help="of what is compared")
+    parser.add_argument("--align", choices=("auto", "off"), default="auto", help="where songs have their beats")
     parser.add_argument("--steps", type=int, default=2000, help="optimizer steps, of 1024 tokens each")
     arguments = parser.parse_args()
+    config = PrepareConfig(validation_fraction=0.0, align=arguments.align)
     files = [Path(path) for _, path in find_midi(arguments.songs)[0]]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -48,12 +50,12 @@ def main() -> None:
         for number, path in enumerate(files):
             if number % HELD_OUT:
                 shutil.copy(path, work / "midi" / f"{number}.mid")
-        manifest = prepare([work / "midi"], work / "songs", PrepareConfig(validation_fraction=0.0))
+        manifest = prepare([work / "midi"], work / "songs", config)
         flags = dict(model_size="tiny", max_seq_len=1024, batch_size=1, learning_rate=3e-3, warmup_steps=50)
         flags |= dict(dropout=0.0, num_workers=0, steps=arguments.steps, checkpoint_every=arguments.steps)
         train(TrainConfig(work / "songs", work / "run", **flags))
         model = load_model(work / "run", "latest")[0]
-        told = [nats_and_notes(model, path) for path in tqdm(files[::HELD_OUT], desc="held out")]
+        told = [nats_and_notes(model, path, config) for path in tqdm(files[::HELD_OUT], desc="held out")]
         sampler = SampleConfig(seed=1, temperature=0.9, top_p=0.95)
         (song, *_) = generate(work / "run", constraints=Constraints(bars=8), sampler=sampler)
     nats, tokens, notes = np.sum(told, axis=0)
@@ -69,9 +71,11 @@ def main() -> None:
     draw(song, f"nats per note: {arguments.name}").savefig(path.with_suffix(".png"), dpi=110)
 
 
-def nats_and_notes(model, path: Path) -> tuple[float, int, int]:
+def nats_and_notes(model, path: Path, config: PrepareConfig) -> tuple[float, int, int]:
     """What the windows of a file cost, their tokens, and the notes of the file."""
     score = tokenizer.read(path)
+    if config.align == "auto":
+        score = tokenizer.align(score).score
     tokens = tokenizer.encode(score)
     edges = [*window_edges(grid_song(tokens)[0]), int(tokens.bar.max()) + 1]
     nats, count = 0.0, 0

@@ -74,7 +74,9 @@ def worth(chain: list[int], odds: np.ndarray, lengths: np.ndarray) -> float:
         return cost[before - after + beats.MOST_CHANGE, after]
 
     body = (
-        sum(odds[chain]) + sum(gain[number] for number in kinds) - sum(itertools.starmap(change, zip(kinds, kinds[1:])))
+        sum(odds[chain])
+        + sum(gain[number] for number in kinds)
+        - sum(change(*pair) for pair in itertools.pairwise(kinds))
     )
     first = [
         gain[number] - (change(number, kinds[0]) if kinds else 0)

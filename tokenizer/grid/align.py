@@ -25,7 +25,7 @@ from tokenizer.music.score import Score, Signature, Tempo
 Kind = Literal["none", "pickup", "shift", "meter", "beats", "off_grid"]
 
 _LATENCY = 0.06  # seconds by which a recording is late or early as a whole, under bar lines that hold
-_SIXTEENTHS = 4  # in a beat, one of which is its beginning
+_SIXTEENTHS, _THIRTY_SECONDS = 4, 8  # in a beat, one of which is its beginning
 _BEATS_AS_MEASURES = 16  # so many quarter notes in a row, each a measure, are not measures
 SURE = 0.5  # confidence from which on beats that were found are used
 _CLEARLY = 0.5  # log odds a measure by which other bar lines must be better than those of the file
@@ -52,11 +52,12 @@ def align(score: Score) -> Aligned:
     """The score, its beats where the music has them; its own resolution, unless it was played freely."""
     if not any(len(track.notes) for track in score.tracks):
         return Aligned(score, "none")
-    is_meant = not _calls_beats_measures(score) and beats_are_meant(score)
-    if is_meant and lies_on_grid(score):
+    has_measures = not _calls_beats_measures(score)
+    if has_measures and lies_on_grid(score) and beats_are_meant(score, 0, _THIRTY_SECONDS):
         return _with_whole_measures(score)
     if (found := steady(score)) is None:
         return _played_freely(score)
+    is_meant = has_measures and beats_are_meant(score, -found.shift_ticks, _SIXTEENTHS)
     if is_meant and not found.shift_ticks:
         return _with_whole_measures(score)
     if not performance.can_be_heard(score):
@@ -116,15 +117,19 @@ def _played_to_click(score: Score, found: Steady, is_meant: bool) -> Aligned:
     """A song whose tempo is its music's. Its own bar lines are kept where they may be meant: no more than latency lies
     between them and the notes, and no others are clearly better.
     """
-    ear = performance.listen(score)
     beat, late = score.ticks_per_beat, -found.shift_ticks
+    may_hold = is_meant and abs(late) * _seconds_a_beat(score) <= _LATENCY * beat
     held = held_from(score, late, _SIXTEENTHS)
+    if may_hold and not held.any():  # drums alone, of which only their click knows more
+        moved, time = shifted(score, found.shift_ticks)
+        return _done(score, moved, "shift", found.concentration, time)
+    ear = performance.listen(score)
     beats = _beats_of(score, late + int(held.argmax()) * beat // _SIXTEENTHS)
     lines = ear.lines(_seconds(score, beats))
     measures = bars.downbeats(lines)
-    if is_meant and abs(late) * _seconds_a_beat(score) <= _LATENCY * beat:
-        own = ear.lines(_seconds(score, _lines(score, int(beats[-1])) + late))
-        if lines[measures > 0].sum() - own.sum() <= _CLEARLY * len(own):
+    if may_hold:
+        own = ear.lines(_seconds(score, _lines(score, beats[1], beats[-1]) + late))
+        if lines[1:][measures[1:] > 0].sum() - own.sum() <= _CLEARLY * len(own):
             moved, time = shifted(score, found.shift_ticks)
             return _done(score, moved, "shift", found.concentration, time)
     moved, time = measured.steady(score, int(beats[0]), measures)
@@ -141,14 +146,15 @@ def _beats_of(score: Score, phase: int) -> np.ndarray:
     return np.arange(first, int(onsets.max()) + beat + 1, beat)
 
 
-def _lines(score: Score, until: int) -> np.ndarray:
-    """int64[measures]: ticks of the score's own bar lines up to there."""
-    begins = [signature.tick for signature in score.signatures if signature.tick <= until]
+def _lines(score: Score, first: int, last: int) -> np.ndarray:
+    """int64[measures]: ticks of the score's own bar lines between these two."""
+    begins = [signature.tick for signature in score.signatures if signature.tick <= last]
     lines = [
         np.arange(begin, end, max(4 * score.ticks_per_beat * signature.numerator // signature.denominator, 1))
-        for begin, end, signature in zip(begins, [*begins[1:], until + 1], score.signatures, strict=False)
+        for begin, end, signature in zip(begins, [*begins[1:], last + 1], score.signatures, strict=False)
     ]
-    return np.concatenate(lines)
+    lines = np.concatenate(lines)
+    return lines[lines >= first - score.ticks_per_beat // 2]
 
 
 def _seconds(score: Score, ticks: np.ndarray) -> np.ndarray:

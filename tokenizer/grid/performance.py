@@ -85,7 +85,7 @@ def can_be_heard(score: Score) -> bool:
 
 
 def _around(seconds: np.ndarray, onsets: np.ndarray) -> np.ndarray:
-    """Beats from the last one that is not after the first onset to the first one after the last, going on as they do."""
+    """Beats from the last that is not after the first onset to the first after the last, going on as they do."""
     first, last = seconds[1] - seconds[0], seconds[-1] - seconds[-2]
     before = max(0, int(np.ceil((seconds[0] - onsets[0]) / first)))
     behind = max(0, int(np.ceil((onsets[-1] - seconds[-1]) / last)) + 1)

@@ -30,7 +30,6 @@ _WINDOWS = 8  # of equal time
 _STEADY = 0.05  # squared resultant length of one window against the others
 _FEW_ONSETS = 24  # of which chance says anything
 _GRIDS = (4, 3)  # places in a beat by which a shift is found: sixteenths, or eighth triplets
-_EIGHTHS = 8  # parts of a beat, thirty-seconds
 _HELD = 0.35  # of what is held from another part: 0.41 and more of all scores
 _LEAST_SHIFT = Fraction(1, 48)  # of a beat: half a fine step, which changes no place
 _LESSENED = 0.95  # of the distance from the grid, at most, that a shift leaves which is worth it
@@ -95,9 +94,13 @@ def held_from(score: Score, late: int, parts: int) -> np.ndarray:
     return out
 
 
-def beats_are_meant(score: Score) -> bool:
-    """Whether the file's beats may be its music's: that far more is held from another part of a beat says no."""
-    held = held_from(score, 0, _EIGHTHS)
+def beats_are_meant(score: Score, late: int, parts: int) -> bool:
+    """Whether the file's beats, so many ticks later, may be its music's: that far more is held from another of so many
+    parts of a beat says no.
+    """
+    if len(_onsets(score)) < _FEW_ONSETS:
+        return True
+    held = held_from(score, late, parts)
     return bool(held[0] >= _HELD * held.max())
 
 
