@@ -4,10 +4,11 @@
 
 Losses per token say nothing of two tokenizers, whose tokens are not the same. Here all that a model must be told of a
 window of a song counts, every token from the first after BOS, and is divided by the notes of its MIDI file, which no
-tokenizer changes (--align auto reads songs by the beats of their music, off by the file's). Every eighth file is held out. A model of size tiny is trained on the others (flags below), then
-reads the held out ones in windows of 32 quarter notes that begin with a measure. Writes a report, a sampled song and
-its picture to benchmarks/results/nats_per_note_NAME.json, .mid and .png. The same script runs on another revision of
-the project, with PYTHONPATH naming it: so a tokenizer is compared with the one before it.
+tokenizer changes. Every eighth file is held out. A model of size tiny is trained on the others (flags below), then
+reads the held out ones in windows of 32 quarter notes that begin with a measure. --align auto reads all of them by the
+beats of their music, off by the file's own. Writes a report, a sampled song and its picture to
+benchmarks/results/nats_per_note_NAME.json, .mid and .png. The same script runs on another revision of the project, with
+PYTHONPATH naming it: so a tokenizer is compared with the one before it.
 """
 
 import argparse

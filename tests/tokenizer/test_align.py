@@ -16,7 +16,7 @@ from tests.tokenizer.retime import retimed
 from tokenizer import align, read, snap
 from tokenizer.grid import performance
 from tokenizer.grid.tempo_map import seconds_at
-from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+from tokenizer.music.score import DRUMS, LATEST, NOTE, Score, Signature, Tempo, Track
 
 SCORE_FOLDERS = ("cc0", "easyrpg", "freedoom", "simutrans", "orchestra", "quartets", "lieder")
 
@@ -91,6 +91,15 @@ def test_changes_of_tempo_and_meter_move_along_with_a_pickup():
 def test_a_first_measure_that_is_whole_is_no_pickup(signatures):
     score = replace(band(8), signatures=tuple(Signature(*change) for change in signatures))
     assert align(score).kind == "none"
+
+
+@pytest.mark.parametrize("latest", [2**40, LATEST - 2**20])
+def test_a_pickup_before_a_note_in_the_far_future_overflows_nothing(latest):
+    score = replace(band(2), signatures=(Signature(0, 1, 4), Signature(480, 4, 4)))
+    notes = score.tracks[0].notes.copy()
+    notes["onset_ticks"][-1] = latest
+    aligned = align(replace(score, tracks=(Track(0, notes),)))
+    assert aligned.kind == "pickup" and onsets(aligned.score).max() == latest + 3 * 480
 
 
 # ---------------------------------------------------------------- to a click

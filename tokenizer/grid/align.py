@@ -10,7 +10,6 @@
 Notes are never moved against each other. What was done is data: Aligned.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,6 +23,7 @@ from tokenizer.music.score import Score, Signature, Tempo
 
 Kind = Literal["none", "pickup", "shift", "meter", "beats", "off_grid"]
 
+_BEHIND = 128  # beats after the last note in which a change of tempo or meter still counts
 _LATENCY = 0.06  # seconds by which a recording is late or early as a whole, under bar lines that hold
 _SIXTEENTHS, _THIRTY_SECONDS = 4, 8  # in a beat, one of which is its beginning
 _BEATS_AS_MEASURES = 16  # so many quarter notes in a row, each a measure, are not measures
@@ -71,10 +71,10 @@ def align(score: Score) -> Aligned:
 
 def _calls_beats_measures(score: Score) -> bool:
     """Whether most of the song is said to be measures of a quarter note."""
-    last = max(int(track.notes["onset_ticks"].max()) for track in score.tracks if len(track.notes)) + 1
-    begins = [min(signature.tick, last) for signature in score.signatures]
-    beats = np.diff(np.append(begins, last)) / score.ticks_per_beat
-    is_one = np.array([(each.numerator, each.denominator) == (1, 4) for each in score.signatures])
+    last = _last_ticks(score)[0] + 1
+    begins = np.array([signature.tick for signature in score.signatures], np.int64)
+    beats = np.diff(np.append(np.minimum(begins, last), last)) / score.ticks_per_beat
+    is_one = np.array([each.numerator == 1 and each.denominator == 4 for each in score.signatures])
     return bool(beats[is_one].sum() >= max(_BEATS_AS_MEASURES, beats.sum() / 2))
 
 
@@ -86,11 +86,20 @@ def _with_whole_measures(score: Score) -> Aligned:
     if not silence:
         return Aligned(score, "none", moved_ms=performance.beside_ms(score))
     time = TimeMap.shifted(silence)
-    head, *rest = score.signatures[1:]
-    signatures = (Signature(0, head.numerator, head.denominator), *_moved(time, rest))
-    first, *later = score.tempos
-    tempos = (first, *_moved(time, later))
-    moved = retimed(score, time, score.ticks_per_beat, tempos, signatures)
+    begins, ends = _last_ticks(score)
+    margin = _BEHIND * score.ticks_per_beat
+    signatures = [
+        Signature(max(0, change.tick + silence), change.numerator, change.denominator)
+        for change in score.signatures[1:]
+        if change.tick <= begins + margin
+    ]
+    signatures[0] = replace(signatures[0], tick=0)
+    tempos = [
+        Tempo(change.tick + silence if change.tick else 0, change.microseconds_per_beat)
+        for change in score.tempos
+        if change.tick <= ends + margin
+    ]
+    moved = retimed(score, time, score.ticks_per_beat, tuple(tempos), tuple(signatures))
     return _done(score, moved, "pickup", 1.0, time)
 
 
@@ -104,10 +113,11 @@ def _missing_of_pickup(score: Score) -> int:
     return whole - second.tick if second.tick < whole and second.tick <= own else 0
 
 
-def _moved(time: TimeMap, changes: Sequence[Signature] | Sequence[Tempo]) -> list[Signature] | list[Tempo]:
-    """Changes at the ticks that theirs become; all at once, as there may be half a million."""
-    ticks = time.there(np.array([change.tick for change in changes], np.int64)).tolist()
-    return [replace(change, tick=tick) for change, tick in zip(changes, ticks, strict=True)]
+def _last_ticks(score: Score) -> tuple[int, int]:
+    """At which the last note begins, and the last one ends."""
+    notes = [track.notes for track in score.tracks if len(track.notes)]
+    ends = max(int((each["onset_ticks"] + each["duration_ticks"]).max()) for each in notes)
+    return max(int(each["onset_ticks"].max()) for each in notes), ends
 
 
 # ---------------------------------------------------------------- to a click

@@ -41,7 +41,8 @@ def _along(ticks: np.ndarray, of: np.ndarray, to: np.ndarray) -> np.ndarray:
     ticks = np.asarray(ticks, np.int64)
     knot = np.clip(np.searchsorted(of, ticks, side="right") - 1, 0, len(of) - 2)
     run, rise = of[knot + 1] - of[knot], to[knot + 1] - to[knot]
-    return to[knot] + (2 * (ticks - of[knot]) * rise + run) // (2 * run)
+    runs, rest = np.divmod(ticks - of[knot], run)
+    return to[knot] + runs * rise + (2 * rest * rise + run) // (2 * run)
 
 
 def retimed(
