@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tokenizer.band import band
-from tokenizer.grid import bars, beats, performance, pulse, refine
+from tokenizer.grid import beats, downbeats, performance, pulse, refine
 from tokenizer.grid.hearing import FEATURES, FPS, features, heard
 
 
@@ -139,17 +139,23 @@ def lines(measures: list[int], rest: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("meter", [2, 3, 4])
 @pytest.mark.parametrize("rest", [0, 1])
 def test_measures_begin_where_bar_lines_are_heard(meter, rest):
-    found = bars.downbeats(lines([meter] * 12, rest))
+    found = downbeats.measures(lines([meter] * 12, rest))
     assert np.flatnonzero(found).tolist() == list(range(rest, rest + 12 * meter, meter))
     assert set(found[found > 0].tolist()) == {meter}
 
 
 def test_a_bar_of_two_in_between_is_heard_where_much_follows():
-    found = bars.downbeats(lines([4] * 8 + [2] + [4] * 8))
+    found = downbeats.measures(lines([4] * 8 + [2] + [4] * 8))
     assert found[found > 0].tolist() == [4] * 8 + [2] + [4] * 8
+
+
+@pytest.mark.parametrize("beats_", [1, 2, 3])
+def test_fewer_beats_than_a_measure_are_one(beats_):
+    found = downbeats.measures(np.full(beats_, -3.0))
+    assert (found > 0).sum() >= 1
 
 
 def test_one_line_that_is_missed_moves_no_other():
     odds = lines([4] * 12)
     odds[20] = -3.0
-    assert np.flatnonzero(bars.downbeats(odds)).tolist() == list(range(0, 48, 4))
+    assert np.flatnonzero(downbeats.measures(odds)).tolist() == list(range(0, 48, 4))

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from tokenizer.grid import bars, measured, performance
+from tokenizer.grid import downbeats, measured, performance
 from tokenizer.grid.shift import Steady, beats_are_meant, held_from, lies_on_grid, shifted, steady
 from tokenizer.grid.tempo_map import seconds_at
 from tokenizer.grid.time_map import TimeMap, retimed
@@ -136,7 +136,7 @@ def _played_to_click(score: Score, found: Steady, is_meant: bool) -> Aligned:
     ear = performance.listen(score)
     beats = _beats_of(score, late + int(held.argmax()) * beat // _SIXTEENTHS)
     lines = ear.lines(_seconds(score, beats))
-    measures = bars.downbeats(lines)
+    measures = downbeats.measures(lines)
     if may_hold:
         own = ear.lines(_seconds(score, _lines(score, beats[1], beats[-1]) + late))
         if lines[1:][measures[1:] > 0].sum() - own.sum() <= _CLEARLY * len(own):

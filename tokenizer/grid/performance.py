@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokenizer.grid import bars, beats, pulse
+from tokenizer.grid import beats, downbeats, pulse
 from tokenizer.grid.divisions import nearest
 from tokenizer.grid.hearing import FPS, features, heard
 from tokenizer.grid.refine import PLACES, refined
@@ -74,7 +74,7 @@ def find(score: Score) -> Beats | None:
     found = _around(refined(found, onsets), onsets)
     ticks = ticks_at(score.tempos, score.ticks_per_beat, found)
     seconds = seconds_at(score.tempos, score.ticks_per_beat, ticks)
-    measures = bars.downbeats(ear.lines(seconds))
+    measures = downbeats.measures(ear.lines(seconds))
     return Beats(ticks, seconds, measures, _clues(seconds, measures, ear, onsets))
 
 

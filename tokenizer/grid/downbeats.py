@@ -9,32 +9,31 @@ CHANGE = 16.0  # another meter
 _STATES = [(meter, place) for meter in METERS for place in range(meter)]
 
 
-def downbeats(log_odds: np.ndarray) -> np.ndarray:
+def measures(log_odds: np.ndarray) -> np.ndarray:
     """int64[beats]: beats of the measure that begins there, 0 where none does. log_odds: float[beats] of a bar line at
-    each beat.
+    each beat, one at least.
     """
     path = _path(log_odds)
     begins = np.flatnonzero([place == 0 for _, place in path])
+    if not len(begins):
+        begins = np.array([0])
     out = np.zeros(len(path), np.int64)
-    if len(begins):
-        out[begins] = np.append(np.diff(begins), path[begins[-1]][0])
+    out[begins] = np.append(np.diff(begins), path[begins[-1]][0])
     return out
 
 
 def _path(log_odds: np.ndarray) -> list[tuple[int, int]]:
-    cost = _costs()
-    gain = np.array(
-        [[1.0 if place == 0 else 0.0, -NATS[METERS.index(m)] if place == 0 else 0.0] for m, place in _STATES]
-    )
-    total, came = gain[:, 0] * log_odds[0] + gain[:, 1], []
-    for odds in log_odds[1:]:
-        of = total[:, None] - cost
+    """The likeliest state at each beat."""
+    is_line = np.array([place == 0 for _, place in _STATES])
+    cost, nats = _costs(), np.array([NATS[METERS.index(meter)] for meter, _ in _STATES])
+    total, came = np.zeros(len(_STATES)), []
+    for odds in log_odds:
+        of = total[:, None] - (cost if came else np.where(np.eye(len(_STATES)), 0, np.inf))
         came.append(of.argmax(axis=0))
-        total = of.max(axis=0) + gain[:, 0] * odds + gain[:, 1]
-    state = int(total.argmax())
-    path = [state]
-    for from_ in reversed(came):
-        path.append(int(from_[path[-1]]))
+        total = of.max(axis=0) + is_line * (odds - nats)
+    path = [int(total.argmax())]
+    for before in reversed(came[1:]):
+        path.append(int(before[path[-1]]))
     return [_STATES[state] for state in reversed(path)]
 
 
