@@ -88,7 +88,7 @@ def felt_beats(score: Score) -> tuple[np.ndarray, ...]:
     return ticks, np.array(number), np.array(count), np.array(ternary)
 
 
-def targets(song: Song, warp, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def targets(song: Song, warp) -> tuple[np.ndarray, np.ndarray]:
     """Seconds of the beats, at the level that is asked for, and of the bar lines, played anew."""
     pulse = warp(song.pulse)
     keeps = np.append(True, np.diff(pulse) > 1e-3)
@@ -163,7 +163,7 @@ def played(song: Song, rng: np.random.Generator) -> tuple[Heard, np.ndarray, np.
     part = replace(song, **{n: getattr(song, n)[inside] for n in ("pulse", "at_bar", "of_bar", "ternary")})
     if inside.sum() < 4:
         return None
-    beats, bars = targets(part, warp, rng)
+    beats, bars = targets(part, warp)
     return take, beats, bars
 
 

@@ -133,13 +133,13 @@ def _played_to_click(score: Score, found: Steady, is_meant: bool) -> Aligned:
     if may_hold and not held.any():  # drums alone, of which only their click knows more
         moved, time = shifted(score, found.shift_ticks)
         return _done(score, moved, "shift", found.concentration, time)
-    ear = performance.listen(score)
-    beats = _beats_of(score, late + int(held.argmax()) * beat // _SIXTEENTHS)
-    lines = ear.lines(_seconds(score, beats))
+    first = late if may_hold else late + int(held.argmax()) * beat // _SIXTEENTHS
+    beats = _beats_of(score, first)
+    lines = performance.listen(score).lines(seconds_at(score.tempos, beat, beats))
     measures = downbeats.measures(lines)
     if may_hold:
-        own = ear.lines(_seconds(score, _lines(score, beats[1], beats[-1]) + late))
-        if lines[1:][measures[1:] > 0].sum() - own.sum() <= _CLEARLY * len(own):
+        own = _own_measures(score, beats - late)
+        if lines[measures > 0].sum() - lines[own].sum() <= _CLEARLY * len(own):
             moved, time = shifted(score, found.shift_ticks)
             return _done(score, moved, "shift", found.concentration, time)
     moved, time = measured.steady(score, int(beats[0]), measures)
@@ -156,19 +156,17 @@ def _beats_of(score: Score, phase: int) -> np.ndarray:
     return np.arange(first, int(onsets.max()) + beat + 1, beat)
 
 
-def _lines(score: Score, first: int, last: int) -> np.ndarray:
-    """int64[measures]: ticks of the score's own bar lines between these two."""
-    begins = [signature.tick for signature in score.signatures if signature.tick <= last]
-    lines = [
-        np.arange(begin, end, max(4 * score.ticks_per_beat * signature.numerator // signature.denominator, 1))
-        for begin, end, signature in zip(begins, [*begins[1:], last + 1], score.signatures, strict=False)
-    ]
-    lines = np.concatenate(lines)
-    return lines[lines >= first - score.ticks_per_beat // 2]
-
-
-def _seconds(score: Score, ticks: np.ndarray) -> np.ndarray:
-    return seconds_at(score.tempos, score.ticks_per_beat, ticks)
+def _own_measures(score: Score, beats: np.ndarray) -> np.ndarray:
+    """int64[measures]: which of the beats at these ticks are nearest to bar lines of the file."""
+    begins = [signature.tick for signature in score.signatures if signature.tick <= beats[-1]]
+    lines = np.concatenate(
+        [
+            np.arange(begin, end, max(4 * score.ticks_per_beat * signature.numerator // signature.denominator, 1))
+            for begin, end, signature in zip(begins, [*begins[1:], int(beats[-1]) + 1], score.signatures, strict=False)
+        ]
+    )
+    beat = (lines - beats[0] + score.ticks_per_beat // 2) // score.ticks_per_beat
+    return np.unique(beat[(beat >= 0) & (beat < len(beats))])
 
 
 def _seconds_a_beat(score: Score) -> float:

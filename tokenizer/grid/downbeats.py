@@ -1,12 +1,52 @@
-"""Which beats begin measures, and of what meter: Viterbi over the place in the measure."""
+"""Which beats begin measures, and of what meter: by what begins with each beat, and Viterbi over the place in the
+measure.
+"""
 
 import numpy as np
 
+from tokenizer.grid.hearing import Heard
+
+SPANS = (1, 2, 4)  # beats whose harmony is compared with that of as many before
+NEAR = 0.2  # of a beat, within which what begins belongs to it
+LONGEST_HELD = 4.0  # beats for which a note counts
+FEW_HELD = 0.25  # beats that are as good as none
+CLUES = 3 + len(SPANS)
 METERS = (4, 3, 2)  # beats of a measure
 NATS = (0.0, 0.6, 1.2)  # what each measure costs
-SLIP = 12.0  # what a measure costs that is cut short or goes on
+SLIP = 6.0  # what a measure costs that is cut short or goes on
 CHANGE = 16.0  # another meter
 _STATES = [(meter, place) for meter in METERS for place in range(meter)]
+
+
+def clues(notes: Heard, seconds: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """float64[beats, CLUES]: what tells that a measure begins with a beat. notes: one at least; seconds: of the beats,
+    two at least; lines: float[beats], log odds of a bar line as pulse.py hears them.
+    """
+    tune = ~notes.drum
+    begin = np.interp(notes.begin[tune], seconds, np.arange(len(seconds)), left=-1.0)
+    end = np.interp(notes.end[tune], seconds, np.arange(len(seconds)))
+    beat = np.rint(begin).astype(np.int64)
+    length = np.clip(end - begin, 0, LONGEST_HELD)
+    begins = (np.abs(begin - beat) <= NEAR) & (beat >= 0)
+    held = np.log(np.bincount(beat[begins], length[begins], len(seconds)) + FEW_HELD)
+    inside = np.floor(np.maximum(begin, 0) + NEAR).astype(np.int64)
+    classes = np.zeros((len(seconds) + 1, 12))
+    np.add.at(classes, (np.minimum(inside, len(seconds) - 1), notes.pitch[tune] % 12), length)
+    harmony = [_newness(classes[:-1], span) for span in SPANS]
+    ones = np.ones(len(seconds))
+    return np.stack([ones, lines, *(each - each.mean() for each in (held, *harmony))], axis=1)
+
+
+def _newness(classes: np.ndarray, span: int) -> np.ndarray:
+    """float64[beats]: 1 where the pitch classes of the next beats are none of those of as many before, 0 where they are
+    the same. classes: float64[beats, 12].
+    """
+    total = np.concatenate([np.zeros((1, 12)), np.cumsum(classes, axis=0)])
+    at = np.arange(len(classes))
+    next_ = total[np.minimum(at + span, len(classes))] - total[at]
+    last = total[at] - total[np.maximum(at - span, 0)]
+    size = np.linalg.norm(next_, axis=1) * np.linalg.norm(last, axis=1)
+    return 1 - (next_ * last).sum(axis=1) / np.maximum(size, 1e-9)
 
 
 def measures(log_odds: np.ndarray) -> np.ndarray:

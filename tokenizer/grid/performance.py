@@ -6,7 +6,7 @@ import numpy as np
 
 from tokenizer.grid import beats, downbeats, pulse
 from tokenizer.grid.divisions import nearest
-from tokenizer.grid.hearing import FPS, features, heard
+from tokenizer.grid.hearing import FPS, Heard, features, heard
 from tokenizer.grid.refine import PLACES, refined
 from tokenizer.grid.tempo_map import seconds_at, ticks_at
 from tokenizer.music.score import Score
@@ -21,17 +21,18 @@ _PLACES = np.append(np.flatnonzero(IS_PLACE), QUARTER)
 
 @dataclass(frozen=True, eq=False)
 class Ear:
-    """What is heard of a score. odds: float32[frames, 2], of a beat and of a bar line at each."""
+    """What is heard of a score. notes: its own; odds: float32[frames, 2], of a beat and of a bar line at each."""
 
+    notes: Heard
     odds: np.ndarray
 
     def beats(self, seconds: np.ndarray) -> np.ndarray:
         """float64[n]: log odds of a beat at each time."""
         return self._at(seconds, 0)
 
-    def lines(self, seconds: np.ndarray) -> np.ndarray:
-        """float64[n]: log odds of a bar line at each time."""
-        return self._at(seconds, 1)
+    def lines(self, beats: np.ndarray) -> np.ndarray:
+        """float64[beats]: log odds that a measure begins with each beat, of which all are given, in seconds."""
+        return downbeats.clues(self.notes, beats, self._at(beats, 1)) @ pulse.downbeat_weights()
 
     def _at(self, seconds: np.ndarray, column: int) -> np.ndarray:
         """The highest within a frame."""
@@ -41,7 +42,8 @@ class Ear:
 
 
 def listen(score: Score) -> Ear:
-    return Ear(pulse.hear(features(heard(score))))
+    notes = heard(score)
+    return Ear(notes, pulse.hear(features(notes)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +67,17 @@ def find(score: Score) -> Beats | None:
     """None where there are too few notes to say, or the song is too long to be one."""
     if not can_be_heard(score):
         return None
-    notes = heard(score)
-    ear = Ear(pulse.hear(features(notes)))
+    ear = listen(score)
     found = beats.chain(ear.odds[:, 0])
-    onsets = np.unique(notes.begin)
+    onsets = np.unique(ear.notes.begin)
     if len(found) < FEWEST:
         return None
     found = _around(refined(found, onsets), onsets)
     ticks = ticks_at(score.tempos, score.ticks_per_beat, found)
     seconds = seconds_at(score.tempos, score.ticks_per_beat, ticks)
-    measures = downbeats.measures(ear.lines(seconds))
-    return Beats(ticks, seconds, measures, _clues(seconds, measures, ear, onsets))
+    lines = ear.lines(seconds)
+    measures = downbeats.measures(lines)
+    return Beats(ticks, seconds, measures, _clues(seconds, lines[measures > 0], ear, onsets))
 
 
 def can_be_heard(score: Score) -> bool:
@@ -101,8 +103,8 @@ def _around(seconds: np.ndarray, onsets: np.ndarray) -> np.ndarray:
     return seconds[begin:end]
 
 
-def _clues(seconds: np.ndarray, measures: np.ndarray, ear: Ear, onsets: np.ndarray) -> np.ndarray:
-    """What tells whether beats are right: float64[CLUES]."""
+def _clues(seconds: np.ndarray, lines: np.ndarray, ear: Ear, onsets: np.ndarray) -> np.ndarray:
+    """What tells whether beats are right: float64[CLUES]. lines: log odds of those that begin measures."""
     heard_, half = ear.beats(seconds), ear.beats((seconds[1:] + seconds[:-1]) / 2)
     lengths, number = np.diff(seconds), np.arange(len(seconds))
     others = [ear.beats(np.interp(np.arange(0, len(seconds) - 1, by), number, seconds)) for by in (2 / 3, 4 / 3, 3 / 2)]
@@ -116,7 +118,7 @@ def _clues(seconds: np.ndarray, measures: np.ndarray, ear: Ear, onsets: np.ndarr
             np.tanh(half / 3).mean(),
             (heard_ < -1).mean(),
             max(np.tanh(other / 3).mean() for other in others),
-            np.tanh(ear.lines(seconds[measures > 0]) / 3).mean(),
+            np.tanh(lines / 3).mean(),
             (off > FAR_SECONDS).mean(),
             np.log(len(seconds) / 100),
             np.log(lengths.mean() / beats.USUAL) ** 2,

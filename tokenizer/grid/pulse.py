@@ -25,6 +25,11 @@ def confidence_weights() -> np.ndarray:
     return _stored()["confidence"].astype(np.float64)
 
 
+def downbeat_weights() -> np.ndarray:
+    """float64[CLUES] of downbeats.py: log odds that a measure begins are so much of each clue."""
+    return _stored()["downbeats"].astype(np.float64)
+
+
 def _convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, apart: int) -> np.ndarray:
     """[frames, out] of x [frames, in]: weight [taps * in, out] sees that many frames, `apart` from each other."""
     taps = len(weight) // x.shape[1]
