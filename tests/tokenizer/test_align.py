@@ -236,3 +236,13 @@ def test_times_of_found_beats_are_those_of_the_tempo_map(performed):
     true = np.diff(seconds_at(performed.score.tempos, performed.score.ticks_per_beat, aligned.time.source))
     np.testing.assert_allclose(lasts, true, atol=1e-6)
     assert performance.FEWEST <= len(ticks)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_who_begins_a_little_before_the_beat_begins_with_it(seed):
+    truth = retimed(band(24), seed)
+    tracks = list(truth.score.tracks)
+    notes = tracks[0].notes.copy()
+    notes["onset_ticks"][notes["onset_ticks"].argmin()] -= 12
+    aligned = align(replace(truth.score, tracks=(Track(tracks[0].program, notes), *tracks[1:])))
+    assert aligned.kind == "beats" and onsets(aligned.score).min() < 4 * aligned.score.ticks_per_beat

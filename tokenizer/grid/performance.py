@@ -14,6 +14,7 @@ from tokenizer.vocabulary import IS_PLACE, QUARTER
 
 FEWEST = 4  # beats that a song must have
 MOST_SECONDS = 3600.0  # of a song that is listened to
+EARLY_SECONDS = 0.02  # by which a first note is before its beat
 FAR_SECONDS = 0.03  # that an onset lies beside where people put them
 CLUES = 10
 _PLACES = np.append(np.flatnonzero(IS_PLACE), QUARTER)
@@ -74,10 +75,15 @@ def find(score: Score) -> Beats | None:
         return None
     found = _around(refined(found, onsets), onsets)
     ticks = ticks_at(score.tempos, score.ticks_per_beat, found)
+    ticks[0] = min(ticks[0], _first_tick(score))  # who begins a little early begins with the beat
     seconds = seconds_at(score.tempos, score.ticks_per_beat, ticks)
     lines = ear.lines(seconds)
     measures = downbeats.measures(lines)
     return Beats(ticks, seconds, measures, _clues(seconds, lines[measures > 0], ear, onsets))
+
+
+def _first_tick(score: Score) -> int:
+    return min(int(track.notes["onset_ticks"].min()) for track in score.tracks if len(track.notes))
 
 
 def can_be_heard(score: Score) -> bool:
@@ -87,7 +93,9 @@ def can_be_heard(score: Score) -> bool:
 
 
 def _around(seconds: np.ndarray, onsets: np.ndarray) -> np.ndarray:
-    """Beats from the last that is not after the first onset to the first after the last, going on as they do."""
+    """Beats from the last that is not after the first onset, or hardly, to the first after the last one, going on as
+    they do.
+    """
     first, last = seconds[1] - seconds[0], seconds[-1] - seconds[-2]
     before = max(0, int(np.ceil((seconds[0] - onsets[0]) / first)))
     behind = max(0, int(np.ceil((onsets[-1] - seconds[-1]) / last)) + 1)
@@ -98,7 +106,7 @@ def _around(seconds: np.ndarray, onsets: np.ndarray) -> np.ndarray:
             seconds[-1] + last * np.arange(1, behind + 1),
         ]
     )
-    begin = max(0, int(np.searchsorted(seconds, onsets[0] + 0.02, side="right")) - 1)
+    begin = max(0, int(np.searchsorted(seconds, onsets[0] + EARLY_SECONDS, side="right")) - 1)
     end = int(np.searchsorted(seconds, onsets[-1], side="right")) + 1
     return seconds[begin:end]
 
