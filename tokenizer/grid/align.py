@@ -26,7 +26,7 @@ Kind = Literal["none", "pickup", "shift", "meter", "beats", "off_grid"]
 _BEHIND = 128  # beats after the last note in which a change of tempo or meter still counts
 _LATENCY = 0.06  # seconds by which a recording is late or early as a whole, under bar lines that hold
 _SIXTEENTHS, _THIRTY_SECONDS = 4, 8  # in a beat, one of which is its beginning
-_BEATS_AS_MEASURES = 16  # so many quarter notes in a row, each a measure, are not measures
+_BEATS_OF_A_SONG = 16  # at least, of which one signature can be said to be wrong
 SURE = 0.5  # confidence from which on beats that were found are used
 _CLEARLY = 0.5  # log odds a measure by which other bar lines must be better than those of the file
 
@@ -52,11 +52,12 @@ def align(score: Score) -> Aligned:
     """The score, its beats where the music has them; its own resolution, unless it was played freely."""
     if not any(len(track.notes) for track in score.tracks):
         return Aligned(score, "none")
-    has_measures = not _calls_beats_measures(score)
+    has_measures = not _is_mostly(score, (1, 4))
     if has_measures and lies_on_grid(score) and beats_are_meant(score, 0, _THIRTY_SECONDS):
         return _with_whole_measures(score)
     if (found := steady(score)) is None:
         return _played_freely(score)
+    has_measures = has_measures and not _is_mostly(score, (2, 4))  # which programs write that know beats alone
     is_meant = has_measures and beats_are_meant(score, -found.shift_ticks, _SIXTEENTHS)
     if is_meant and not found.shift_ticks:
         return _with_whole_measures(score)
@@ -69,13 +70,13 @@ def align(score: Score) -> Aligned:
 # ---------------------------------------------------------------- scores
 
 
-def _calls_beats_measures(score: Score) -> bool:
-    """Whether most of the song is said to be measures of a quarter note."""
+def _is_mostly(score: Score, signature: tuple[int, int]) -> bool:
+    """Whether most of the song is said to be measures of that signature."""
     last = _last_ticks(score)[0] + 1
     begins = np.array([signature.tick for signature in score.signatures], np.int64)
     beats = np.diff(np.append(np.minimum(begins, last), last)) / score.ticks_per_beat
-    is_one = np.array([each.numerator == 1 and each.denominator == 4 for each in score.signatures])
-    return bool(beats[is_one].sum() >= max(_BEATS_AS_MEASURES, beats.sum() / 2))
+    is_such = np.array([(each.numerator, each.denominator) == signature for each in score.signatures])
+    return bool(beats[is_such].sum() >= max(_BEATS_OF_A_SONG, beats.sum() / 2))
 
 
 def _with_whole_measures(score: Score) -> Aligned:
@@ -133,13 +134,14 @@ def _played_to_click(score: Score, found: Steady, is_meant: bool) -> Aligned:
     if may_hold and not held.any():  # drums alone, of which only their click knows more
         moved, time = shifted(score, found.shift_ticks)
         return _done(score, moved, "shift", found.concentration, time)
-    first = late if may_hold else late + int(held.argmax()) * beat // _SIXTEENTHS
-    beats = _beats_of(score, first)
-    lines = performance.listen(score).lines(seconds_at(score.tempos, beat, beats))
+    ear = performance.listen(score)
+    beats = _beats_of(score, late + int(held.argmax()) * beat // _SIXTEENTHS)
+    lines = ear.lines(seconds_at(score.tempos, beat, beats))
     measures = downbeats.measures(lines)
     if may_hold:
-        own = _own_measures(score, beats - late)
-        if lines[measures > 0].sum() - lines[own].sum() <= _CLEARLY * len(own):
+        own_beats = _beats_of(score, late)
+        own = ear.lines(seconds_at(score.tempos, beat, own_beats))[_own_measures(score, own_beats - late)]
+        if lines[measures > 0].sum() - own.sum() <= _CLEARLY * len(own):
             moved, time = shifted(score, found.shift_ticks)
             return _done(score, moved, "shift", found.concentration, time)
     moved, time = measured.steady(score, int(beats[0]), measures)
