@@ -38,7 +38,7 @@ from tokenizer.grid.tempo_map import own_tempos
 
 SCORES = ("cc0", "easyrpg", "freedoom", "simutrans", "orchestra", "quartets", "lieder")
 WRONG = 0.8  # f_after of what is wrong: less
-CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+CONFIDENCES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95)
 KEEP_ONE_PHASE = 0.95
 HIT = 0.6
 SCALE = 0.97  # of a drummer's seconds: what was played at 120 BPM would else be steady
