@@ -117,13 +117,16 @@ def performances(folders: dict[str, Iterator[Retimed]]) -> dict:
     return {folder: _of_performances(own) for folder, own in (judged | {"all": [*chain(*judged.values())]}).items()}
 
 
-def _judged(truth: Retimed) -> tuple[Run, Judged]:
+def _judged(truth: Retimed) -> tuple[Run, Judged, float]:
+    """With the F of bar lines as they are: bars of half or double the length are wrong."""
     made = run(truth.score)
-    return made, judge(beats_of(made.score, made.aligned)[0], truth)
+    beats, bars = beats_of(made.score, made.aligned)
+    of_bars = f_measure(truth.downbeats, bars, np.concatenate(onset_seconds(truth.score)))
+    return made, judge(beats, truth), of_bars
 
 
-def _of_performances(judged: list[tuple[Run, Judged]]) -> dict:
-    runs, judgements = zip(*judged, strict=True)
+def _of_performances(judged: list[tuple[Run, Judged, float]]) -> dict:
+    runs, judgements, of_bars = zip(*judged, strict=True)
     is_kept = np.array([each.aligned.kind != "off_grid" for each in runs])
     confidence = np.array([each.aligned.confidence for each in runs])
     f_after = np.array([each.f_after for each in judgements])
@@ -132,6 +135,7 @@ def _of_performances(judged: list[tuple[Run, Judged]]) -> dict:
         "songs": len(runs),
         "kinds": _kinds(runs),
         **{name: _mean([row[name] for row in rows]) for name in rows[0]},
+        "f of bar lines": _mean(of_bars),
         "kept": _mean(is_kept),
         "wrong": _mean(f_after[is_kept] < WRONG),
         "by confidence": {

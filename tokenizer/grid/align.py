@@ -57,14 +57,14 @@ def align(score: Score) -> Aligned:
         return _with_whole_measures(score)
     if (found := steady(score)) is None:
         return _played_freely(score)
-    has_measures = has_measures and not _is_mostly(score, (2, 4))  # which programs write that know beats alone
     is_meant = has_measures and beats_are_meant(score, -found.shift_ticks, _SIXTEENTHS)
     if is_meant and not found.shift_ticks:
         return _with_whole_measures(score)
     if not performance.can_be_heard(score):
         moved, time = shifted(score, found.shift_ticks)
         return _done(score, moved, "shift", found.concentration, time)
-    return _played_to_click(score, found, is_meant)
+    # Programs that know nothing but beats write 2/4 throughout
+    return _played_to_click(score, found, is_meant and not _is_mostly(score, (2, 4)))
 
 
 # ---------------------------------------------------------------- scores
