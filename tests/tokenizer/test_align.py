@@ -131,6 +131,11 @@ def test_beats_a_sixteenth_beside_the_grid_are_not_meant():
     assert aligned.kind == "meter" and onsets(aligned.score).min() % 1920 == 0
 
 
+def test_a_meter_that_begins_between_two_beats_is_left_where_it_is():
+    score = replace(band(16), signatures=(Signature(0, 4, 4), Signature(9 * 480 + 100, 4, 4)))
+    assert align(score).kind == "none" and align(score).score is score
+
+
 def test_a_meter_of_three_is_heard():
     score = replace(moved(band(16, meter=3, drums=False), 480), signatures=(Signature(0, 1, 4),))
     aligned = align(score)

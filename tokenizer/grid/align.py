@@ -60,6 +60,8 @@ def align(score: Score) -> Aligned:
     is_meant = has_measures and beats_are_meant(score, -found.shift_ticks, _SIXTEENTHS)
     if is_meant and not found.shift_ticks:
         return _with_whole_measures(score)
+    if _begins_beside_beats(score):
+        return _with_whole_measures(score)
     if not performance.can_be_heard(score):
         moved, time = shifted(score, found.shift_ticks)
         return _done(score, moved, "shift", found.concentration, time)
@@ -77,6 +79,12 @@ def _is_mostly(score: Score, signature: tuple[int, int]) -> bool:
     beats = np.diff(np.append(np.minimum(begins, last), last)) / score.ticks_per_beat
     is_such = np.array([(each.numerator, each.denominator) == signature for each in score.signatures])
     return bool(beats[is_such].sum() >= max(_BEATS_OF_A_SONG, beats.sum() / 2))
+
+
+def _begins_beside_beats(score: Score) -> bool:
+    """Whether a meter after the first begins between two beats, so that no beat goes through the song."""
+    last = _last_ticks(score)[0]
+    return any(change.tick % score.ticks_per_beat for change in score.signatures[1:] if change.tick <= last)
 
 
 def _with_whole_measures(score: Score) -> Aligned:
