@@ -24,6 +24,7 @@ from tokenizer.dataset.find import find_midi
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.songs import to_row
 from tokenizer.dataset.told import sum_up
+from tokenizer.grid.align import align
 from tokenizer.music import midi
 from tokenizer.tokens.encode import encode
 
@@ -33,10 +34,12 @@ def main() -> None:
     parser.add_argument("--songs", type=Path, default=Path("../shared/data/midi"), help="folder of MIDI files")
     folder = parser.parse_args().songs
     files = [Path(path) for _, path in find_midi([folder])[0]]
-    seconds = {"read": 0.0, "snap_and_encode": 0.0, "row_and_hashes": 0.0, "mido_alone": 0.0}
+    seconds = {"read": 0.0, "align": 0.0, "snap_and_encode": 0.0, "row_and_hashes": 0.0, "mido_alone": 0.0}
     for path in files:
         times = [time.perf_counter()]
         score = midi.read(path)
+        times.append(time.perf_counter())
+        score = align(score).score
         times.append(time.perf_counter())
         tokens = encode(score)
         times.append(time.perf_counter())
