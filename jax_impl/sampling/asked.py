@@ -19,6 +19,7 @@ from tokenizer.grid.align import Aligned, align
 from tokenizer.grid.changes import meters_written
 from tokenizer.grid.quantize import on_grid
 from tokenizer.grid.tempo_map import seconds_at
+from tokenizer.grid.time_map import TimeMap
 from tokenizer.music import midi
 from tokenizer.music.midi import Reading
 from tokenizer.music.score import Score
@@ -81,7 +82,8 @@ def _aligned(score: Score, where_beats_are: Align) -> tuple[Aligned, list[str]]:
         return as_it_is, []
     aligned = align(score)
     if aligned.kind == "off_grid" and where_beats_are == "auto":
-        return as_it_is, [
+        as_played = replace(as_it_is, time=TimeMap.shifted(0))  # its notes need the more to stay what they are
+        return as_played, [
             "its beats are not heard well enough to say where they are: its bars are those of the file; "
             "--align keep takes the best guess"
         ]

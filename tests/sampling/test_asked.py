@@ -9,6 +9,7 @@ from configs import Constraints, InputError
 from jax_impl.sampling import asked, sample, stream
 from jax_impl.training.checkpoint import step_named
 from tests.played import BEAT, aligned_as, played
+from tokenizer.grid.song import HID_RANK
 from tokenizer.music import midi
 from tokenizer.music.composer import compose
 from tokenizer.music.score import Signature
@@ -115,7 +116,11 @@ def test_what_is_done_to_the_time_of_a_given_song_is_told(monkeypatch, tmp_path,
 def test_beats_that_are_not_heard_well_enough_are_those_of_the_file_unless_a_guess_is_wanted(monkeypatch):
     aligned_so(monkeypatch, "off_grid")
     song, (said,) = asked.given(FREE, "extend", "auto")
-    assert song.own is None and np.array_equal(song.ids, encode(FREE).ids)
+    assert np.array_equal(song.ids, encode(FREE).ids)
+    own = song.own
+    tracks = sorted((track for track in FREE.tracks if len(track.notes)), key=lambda track: HID_RANK[track.program])
+    assert own.score == replace(FREE, tracks=tuple(tracks))
+    assert np.array_equal(own.back(np.array([0, 480])), [0, FREE.ticks_per_beat])
     assert said.startswith("the given song: its beats are not heard well enough") and "--align keep" in said
 
 

@@ -93,6 +93,11 @@ def test_a_first_measure_that_is_whole_is_no_pickup(signatures):
     assert align(score).kind == "none"
 
 
+def test_a_short_measure_in_which_nothing_begins_is_no_pickup():
+    score = replace(moved(band(8), 480), signatures=(Signature(0, 1, 4), Signature(480, 4, 4)))
+    assert align(score).kind == "none" and align(score).score is score
+
+
 @pytest.mark.parametrize("latest", [2**40, LATEST - 2**20])
 def test_a_pickup_before_a_note_in_the_far_future_overflows_nothing(latest):
     score = replace(band(2), signatures=(Signature(0, 1, 4), Signature(480, 4, 4)))

@@ -23,6 +23,7 @@ from tokenizer.grid.align import Aligned, align
 from tokenizer.grid.quantize import quantize
 from tokenizer.grid.time_map import TimeMap
 from tokenizer.music import midi
+from tokenizer.music.score import ImpossibleScore
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import encode
 
@@ -233,3 +234,16 @@ def test_check_says_how_the_files_were_aligned(folder, played_freely, capsys):
     assert "    aligned: its first measure is short: filled up with 3 beats of silence in front" in lines
     assert "4 files: 3 faithful, 1 off grid; 3 exact" in lines
     assert "aligned: 1 song whose pickup is filled up, 2 as they were" in lines
+
+
+def test_a_file_of_which_no_song_can_be_made_stops_no_folder(folder, monkeypatch):
+    def broken(score):
+        if score == midi.read(folder / "pickup.mid"):
+            raise ImpossibleScore("track 0, note 0: onset_ticks -12, at least 0")
+        return align(score)
+
+    monkeypatch.setattr("tokenizer.dataset.accept.align", broken)
+    out = made(folder)
+    (left_out,) = read_rejected(out)
+    assert left_out["source"] == "midi/pickup.mid" and left_out["reason"].startswith("no song can be made of it: track")
+    assert len(rows(out)) == 3

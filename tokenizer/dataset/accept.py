@@ -17,6 +17,7 @@ from tokenizer.grid.song import GridSong
 from tokenizer.grid.tempo_map import own_tempos
 from tokenizer.music import midi
 from tokenizer.music.midi import Reading
+from tokenizer.music.score import ImpossibleScore
 from tokenizer.tokens.encode import encode_grid
 from tokenizer.tokens.fields import TokenFields
 
@@ -61,6 +62,8 @@ def accept(raw: bytes, path: str | os.PathLike, source: str, config: PrepareConf
         return str(error).removeprefix(f"{path}: ")
     except (ScoreTooLong, SongTooLong) as error:
         return str(error)
+    except ImpossibleScore as error:  # one file must not stop a folder
+        return f"no song can be made of it: {error}"
 
 
 def beats_not_heard(aligned: Aligned) -> str:

@@ -150,7 +150,7 @@ def alignment(done: dict) -> str | None:
         "pickup": f"its first measure is short: filled up with {_beats(shift)} of silence in front",
         "shift": f"its notes lie {_beats(late)} {side} the file's beats: moved there{begins}",
         "meter": f"the file's measures are not the music's: others were found ({confidence}){begins}",
-        "beats": f"it was played freely: its beats were found ({confidence}), and the tempo map now follows them",
+        "beats": f"it was played freely: its beats were found ({confidence}), the tempo map follows them{begins}",
         "off_grid": f"its beats are not heard well enough ({confidence}): the best guess, as --align keep wants it",
     }[kind]
 

@@ -1,7 +1,7 @@
 """Time moved so that the beats of a score are where its music has them: between reading and the grid.
 
     none       a score that lies on its grid: as it is, bit for bit
-    pickup     a short measure at the start is filled up with silence in front
+    pickup     a short measure at the start in which music begins is filled up with silence in front
     shift      all of it lies a constant time beside the grid
     meter      its time signature cannot be meant: measures are found, and the first is filled up likewise
     beats      it was played freely: the tempo map is rewritten, so that beats are beats
@@ -35,9 +35,9 @@ _CLEARLY = 0.5  # log odds a measure by which other bar lines must be better tha
 class Aligned:
     """score: what goes on to the grid. kind: what was done, the most of it (a meter is found of songs that are shifted
     too). shift_beats: how much later the first note is than in the file, in quarter notes of the aligned score.
-    confidence: from 0 to 1, that its beats are where they are put. moved_ms: milliseconds by which onsets then lie
-    beside the nearest places of the grid, in the mean. time: from the file's ticks to the score's, None where they are
-    the same.
+    confidence: from 0 to 1, that its beats are where they are put, and of a meter its measures. moved_ms: milliseconds
+    by which onsets then lie beside the nearest places of the grid, in the mean. time: from the file's ticks to the
+    score's, None where they are the same.
     """
 
     score: Score
@@ -113,10 +113,14 @@ def _with_whole_measures(score: Score) -> Aligned:
 
 
 def _missing_of_pickup(score: Score) -> int:
-    """Ticks of silence in front that make a whole measure of a short one at the start: 0 where there is none."""
+    """Ticks of silence in front that make a whole measure of a short one at the start: 0 where there is none, or no
+    note in it.
+    """
     if len(score.signatures) == 1:
         return 0
     first, second = score.signatures[:2]
+    if min(int(track.notes["onset_ticks"].min()) for track in score.tracks if len(track.notes)) >= second.tick:
+        return 0
     whole = 4 * score.ticks_per_beat * second.numerator // second.denominator
     own = 4 * score.ticks_per_beat * first.numerator // first.denominator
     return whole - second.tick if second.tick < whole and second.tick <= own else 0
@@ -153,7 +157,8 @@ def _played_to_click(score: Score, found: Steady, is_meant: bool) -> Aligned:
             moved, time = shifted(score, found.shift_ticks)
             return _done(score, moved, "shift", found.concentration, time)
     moved, time = measured.steady(score, int(beats[0]), measures)
-    return _done(score, moved, "meter", found.concentration, time)
+    chances = 1 / (1 + np.exp(-lines[measures > 0]))
+    return _done(score, moved, "meter", min(found.concentration, float(chances.mean())), time)
 
 
 def _beats_of(score: Score, phase: int) -> np.ndarray:
