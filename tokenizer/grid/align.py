@@ -27,7 +27,7 @@ _BEHIND = 128  # beats after the last note in which a change of tempo or meter s
 _LATENCY = 0.06  # seconds by which a recording is late or early as a whole, under bar lines that hold
 _SIXTEENTHS, _THIRTY_SECONDS = 4, 8  # in a beat, one of which is its beginning
 _BEATS_OF_A_SONG = 16  # at least, of which one signature can be said to be wrong
-SURE = 0.8  # confidence from which on beats that were found are used
+SURE = 0.81  # confidence from which on beats that were found are used
 _CLEARLY = 0.5  # log odds a measure by which other bar lines must be better than those of the file
 
 
