@@ -3,6 +3,7 @@ squares, the measures.
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.tokenizer.band import band
 from tokenizer.grid import beats, downbeats, performance, pulse, refine
 from tokenizer.grid.hearing import FEATURES, FPS, features, heard
+from tokenizer.music.score import DRUMS
 
 
 def test_the_learned_numbers_are_a_small_file_of_arrays():
@@ -30,6 +32,17 @@ def test_features_are_of_their_time_alone():
         onsets[np.clip(np.round(notes.begin * FPS).astype(int) + near, 0, len(whole) - 1)] = True
     without_ends = [name != "ends" for name in FEATURES]
     assert not whole[~onsets][:, without_ends].any()
+
+
+def test_strokes_of_drums_are_heard_as_drums_and_tones_as_tones():
+    n_drums = FEATURES.index("bass")
+    alone = band(8)
+    strokes, tones = (
+        features(heard(replace(alone, tracks=tuple(t for t in alone.tracks if (t.program == DRUMS) == are_drums))))
+        for are_drums in (True, False)
+    )
+    assert strokes[:, :n_drums].any() and not strokes[:, n_drums:].any()
+    assert tones[:, n_drums:].any() and not tones[:, :n_drums].any()
 
 
 def test_features_are_the_same_half_a_second_later_when_the_music_is():
