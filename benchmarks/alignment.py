@@ -14,7 +14,9 @@ pop909      its songs as they are against their annotation: milliseconds from th
             annotation lies a beat before the measures. Both measures without these songs, too
 
 kept: not off_grid. wrong: of what is kept, f_after below 0.8. by confidence: both, if a confidence that high were
-asked for. Means are over songs, and `all` over all songs of the folders. Writes benchmarks/results/alignment.json.
+asked for. Means are over songs, and `all` over all songs of the folders. Writes benchmarks/results/alignment.json, and
+beside it pictures of a pickup, of a meter that is found, and of a performance (the first song of its folder that is
+such a one).
 """
 
 import argparse
@@ -34,6 +36,7 @@ from retime import Retimed, retimed, untimed
 import tokenizer
 from tests.tokenizer.beat_measures import Judged, beats_of, f_measure, judge, onset_seconds
 from tokenizer import Aligned, Score
+from tokenizer.dataset import beats_plot
 from tokenizer.grid.changes import changes
 from tokenizer.grid.quantize import on_grid
 from tokenizer.grid.tempo_map import own_tempos, seconds_at
@@ -41,6 +44,7 @@ from tokenizer.grid.tempo_map import own_tempos, seconds_at
 SCORES = ("cc0", "easyrpg", "freedoom", "simutrans", "orchestra", "quartets", "lieder")
 WRONG = 0.8  # f_after of what is wrong: less
 CONFIDENCES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95)
+PICTURES = {"pickup": "quartets", "meter": "pop909", "beats": "lieder"}
 KEEP_ONE_PHASE = 0.95
 HIT = 0.6
 EARLY = 0.8
@@ -77,7 +81,18 @@ def main() -> None:
         "groove": clicks([run(score) for _, score in read(songs["groove"])]),
         "pop909": annotated([annotation_of(path, score) for path, score in read(songs["pop909"])]),
     }
-    write_report("alignment", results)
+    report = write_report("alignment", results)
+    for kind, folder in PICTURES.items():
+        picture(kind, songs[folder], report.with_name(f"alignment_{kind}.png"))
+
+
+def picture(kind: str, paths: list[Path], out: Path) -> None:
+    """Of the first song of that kind, which for beats is played freely first."""
+    for path, score in read(paths):
+        taken = as_performance((path, score)).score if kind == "beats" else score
+        if (aligned := tokenizer.align(taken)).kind == kind:
+            beats_plot.draw(taken, aligned, f"{path.parent.name}/{path.name}", out)
+            return
 
 
 def spread(paths: list[Path], most: int) -> list[Path]:
