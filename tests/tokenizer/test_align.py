@@ -231,6 +231,18 @@ def test_a_song_of_many_hours_is_not_listened_to():
     assert aligned.kind == "off_grid" and aligned.confidence == 0
 
 
+@pytest.mark.parametrize(("ticks_per_beat", "bpm", "apart"), [(480, 120, 3), (17, 4, 1)])
+def test_beats_that_no_file_could_say_are_not_found(ticks_per_beat, bpm, apart):
+    """A glissando of half a second after a silence; ticks that are longer than beats."""
+    notes = np.zeros(40, NOTE)
+    notes["onset_ticks"] = 4001 + apart * np.arange(40) + np.arange(40) // 7
+    notes["duration_ticks"], notes["pitch"], notes["velocity"] = 1, 40 + np.arange(40), 90
+    score = Score(ticks_per_beat, (Track(0, notes),), (Tempo(0, round(60e6 / bpm)),), (Signature(0, 4, 4),))
+    aligned = align(score)
+    assert aligned.score.ticks_per_beat > 0 and onsets(aligned.score).min() >= 0
+    assert performance.find(score) is None
+
+
 def test_drums_alone_have_beats_too():
     drums = tuple(track for track in band(40).tracks if track.program == DRUMS)
     truth = retimed(replace(band(40), tracks=drums), 5)

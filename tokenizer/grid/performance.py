@@ -65,7 +65,7 @@ class Beats:
 
 
 def find(score: Score) -> Beats | None:
-    """None where there are too few notes to say, or the song is too long to be one."""
+    """None where there are too few beats to say, the file's ticks cannot, or the song is too long to be one."""
     if not can_be_heard(score):
         return None
     ear = listen(score)
@@ -76,6 +76,8 @@ def find(score: Score) -> Beats | None:
     found = _around(refined(found, onsets), onsets)
     ticks = ticks_at(score.tempos, score.ticks_per_beat, found)
     ticks[0] = min(ticks[0], _first_tick(score))  # who begins a little early begins with the beat
+    if len(ticks) < FEWEST or (np.diff(ticks) <= 0).any():
+        return None
     seconds = seconds_at(score.tempos, score.ticks_per_beat, ticks)
     lines = ear.lines(seconds)
     measures = downbeats.measures(lines)
