@@ -54,7 +54,7 @@ def of_downbeats(songs: Path, most: int) -> np.ndarray:
         if len(beats) < 16:
             continue
         ear = performance.Ear(song.notes, pulse.hear(features(song.notes)))
-        clues.append(downbeats.clues(song.notes, beats, ear._at(beats, 1)))
+        clues.append(downbeats.clues(song.notes, beats, ear.at(beats, 1)))
         begins.append(np.abs(beats[:, None] - bars).min(axis=1) < 0.02)
         worth.append(np.full(len(beats), BEATS_A_SONG / len(beats)))
     clues, begins, worth = map(np.concatenate, (clues, begins, worth))

@@ -16,7 +16,16 @@ from typing import Literal
 import numpy as np
 
 from tokenizer.grid import downbeats, measured, performance
-from tokenizer.grid.shift import Steady, beats_are_meant, held_from, lies_on_grid, shifted, steady
+from tokenizer.grid.shift import (
+    Steady,
+    beats_are_meant,
+    beside_ms,
+    first_tick,
+    held_from,
+    lies_on_grid,
+    shifted,
+    steady,
+)
 from tokenizer.grid.tempo_map import seconds_at
 from tokenizer.grid.time_map import TimeMap, retimed
 from tokenizer.music.score import Score, Signature, Tempo
@@ -93,7 +102,7 @@ def _with_whole_measures(score: Score) -> Aligned:
     """
     silence = _missing_of_pickup(score)
     if not silence:
-        return Aligned(score, "none", moved_ms=performance.beside_ms(score))
+        return Aligned(score, "none", moved_ms=beside_ms(score))
     time = TimeMap.shifted(silence)
     begins, ends = _last_ticks(score)
     margin = _BEHIND * score.ticks_per_beat
@@ -119,7 +128,7 @@ def _missing_of_pickup(score: Score) -> int:
     if len(score.signatures) == 1:
         return 0
     first, second = score.signatures[:2]
-    if min(int(track.notes["onset_ticks"].min()) for track in score.tracks if len(track.notes)) >= second.tick:
+    if first_tick(score) >= second.tick:
         return 0
     whole = 4 * score.ticks_per_beat * second.numerator // second.denominator
     own = 4 * score.ticks_per_beat * first.numerator // first.denominator
@@ -195,13 +204,12 @@ def _seconds_a_beat(score: Score) -> float:
 def _played_freely(score: Score) -> Aligned:
     found = performance.find(score)
     if found is None:
-        return Aligned(score, "off_grid", confidence=0.0, moved_ms=performance.beside_ms(score))
+        return Aligned(score, "off_grid", confidence=0.0, moved_ms=beside_ms(score))
     moved, time = measured.free(score, found.ticks, found.seconds, found.measures)
     return _done(score, moved, "beats" if found.confidence >= SURE else "off_grid", found.confidence, time)
 
 
 def _done(score: Score, moved: Score, kind: Kind, confidence: float, time: TimeMap) -> Aligned:
     """What was done to a score that became `moved`."""
-    beats = [min(int(t.notes["onset_ticks"].min()) for t in of.tracks if len(t.notes)) for of in (score, moved)]
-    shift = beats[1] / moved.ticks_per_beat - beats[0] / score.ticks_per_beat
-    return Aligned(moved, kind, round(shift, 4), round(confidence, 3), round(performance.beside_ms(moved), 2), time)
+    shift = first_tick(moved) / moved.ticks_per_beat - first_tick(score) / score.ticks_per_beat
+    return Aligned(moved, kind, round(shift, 4), round(confidence, 3), round(beside_ms(moved), 2), time)

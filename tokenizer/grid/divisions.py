@@ -25,10 +25,10 @@ import numpy as np
 
 from tokenizer.vocabulary import IS_PLACE, QUARTER
 
-_ALL = np.append(np.flatnonzero(IS_PLACE), QUARTER)
+ALL = np.append(np.flatnonzero(IS_PLACE), QUARTER)
 _PLACES = (
     *(np.arange(0, QUARTER + 1, QUARTER // d) for d in (4, 3, 8, 6)),
-    _ALL,
+    ALL,
 )  # the last is the next quarter's first
 _NATS = (0.0, 0.5, 1.5, 2.0, 2.0)  # of a quarter in each division
 _MIXED = len(_PLACES) - 1

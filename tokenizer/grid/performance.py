@@ -5,19 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokenizer.grid import beats, downbeats, pulse
-from tokenizer.grid.divisions import nearest
 from tokenizer.grid.hearing import FPS, Heard, features, heard
 from tokenizer.grid.refine import PLACES, refined
+from tokenizer.grid.shift import first_tick
 from tokenizer.grid.tempo_map import seconds_at, ticks_at
 from tokenizer.music.score import Score
-from tokenizer.vocabulary import IS_PLACE, QUARTER
 
 FEWEST = 4  # beats that a song must have
 MOST_SECONDS = 3600.0  # of a song that is listened to
 EARLY_SECONDS = 0.02  # by which a first note is before its beat
 FAR_SECONDS = 0.03  # that an onset lies beside where people put them
 CLUES = 10
-_PLACES = np.append(np.flatnonzero(IS_PLACE), QUARTER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +27,14 @@ class Ear:
 
     def beats(self, seconds: np.ndarray) -> np.ndarray:
         """float64[n]: log odds of a beat at each time."""
-        return self._at(seconds, 0)
+        return self.at(seconds, 0)
 
     def lines(self, beats: np.ndarray) -> np.ndarray:
         """float64[beats]: log odds that a measure begins with each beat, of which all are given, in seconds."""
-        return downbeats.clues(self.notes, beats, self._at(beats, 1)) @ pulse.downbeat_weights()
+        return downbeats.clues(self.notes, beats, self.at(beats, 1)) @ pulse.downbeat_weights()
 
-    def _at(self, seconds: np.ndarray, column: int) -> np.ndarray:
-        """The highest within a frame."""
+    def at(self, seconds: np.ndarray, column: int) -> np.ndarray:
+        """float64[n]: the highest log odds of a column within a frame of each time."""
         frames = np.arange(len(self.odds)) / FPS
         near = [np.interp(seconds + off / FPS, frames, self.odds[:, column]) for off in (-1, 0, 1)]
         return np.maximum.reduce(near)
@@ -75,17 +73,13 @@ def find(score: Score) -> Beats | None:
         return None
     found = _around(refined(found, onsets), onsets)
     ticks = ticks_at(score.tempos, score.ticks_per_beat, found)
-    ticks[0] = min(ticks[0], _first_tick(score))  # who begins a little early begins with the beat
+    ticks[0] = min(ticks[0], first_tick(score))  # who begins a little early begins with the beat
     if len(ticks) < FEWEST or (np.diff(ticks) <= 0).any():
         return None
     seconds = seconds_at(score.tempos, score.ticks_per_beat, ticks)
     lines = ear.lines(seconds)
     measures = downbeats.measures(lines)
     return Beats(ticks, seconds, measures, _clues(seconds, lines[measures > 0], ear, onsets))
-
-
-def _first_tick(score: Score) -> int:
-    return min(int(track.notes["onset_ticks"].min()) for track in score.tracks if len(track.notes))
 
 
 def can_be_heard(score: Score) -> bool:
@@ -135,13 +129,3 @@ def _clues(seconds: np.ndarray, lines: np.ndarray, ear: Ear, onsets: np.ndarray)
             np.quantile(change, 0.9) * 10,
         ]
     )
-
-
-def beside_ms(score: Score) -> float:
-    """Milliseconds by which onsets lie beside the nearest places of the grid, in the mean, by the score's tempi."""
-    onsets = np.concatenate([track.notes["onset_ticks"] for track in score.tracks])
-    beat = score.ticks_per_beat
-    beside = np.abs(onsets % beat * QUARTER - nearest(_PLACES, onsets % beat, beat) * beat) / (beat * QUARTER)
-    ticks = np.array([tempo.tick for tempo in score.tempos], np.int64)
-    length = np.array([tempo.microseconds_per_beat for tempo in score.tempos])
-    return float((beside * length[np.searchsorted(ticks, onsets, side="right") - 1]).mean() / 1e3)

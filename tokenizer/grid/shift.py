@@ -17,12 +17,11 @@ from math import ceil
 
 import numpy as np
 
-from tokenizer.grid.divisions import nearest
+from tokenizer.grid.divisions import ALL, nearest
 from tokenizer.grid.time_map import TimeMap, retimed
 from tokenizer.music.score import DRUMS, Score, Tempo
-from tokenizer.vocabulary import IS_PLACE, QUARTER
+from tokenizer.vocabulary import QUARTER
 
-_PLACES = np.append(np.flatnonzero(IS_PLACE), QUARTER)
 _ON_GRID = 0.35  # of distinct onsets, beyond chance: nearly all scores have more, players -0.1 to 0.07
 _FINE_TICKS = 240  # a beat, from which on programs that write scores round by a tick
 _PARTS_OF_BEAT = (2, 3, 4, 6, 8, 12)
@@ -55,7 +54,7 @@ def lies_on_grid(score: Score) -> bool:
     tolerance = 1 if ticks_per_beat >= _FINE_TICKS else 0
     width = 2 * tolerance + 1  # ticks that are near one place
     is_near = 2 * _beside(inside, ticks_per_beat) <= QUARTER * width  # a place between two ticks is on either
-    chance = min(1.0, (len(_PLACES) - 1) * width / ticks_per_beat)
+    chance = min(1.0, (len(ALL) - 1) * width / ticks_per_beat)
     if not len(inside) or chance == 1:
         return bool(is_near.all())
     share = (is_near.mean() - chance) / (1 - chance)
@@ -105,11 +104,10 @@ def beats_are_meant(score: Score, late: int, parts: int) -> bool:
 
 
 def shifted(score: Score, ticks: int) -> tuple[Score, TimeMap]:
-    """The score with all notes and changes of tempo so many ticks later under the same bar lines; where a note would so
-    begin before 0, with as few whole measures of silence in front as make room.
+    """The score, of a note at least, with all notes and changes of tempo so many ticks later under the same bar lines;
+    where a note would so begin before 0, with as few whole measures of silence in front as make room.
     """
-    first_note = min((int(track.notes["onset_ticks"].min()) for track in score.tracks if len(track.notes)), default=0)
-    silence = _whole_measures(score, max(0, -(first_note + ticks)))
+    silence = _whole_measures(score, max(0, -(first_tick(score) + ticks)))
     time = TimeMap.shifted(ticks + silence)
     first, *changes = score.signatures
     signatures = (first, *(replace(change, tick=change.tick + silence) for change in changes))
@@ -117,6 +115,20 @@ def shifted(score: Score, ticks: int) -> tuple[Score, TimeMap]:
     in_force = {0: score.tempos[0].microseconds_per_beat} | moved  # of several before tick 0 the last
     tempos = tuple(Tempo(tick, length) for tick, length in in_force.items())
     return retimed(score, time, score.ticks_per_beat, tempos, signatures), time
+
+
+def first_tick(score: Score) -> int:
+    """At which the first note begins, of one at least."""
+    return min(int(track.notes["onset_ticks"].min()) for track in score.tracks if len(track.notes))
+
+
+def beside_ms(score: Score) -> float:
+    """Milliseconds by which onsets lie beside the nearest places of the grid, in the mean, by the score's tempi."""
+    onsets = np.concatenate([track.notes["onset_ticks"] for track in score.tracks])
+    beside = _beside(_in_beat(score, onsets), score.ticks_per_beat) / (QUARTER * score.ticks_per_beat)
+    ticks = np.array([tempo.tick for tempo in score.tempos], np.int64)
+    length = np.array([tempo.microseconds_per_beat for tempo in score.tempos])
+    return float((beside * length[np.searchsorted(ticks, onsets, side="right") - 1]).mean() / 1e3)
 
 
 def _onsets(score: Score) -> np.ndarray:
@@ -137,7 +149,7 @@ def _in_beat(score: Score, onsets: np.ndarray) -> np.ndarray:
 
 def _beside(inside: np.ndarray, ticks_per_beat: int) -> np.ndarray:
     """int64[n]: how far ticks [n] of a beat are from the nearest place of the grid, in 1/24 ticks."""
-    return np.abs(inside * QUARTER - nearest(_PLACES, inside, ticks_per_beat) * ticks_per_beat)
+    return np.abs(inside * QUARTER - nearest(ALL, inside, ticks_per_beat) * ticks_per_beat)
 
 
 def _agreement(turn: np.ndarray, window: np.ndarray) -> float:
