@@ -3,10 +3,12 @@ the field names are flags of `hid-museformer generate`, the comments their help.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from configs import ranges
 from configs.data import ALIGN, PEDAL, Align, Pedal
+
+ChordNotes = Literal["beats", "all", "free"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class Constraints:
     transpose: int = 0  # semitones by which the given song and the chords are moved first
     keep_bars: int = 0  # bars of the given song that are kept when it is continued (0: all)
     add: str = ""  # instruments that the model plays along with the given song, named as above
+    # bars of the given song that are written anew, all else kept: "bass:9-16,piano:9-16", 9-16 (all tracks), bass (all
+    # its bars); bars count from 1, as the picture shows them
+    fill: str = ""
+    key: str = ""  # all pitched tracks and the chords keep to this scale: "A minor", "Bb major", "D dorian"
+    pitches: str = ""  # lowest and highest pitch, of an instrument or of all pitched ones: "bass:E1-G3,C2-C6"
+    density: str = ""  # strikes a bar, fewest and most: "drums:8-16", of every instrument "1-12"
+    polyphony: str = ""  # notes that sound at once where one is struck, fewest and most: "piano:1-4"
+    # which notes of pitched tracks are tones of the --chords that are given: those on beats, all, or as the model likes
+    chord_notes: ChordNotes = "beats"
     pedal: Pedal = PEDAL  # of the given song: notes ring while its sustain pedal is down, or ignore it
     # where the given song has its beats: where the music has them, or where the file says if they are not heard well
     # enough (auto); where the music has them by the best guess (keep); where the file says (off)
@@ -53,7 +64,15 @@ class Constraints:
     strict: bool = False  # refuse a given song of which the model would see only the last bars, for want of room
 
     def __post_init__(self) -> None:
-        for name, between in (("instruments", ","), ("add", ","), ("chords", " ")):
+        for name, between in (
+            ("instruments", ","),
+            ("add", ","),
+            ("chords", " "),
+            ("fill", ","),
+            ("pitches", ","),
+            ("density", ","),
+            ("polyphony", ","),
+        ):
             object.__setattr__(self, name, _joined(getattr(self, name), between))
         ranges.check(self)
 

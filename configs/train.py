@@ -44,6 +44,8 @@ class TrainConfig:
     dropout: float = 0.1  # on the input and on both branches of each layer
     seed: int = 0  # of the weights, the dropout, the order of songs, their crops and their augmentation
     augment: bool = False  # vary key (-5 to +6 semitones), loudness and tempo of each training song, anew each epoch
+    reorder: float = 0.0  # share of the training songs, drawn anew each epoch, whose tracks come in another order
+    fill: float = 0.0  # likewise, with bars of some tracks hidden and said at the end, for generate --fill
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32
     attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
     remat: Literal["auto"] | Remat = "auto"  # computed again: nothing; norms etc.; products too; all (auto: as fits)

@@ -10,6 +10,7 @@ from tokenizer.grid.meter import MAX_BARS, STEP_TICKS, TICKS_PER_BEAT, Bars
 from tokenizer.grid.quantize import snap
 from tokenizer.grid.song import TEMPO_MICROSECONDS
 from tokenizer.music.score import NOTE, Score, Signature, Tempo, Track
+from tokenizer.tokens.fields import OUTSIDE
 from tokenizer.vocabulary import CLASS, SIXTEENTH, VALUE, Class
 
 DEFAULT_TEMPO, DEFAULT_SIGNATURE = vocab.tempo_bin(120), vocab.SIGNATURES.index((4, 4))
@@ -29,6 +30,7 @@ def decode(ids: np.ndarray) -> Score:
     What a well-formed song never holds is read so: tokens after EOS, tracks' tokens before their first chord and
     special tokens out of place mean nothing; a position past its bar's last step is played at that time all the same;
     tempo and signature count in the header and in the first track only; bars past its end go on as its last one.
+    Hidden bars that are said at the end are put into their tracks, in the order in which these have a MASK.
     Raises InputError for numbers that are no tokens.
     """
     tracks, signatures, tempos = _parse(_checked(ids))
@@ -61,7 +63,12 @@ def _checked(ids: Any) -> np.ndarray:
 def _parse(ids: np.ndarray) -> tuple[list, dict[int, int], dict[int, int]]:
     """[(program, [(bar, step, pitch, duration, velocity)])], and signature and tempo by the bar in which they begin."""
     signatures, tempos = {0: DEFAULT_SIGNATURE}, {0: DEFAULT_TEMPO}
-    tracks: list[tuple[int, list[tuple]]] = []
+    tracks: list[tuple[int, list[list]]] = []
+    section: list[list] = []  # the notes of the track that is being said
+    hidden: list[int] = []  # tracks with hidden bars, of which the first is:
+    first_hidden = OUTSIDE
+    origin, filled = 0, 0  # bar with which tracks begin; sections of hidden bars so far
+    is_filling = False
     bar, step, duration, velocity = -1, DEFAULT_STEP, DEFAULT_DURATION, DEFAULT_VELOCITY
     for class_, value in zip(CLASS[ids].tolist(), VALUE[ids].tolist(), strict=True):
         if class_ == Class.EOS:
@@ -70,23 +77,35 @@ def _parse(ids: np.ndarray) -> tuple[list, dict[int, int], dict[int, int]]:
             bar, step = bar + 1, DEFAULT_STEP
         elif class_ == Class.POSITION:
             step = value
+        elif class_ == Class.UNK:
+            is_filling, origin = True, max(first_hidden, 0)
         elif class_ == Class.TRACK:
-            tracks.append((value, []))
-            bar, duration, velocity = -1, DEFAULT_DURATION, DEFAULT_VELOCITY
+            if is_filling and filled < len(hidden):
+                section = tracks[hidden[filled]][1]
+                filled += 1
+            else:
+                section = []
+                tracks.append((value, section))
+            bar, duration, velocity = origin - 1, DEFAULT_DURATION, DEFAULT_VELOCITY
         elif class_ in (Class.TEMPO, Class.SIGNATURE):
-            if len(tracks) <= 1:
+            if len(tracks) <= 1 and not is_filling:
                 changes = tempos if class_ == Class.TEMPO else signatures
                 changes[max(bar, 0)] = value  # in the header: of bar 0
         elif not tracks or not 0 <= bar < LAST_BAR:
             continue
+        elif class_ == Class.MASK:
+            if not is_filling and hidden[-1:] != [len(tracks) - 1]:
+                hidden.append(len(tracks) - 1)
+            first_hidden = bar if first_hidden < 0 else first_hidden
+            duration, velocity = DEFAULT_DURATION, DEFAULT_VELOCITY
         elif class_ == Class.PITCH:
-            tracks[-1][1].append([bar, step, value, duration, velocity])
+            section.append([bar, step, value, duration, velocity])
         elif class_ == Class.DURATION:
             duration = value
-            _set_last(tracks[-1][1], 3, duration)
+            _set_last(section, 3, duration)
         elif class_ == Class.VELOCITY:
             velocity = value
-            _set_last(tracks[-1][1], 4, velocity)
+            _set_last(section, 4, velocity)
     return tracks, signatures, tempos
 
 

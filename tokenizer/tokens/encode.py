@@ -7,6 +7,8 @@ last note's bar. T is written where the position changes within a bar, L and V w
 the track.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tokenizer import vocabulary as vocab
@@ -30,29 +32,54 @@ def encode_grid(song: GridSong) -> TokenFields:
     return encode_song(song, bar_chords(song.to_score(), song.bars.start_ticks))
 
 
-def encode_song(song: GridSong, chords: np.ndarray) -> TokenFields:
+@dataclass(frozen=True)
+class Hidden:
+    """Bars first .. stop - 1 of some tracks, by their numbers in the song, each of which has a note there. They are
+    said at the song's end; where they stood there is a MASK each.
+    """
+
+    first: int
+    stop: int
+    tracks: tuple[int, ...]
+
+
+def encode_song(song: GridSong, chords: np.ndarray, hidden: Hidden | None = None) -> TokenFields:
     """Tokens of a song on the grid with the chords int[bars] of its bars, as bar_chords numbers them. Inverse:
-    grid_song.
+    grid_song. Its tracks come in the song's order. hidden: what is hidden of it and said at the end (all of it):
+
+        track SEP { chord [TS] [BPM] MASK } ...     UNK track SEP { chord { T { P [L] [V] } } }   EOS
+        bars before, hidden ones, bars after ...    for each hidden track in order its hidden bars
     """
     header = [vocab.BOS, TOKEN[Class.TEMPO][song.tempo[0]], TOKEN[Class.SIGNATURE][song.bars.signature[0]]]
     openings = _bar_openings(song, chords)
-    parts = [np.array(header, np.int32)]
+    parts, said_at_end = [np.array(header, np.int32)], []
     for index, track in enumerate(song.tracks):
-        n_bars = len(song.bars) if index == 0 else int(track.notes["bar"][-1]) + 1
+        name = np.array([vocab.track_token(track.program), vocab.SEP], np.int32)
         if index == 1:
-            openings[:, 1:] = UNSAID  # meter and tempo are said once, by the first track
-        parts.append(np.array([vocab.track_token(track.program), vocab.SEP], np.int32))
-        parts.append(_encode_track(track, openings[:n_bars]))
-    parts.append(np.array([vocab.EOS], np.int32))
+            openings[:, [SIGNATURE_AT, TEMPO_AT]] = UNSAID  # meter and tempo are said once, by the first track
+        notes, of_track = track.notes, openings
+        if hidden and index in hidden.tracks:
+            bars = np.arange(hidden.first, hidden.stop)
+            is_hidden = (notes["bar"] >= hidden.first) & (notes["bar"] < hidden.stop)
+            said = np.full((len(bars), openings.shape[1]), UNSAID)
+            said[:, 0] = openings[bars, 0]
+            said_at_end += [np.array([vocab.UNK], np.int32), name, _encode_notes(notes[is_hidden], said, bars)]
+            notes, of_track = notes[~is_hidden], openings.copy()
+            of_track[bars, MASK_AT] = vocab.MASK
+        last = max(int(notes["bar"].max(initial=0)), int(np.flatnonzero(of_track[:, MASK_AT] >= 0).max(initial=0)))
+        bars = np.arange(len(song.bars) if index == 0 else last + 1)
+        parts += [name, _encode_notes(notes, of_track[bars], bars)]
+    parts += [*said_at_end, np.array([vocab.EOS], np.int32)]
     return fields.compute(np.concatenate(parts))
 
 
 UNSAID = -1  # in a table of tokens, where none is written
+SIGNATURE_AT, TEMPO_AT, MASK_AT = 1, 2, 3  # columns of what opens a bar, after its chord
 
 
 def _bar_openings(song: GridSong, chords: np.ndarray) -> np.ndarray:
-    """int32[bars, 4] chord, signature and tempo that begin each bar of the first track, a row as wide as a note's;
-    what is not new is UNSAID.
+    """int32[bars, 4] chord, signature, tempo and MASK that begin each bar of the first track, a row as wide as a
+    note's; what is not new is UNSAID, and so is MASK.
     """
     signature = np.where(_differs(song.bars.signature), TOKEN[Class.SIGNATURE][song.bars.signature], UNSAID)
     tempo = np.where(_differs(song.tempo), TOKEN[Class.TEMPO][song.tempo], UNSAID)
@@ -60,9 +87,9 @@ def _bar_openings(song: GridSong, chords: np.ndarray) -> np.ndarray:
     return np.stack([TOKEN[Class.CHORD][chords], signature, tempo, np.full_like(tempo, UNSAID)], axis=1)
 
 
-def _encode_track(track: GridTrack, openings: np.ndarray) -> np.ndarray:
-    """int32[]: the tokens of a track whose bars begin with openings int32[bars, 4]. One row for each bar and each note,
-    in the order of the song:
+def _encode_notes(notes: np.ndarray, openings: np.ndarray, bars: np.ndarray) -> np.ndarray:
+    """int32[]: the tokens of notes GRID_NOTE[N] in these bars int[bars], which begin with openings int32[bars, 4]. One
+    row for each bar and each note, in the order of the song:
 
         opening of bar 0   Cmaj   -    -    -
         note               T0     P60  L4   V20      ->   Cmaj T0 P60 L4 V20 P64 T8 P67 Gmaj T0 P67
@@ -70,22 +97,26 @@ def _encode_track(track: GridTrack, openings: np.ndarray) -> np.ndarray:
         note               T8     P67  -    -
         opening of bar 1   Gmaj   -    -    -
         note               T0     P67  -    -
+
+    A note behind a hidden bar says its duration and velocity anew.
     """
-    notes = track.notes
     has_moved = _differs(notes["bar"]) | _differs(notes["step"])
+    hidden_before = np.searchsorted(bars[openings[:, MASK_AT] != UNSAID], notes["bar"])
+    says_anew = _differs(hidden_before)
     position = np.where(has_moved, TOKEN[Class.POSITION][notes["step"]], UNSAID)
     pitch = TOKEN[Class.PITCH][notes["pitch"]]
-    duration = np.where(_differs(notes["duration"]), TOKEN[Class.DURATION][notes["duration"]], UNSAID)
-    velocity = np.where(_differs(notes["velocity"]), TOKEN[Class.VELOCITY][notes["velocity"]], UNSAID)
+    says_duration, says_velocity = (says_anew | _differs(notes[name]) for name in ("duration", "velocity"))
+    duration = np.where(says_duration, TOKEN[Class.DURATION][notes["duration"]], UNSAID)
+    velocity = np.where(says_velocity, TOKEN[Class.VELOCITY][notes["velocity"]], UNSAID)
     rows = np.concatenate([openings, np.stack([position, pitch, duration, velocity], axis=1)])
-    bar = np.concatenate([np.arange(len(openings)), notes["bar"]])
+    bar = np.concatenate([bars, notes["bar"]])
     tokens = rows[np.argsort(bar, kind="stable")].reshape(-1)  # stable: the opening before its bar's notes
     return tokens[tokens != UNSAID].astype(np.int32)
 
 
 def _differs(values: np.ndarray) -> np.ndarray:
     """bool[N]: differs from the one before; the first always does."""
-    return np.concatenate([[True], values[1:] != values[:-1]])
+    return np.concatenate([np.ones(min(len(values), 1), bool), values[1:] != values[:-1]])
 
 
 def _in_force(ids: np.ndarray, class_: int, at: np.ndarray) -> np.ndarray:
@@ -119,7 +150,15 @@ def grid_song(tokens: TokenFields) -> tuple[GridSong, np.ndarray]:
     notes["duration"] = _in_force(ids, Class.DURATION, after)
     notes["velocity"] = _in_force(ids, Class.VELOCITY, after)
     track_starts = np.flatnonzero(CLASS[ids] == Class.TRACK)
-    of_track = np.searchsorted(track_starts, pitch, side="right") - 1
-    tracks = [GridTrack(int(VALUE[ids[start]]), notes[of_track == number]) for number, start in enumerate(track_starts)]
+    of_section = np.searchsorted(track_starts, pitch, side="right") - 1
+    shown = len(track_starts) - int((ids == vocab.UNK).sum())  # sections behind say the hidden bars of some tracks
+    hidden = np.unique(np.searchsorted(track_starts, np.flatnonzero(ids == vocab.MASK), side="right") - 1)
+    of_track = np.concatenate([np.arange(shown), hidden])[of_section]
+    tracks = []
+    for number, start in enumerate(track_starts[:shown].tolist()):
+        own = notes[of_track == number]
+        if number in hidden:
+            own = own[np.lexsort((own["pitch"], own["step"], own["bar"]))]
+        tracks.append(GridTrack(int(VALUE[ids[start]]), own))
     signature, tempo, chords = bar_maps(tokens)
     return GridSong(Bars(signature), tempo, tuple(tracks)), chords

@@ -9,6 +9,8 @@ its vectorised form.
     kind         -1  -1 -1 |  -1  -1 |   -1  0   1  2   3  0   1 |   -1  0   1 |  -1
     onset        -1  -1 -1 |  -1  -1 |   -1  1   1  1   1  2   2 |   -1  3   3 |  -1
     span         -1  -1 -1 |  -1  -1 |    0  0   0  0   0  0   0 |    1  1   1 |  -1
+
+Where bars are hidden (see fill.py), MASK lies in its bar, and behind UNK bars count on from the first hidden one.
 """
 
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ KIND_POSITION, KIND_PITCH, KIND_DURATION, KIND_VELOCITY = range(4)
 # By token: the kind; whether it stands outside bars and restarts their count
 _NUMBERED = (Class.POSITION, Class.PITCH, Class.DURATION, Class.VELOCITY)
 KIND = np.array([_NUMBERED.index(class_) if class_ in _NUMBERED else OUTSIDE for class_ in CLASS.tolist()], np.int32)
-IS_STRUCTURE = (CLASS < Class.CHORD) | (CLASS == Class.TRACK)
+IS_STRUCTURE = ((CLASS < Class.CHORD) & (CLASS != Class.MASK)) | (CLASS == Class.TRACK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class TokenFields:
     other.
     onset: counts position tokens from 1; the notes after one share it; -1 else.
     span: counts bars of all tracks from 0; a span is a chord token and what follows up to the next chord, track or
-    special token; -1 outside.
+    special token but MASK; -1 outside.
     """
 
     ids: np.ndarray
@@ -69,9 +71,11 @@ class FieldState(NamedTuple):
     kind: Any = OUTSIDE
     onset: Any = OUTSIDE
     span: Any = OUTSIDE
-    bars: Any = 0  # chord tokens of this track so far
+    bars: Any = 0  # number of this track's next bar
     onsets: Any = 0  # position tokens so far
     spans: Any = 0  # chord tokens so far
+    hidden: Any = OUTSIDE  # bar of the first MASK
+    origin: Any = 0  # number of a track's first bar
 
     def push(self, token: Any, xp: Any = np) -> "FieldState":
         """The state after one more token. xp: numpy or jax.numpy, whichever the fields are of."""
@@ -82,17 +86,22 @@ class FieldState(NamedTuple):
         is_conductor = (class_ == Class.TEMPO) | (class_ == Class.SIGNATURE)
         program = xp.asarray(VALUE)[token]
         other = xp.where(class_ == Class.SEP, self.instrument, NO_INSTRUMENT)
-        opened = xp.where(is_chord, 1, 0)
+        opened, is_mask = xp.where(is_chord, 1, 0), class_ == Class.MASK
+        origin = xp.where(class_ == Class.UNK, xp.maximum(self.hidden, 0), self.origin)
         onsets = self.onsets + xp.where(is_position, 1, 0)
         return FieldState(
             bar=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.bars, self.bar)),
             instrument=xp.where(is_track, program, xp.where(is_structure, other, self.instrument)),
             kind=xp.asarray(KIND)[token],
-            onset=xp.where(is_structure | is_chord | is_conductor, OUTSIDE, xp.where(is_position, onsets, self.onset)),
+            onset=xp.where(
+                is_structure | is_chord | is_conductor | is_mask, OUTSIDE, xp.where(is_position, onsets, self.onset)
+            ),
             span=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.spans, self.span)),
-            bars=xp.where(is_structure, 0, self.bars + opened),
+            bars=xp.where(is_structure, origin, self.bars + opened),
             onsets=onsets,
             spans=self.spans + opened,
+            hidden=xp.where(is_mask & (self.hidden < 0), self.bar, self.hidden),
+            origin=origin,
         )
 
 
@@ -102,13 +111,13 @@ START = FieldState()
 def compute(ids: np.ndarray) -> TokenFields:
     """Fields of a whole sequence at once: equal to pushing its ids one by one through START.
 
-    ids: integer[T], any tokens. A tempo or signature token ends the reach of an onset, as in push.
+    ids: integer[T], any tokens. A tempo, signature or MASK token ends the reach of an onset, as in push.
     """
     ids = np.asarray(ids, dtype=np.int32)
     index = np.arange(len(ids), dtype=np.int32)
     class_, is_structure = CLASS[ids], IS_STRUCTURE[ids]
     is_chord, is_position = class_ == Class.CHORD, class_ == Class.POSITION
-    is_conductor = (class_ == Class.TEMPO) | (class_ == Class.SIGNATURE)
+    ends_onset = is_structure | is_chord | np.isin(class_, (Class.TEMPO, Class.SIGNATURE, Class.MASK))
 
     def last(where: np.ndarray) -> np.ndarray:  # index of the last true at or before each token, -1 before the first
         return np.maximum.accumulate(np.where(where, index, -1)) if len(ids) else index
@@ -118,11 +127,16 @@ def compute(ids: np.ndarray) -> TokenFields:
     chords = np.cumsum(is_chord, dtype=np.int32)
     chords_before_track = np.where(structure >= 0, chords[structure], 0)  # structure tokens are no chords
     bar = np.where(inside, chords - 1 - chords_before_track, OUTSIDE)
+    if (hidden := np.flatnonzero((class_ == Class.MASK) & inside)).size:
+        unknown = np.flatnonzero(class_ == Class.UNK)
+        filled = unknown[unknown > hidden[0]]
+        bar[index >= filled.min(initial=len(ids))] += bar[hidden[0]]
+        bar[~inside] = OUTSIDE
     span = np.where(inside, chords - 1, OUTSIDE)
 
     setter = last(is_structure & (class_ != Class.SEP))  # what last said which instrument plays
     instrument = np.where((setter >= 0) & (class_[setter] == Class.TRACK), VALUE[ids[setter]], NO_INSTRUMENT)
 
-    in_reach = last(is_position) > last(is_structure | is_chord | is_conductor)
+    in_reach = last(is_position) > last(ends_onset)
     onset = np.where(in_reach, np.cumsum(is_position), OUTSIDE)
     return TokenFields(ids, *(np.asarray(x, np.int32) for x in (bar, instrument, KIND[ids], onset, span)))
