@@ -7,10 +7,11 @@ import numpy as np
 from jax_impl.batch import Batch, pack_row, stack_rows
 from tokenizer import vocabulary as vocab
 from tokenizer.music import midi
+from tokenizer.music.composer import compose
 from tokenizer.music.score import NOTE, Score, Signature, Tempo, Track
 from tokenizer.tokens import fields
 from tokenizer.tokens.crop import crop
-from tokenizer.tokens.encode import encode
+from tokenizer.tokens.encode import Hidden, encode, encode_song, grid_song
 from tokenizer.tokens.fields import TokenFields
 from tokenizer.vocabulary import Class
 
@@ -57,6 +58,27 @@ def long_measures() -> TokenFields:
     tracks = [Track(program, np.array(rows, NOTE)) for program, rows in ((128, drums), (33, bass), (0, piano))]
     signatures = Signature(0, 5, 4), Signature(3 * five_four, 12, 8)
     return encode(Score(480, tuple(tracks), (Tempo(0, 500_000),), signatures))
+
+
+def hidden_song(seed: int) -> tuple[TokenFields, TokenFields]:
+    """A composed song as the encoder writes it, and with bars of some tracks, or of all, hidden and said at the end."""
+    song, chords = grid_song(encode(compose(seed)))
+    random = np.random.default_rng(seed)
+    first = int(random.integers(len(song.bars)))
+    stop = int(random.integers(first, min(first + 6, len(song.bars)))) + 1
+    of_track = [(track.notes["bar"] >= first) & (track.notes["bar"] < stop) for track in song.tracks]
+    tracks = tuple(n for n, is_in in enumerate(of_track) if is_in.any() and (seed % 2 or random.random() < 0.5))
+    return encode_song(song, chords), encode_song(song, chords, Hidden(first, stop, tracks) if tracks else None)
+
+
+def hidden_in(tokens: TokenFields) -> Hidden | None:
+    """The hidden bars that well-formed tokens have."""
+    masks = np.flatnonzero(tokens.ids == vocab.MASK)
+    if not len(masks):
+        return None
+    tracks = np.flatnonzero(vocab.CLASS[tokens.ids] == Class.TRACK)
+    hidden = np.unique(np.searchsorted(tracks, masks, side="right") - 1)
+    return Hidden(int(tokens.bar[masks].min()), int(tokens.bar[masks].max()) + 1, tuple(hidden.tolist()))
 
 
 def batch_of(rows: list[list[TokenFields]], max_seq_len: int) -> Batch:

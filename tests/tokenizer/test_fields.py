@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import GOLDEN
-from tests.rows import ids, random_song
+from tests.rows import hidden_song, ids, random_song
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens.fields import START, compute
 
@@ -40,6 +40,21 @@ def test_the_tokens_behind_v121s_are_of_the_kinds_of_those_before():
     assert got.span.tolist() == got.bar.tolist()
 
 
+def test_hidden_bars_are_where_they_stand_and_are_counted_on_behind_unk():
+    got = compute(ids("BOS #D SEP N T0 P36 N MASK N MASK N T4 P36 #P0 SEP N T0 P60 UNK #D SEP N T0 P38 N T4 P38 EOS"))
+    assert got.bar.tolist() == [-1] * 3 + [0] * 3 + [1, 1, 2, 2] + [3] * 3 + [-1, -1, 0, 0, 0] + [-1] * 3 + [
+        1, 1, 1, 2, 2, 2, -1
+    ]  # fmt: skip
+    assert got.instrument.tolist() == [129] + [128] * 12 + [0] * 5 + [129] + [128] * 8 + [129]
+    assert got.kind[[7, 9, 18]].tolist() == [-1] * 3
+    assert got.onset.tolist() == [-1] * 4 + [1, 1] + [-1] * 5 + [2, 2] + [-1] * 3 + [3, 3] + [-1] * 4 + [
+        4, 4, -1, 5, 5, -1
+    ]  # fmt: skip
+    assert got.span.tolist() == [-1] * 3 + [0] * 3 + [1, 1, 2, 2] + [3] * 3 + [-1, -1, 4, 4, 4] + [-1] * 3 + [
+        5, 5, 5, 6, 6, 6, -1
+    ]  # fmt: skip
+
+
 def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():
     got = compute(ids("BOS #D SEP N T0 P36 N #P0 SEP N T0 P60 EOS"))
     assert got.bar.tolist() == [-1, -1, -1, 0, 0, 0, 1, -1, -1, 0, 0, 0, -1]
@@ -53,7 +68,7 @@ def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():
     st.lists(
         st.integers(0, vocab.SIZE - 1)
         | st.sampled_from(
-            (0, 1, 2, 4, 6, 7, 223, 224, 239, 367, 368, 496, 530, 547, 611, 650, 680, 692, 703, 710, 720)
+            (0, 1, 2, 3, 4, 5, 6, 7, 223, 224, 239, 367, 368, 496, 530, 547, 611, 650, 680, 692, 703, 710, 720)
         ),
         max_size=60,
     )
@@ -65,8 +80,7 @@ def test_the_vectorised_form_equals_the_state_machine_on_any_ids(tokens):
 
 
 def test_the_vectorised_form_equals_the_state_machine_on_songs():
-    for seed in range(5):
-        song = random_song(seed)
+    for song in [*map(random_song, range(5)), *(hidden_song(seed)[1] for seed in range(3))]:
         assert {name: getattr(song, name).tolist() for name in NAMES} == pushed(song.ids)
 
 

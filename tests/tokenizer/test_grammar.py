@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tests.rows import ids
+from tests.rows import hidden_in, hidden_song, ids
 from tests.scores import scores
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.quantize import quantize
@@ -22,10 +22,11 @@ SONG = f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 T8 P43 Gmaj TS_3/4 T0 P43 #P0 SEP Cm
 
 
 def encoded_again(song: np.ndarray) -> np.ndarray:
-    """Tokens of the song that these tokens mean, with the chords that they say."""
-    _, chords = grid_song(fields.compute(song))
+    """Tokens of the song that these tokens mean, with the chords that they say and the bars that they hide."""
+    tokens = fields.compute(song)
+    _, chords = grid_song(tokens)
     grid = quantize(decode(song))
-    return encode_song(grid, chords[: len(grid.bars)]).ids
+    return encode_song(grid, chords[: len(grid.bars)], hidden_in(tokens)).ids
 
 
 def test_what_the_encoder_writes_of_real_songs_is_grammatical(songs):
@@ -33,6 +34,12 @@ def test_what_the_encoder_writes_of_real_songs_is_grammatical(songs):
     assert grammar.errors(picked) == [None] * len(picked)
     whole = [encode(compose(seed)).ids for seed in range(3)]
     assert grammar.errors(whole) == [None] * 3
+
+
+def test_songs_with_hidden_bars_are_grammatical():
+    songs = [hidden_song(seed)[1].ids for seed in range(12)]
+    assert sum((song == vocab.UNK).sum() > 1 for song in songs) > 5
+    assert grammar.errors(songs) == [None] * len(songs)
 
 
 @settings(max_examples=25)
@@ -81,6 +88,7 @@ def test_whatever_is_grammatical_decodes_to_a_song_that_is_written_so():
     walks = random_walks(200, 300)
     assert len(walks) > 150 and max(map(len, walks)) > 100
     assert sum(int((song == vocab.SEP).sum()) for song in walks) > 300  # tracks
+    assert sum(int((song == vocab.UNK).sum()) for song in walks) > 100  # hidden bars of a track
     for song in walks:
         assert np.array_equal(encoded_again(song), song)
 
@@ -136,6 +144,25 @@ def written_so(song: np.ndarray) -> bool:
         (f"{HEAD} #P0 SEP Cmaj T0 P40 L4 V20 #P33", "HID order"),
         (f"{HEAD} #P0 SEP Cmaj EOS", "a track has a note"),
         (f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 Gmaj EOS", "a song ends with the bar of its last note"),
+        (f"{HEAD} #P33 SEP Cmaj MASK T0", "this kind of token cannot stand here"),
+        (f"{HEAD} #P33 SEP Cmaj MASK Cmaj T0 P40 L4 V20 EOS", "hidden bars are said at the end"),
+        (f"{HEAD} #P33 SEP Cmaj MASK Cmaj T0 P40 L4 V20 #P0 SEP Cmaj MASK Cmaj MASK", "hidden bars are one range"),
+        (f"{HEAD} #P33 SEP Cmaj MASK Cmaj MASK #P0 SEP Cmaj MASK #P1", "hidden bars are one range"),
+        (f"{HEAD} #P33 SEP Cmaj MASK UNK #P0", "said of the next track"),
+        (f"{HEAD} #P33 SEP Cmaj MASK UNK #P33 SEP Cmaj T0 P40 L4 V20 UNK", "said at the end"),
+        (
+            f"{HEAD} #P33 SEP Cmaj MASK Gmaj MASK Gmaj T0 P40 L4 V20 UNK #P33 SEP Cmaj T0 P40 L4 V20 EOS",
+            "said at the end",
+        ),
+        (f"{HEAD} #P33 SEP Cmaj MASK Gmaj T0 P40 L4 V20 UNK #P33 SEP Cmaj T0 P40 L4 V20 Gmaj", "said at the end"),
+        (f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 Gmaj UNK", "a song ends with the bar of its last note"),
+        (f"{HEAD} #P33 SEP Cmaj MASK Gmaj T0 P40 L4 V20 UNK #P33 SEP Cmaj EOS", "a track has a note"),
+        (f"{HEAD} #P33 SEP Cmaj T0 P40 L4 V20 Cmaj MASK Cmaj T0 P40 V20", "says its duration"),
+        (f"{HEAD} #P33 SEP Cmaj T0 P40 L32 V20 Cmaj MASK UNK #P33 SEP Cmaj T0 P40", "still sounds"),
+        (
+            f"{HEAD} #P33 SEP Cmaj MASK Cmaj T0 P40 L4 V20 UNK #P33 SEP Cmaj T15 P40 L2",
+            "before the next one of its pitch",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tokens, rule):

@@ -55,7 +55,31 @@ def test_any_score_comes_back_through_a_file(tmp_path_factory, score):
     st.lists(
         st.integers(0, vocab.SIZE - 1)
         | st.sampled_from(
-            (vocab.SEP, 6, 7, 223, 230, 238, 299, 367, 368, 400, 500, 530, 538, 550, 611, 645, 676, 692, 700, 708, 723)
+            (
+                vocab.SEP,
+                vocab.MASK,
+                vocab.UNK,
+                6,
+                7,
+                223,
+                230,
+                238,
+                299,
+                367,
+                368,
+                400,
+                500,
+                530,
+                538,
+                550,
+                611,
+                645,
+                676,
+                692,
+                700,
+                708,
+                723,
+            )
         ),
         max_size=80,
     )

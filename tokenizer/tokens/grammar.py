@@ -3,6 +3,11 @@ what may come next, and why not. Followed by the sampler (draw, plan) at each to
 
     BOS BPM_x TS_y { track SEP { chord [TS_z] [BPM_w] { T_p { P [L] [V] } } } } EOS
 
+and with hidden bars (see encode.py)
+
+    BOS BPM_x TS_y { track SEP { chord [TS_z] [BPM_w] ({ T_p { P [L] [V] } } | MASK) } }
+                   { UNK track SEP { chord { T_p { P [L] [V] } } } } EOS
+
 A sequence that it accepts is exactly what the encoder writes of some song: decoding and encoding it again gives the
 same ids (with the chords that it says). FOLLOWS is the skeleton, the transition table of the kinds of tokens; each
 clause of `clauses` is one rule about values, named by the sentence a person is told when it is broken. `push` is total,
@@ -24,18 +29,22 @@ from tokenizer.grid.song import HID_RANK
 from tokenizer.vocabulary import CLASS, VALUE, Class
 
 BOS, EOS, SEP, CHORD, POSITION, PITCH = Class.BOS, Class.EOS, Class.SEP, Class.CHORD, Class.POSITION, Class.PITCH
+MASK, UNK = Class.MASK, Class.UNK
 TRACK, TEMPO, SIGNATURE = Class.TRACK, Class.TEMPO, Class.SIGNATURE
 DURATION, VELOCITY = Class.DURATION, Class.VELOCITY
 # States beside the class of the last token: before the song, in its head and after it
 START, HEADER_TEMPO, HEADER = vocab.N_CLASSES, vocab.N_CLASSES + 1, vocab.N_CLASSES + 2
 NONE = -1  # no position, pitch, duration or velocity yet
+NEVER = np.iinfo(np.int32).max  # a time
+MOST_HIDDEN = 32  # tracks with hidden bars
 
 RANK = np.zeros(vocab.SIZE, np.int32)  # of a track token, in HID order
 RANK[CLASS == TRACK] = [HID_RANK[program] for program in VALUE[CLASS == TRACK].tolist()]
+SHORTEST = int(vocab.DURATIONS[0])  # fine steps of the shortest note
 LENGTH = PART_SIXTEENTHS * vocab.SIXTEENTH  # fine steps of a bar, by signature and part of the measure
 
 # Which classes of tokens may follow which, by the state after the last token.
-_BAR_ENDS = (CHORD, TRACK, EOS)
+_BAR_ENDS = (CHORD, TRACK, UNK, EOS)
 _TABLE = {
     START: (BOS,),
     BOS: (TEMPO,),
@@ -43,9 +52,11 @@ _TABLE = {
     HEADER: (TRACK, EOS),
     TRACK: (SEP,),
     SEP: (CHORD,),
-    CHORD: (SIGNATURE, TEMPO, POSITION, *_BAR_ENDS),
-    SIGNATURE: (TEMPO, POSITION, *_BAR_ENDS),
-    TEMPO: (POSITION, *_BAR_ENDS),
+    CHORD: (SIGNATURE, TEMPO, POSITION, MASK, *_BAR_ENDS),
+    SIGNATURE: (TEMPO, POSITION, MASK, *_BAR_ENDS),
+    TEMPO: (POSITION, MASK, *_BAR_ENDS),
+    MASK: _BAR_ENDS,
+    UNK: (TRACK,),
     POSITION: (PITCH,),
     PITCH: (DURATION, VELOCITY, PITCH, POSITION, *_BAR_ENDS),
     DURATION: (VELOCITY, PITCH, POSITION, *_BAR_ENDS),
@@ -71,6 +82,7 @@ class State(NamedTuple):
 
     last: Any  # class of the last token, or START, HEADER_TEMPO, HEADER
     tracks: Any  # track tokens so far
+    program: Any  # of the current track
     rank: Any  # HID rank of the current track
     bar: Any  # of the current track, from 0; -1 before its first
     bars: Any  # of the first track so far, which are the song's once another begins
@@ -89,6 +101,17 @@ class State(NamedTuple):
     ends: Any  # int32[B, 128] time until which each pitch sounds in the track
     chords: Any  # int32[B, W] of the first track's bars
     signatures: Any  # int32[B, W] of the first track's bars
+    first_hidden: Any  # hidden bar, -1 none
+    after_hidden: Any  # one past the last one
+    hidden_start: Any  # time at which the first one begins
+    hidden_part: Any  # of its measure, that it is
+    hidden_measure: Any  # which it is part of
+    hides: Any  # bool[B], the current track has hidden bars
+    hidden: Any  # tracks that have
+    said: Any  # of these, those whose hidden bars are said or being said
+    programs: Any  # int32[B, H] of the tracks with hidden bars
+    rings: Any  # int32[B, H, 128] time until which each pitch sounds in them when the hidden bars begin
+    strikes: Any  # int32[B, H, 128] time at which each pitch is struck next behind the hidden bars
 
 
 def begin(rows: int, bars: int, xp: Any = np) -> State:
@@ -96,11 +119,15 @@ def begin(rows: int, bars: int, xp: Any = np) -> State:
     full = lambda value: xp.full(rows, value, np.int32)
     zeros = lambda width: xp.zeros((rows, width), np.int32)
     no = xp.zeros(rows, bool)
-    values = dict(last=START, tracks=0, rank=0, bar=NONE, bars=0, measure=NONE, part=0, signature=0, tempo=0, start=0)
-    values |= dict(step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
-    arrays = dict(
-        ends=zeros(vocab.N_PITCHES), chords=zeros(bars), signatures=zeros(bars), in_bar=no, in_track=no, filled=no
+    values = dict(
+        last=START, tracks=0, program=0, rank=0, bar=NONE, bars=0, measure=NONE, part=0, signature=0, tempo=0, start=0
     )
+    values |= dict(step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
+    values |= dict(first_hidden=NONE, after_hidden=0, hidden_start=0, hidden_part=0, hidden_measure=0, hidden=0, said=0)
+    of_hidden = xp.zeros((rows, MOST_HIDDEN, vocab.N_PITCHES), np.int32)
+    arrays = dict(ends=zeros(vocab.N_PITCHES), chords=zeros(bars), signatures=zeros(bars))
+    arrays |= dict(in_bar=no, in_track=no, filled=no, hides=no, programs=zeros(MOST_HIDDEN))
+    arrays |= dict(rings=of_hidden, strikes=of_hidden + NEVER)
     return State(**{name: full(value) for name, value in values.items()}, **arrays)
 
 
@@ -109,11 +136,15 @@ def push(state: State, token: Any, xp: Any = np) -> State:
     kind, value = xp.asarray(CLASS)[token], xp.asarray(VALUE)[token]
     is_track, is_chord, is_tempo, is_signature = (kind == k for k in (TRACK, CHORD, TEMPO, SIGNATURE))
     is_position, is_pitch, is_duration, is_velocity = (kind == k for k in (POSITION, PITCH, DURATION, VELOCITY))
+    is_mask = (kind == MASK) & (state.bar >= 0)
     in_header, in_first, in_later = state.tracks == 0, state.tracks == 1, state.tracks > 1
     leaves_bar = is_track | is_chord
+    said = state.said + (kind == UNK)
+    returns, opens_track = said > 0, state.last == SEP  # to the hidden bars; with its first bar
 
     # Bars: a chord opens the next one of its track; the bars of the first track are the song's
-    bar = xp.where(is_track, NONE, state.bar + is_chord)
+    before_first = xp.where(returns, state.first_hidden - 1, NONE)
+    bar = xp.where(is_track, before_first, state.bar + is_chord)
     opens_song_bar = in_first & is_chord
     in_last_song_bar = state.bar == state.bars - 1
 
@@ -124,17 +155,30 @@ def push(state: State, token: Any, xp: Any = np) -> State:
     says_meter_of_bar = in_first & (is_chord | is_signature)
 
     # Measures: a bar goes on with the measure of the one before it, where that has a part left
-    goes_on = (signature == state.signature) & (state.part + 1 < xp.asarray(N_PARTS)[signature]) & (state.bar >= 0)
+    goes_on = (signature == state.signature) & (state.part + 1 < xp.asarray(N_PARTS)[signature])
+    goes_on &= (state.bar >= 0) & ~opens_track
+    begins = is_chord & returns & opens_track
     part = xp.where(is_chord, xp.where(goes_on, state.part + 1, 0), xp.where(is_signature | is_track, 0, state.part))
+    part = xp.where(begins, state.hidden_part, part)
     measure = xp.where(is_track, NONE, state.measure + (is_chord & ~goes_on))
+    measure = xp.where(begins, state.hidden_measure, measure)
 
     # Time: a bar begins where the one before it ends, a note sounds from its position on
-    length_before = xp.where(state.bar >= 0, xp.asarray(LENGTH)[state.signature, state.part], 0)
-    start = xp.where(is_track, 0, state.start + xp.where(is_chord, length_before, 0))
+    length_before = xp.where((state.bar >= 0) & ~opens_track, xp.asarray(LENGTH)[state.signature, state.part], 0)
+    start = xp.where(is_track, xp.where(returns, state.hidden_start, 0), state.start + is_chord * length_before)
     now = state.start + state.step
-    ends = xp.where(is_track[:, None], 0, state.ends)
+    ring_in = xp.where(returns[:, None], _of_hidden(state.rings, said, xp), 0)
+    ends = xp.where(is_track[:, None], ring_in, state.ends)
     ends = _put(ends, is_pitch, value, now + xp.maximum(state.duration, 0), xp)
     ends = _put(ends, is_duration, state.pitch, now + value, xp)  # said after its pitch
+
+    # Hidden bars: what sounds in their tracks when they begin, and what is struck behind them
+    hides_first, hides_more = is_mask & ~state.hides, is_mask & (state.hidden - state.hides == 0)
+    is_first_of_all = hides_first & (state.hidden == 0)
+    hidden = state.hidden + hides_first
+    at = lambda number: (xp.arange(MOST_HIDDEN) == number[:, None])[:, :, None]
+    is_struck = (is_pitch & state.hides & (said == 0))[:, None] & (xp.arange(vocab.N_PITCHES) == value[:, None])
+    is_next = is_struck[:, None] & at(hidden - 1) & (state.strikes == NEVER)
 
     def last_said(is_said: Any, before: Any, forgotten: Any) -> Any:
         return xp.where(forgotten, NONE, xp.where(is_said, value, before))
@@ -145,21 +189,33 @@ def push(state: State, token: Any, xp: Any = np) -> State:
         rank=xp.where(is_track, xp.asarray(RANK)[token], state.rank),
         bar=bar,
         bars=xp.where(opens_song_bar, bar + 1, state.bars),
-        in_bar=~leaves_bar & (state.in_bar | is_pitch),
-        in_track=~is_track & (state.in_track | is_pitch),
+        in_bar=~leaves_bar & (state.in_bar | is_pitch | is_mask),
+        in_track=~is_track & (state.in_track | is_pitch | is_mask),
         filled=~opens_song_bar & (state.filled | (is_pitch & in_last_song_bar)),
         measure=measure,
         part=part,
         step=last_said(is_position, state.step, forgotten=leaves_bar),
         pitch=last_said(is_pitch, state.pitch, forgotten=leaves_bar | is_position),
-        duration=last_said(is_duration, state.duration, forgotten=is_track),
-        velocity=last_said(is_velocity, state.velocity, forgotten=is_track),
+        duration=last_said(is_duration, state.duration, forgotten=is_track | is_mask),
+        velocity=last_said(is_velocity, state.velocity, forgotten=is_track | is_mask),
         signature=signature,
         tempo=xp.where(is_tempo & ~in_later, value, state.tempo),
         start=start,
         ends=ends,
         chords=_put(state.chords, opens_song_bar, bar, value, xp),
         signatures=_put(state.signatures, says_meter_of_bar, bar, signature, xp),
+        first_hidden=xp.where(is_first_of_all, state.bar, state.first_hidden),
+        after_hidden=xp.where(hides_more, state.bar + 1, state.after_hidden),
+        hidden_start=xp.where(is_first_of_all, state.start, state.hidden_start),
+        hidden_part=xp.where(is_first_of_all, state.part, state.hidden_part),
+        hidden_measure=xp.where(is_first_of_all, state.measure, state.hidden_measure),
+        hides=~is_track & (state.hides | is_mask),
+        hidden=hidden,
+        said=said,
+        programs=_put(state.programs, hides_first, hidden - 1, state.program, xp),
+        program=xp.where(is_track, value, state.program),
+        rings=xp.where(hides_first[:, None, None] & at(hidden - 1), state.ends[:, None], state.rings),
+        strikes=xp.where(is_next, now[:, None, None], state.strikes),
     )
 
 
@@ -174,11 +230,28 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
     def must(condition: Any, kind: int) -> Any:  # under a condition [B] only tokens of this kind
         return ~column(condition) | xp.asarray(of(kind))
 
-    first, inside = state.tracks == 1, state.tracks > 0
+    first, inside, returns = state.tracks == 1, state.tracks > 0, state.said > 0
     steps = xp.asarray(LENGTH)[state.signature, state.part]
     now = state.start + state.step
-    sounding = state.ends[:, np.where(CLASS == PITCH, VALUE, 0)] > column(now)
+    pitch = np.where(CLASS == PITCH, VALUE, 0)
+    sounding = state.ends[:, pitch] > column(now)
     chord = _at(state.chords, state.bar + 1, xp)
+
+    # Hidden bars are one range: the first track that has any goes on with it, each later one has all of it
+    first_that_hides = state.hidden - state.hides == 0
+    goes_on = xp.where(state.hides, state.bar == state.after_hidden, state.first_hidden < 0)
+    in_range = (state.bar >= state.first_hidden) & (state.bar < state.after_hidden) & (state.first_hidden >= 0)
+    may_hide = xp.where(first_that_hides, goes_on, in_range & (state.hides | (state.bar == state.first_hidden)))
+    must_hide = ~first_that_hides & state.hides & in_range & (state.last == CHORD)
+    is_over = ~state.hides | (state.bar + 1 >= state.after_hidden)  # of the current track
+
+    # Said at the end they fit in between what their tracks have before and behind them
+    is_said = xp.where(returns, state.bar + 1 == state.after_hidden, is_over)
+    missing = state.said < state.hidden
+    of_track = _at(state.programs, state.said - 1, xp)
+    until = xp.where(column(returns), _of_hidden(state.strikes, state.said, xp), NEVER)
+    until_next = _at(until, state.pitch, xp)
+    lasts = now + xp.maximum(state.duration, 0)
     return {
         "this kind of token cannot stand here": xp.asarray(FOLLOWS[:, CLASS])[state.last],
         "the first note of a track says its duration": must((state.last == PITCH) & (state.duration < 0), DURATION),
@@ -197,12 +270,34 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
         "a meter is written only where it changes": only(
             ~column(inside) | (value != column(state.signature)), SIGNATURE
         ),
-        "tracks come in HID order": only(~column(inside) | (rank >= column(state.rank)), TRACK),
+        "tracks come in HID order": only(
+            ~column(inside) | (rank >= column(state.rank)) | column(state.last == UNK), TRACK
+        ),
         "no track is longer than the first": only(first | (state.bar + 1 < state.bars), CHORD),
         "a bar has one chord, that of the first track": only(column(first) | (value == column(chord)), CHORD),
-        "a track has a note": only(~inside | state.in_track, TRACK, EOS),
-        "a track ends with the bar of its last note": only(~inside | first | state.in_bar, TRACK, EOS),
-        "a song ends with the bar of its last note": only(~inside | state.filled, EOS),
+        "a track has a note": only(~inside | (state.last == UNK) | state.in_track, TRACK, UNK, EOS),
+        "a track ends with the bar of its last note": only(
+            ~inside | (state.last == UNK) | first | returns | state.in_bar, TRACK, UNK, EOS
+        ),
+        "a song ends with the bar of its last note": only(~inside | state.filled, EOS)
+        & only(state.filled | returns | (state.after_hidden == state.bars), UNK),
+        "hidden bars are one range, the same in each track that has any": only(
+            may_hide & ~returns & (state.hidden - state.hides < MOST_HIDDEN), MASK
+        )
+        & must(must_hide, MASK)
+        & only(is_over, TRACK),
+        "hidden bars are said at the end, track by track": only(is_said & missing, UNK)
+        & only(~missing & is_said, EOS)
+        & only(~returns | (state.last == UNK), TRACK)
+        & only(~returns | (state.bar + 1 < state.after_hidden), CHORD),
+        "hidden bars are said of the next track that has them": only(
+            column(state.last != UNK) | (value == column(of_track)), TRACK
+        ),
+        "a note in a hidden bar ends before the next one of its pitch begins": only(
+            until[:, pitch] - column(now) >= SHORTEST, PITCH
+        )
+        & only(column(now) + value <= column(until_next), DURATION)
+        & must((state.last == PITCH) & (lasts > until_next), DURATION),
     }
 
 
@@ -219,6 +314,12 @@ def _at(memory: Any, index: Any, xp: Any) -> Any:
     """memory[b, index[b]]; outside of it, where a later rule or the caller forbids it anyway, the nearest."""
     inside = xp.clip(index, 0, memory.shape[1] - 1)
     return xp.take_along_axis(memory, inside[:, None], axis=1)[:, 0]
+
+
+def _of_hidden(memory: Any, number: Any, xp: Any) -> Any:
+    """int32[B, 128] of memory [B, H, 128]: what it says of the track of this number int32[B], from 1."""
+    index = xp.clip(number - 1, 0, MOST_HIDDEN - 1)
+    return xp.take_along_axis(memory, index[:, None, None], axis=1)[:, 0]
 
 
 def _put(memory: Any, where: Any, index: Any, value: Any, xp: Any) -> Any:
