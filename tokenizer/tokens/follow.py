@@ -13,7 +13,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import N_PARTS
 from tokenizer.grid.song import HID_RANK
 from tokenizer.tokens import grammar
-from tokenizer.tokens.grammar import CHORD, CLASS, EOS, PITCH, POSITION, SIGNATURE, TRACK, VALUE
+from tokenizer.tokens.grammar import CHORD, CLASS, ENDS, EOS, PITCH, POSITION, SIGNATURE, TRACK, VALUE
 from tokenizer.tokens.plan import FREE, NOTE_AND_END, NOTHING, SLACK_SPANS, SLACK_TOKENS, Plan
 
 IS_LONG = (CLASS == SIGNATURE) & (N_PARTS[np.where(CLASS == SIGNATURE, VALUE, 0)] > 1)  # of measures in two bars
@@ -52,14 +52,14 @@ def cuts_short(choice: Choice, token: Any, xp: Any = np) -> Any:
     """bool[B]: whether the token int32[B], written under that choice, goes towards an end for want of room, where a
     model might have gone on.
     """
-    is_end = _of(xp, TRACK, EOS)[token]
+    is_end = _of(xp, *ENDS)[token]
     return (choice.forced == FREE) & (choice.closing | (choice.withheld & is_end))
 
 
 def advance(plan: Plan, place: Any, token: Any, xp: Any = np) -> Any:
     """The place after a token: a free place is left by an end of a track, where the script says what comes then."""
     free = plan.script[place] == FREE
-    ended = (xp.asarray(CLASS)[token] == TRACK) | (token == vocab.EOS)
+    ended = _of(xp, *ENDS)[token]
     leaves = free & ended & (plan.script[place + 1] != NOTHING)
     return place + xp.where(free, xp.where(leaves, 2, 0), 1)
 
@@ -76,17 +76,19 @@ class Left(NamedTuple):
 def _left(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any) -> Left:
     before_first, first = state.tracks == 0, state.tracks == 1
     after = place + 1
-    scripted = plan.script[after] != NOTHING
+    scripted, returns = plan.script[after] != NOTHING, state.said > 0  # to the hidden bars
 
     # Tracks of a script go on to the song's last bar; else one must that has a note there
     last_bar_is_empty = xp.where(first, ~state.in_bar, ~state.filled) & ~before_first
     goes_to_last_bar = scripted | last_bar_is_empty
     of_first_track, if_long = _measures_to_go(plan, state, xp)
     of_later_track = xp.where(goes_to_last_bar, state.bars - 1 - state.bar, 0)
-    bars_to_go = xp.where(before_first | first, of_first_track, of_later_track)
+    of_hidden_bars = state.after_hidden - 1 - state.bar
+    bars_to_go = xp.where(before_first | first, of_first_track, xp.where(returns, of_hidden_bars, of_later_track))
     song_bars = state.bars + xp.where(before_first | first, of_first_track, 0)
     tracks_to_come = plan.rest_tracks[after]
-    all_bars_to_go = bars_to_go + tracks_to_come * (song_bars - plan.behind)
+    of_each = xp.where(returns, state.after_hidden - state.first_hidden, song_bars - plan.behind)
+    all_bars_to_go = bars_to_go + tracks_to_come * of_each
 
     # Where meters alternate, each bar of the first track may say one, the current too
     meters_to_go = xp.where(first & (plan.signatures[-1] >= 0), bars_to_go + 1, 0)
@@ -139,10 +141,12 @@ def _ends(plan: Plan, ending: Any, state: grammar.State, legal: Any, left: Left,
     """bool[B, 724]: what may end the track: the script's next token, or any track for which there is room."""
     first, scripted, token = state.tracks == 1, ending != NOTHING, xp.arange(vocab.SIZE)
     in_last_bar = state.bar == state.bars - 1
-    long_enough = xp.where(first, state.measure + 1 >= plan.min_measures, ~scripted | in_last_bar)
+    returns = state.said > 0  # hidden bars are all said, as the grammar has it
+    long_enough = xp.where(first, state.measure + 1 >= plan.min_measures, ~scripted | in_last_bar | returns)
 
     # A given track need not stand in HID order: it may come where any may
     may_end = xp.where(ending == vocab.EOS, legal[:, vocab.EOS], legal[:, LAST_TRACK])
+    may_end = xp.where(ending == vocab.UNK, legal[:, vocab.UNK], may_end)
     next_in_script = _column(may_end) & (token == _column(ending))
 
     has_begun = _column(state.tracks > 0)
@@ -150,7 +154,7 @@ def _ends(plan: Plan, ending: Any, state: grammar.State, legal: Any, left: Left,
     any_one = legal & xp.where(token == vocab.EOS, has_begun, has_room)
 
     ends = xp.where(_column(scripted), next_in_script, any_one)
-    return ends & _of(xp, TRACK, EOS) & _column(long_enough)
+    return ends & _of(xp, *ENDS) & _column(long_enough)
 
 
 def _goes_on(plan: Plan, state: grammar.State, legal: Any, spans: Any, left: Left, ends: Any, xp: Any) -> Any:
@@ -163,7 +167,7 @@ def _goes_on(plan: Plan, state: grammar.State, legal: Any, spans: Any, left: Lef
 
     in_given_bar = (state.bar >= 0) & (state.bar < plan.behind)  # the last of them, before its track goes on
     meter_is_asked = _column(_meter(plan, state, xp) >= 0)  # `choices` forces it where it is another
-    is_free = plan.free & ~_of(xp, TRACK, EOS) & ~(_of(xp, SIGNATURE) & meter_is_asked)
+    is_free = plan.free & ~_of(xp, *ENDS) & ~(_of(xp, SIGNATURE) & meter_is_asked)
     other = is_free & (_column(left.for_long) | ~xp.asarray(IS_LONG)) & _column(~in_given_bar)
 
     goes_on = legal & xp.where(_of(xp, CHORD), chord, other)

@@ -19,7 +19,7 @@ from tokenizer.music.score import DRUMS, Score, Tempo
 from tokenizer.tokens import fields, grammar, names
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.decode import decode
-from tokenizer.tokens.encode import encode_grid, encode_song, grid_song
+from tokenizer.tokens.encode import Hidden, encode_grid, encode_song, grid_song
 from tokenizer.tokens.own_time import OwnTime
 
 
@@ -37,12 +37,14 @@ class Prompt(NamedTuple):
 class Given:
     """A given song; its len() is its number of bars, which are parts of measures where those are long. One that goes on
     has whole measures. own: what comes back of it in its own time; None where it comes back as it is on the grid.
+    hidden: bars that are written anew, with notes of the given song there; None: none.
     """
 
     song: GridSong
     chords: np.ndarray  # int32[bars], as bar_chords numbers them
     tempos: Tempos  # of the song itself, in ticks of the grid
     own: OwnTime | None = None
+    hidden: Hidden | None = None
 
     def __len__(self) -> int:
         return len(self.song.bars)

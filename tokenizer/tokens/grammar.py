@@ -44,7 +44,8 @@ SHORTEST = int(vocab.DURATIONS[0])  # fine steps of the shortest note
 LENGTH = PART_SIXTEENTHS * vocab.SIXTEENTH  # fine steps of a bar, by signature and part of the measure
 
 # Which classes of tokens may follow which, by the state after the last token.
-_BAR_ENDS = (CHORD, TRACK, UNK, EOS)
+ENDS = (TRACK, UNK, EOS)  # of a track
+_BAR_ENDS = (CHORD, *ENDS)
 _TABLE = {
     START: (BOS,),
     BOS: (TEMPO,),
@@ -275,9 +276,9 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
         ),
         "no track is longer than the first": only(first | (state.bar + 1 < state.bars), CHORD),
         "a bar has one chord, that of the first track": only(column(first) | (value == column(chord)), CHORD),
-        "a track has a note": only(~inside | (state.last == UNK) | state.in_track, TRACK, UNK, EOS),
+        "a track has a note": only(~inside | (state.last == UNK) | state.in_track, *ENDS),
         "a track ends with the bar of its last note": only(
-            ~inside | (state.last == UNK) | first | returns | state.in_bar, TRACK, UNK, EOS
+            ~inside | (state.last == UNK) | first | returns | state.in_bar, *ENDS
         ),
         "a song ends with the bar of its last note": only(~inside | state.filled, EOS)
         & only(state.filled | returns | (state.after_hidden == state.bars), UNK),
