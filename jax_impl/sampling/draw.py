@@ -38,8 +38,8 @@ def bar_is_over(logits: jax.Array, allowed: jax.Array) -> jax.Array:
     """Logits [B, V] in which how likely a bar is to end does not depend on how few of the tokens that end it are
     allowed bool[B, V].
 
-    A chord ends a bar; a track, UNK or EOS ends the track with it. The allowed ones of each group share the probability of
-    their group, or of both where none of the other is allowed. Else a model that is unsure of chords would end every
+    A chord ends a bar; a track, UNK or EOS ends the track with it. The allowed ones of each group share the probability
+    of their group, or of both where none of the other is allowed. Else a model that is unsure of chords would end every
     later track after a bar, for only the first track's chord may come there, and would fill the last bar of a song with
     notes, for no chord may come there.
     """

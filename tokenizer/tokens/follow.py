@@ -13,7 +13,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import N_PARTS
 from tokenizer.grid.song import HID_RANK
 from tokenizer.tokens import grammar
-from tokenizer.tokens.grammar import CHORD, CLASS, ENDS, EOS, PITCH, POSITION, SIGNATURE, TRACK, VALUE
+from tokenizer.tokens.grammar import CHORD, CLASS, ENDS, PITCH, POSITION, SIGNATURE, TRACK, VALUE
 from tokenizer.tokens.plan import FREE, NOTE_AND_END, NOTHING, SLACK_SPANS, SLACK_TOKENS, Plan
 
 IS_LONG = (CLASS == SIGNATURE) & (N_PARTS[np.where(CLASS == SIGNATURE, VALUE, 0)] > 1)  # of measures in two bars

@@ -20,6 +20,7 @@ from tokenizer.tokens import fields, grammar, names
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.encode import Hidden, encode_grid, encode_song, grid_song
+from tokenizer.tokens.fill import hidden_of
 from tokenizer.tokens.own_time import OwnTime
 
 
@@ -80,10 +81,12 @@ def aligned_prompt(score: Score, aligned: Aligned) -> Prompt:
 
 def given_song(prompt: Score | np.ndarray | Prompt | None, wanted: Constraints) -> Given | None:
     """What is kept of a given song, on the grid, or None. prompt: a song that is continued, or accompanied where
-    wanted.add says by what. Raises InputError, also where what is wanted cannot be of such a song.
+    wanted.add says by what, or written anew in the bars of wanted.fill. Raises InputError, also where what is wanted
+    cannot be of such a song.
     """
     if prompt is None:
         _refuse(wanted, ("add", "keep_bars"), "needs a given song: --continue or --accompany FILE")
+        _refuse(wanted, ("fill",), "needs a given song: --song FILE")
         if wanted.transpose and not wanted.chords:
             raise InputError("--transpose moves a given song or --chords; neither is there")
         return None
@@ -113,9 +116,12 @@ def _on_grid(prompt: Prompt, wanted: Constraints) -> Given:
         song = _transposed(song, wanted.transpose)
         own = own.transposed(wanted.transpose) if own else None
         chords = np.array([names.transposed_chord(int(chord), wanted.transpose) for chord in chords])
-    if wanted.add and wanted.chords:
-        chords = chord_pattern(wanted, song.bars.n_measures)[song.bars.measure]
-    return Given(song, chords, tempos, own)
+    hidden = hidden_of(wanted.fill, song) if wanted.fill else None
+    if wanted.chords and (wanted.add or hidden):
+        anew = slice(hidden.first, hidden.stop) if hidden else slice(None)
+        measure = song.bars.measure[anew] - song.bars.measure[anew][0]
+        chords[anew] = chord_pattern(wanted, int(measure[-1]) + 1)[measure]
+    return Given(song, chords, tempos, own, hidden)
 
 
 def _is_as_encoded(ids: np.ndarray) -> bool:
@@ -151,8 +157,10 @@ def chord_pattern(wanted: Constraints, measures: int) -> np.ndarray:
 
 def _kept(given: Given, wanted: Constraints) -> Given:
     """What is kept: of a continuation the first keep_bars measures or all of them, else the song."""
-    if wanted.add:
-        _refuse(wanted, ("keep_bars",), "is for --continue; --accompany keeps all bars")
+    if wanted.fill:
+        _refuse(wanted, ("add",), "plays along with a song, --fill writes bars of it anew: one after the other")
+    if wanted.add or wanted.fill:
+        _refuse(wanted, ("keep_bars",), "is for --continue; --accompany and --fill keep all bars")
         return given
     if wanted.keep_bars > given.measures:
         raise InputError(f"--keep-bars {wanted.keep_bars}: the given song has {_bars(given.measures)}")

@@ -53,6 +53,6 @@ def to_come(given: Given | None, wanted: Constraints) -> Meters:
     meters = given.song.bars.signature[given.begins[:-1]]
     for period in range(2, min(LONGEST_PATTERN, len(meters) // 2) + 1):
         last, before = meters[-period:], meters[-2 * period : -period]
-        if np.array_equal(last, before) and (last != last[0]).any() and not wanted.add:
+        if np.array_equal(last, before) and (last != last[0]).any() and not (wanted.add or given.hidden):
             return Meters(np.repeat(last, N_PARTS[last]), alternate=True)
     return Meters(np.repeat(meters[-1:], N_PARTS[meters[-1:]]), alternate=False)

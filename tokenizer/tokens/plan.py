@@ -5,14 +5,17 @@ The sampler makes one of what the user wants and writes along it (tokenizer/toke
     --instruments drums,bass  BOS FREE #D SEP FREE #P33 SEP FREE EOS
     --continue                BOS BPM TS #D SEP <kept bars> FREE #P33 SEP <kept bars> FREE EOS
     --accompany --add bass    BOS BPM TS #P0 SEP <all bars> #P33 SEP FREE EOS
+    --fill bass:9-16          BOS BPM TS #P33 SEP <all bars, these as MASK> ... UNK #P33 SEP FREE EOS
 
 At FREE the model writes. A free place ends where the model ends a track: it decides when, the script which token that
 is. The given tracks of an accompaniment stand first, so that the new ones can follow them, to the last bar; the score
 puts its tracks back into HID order.
 
-A song has room for so many tokens, bar spans and bars. Of a given song that is too long for it the model sees the last
-bars alone (tokenizer/tokens/whole.py puts the others back); the user's numbers of bars still count from the beginning
-of the user's song. Free places share what the script leaves of the tokens, each by what its instrument usually takes.
+A song has room for so many tokens, bar spans and bars. Of a given song that goes on and is too long for it the model
+sees the last bars alone (tokenizer/tokens/whole.py puts the others back); the user's numbers of bars still count from
+the beginning of the user's song. Where a given song gets other tracks or bars, a plan is of a part of it
+(tokenizer/tokens/parts.py). Free places share what the script leaves of the tokens, each by what its instrument usually
+takes.
 
 What people call a bar is a measure here; a bar is a part of one where that is long, and takes a span and one of the
 model's bars. A song may end with any part of its last measure.
@@ -100,14 +103,18 @@ def usual_room(given: Given | None, wanted: Constraints) -> Room:
     if given is None:
         measures = wanted.bars or (room.NEW_BARS if wanted.instruments else 0)
         return _usual(_new(wanted), meters.bars(measures), meters)
-    return _usual(_script(given, wanted), _bars_to_write(given, len(given), wanted, meters), meters)
+    if given.hidden:
+        return _usual(filled(given), given.hidden.stop - given.hidden.first, meters)
+    if wanted.add:
+        return _usual(accompanied(given, names.programs(wanted.add, "--add")), len(given), meters)
+    return _usual(_continued(given), _bars_to_write(given, wanted, meters), meters)
 
 
 def make_plan(
     given: Given | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int, vocab_size: int
 ) -> Planned:
-    """For a model that has room for so much, and so many of the tokens. Raises InputError where what is wanted cannot
-    be.
+    """Of a new song, or of one that goes on, for a model that has room for so much, and so many of the tokens. Raises
+    InputError where what is wanted cannot be.
     """
     limits, notices = Room(max_tokens, max_spans), names.notices(wanted)
     free, meters = _free_tokens(wanted, vocab_size), to_come(given, wanted)
@@ -115,12 +122,19 @@ def make_plan(
         most = meters.measures(max_bars)
         if wanted.bars > most:
             raise InputError(f"--bars {wanted.bars}: this model has room for {most}{meters}")
-        return Planned(_with_limits(_new(wanted), wanted, None, meters, limits, max_bars, free), 0, notices)
+        script, bars = _new(wanted), meters.bars(max(wanted.bars, 1))
+        plan = _with_limits(script, wanted, 0, 0, bars, meters, limits, max_bars, free)
+        if not wanted.bars:  # as many as there usually is room for in all tracks, not in the first one alone
+            usual = limits.tokens // round(sum(_tokens_per_bar(script)))
+            plan = plan._replace(max_bars=np.int32(min(max(usual, bars), max_bars)))
+        return Planned(plan, 0, notices)
     most_given_bars = _most_given_bars(given, wanted, meters, max_bars)
     fitting = _fitting(given, wanted, meters, limits, most_given_bars)
     left_out = given.measures - fitting.measures
     of_fitting = replace(wanted, bars=wanted.bars - left_out) if wanted.bars else wanted
-    plan = _with_limits(_script(fitting, wanted), of_fitting, fitting, meters, limits, max_bars, free)
+    new = meters.bars(max(of_fitting.bars - fitting.measures, 1))
+    script, behind = _continued(fitting), (len(fitting), fitting.measures)
+    plan = _with_limits(script, of_fitting, *behind, new, meters, limits, max_bars, free)
     if left_out:
         too_many_bars = given.begins[left_out - 1] < len(given) - most_given_bars
         of_bars = f"this model has room for {meters.measures(max_bars)} bars{meters}"
@@ -129,19 +143,28 @@ def make_plan(
     return Planned(plan, len(given) - len(fitting), notices)
 
 
+def part_plan(
+    script: list[int], behind: int, bars: int, given: Given, wanted: Constraints, limits: Room, max_bars: int, size: int
+) -> Plan:
+    """Of a part of a given song, by its script: before a free place its track has so many bars, there it gets so many.
+    size: of the model's vocabulary. Raises InputError where there is no room.
+    """
+    free, meters = _free_tokens(wanted, size), to_come(given, wanted)
+    return _with_limits(script, replace(wanted, bars=0), behind, 0, bars, meters, limits, max_bars, free)
+
+
 def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
     """The notice that the model does not see a given song's first bars. Raises InputError where the user wants none of
     that.
     """
     seen = bars - left_out
     if wanted.strict:
-        ways = ["raise --max-length"] * limit.startswith("--max-length") + ["lower --keep-bars"] * (not wanted.add)
+        ways = ["raise --max-length"] * limit.startswith("--max-length") + ["lower --keep-bars"]
         raise InputError(
             f"the given song is too long: the model would see only the last {seen} of {bars} bars ({limit}); "
-            f"{' or '.join(ways) or 'give a part of it'}"
+            f"{' or '.join(ways)}"
         )
-    alone = "; the new tracks play in those it saw" if wanted.add else ""
-    return f"the model saw the last {seen} of {bars} bars ({limit}); the file holds all of them{alone}"
+    return f"the model saw the last {seen} of {bars} bars ({limit}); the file holds all of them"
 
 
 # ---------------------------------------------------------------- what of a given song there is room for
@@ -149,10 +172,6 @@ def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
 
 def _most_given_bars(given: Given, wanted: Constraints, meters: Meters, max_bars: int) -> int:
     """Of a given song, those for which the model has room. Raises InputError where --bars cannot be."""
-    if wanted.add:
-        if wanted.bars and wanted.bars != given.measures:
-            raise InputError(f"--bars {wanted.bars}: the song that is accompanied has {given.measures} bars")
-        return max_bars
     if not wanted.bars:
         return int(max_bars * GIVEN_SHARE)
     more = wanted.bars - given.measures
@@ -166,10 +185,8 @@ def _most_given_bars(given: Given, wanted: Constraints, meters: Meters, max_bars
     return max_bars - meters.bars(more)
 
 
-def _bars_to_write(given: Given, bars: int, wanted: Constraints, meters: Meters) -> int:
-    """That each free place usually gets beside so many bars of a given song."""
-    if wanted.add:
-        return bars
+def _bars_to_write(given: Given, wanted: Constraints, meters: Meters) -> int:
+    """That each track of a song that goes on usually gets."""
     return meters.bars(max(wanted.bars - given.measures, 1) if wanted.bars else room.NEW_BARS)
 
 
@@ -177,14 +194,13 @@ def _fitting(given: Given, wanted: Constraints, meters: Meters, limits: Room, mo
     """The given song, or its last measures that fit."""
     share = Room(int(limits.tokens * GIVEN_SHARE), int(limits.spans * GIVEN_SHARE))
     end = lambda left_out: window(given, left_out, given.measures - left_out) if left_out else given
+    asked = meters.bars(max(wanted.bars - given.measures, 1))
 
     def fits(left_out: int) -> bool:
-        bars = len(given) - int(given.begins[left_out])
-        if bars > most_bars:
+        if len(given) - int(given.begins[left_out]) > most_bars:
             return False
-        script = _script(end(left_out), wanted)
-        asked = bars if wanted.add else meters.bars(max(wanted.bars - given.measures, 1))
-        usual = _usual(script, _bars_to_write(given, bars, wanted, meters), meters)
+        script = _continued(end(left_out))
+        usual = _usual(script, _bars_to_write(given, wanted, meters), meters)
         return (_taken(script).fits(share) or usual.fits(limits)) and _least(script, asked, meters).fits(limits)
 
     if fits(0):
@@ -214,25 +230,34 @@ def _free_tracks(programs: list[int]) -> list[int]:
     return [token for program in order for token in (vocab.track_token(program), vocab.SEP, FREE)]
 
 
-def _script(given: Given, wanted: Constraints) -> list[int]:
-    return _accompanied(given, wanted) if wanted.add else _continued(given)
+def accompanied(given: Given, programs: list[int], behind: int = 0) -> list[int]:
+    """The given song's tracks, then new ones of these programs. behind: bars that the song's last tracks, which are the
+    new ones, have already.
+    """
+    if not behind:
+        return [*encode_song(given.song, given.chords).ids[:-1].tolist(), *_free_tracks(programs), vocab.EOS]
+    return _continued(given, len(given.song.tracks) - len(programs), behind)
 
 
-def _accompanied(given: Given, wanted: Constraints) -> list[int]:
-    return [
-        *encode_song(given.song, given.chords).ids[:-1].tolist(),
-        *_free_tracks(names.programs(wanted.add, "--add")),
-        vocab.EOS,
-    ]
+def filled(given: Given) -> list[int]:
+    """The given song with its hidden bars as MASK, then their tracks again."""
+    ids = encode_song(given.song, given.chords, given.hidden).ids
+    shown = ids[: int(np.argmax(ids == vocab.UNK))].tolist()
+    names_ = [vocab.track_token(given.song.tracks[track].program) for track in given.hidden.tracks]
+    return [*shown, *(token for name in names_ for token in (vocab.UNK, name, vocab.SEP, FREE)), vocab.EOS]
 
 
-def _continued(given: Given) -> list[int]:
-    """Every track goes on after its kept bars; one that was silent in the last of them has them as silent bars."""
-    ids, script, bar = encode_song(given.song, given.chords).ids.tolist(), [], 0
-    chords = vocab.TOKEN[CHORD][given.chords].tolist()
+def _continued(given: Given, first_track: int = 0, bars: int | None = None) -> list[int]:
+    """Every track from first_track on goes on after its kept bars, of which there are so many (None: all of the song);
+    one that was silent in the last of them has them as silent bars.
+    """
+    ids, script, bar, tracks = encode_song(given.song, given.chords).ids.tolist(), [], 0, 0
+    chords = vocab.TOKEN[CHORD][given.chords[:bars]].tolist()
     for token in ids:
-        if CLASS[token] in (TRACK, EOS) and vocab.SEP in script:
-            script += [*chords[bar:], FREE]
+        if CLASS[token] in (TRACK, EOS):
+            if tracks > first_track:
+                script += [*chords[bar:], FREE]
+            tracks += 1
         bar = 0 if CLASS[token] == TRACK else bar + (CLASS[token] == CHORD)
         script.append(token)
     return script
@@ -284,19 +309,19 @@ def _tokens_per_bar(script: list[int]) -> list[float]:
 def _with_limits(
     script: list[int],
     wanted: Constraints,
-    given: Given | None,
+    behind: int,
+    measures_behind: int,
+    bars: int,
     meters: Meters,
     limits: Room,
     max_bars: int,
     free: np.ndarray,
 ) -> Plan:
-    """given: what the script holds of a given song, from whose start wanted.bars counts."""
-    goes_on = given is not None and not wanted.add
-    measures = given.measures if given else 0
-    behind, measures_behind = (len(given), measures) if goes_on else (0, 0)
-    min_measures = max(wanted.bars, measures + goes_on, 1)  # a continued song goes on for one at least
-    min_bars = len(given) if wanted.add else behind + meters.bars(min_measures - measures_behind)
-    least = _least(script, min_bars - behind, meters)
+    """behind, measures_behind: bars and measures that tracks have before their free places, where they get `bars` more
+    at least; from the start of all of them wanted.bars counts.
+    """
+    min_measures = max(wanted.bars, measures_behind + 1)
+    least = _least(script, bars, meters)
     if not least.fits(limits):
         needed = max(least.tokens, least.spans * limits.tokens // limits.spans)
         raise InputError(f"what is asked takes at least {needed} tokens; raise --max-length")
@@ -319,7 +344,7 @@ def _with_limits(
         free=free,
         min_measures=np.int32(min_measures),
         max_measures=np.int32(wanted.bars or UNLIMITED),
-        min_bars=np.int32(min_bars if meters.alternate else 0),
+        min_bars=np.int32(behind + bars if meters.alternate else 0),
         max_bars=np.int32(max_bars),
         parts=np.int32(N_PARTS[meters.signatures[0]]),
         behind=np.int32(behind),

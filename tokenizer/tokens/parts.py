@@ -1,0 +1,229 @@
+"""A given song that gets other tracks (--accompany) or other notes in some bars (--fill), part by part.
+
+A song that the model has no room for is seen through a window: whole tracks, for as many bars around those that are
+written as there is room for, with the tempo and meter in force there. What does not fit into one is written in several
+parts, each of which sees what the one before wrote:
+
+    bars        1 ... 40 41 ... 64 65 ... 88 89 ... 120        --fill bass:41-88
+    part 1            [.... wwwwww]                            w: written, .: seen, the bass of 65-88 not there yet
+    part 2                  [..... wwwwwww ....]
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from configs import Constraints, InputError
+from tokenizer.grid.meter import STEP_TICKS, Bars
+from tokenizer.grid.song import GRID_NOTE, GridSong, GridTrack
+from tokenizer.tokens import fields, names, plan, room
+from tokenizer.tokens.encode import Hidden, encode_song, grid_song
+from tokenizer.tokens.given import Given
+from tokenizer.tokens.plan import Plan, Room
+from tokenizer.vocabulary import CLASS, DURATIONS, Class
+
+BEFORE = 3  # of the room, one part in so many is for what was before a part that is not the first
+# Besides those of its bars a window takes: BOS, tempo, meter and EOS; of each track two tokens, and lengths and
+# velocities said anew; of each written track three more
+TOKENS_OUTSIDE, TOKENS_PER_TRACK, TOKENS_PER_WRITTEN = 4, 6, 5
+
+
+class Part(NamedTuple):
+    """What is written in one go, in measures of the song from 0: begin .. stop - 1, seen in first .. end - 1."""
+
+    first: int
+    begin: int
+    stop: int
+    end: int
+
+
+@dataclass(frozen=True, eq=False)
+class InParts:
+    """given: the song, with its hidden bars where these are written, else with tracks to come. programs: of these."""
+
+    given: Given
+    wanted: Constraints
+    programs: list[int]
+    limits: Room
+    max_bars: int
+    vocab_size: int
+    parts: tuple[Part, ...] = ()
+
+    @classmethod
+    def of(cls, given: Given, wanted: Constraints, limits: Room, max_bars: int, vocab_size: int) -> "InParts":
+        """Raises InputError where not even one bar fits."""
+        if wanted.bars and wanted.bars != given.measures:
+            raise InputError(f"--bars {wanted.bars}: the given song has {given.measures} bars, which it keeps")
+        programs = [] if given.hidden else sorted(names.programs(wanted.add, "--add"), key=plan.HID_RANK.__getitem__)
+        undivided = cls(given, wanted, programs, limits, max_bars, vocab_size)
+        return replace(undivided, parts=tuple(undivided._divided()))
+
+    # ---------------------------------------------------------------- what is written
+
+    @property
+    def hidden(self) -> Hidden:
+        """Bars and tracks that are written: of the song that `begun` gives."""
+        tracks = len(self.given.song.tracks)
+        return self.given.hidden or Hidden(0, len(self.given), tuple(range(tracks, tracks + len(self.programs))))
+
+    def begun(self) -> GridSong:
+        """The song without what is written, its new tracks without notes."""
+        tracks = [*self.given.song.tracks, *(GridTrack(program, np.zeros(0, GRID_NOTE)) for program in self.programs)]
+        for number in self.hidden.tracks:
+            notes = tracks[number].notes
+            tracks[number] = GridTrack(tracks[number].program, notes[~_within(notes, self.hidden)])
+        return replace(self.given.song, tracks=tuple(tracks))
+
+    def plan(self, song: GridSong, part: Part) -> Plan:
+        """Of a part, where so much of the song is written. Raises InputError where there is no room."""
+        bars, seen = self._bars(part), self._seen(song, part)
+        chords = self.given.chords[bars.first : bars.end]
+        window = Given(self._window(song, bars, seen), chords, self.given.tempos)
+        behind, count = bars.begin - bars.first, bars.stop - bars.begin
+        if self.given.hidden:
+            tracks = tuple(index for index, number in enumerate(seen) if number in self.hidden.tracks)
+            window = replace(window, hidden=Hidden(behind, behind + count, tracks))
+            script, behind = plan.filled(window), 0
+        elif behind:
+            script = plan.accompanied(window, self.programs, behind)
+        else:
+            window = replace(window, song=replace(window.song, tracks=window.song.tracks[: -len(self.programs)]))
+            script = plan.accompanied(window, self.programs)
+        return plan.part_plan(
+            script, behind, count, self.given, self.wanted, self.limits, self.max_bars, self.vocab_size
+        )
+
+    def with_written(self, song: GridSong, part: Part, ids: np.ndarray) -> GridSong:
+        """The song with what the tokens of a part's plan write: but for notes that would cut one that sounds in from
+        before the window.
+        """
+        bars, seen = self._bars(part), self._seen(song, part)
+        written, _ = grid_song(fields.compute(ids))
+        tracks = list(song.tracks)
+        for index, number in enumerate(seen):
+            if number in self.hidden.tracks:
+                notes = written.tracks[index].notes.copy()
+                notes["bar"] += bars.first
+                new = notes[(notes["bar"] >= bars.begin) & (notes["bar"] < bars.stop)]
+                tracks[number] = GridTrack(tracks[number].program, fitted(tracks[number].notes, new, song.bars))
+        return replace(song, tracks=tuple(tracks))
+
+    def ids(self, song: GridSong) -> np.ndarray:
+        """int32[T]: the whole song as a model with room for all of it would have written it."""
+        if self.given.hidden:
+            return encode_song(song, self.given.chords, self.given.hidden).ids
+        sounding = tuple(track for track in song.tracks if len(track.notes))
+        return encode_song(replace(song, tracks=sounding), self.given.chords).ids
+
+    @property
+    def notice(self) -> str:
+        """What a user should know of it. Raises InputError where the user wants none of that."""
+        (part, *more), measures = self.parts, self.given.measures
+        if not more and (part.first, part.end) == (0, measures):
+            return ""
+        if self.wanted.strict:
+            raise InputError(
+                f"the given song is too long for the model to see all of it at once (--max-length {self.limits.tokens})"
+            )
+        if not more:
+            return f"the model saw bars {part.first + 1}-{part.end} of {measures}; the file holds all of them"
+        seen = max(part.end - part.first for part in self.parts)
+        return f"written in {len(self.parts)} parts, of which the model sees {seen} bars at most"
+
+    # ---------------------------------------------------------------- windows
+
+    def _bars(self, part: Part) -> Part:
+        """The same in bars."""
+        return Part(*self.given.begins[list(part)].tolist())
+
+    def _seen(self, song: GridSong, part: Part) -> list[int]:
+        """Numbers of the tracks in the window of a part: those with a note there, and those that are written."""
+        bars = self._bars(part)
+        has_note = [
+            ((track.notes["bar"] >= bars.first) & (track.notes["bar"] < bars.end)).any() for track in song.tracks
+        ]
+        return [number for number, has in enumerate(has_note) if has or number in self.hidden.tracks]
+
+    def _window(self, song: GridSong, bars: Part, seen: list[int]) -> GridSong:
+        tracks = []
+        for number in seen:
+            notes = song.tracks[number].notes
+            notes = notes[(notes["bar"] >= bars.first) & (notes["bar"] < bars.end)].copy()
+            notes["bar"] -= bars.first
+            tracks.append(GridTrack(song.tracks[number].program, notes))
+        inside = slice(bars.first, bars.end)
+        return GridSong(Bars(song.bars.signature[inside]), song.tempo[inside], tuple(tracks))
+
+    def _divided(self) -> list[Part]:
+        begins, hidden = self.given.begins, self.hidden
+        begin, stop = np.searchsorted(begins, [hidden.first, hidden.stop]).tolist()
+        before = _sizes_before(self, begins)
+        limits = np.array([self.limits.tokens, self.limits.spans, self.max_bars]) - self._outside()
+        fits = lambda first, end, share=1: bool((before[end] - before[first] <= limits // share).all())
+        parts = []
+        while begin < stop:
+            first = begin
+            while first and fits(first - 1, begin, BEFORE):
+                first -= 1
+            last = begin
+            while last < stop and fits(first, last + 1):
+                last += 1
+            if last == begin:
+                raise InputError(f"not even bar {begin + 1} of the given song fits; raise --max-length")
+            end = last
+            grows = last == stop  # the last part sees on both sides as much as it can
+            while grows:
+                grows = False
+                if self.given.hidden and end < self.given.measures and fits(first, end + 1):
+                    end, grows = end + 1, True
+                if first and fits(first - 1, end):
+                    first, grows = first - 1, True
+            parts.append(Part(first, begin, last, end))
+            begin = last
+        return parts
+
+    def _outside(self) -> np.ndarray:
+        """int64[3]: tokens, spans and bars that a window takes besides those of its measures."""
+        tracks, written = len(self.given.song.tracks) + len(self.programs), len(self.hidden.tracks)
+        tokens = TOKENS_OUTSIDE + TOKENS_PER_TRACK * tracks + TOKENS_PER_WRITTEN * written
+        return np.array([tokens + plan.NOTE_AND_END + plan.SLACK_TOKENS, plan.SLACK_SPANS * (1 + written), 0])
+
+
+def _sizes_before(song: InParts, begins: np.ndarray) -> np.ndarray:
+    """int64[measures + 1, 3]: tokens, spans and bars of all measures before each, with what is written as it usually
+    is.
+    """
+    tokens = encode_song(song.begun(), song.given.chords)
+    inside, is_chord = tokens.bar[tokens.bar >= 0], CLASS[tokens.ids] == Class.CHORD
+    count = len(song.given)
+    sizes = np.stack([np.bincount(inside, minlength=count), np.bincount(tokens.bar[is_chord], minlength=count)], axis=1)
+    sizes = np.concatenate([sizes, np.ones((count, 1), np.int64)], axis=1)
+    hidden, tracks = song.hidden, song.begun().tracks
+    usual = sum(room.tokens_per_bar(tracks[number].program) for number in hidden.tracks) + 2 * len(hidden.tracks)
+    sizes[hidden.first : hidden.stop, 0] += usual
+    sizes[hidden.first : hidden.stop, 1] += 2 * len(hidden.tracks)
+    before = np.concatenate([np.zeros((1, 3), np.int64), np.cumsum(sizes, axis=0)])
+    return before[begins]
+
+
+def _within(notes: np.ndarray, hidden: Hidden) -> np.ndarray:
+    return (notes["bar"] >= hidden.first) & (notes["bar"] < hidden.stop)
+
+
+def fitted(there: np.ndarray, new: np.ndarray, bars: Bars) -> np.ndarray:
+    """GRID_NOTE[N], sorted: notes that are there, as they are, and new ones, which end before the next of their pitch
+    that is there begins, and are left out where one still sounds.
+    """
+    onset = lambda notes: bars.start_ticks[notes["bar"]] // STEP_TICKS + notes["step"]
+    kept = []
+    for note, begin in zip(new, onset(new).tolist(), strict=True):
+        same = there[there["pitch"] == note["pitch"]]
+        onsets = onset(same)
+        sounds = ((onsets <= begin) & (onsets + same["duration"] > begin)).any()
+        until = int(onsets[onsets >= begin].min(initial=begin + int(note["duration"])))
+        if not sounds and until - begin >= DURATIONS[0]:
+            note["duration"] = DURATIONS[np.searchsorted(DURATIONS, min(until - begin, note["duration"]), "right") - 1]
+            kept.append(note)
+    notes = np.concatenate([there, np.array(kept, GRID_NOTE)]) if kept else there
+    return notes[np.lexsort((notes["pitch"], notes["step"], notes["bar"]))]
