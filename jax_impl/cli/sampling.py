@@ -18,6 +18,7 @@ def generate(
     out: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None,
     continue_: Annotated[Path | None, arg(name="continue")] = None,
     accompany: Path | None = None,
+    song: Path | None = None,
     again: Path | None = None,
     stream: bool = False,
     wav: bool = False,
@@ -25,11 +26,11 @@ def generate(
     checkpoint: str = "best",
     overwrite: bool = False,
 ) -> int:
-    """Let a trained model write songs, go on with one, or play along with one.
+    """Let a trained model write songs, go on with one, play along with one, or write some bars of one anew.
 
     Examples: generate run -o new.mid --instruments drums,bass,piano --bars 16 --chords "C Am F G7";
     generate run -o longer.mid --continue a.mid --keep-bars 8; generate run -o band.mid --accompany a.mid --add
-    drums,bass; generate run --out many --num-samples 1000
+    drums,bass; generate run -o b.mid --song a.mid --fill bass:9-16; generate run --out many --num-samples 1000
 
     Args:
         run: the --output-dir of a training run; everything else the model needs is in its checkpoint.
@@ -37,6 +38,7 @@ def generate(
             folder, where a stopped call goes on; - is standard output, for the MIDI file of one song alone.
         continue_: a MIDI file to go on with, after --keep-bars of it, all of which the song that is written holds.
         accompany: a MIDI file to play along with, on the instruments of --add.
+        song: a MIDI file of which the bars of --fill are written anew.
         again: the JSON of a sample, to make it once more.
         stream: print the bars of one song as they are finished; with --out it is written as well.
         wav: also write sound, with FluidSynth.
@@ -47,17 +49,22 @@ def generate(
     names.check(constraints)
     from jax_impl.sampling import compose, outputs
 
-    if continue_ and (accompany or constraints.add):
-        raise InputError(
-            "--continue goes on with a song, --accompany and --add play along with one: give one of the two"
-        )
-    if accompany and not constraints.add:
-        raise InputError("--accompany needs --add: the instruments that are to play along, such as --add drums,bass")
+    given = {"--continue": continue_, "--accompany": accompany, "--song": song}
+    if len(flags := [flag for flag, file in given.items() if file]) > 1:
+        raise InputError(f"{' and '.join(flags)}: one song is given, and one thing done with it")
+    file = continue_ or accompany or song
+    for flag, words, what in (
+        ("--accompany", "--add", "the instruments that are to play along, such as --add drums,bass"),
+        ("--song", "--fill", "the bars that are written anew, such as --fill bass:9-16"),
+    ):
+        is_asked = getattr(constraints, words.removeprefix("--"))
+        if given[flag] and not is_asked:
+            raise InputError(f"{flag} needs {words}: {what}")
+        if file and is_asked and not given[flag]:
+            raise InputError(f"{words} goes with {flag} FILE, not with {flags[0]}")
     if out is None and not stream:
         raise InputError("--out is missing: name a .mid file, or a folder for many songs")
-    others = {
-        "--continue": continue_,
-        "--accompany": accompany,
+    others = given | {
         "--stream": stream,
         "--checkpoint": checkpoint != "best",
     }
@@ -68,13 +75,15 @@ def generate(
             f"--again makes the song of {again} as it was made",
             _asked(config) | _asked(constraints) | others,
         )
-    elif not (continue_ or accompany):
+    elif not file:
         if constraints.strict:
-            raise InputError("--strict needs a given song that may be too long: --continue or --accompany FILE")
+            raise InputError("--strict needs a given song that may be too long: --continue, --accompany or --song FILE")
         if constraints.pedal != PEDAL:
-            raise InputError("--pedal is that of a given song, and there is none: --continue or --accompany FILE")
+            raise InputError(
+                "--pedal is that of a given song, and there is none: --continue, --accompany or --song FILE"
+            )
         if constraints.align != ALIGN:
-            raise InputError("--align is for a given song, and there is none: --continue or --accompany FILE")
+            raise InputError("--align is for a given song, and there is none: --continue, --accompany or --song FILE")
     if stream:
         _refuse("--stream plays one song", many)
     if out is None:
@@ -83,7 +92,7 @@ def generate(
         _refuse(f"--out {out} is one MIDI file on standard output", many | files | {"--no-picture": False})
 
     formats = outputs.Formats(picture, outputs.find_soundfont() if wav else None)
-    request = compose.Request(run, config, constraints, continue_ or accompany, checkpoint)
+    request = compose.Request(run, config, constraints, file, checkpoint)
     if again:
         return compose.make_again(run, out, again, formats, overwrite)
     if out is None:

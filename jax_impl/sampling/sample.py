@@ -20,6 +20,7 @@ import numpy as np
 from flax import nnx
 
 from configs import Constraints, SampleConfig
+from jax_impl.batch import Batch
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import asked, cache, uncached
 from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
@@ -28,6 +29,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
 from tokenizer.tokens import fields, follow, grammar
 from tokenizer.tokens import plan as planning
+from tokenizer.tokens.parts import InParts
 from tokenizer.tokens.plan import Plan
 from tokenizer.tokens.whole import Whole
 
@@ -106,8 +108,9 @@ class Sampler:
         self.model, self.task, self.cached = model, task, task.cached
         self.config, self.compute, self.plan = task.config, task.compute, task.plan
         self._graphs, self._weights = cache.graphs(model), cache.weights(model, self.compute)
-        self._device_plan = jax.tree.map(jnp.asarray, self.plan)
         self._go_on = jax.jit(self._turns, donate_argnums=1)
+        self._hear_given = jax.jit(self._grammar_after)
+        self._fill_cache = jax.jit(self._prefilled, static_argnames=("slots", "rows"))
 
     def groups(self) -> list[range]:
         """Numbers of the songs that are sampled together."""
@@ -121,19 +124,51 @@ class Sampler:
 
     def group(self, numbers: Sequence[int], on_token: Callable[[int], None] = lambda _: None) -> list[Sample]:
         """The songs with these numbers, side by side."""
+        if self.task.parts:
+            return self._in_parts(self.task.parts, numbers, on_token)
         for samples in self.steps(numbers, STRIDE):
             on_token(max(len(sample.ids) for sample in samples))
         return samples
 
-    def steps(self, numbers: Sequence[int], stride: int) -> Iterator[list[Sample]]:
-        """The songs so far, after every `stride` tokens."""
+    def _in_parts(self, parts: InParts, numbers: Sequence[int], on_token: Callable[[int], None]) -> list[Sample]:
+        """The songs, of which the first part is the same for all; the others hang on what the ones before became."""
+        songs = {number: parts.begun() for number in numbers}
+        written: dict[int, list[Sample]] = {number: [] for number in numbers}
+        tokens = 0
+        for index, part in enumerate(parts.parts):
+            for together in [[number] for number in numbers] if index else [numbers]:
+                plan, before = parts.plan(songs[together[0]], part), tokens
+                for samples in self.steps(together, STRIDE, plan, index):
+                    tokens = before + max(len(sample.ids) for sample in samples)
+                    on_token(tokens)
+                for sample in samples:
+                    written[sample.number].append(sample)
+                    songs[sample.number] = parts.with_written(songs[sample.number], part, sample.ids)
+        return [
+            Sample(
+                parts.ids(songs[number]),
+                all(sample.finished for sample in written[number]),
+                sum(sample.errors for sample in written[number]),
+                number,
+                any(sample.cut_short for sample in written[number]),
+                self.task.whole,
+            )
+            for number in numbers
+        ]
+
+    def steps(
+        self, numbers: Sequence[int], stride: int, plan: Plan | None = None, part: int = 0
+    ) -> Iterator[list[Sample]]:
+        """The songs so far, after every `stride` tokens. plan: of a part of the songs, of this number; None: of all."""
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(self.config.seed)))(jnp.asarray(numbers))
-        state = self._begin(len(numbers))
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, part))(keys) if part else keys
+        plan = self.plan if plan is None else plan
+        state, device_plan = self._begin(len(numbers), plan), jax.tree.map(jnp.asarray, plan)
         while True:
-            slots = self._size(int(state.past.slot), int(self._spans(state)))
+            slots = self._size(int(state.past.slot), int(self._spans(state)), plan)
             if slots > self._slots(state):
                 state = state._replace(past=self._grow(state.past, slots))
-            state = self._go_on(self._weights, state, self._device_plan, keys, stride)
+            state = self._go_on(self._weights, state, device_plan, keys, stride)
             lengths, done = np.asarray(state.past.length), np.asarray(state.done)
             tokens, errors = np.asarray(state.tokens), np.asarray(state.errors)
             cut_short = np.asarray(state.cut_short)
@@ -149,36 +184,45 @@ class Sampler:
 
     # ------------------------------------------------------------ the loop
 
-    def _begin(self, rows: int) -> Loop:
+    def _begin(self, rows: int, plan: Plan) -> Loop:
         """The state before the first free place."""
-        given = planning.prefix(self.plan)
-        state = grammar.begin(1, self.model.config.max_bars, jnp)
-        push = lambda state, token: (grammar.push(state, token[None], jnp), None)
-        state = jax.jit(lambda state, ids: jax.lax.scan(push, state, ids)[0])(state, given)
+        given = planning.prefix(plan)
+        state = self._hear_given(plan.script, len(given))
         state = jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), state)
         filled, spans = self._filled(given), int(fields.compute(given).span.max()) + 1
-        slots = self._size(max(filled, len(given)), spans)
+        slots = self._size(max(filled, len(given)), spans, plan)
         if not self.cached:
             past = jax.jit(self._append_all)(self._weights, uncached.empty(rows, slots), jnp.asarray(given[:-1]))
         elif filled:
             past = self._prefill(given, filled, slots, rows)
         else:
             past = cache.empty(self.model.config, self.compute, rows, slots, summary_slots(slots))
-        tokens = jnp.zeros((rows, self.config.max_length), jnp.int32).at[:, : len(given)].set(given)
+        tokens = np.zeros((rows, self.config.max_length), np.int32)
+        tokens[:, : len(given)] = given
         zero = jnp.zeros(rows, jnp.int32)
         heard = jnp.zeros((rows, self.model.config.vocab_size), jnp.float32)
-        return Loop(past, zero + given[-1], state, zero + len(given), heard, tokens, zero > 0, zero, zero > 0)
+        told = (heard, jnp.asarray(tokens), zero > 0, zero, zero > 0)
+        return Loop(past, zero + given[-1], state, zero + len(given), *told)
+
+    def _grammar_after(self, script: jax.Array, length: jax.Array) -> grammar.State:
+        """Of one song, after so many tokens of a script."""
+
+        def push(state: grammar.State, token: tuple[jax.Array, jax.Array]) -> tuple[grammar.State, None]:
+            new = grammar.push(state, token[1][None], jnp)
+            return jax.tree.map(lambda new, old: jnp.where(token[0] < length, new, old), new, state), None
+
+        begun = grammar.begin(1, self.model.config.max_bars, jnp)
+        return jax.lax.scan(push, begun, (jnp.arange(len(script)), script))[0]
 
     def _prefill(self, given: np.ndarray, filled: int, slots: int, rows: int) -> cache.Cache:
         """The cache of the given tokens but the last, whose coming is announced, for every row."""
-
-        def prefill(weights, batch, state, token):
-            model, layers = self._merge(weights)
-            one = cache.prefill(model, batch, state, self.compute, slots, summary_slots(slots))
-            return cache.repeat(cache.close(model, layers, one, cache.closing(one, token, jnp.ones(1, bool))), rows)
-
         batch, state = cache.right_aligned([fields.compute(given[:-1])], filled)
-        return jax.jit(prefill)(self._weights, batch, state, jnp.asarray(given[-1:], jnp.int32))
+        return self._fill_cache(self._weights, batch, state, jnp.asarray(given[-1:], jnp.int32), slots=slots, rows=rows)
+
+    def _prefilled(self, weights: cache.Weights, batch: Batch, state: Any, token: jax.Array, slots: int, rows: int):
+        model, layers = self._merge(weights)
+        one = cache.prefill(model, batch, state, self.compute, slots, summary_slots(slots))
+        return cache.repeat(cache.close(model, layers, one, cache.closing(one, token, jnp.ones(1, bool))), rows)
 
     def _append_all(self, weights, past: uncached.Songs, ids: jax.Array) -> uncached.Songs:
         """The given tokens written down; their logits are not wanted."""
@@ -276,12 +320,15 @@ class Sampler:
         return (state.past.tokens.document if self.cached else state.past.batch.tokens).shape[1]
 
     def _filled(self, given: np.ndarray) -> int:
-        """Slots that the given tokens but the last take in a cache."""
-        return -(-(len(given) - 1) // PROMPT_MULTIPLE) * PROMPT_MULTIPLE if self.cached else 0
+        """Slots that the given tokens but the last take in a cache: for songs in parts one number for all."""
+        if not self.cached:
+            return 0
+        tokens = self.config.max_length if self.task.parts and len(self.task.parts.parts) > 1 else len(given) - 1
+        return -(-tokens // PROMPT_MULTIPLE) * PROMPT_MULTIPLE
 
-    def _size(self, used: int, spans: int) -> int:
+    def _size(self, used: int, spans: int, plan: Plan) -> int:
         """Token slots of the smallest program with room for one more than so many tokens and spans."""
-        slots, most = SMALLEST_SLOTS, self._filled(planning.prefix(self.plan)) + self.config.max_length
+        slots, most = SMALLEST_SLOTS, self._filled(planning.prefix(plan)) + self.config.max_length
         while slots <= used or summary_slots(slots) <= spans:
             slots *= 2
         return min(slots, most)

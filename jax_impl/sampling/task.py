@@ -12,9 +12,10 @@ from jax_impl.device import device
 from jax_impl.device.memory import GB
 from jax_impl.model.museformer import DTYPES
 from tokenizer.music.score import Score
-from tokenizer.tokens import offered
+from tokenizer.tokens import names, offered
 from tokenizer.tokens import plan as planning
 from tokenizer.tokens.given import Prompt, given_song
+from tokenizer.tokens.parts import InParts
 from tokenizer.tokens.plan import Plan
 from tokenizer.tokens.room import NEW_SONG_TOKENS
 from tokenizer.tokens.whole import Whole, whole_song
@@ -27,7 +28,8 @@ LENGTH_MULTIPLE = 1024  # a length that nobody asked for is rounded up to this, 
 @dataclass(frozen=True)
 class Task:
     """config: as given, but with the max_length that was found where none was given: what makes the same songs again.
-    whole: what makes songs of the tokens. cached: whether the model's rule lets it be sampled with a cache.
+    whole: what makes songs of the tokens. cached: whether the model's rule lets it be sampled with a cache. parts:
+    where a given song gets other tracks or other notes in some bars; plan is that of the first.
     """
 
     config: SampleConfig
@@ -36,6 +38,7 @@ class Task:
     whole: Whole
     notices: tuple[str, ...]
     cached: bool
+    parts: InParts | None = None
 
     @property
     def notice(self) -> str:
@@ -48,8 +51,11 @@ def task_of(
     compute: ComputeConfig,
     prompt: Score | np.ndarray | Prompt | None,
     wanted: Constraints,
+    context: int = 0,
 ) -> Task:
-    """Raises InputError where a model of this kind cannot do what is wanted. prompt: a given song."""
+    """Raises InputError where a model of this kind cannot do what is wanted. prompt: a given song. context: tokens of
+    a row that the model learned from, 0 where that is not known.
+    """
     if not config.grammar and (prompt is not None or wanted != Constraints()):
         raise InputError(
             "--no-grammar cannot be combined with a given song or with what it must be: those hold by the grammar"
@@ -62,9 +68,18 @@ def task_of(
         given = offered.as_offered(given, model.vocab_size)
     if not config.max_length:
         usual = planning.usual_room(given, wanted)
-        config = replace(config, max_length=_usual_length(usual, model, config, compute, memory))
+        length = _usual_length(usual, model, config, compute, memory)
+        if given is not None and (wanted.add or wanted.fill) and context:
+            length = min(length, max(context, LENGTH_MULTIPLE))  # of a longer song the bars around what is written
+        config = replace(config, max_length=length)
     _refuse_what_does_not_fit(model, config, compute, memory)
     most_spans = summary_slots(config.max_length) - 1
+    if given is not None and (wanted.add or wanted.fill):
+        limits = planning.Room(config.max_length, most_spans)
+        parts = InParts.of(given, wanted, limits, model.max_bars, model.vocab_size)
+        plan = parts.plan(parts.begun(), parts.parts[0])
+        notices = [*names.notices(wanted), *filter(None, [parts.notice])]
+        return Task(config, compute, plan, whole_song(given, 0, wanted), tuple(notices), cached, parts)
     planned = planning.make_plan(given, wanted, config.max_length, most_spans, model.max_bars, model.vocab_size)
     whole = whole_song(given, planned.left_out, wanted)
     return Task(config, compute, planned.plan, whole, tuple(planned.notices), cached)

@@ -150,7 +150,8 @@ def part_plan(
     size: of the model's vocabulary. Raises InputError where there is no room.
     """
     free, meters = _free_tokens(wanted, size), to_come(given, wanted)
-    return _with_limits(script, replace(wanted, bars=0), behind, 0, bars, meters, limits, max_bars, free)
+    filled_up = [*script, *[NOTHING] * (limits.tokens - len(script))]  # one program for all parts
+    return _with_limits(filled_up, replace(wanted, bars=0), behind, 0, bars, meters, limits, max_bars, free)
 
 
 def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
@@ -266,7 +267,7 @@ def _continued(given: Given, first_track: int = 0, bars: int | None = None) -> l
 def _taken(script: list[int]) -> Room:
     """What the given tokens take."""
     places = np.array(script)
-    return Room(int(np.sum(places != FREE)), int(np.sum(_is_chord(places))))
+    return Room(int(np.sum(places >= 0)), int(np.sum(_is_chord(places))))
 
 
 def _is_chord(places: np.ndarray) -> np.ndarray:
@@ -299,6 +300,8 @@ def _tokens_per_bar(script: list[int]) -> list[float]:
     for token in script:
         if token == FREE:
             found.append(max(usual, tokens / max(bars, 1)) if usual else 0)
+        elif token == NOTHING:
+            break
         elif CLASS[token] == TRACK:
             usual, tokens, bars = room.tokens_per_bar(int(VALUE[token])), 0, 0
         elif token != vocab.SEP:
