@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 
 from configs import DataConfig, InputError
-from jax_impl.batch import Batch, pack_row, stack_rows
+from jax_impl.batch import Batch, pack_examples, stack_rows
 from jax_impl.loading.packing import EpochPlan
 from tokenizer.dataset.files import Split
 from tokenizer.dataset.songs import Dataset, Songs
@@ -75,7 +75,7 @@ class BatchSource:
     def _row(self, number: int) -> Batch:
         if self.split != "train":
             rows = len(self.plan.rows(0))
-            return self.plan.row(0, number) if number < rows else pack_row([], self.config.max_seq_len)
+            return self.plan.row(0, number) if number < rows else pack_examples([], self.config.max_seq_len)
         epoch = int(np.searchsorted(self.first_rows, number, side="right")) - 1
         return self.plan.row(epoch, number - self.first_rows[epoch])
 

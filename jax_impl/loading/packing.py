@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from configs import DataConfig, InputError
-from jax_impl.batch import Batch, pack_row
+from jax_impl.batch import Batch, pack_examples
 from jax_impl.loading.packer import NONE, PIECE, TOKENS_OUTSIDE, TOKENS_PER_TRACK, WHOLE, Packer
 from tokenizer.dataset.songs import Songs, ranges
 from tokenizer.tokens.augment import augment
-from tokenizer.tokens.crop import crop
+from tokenizer.tokens.crop import window
+from tokenizer.tokens.example import example, whole
 from tokenizer.tokens.fields import KIND_PITCH
 
 SECTION_ROWS = 192  # of songs that are packed together, about and at least; more pack hardly better
@@ -92,16 +93,15 @@ class EpochPlan:
 
     def row(self, epoch: int, index: int) -> Batch:
         """Row [T] of an epoch."""
-        tokens = []
+        examples = []
         for song, first_bar, n_bars, _, _ in self.rows(epoch)[index].tolist():
             piece = self.songs[song]
             if self.config.augment is not None:  # before it is cut, so that all windows of a song are in one key
                 random = np.random.default_rng(np.random.SeedSequence([self.config.seed, epoch, song]))
                 piece = augment(piece, self.config.augment, random)
-            if n_bars != WHOLE:
-                piece = crop(piece, first_bar, n_bars)
-            tokens.append(piece)
-        return pack_row(tokens, self.config.max_seq_len)
+            is_whole = n_bars == WHOLE
+            examples.append(whole(piece) if is_whole else example(window(piece, first_bar, n_bars)))
+        return pack_examples(examples, self.config.max_seq_len)
 
 
 class EpochRows:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import AugmentConfig, DataConfig, InputError, PrepareConfig
-from jax_impl.batch import pack_row
+from jax_impl.batch import pack_examples, pack_row
 from jax_impl.loading import loader, packing
 from jax_impl.loading.packer import WHOLE, Packer
 from jax_impl.loading.packing import EpochPlan
@@ -25,6 +25,7 @@ from tokenizer.music import midi
 from tokenizer.music.composer import compose
 from tokenizer.music.score import Track
 from tokenizer.tokens.encode import encode, grid_song
+from tokenizer.tokens.example import Example, whole
 from tokenizer.tokens.fields import KIND_PITCH, compute
 
 CONFIG = DataConfig(max_seq_len=2048, max_spans=256, batch_size=2, max_bars=2048, seed=0, num_workers=0)
@@ -57,6 +58,27 @@ def test_a_row_is_as_drawn():
     assert row.weights.tolist() == ([1] * 6 + [0]) * 2 + [0] * 2
     assert row.span.tolist() == [-1] * 3 + [0] * 3 + [-1] * 4 + [1] * 3 + [-1] * 3
     assert row.onset.tolist() == [-1] * 4 + [1, 1] + [-1] * 5 + [1, 1] + [-1] * 3
+
+
+def test_a_target_that_does_not_count_has_no_weight():
+    song = compute(ids("BOS #P0 SEP N T0 P60 EOS"))
+    row = pack_examples([Example(song, song.ids != vocab.EOS), whole(song)], 16)
+    assert row.targets.tolist() == [*song.ids[1:], 0, *song.ids[1:], 0, 0, 0]
+    assert row.weights.tolist() == [1] * 5 + [0] * 2 + [1] * 6 + [0] * 3
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_end_of_a_song_is_a_target_where_no_window_cut_it(dataset, split):
+    source = loader.BatchSource(dataset, replace(CONFIG, max_seq_len=700), split)
+    ends = 0
+    for index in range(len(source.plan.rows(0))):
+        row = source._row(index)
+        for number, piece in enumerate(source.plan.rows(0)[index]):
+            here = (row.document == number + 1) & (row.targets == vocab.EOS)
+            ends_song = piece["first_bar"] + piece["n_bars"] == dataset[split].bars[piece["song"]]
+            assert row.weights[here].tolist() == [float(piece["n_bars"] == WHOLE or ends_song)]
+            ends += int(ends_song)
+    assert 0 < ends < len(source.plan.rows(0).pieces)
 
 
 def test_songs_that_do_not_fit_a_row_are_refused():
