@@ -13,6 +13,7 @@ from jax_impl.batch import pack_examples, pack_row
 from jax_impl.loading import loader, packing
 from jax_impl.loading.packer import WHOLE, Packer
 from jax_impl.loading.packing import EpochPlan
+from jax_impl.loading.sizes import stored_sizes
 from tests.rows import ids
 from tests.scores import score_of
 from tests.songs import all_songs
@@ -107,7 +108,10 @@ class Sizes:
 
 def packed(sizes: Sizes, config: DataConfig, first_share: float = 1) -> list[list[tuple]]:
     """Rows of all the songs in their order, as one section."""
-    pieces, counts = Packer(sizes, config, np.arange(len(sizes))[None], np.full((1, len(sizes)), first_share)).pack()
+    songs = np.arange(len(sizes))
+    pieces, counts = Packer(
+        stored_sizes(sizes, songs), config, songs[None], np.full((1, len(sizes)), first_share)
+    ).pack()
     return [row.tolist() for row in np.split(pieces, np.cumsum(counts)[:-1])] if len(counts) else []
 
 
@@ -187,7 +191,8 @@ def test_windows_of_long_measures_begin_with_them_and_lose_no_note(tmp_path):
 
 def test_a_gap_takes_the_song_that_uses_up_tokens_and_summaries_together():
     config = replace(CONFIG, max_seq_len=100, max_spans=100)
-    packer = Packer(Sizes([10, 10, 10], [40, 20, 4], [4, 4, 4]), config, np.arange(3)[None], np.ones((1, 3)))
+    sizes = stored_sizes(Sizes([10, 10, 10], [40, 20, 4], [4, 4, 4]), np.arange(3))
+    packer = Packer(sizes, config, np.arange(3)[None], np.ones((1, 3)))
     for number in range(3):
         packer._cut(np.zeros(1, int), number)
     best = [int(packer.mismatch(np.zeros(1, int), np.array([density]))[0, :3].argmin()) for density in (99.0, 4.0, 0.5)]
