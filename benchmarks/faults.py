@@ -236,7 +236,7 @@ TOKENS = (
     fault(
         "tokenizer/tokens/crop.py",
         "a window says the tempo of the song's beginning",
-        "song.tempo[window]",
+        "song.tempo[bars]",
         "song.tempo[:length]",
         "tests/tokenizer/test_crop.py",
     ),

@@ -92,7 +92,7 @@ class DataConfig:
     seed: of the shuffle, the crop windows and the augmentation.
     num_workers: loader processes; 0 loads in the training process.
     augment: how training songs are varied (None: not).
-    reorder, fill: shares of the training songs that an epoch shows with their tracks in another order, with bars of
+    reorder, fill: shares of the training songs that an epoch shows with their tracks in another order, and with bars of
     some tracks hidden and said at the end (see loading/tasks.py).
     part, parts: of the training rows of each batch, this process loads the equal part number `part` of `parts`, B /
     parts rows.

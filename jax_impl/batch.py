@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tokenizer import vocabulary as vocab
+from tokenizer.tokens.example import Example, whole
 from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields
 
 
@@ -33,12 +34,17 @@ class Batch(NamedTuple):
     document: np.ndarray  # int32, 1.. in order; 0 = padding, which nothing sees
     position: np.ndarray  # int32, index in its document
     targets: np.ndarray  # int32, the next token of the same document; PAD where there is none
-    weights: np.ndarray  # float32, 1 where there is a target, else 0
+    weights: np.ndarray  # float32, 1 where there is a target that counts (see tokenizer.tokens.example), else 0
 
 
 def pack_row(songs: Sequence[TokenFields], max_seq_len: int) -> Batch:
-    """One row [T] of whole songs one after another, padded to max_seq_len. Raises ValueError if they do not fit."""
-    total = sum(len(song) for song in songs)
+    """pack_examples of whole songs."""
+    return pack_examples([whole(song) for song in songs], max_seq_len)
+
+
+def pack_examples(examples: Sequence[Example], max_seq_len: int) -> Batch:
+    """One row [T] of examples one after another, padded to max_seq_len. Raises ValueError if they do not fit."""
+    total = sum(map(len, examples))
     if total > max_seq_len:
         raise ValueError(f"{total} tokens do not fit a row of {max_seq_len}")
     fill = {
@@ -56,8 +62,8 @@ def pack_row(songs: Sequence[TokenFields], max_seq_len: int) -> Batch:
         )
     )
     start = spans = 0
-    for number, song in enumerate(songs, start=1):
-        end = start + len(song)
+    for number, example in enumerate(examples, start=1):
+        song, end = example.tokens, start + len(example)
         row.tokens[start:end] = song.ids
         row.bar[start:end] = song.bar
         row.instrument[start:end] = song.instrument
@@ -67,7 +73,7 @@ def pack_row(songs: Sequence[TokenFields], max_seq_len: int) -> Batch:
         row.document[start:end] = number
         row.position[start:end] = np.arange(len(song))
         row.targets[start : end - 1] = song.ids[1:]
-        row.weights[start : end - 1] = 1
+        row.weights[start : end - 1] = example.loss_mask[1:]
         start, spans = end, spans + int(song.span.max(initial=OUTSIDE)) + 1
     return row
 

@@ -1,5 +1,5 @@
-"""A training step: next-token loss inside each document, AdamW with decay on matrices, clipped gradients,
-warm-up and cosine. For parity_tests and benchmarks.
+"""A training step: next-token loss inside each document where it counts, AdamW with decay on matrices, clipped
+gradients, warm-up and cosine. For parity_tests and benchmarks.
 """
 
 import math
@@ -12,14 +12,9 @@ from torch_ref.model import MuseFormer
 from torch_ref.rows import Rows
 
 
-def has_target(rows: Rows) -> Tensor:
-    """bool[B, T - 1]: is the next token of the same document? All but a document's last token have one."""
-    return (rows.document[:, 1:] == rows.document[:, :-1]) & (rows.document[:, 1:] > 0)
-
-
 def loss(logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """(summed cross entropy in nats, number of targets)."""
-    counts = has_target(rows)
+    """(cross entropy in nats, summed over the targets that count; how many those are)."""
+    counts = rows.weights[:, :-1]
     nats = F.cross_entropy(logits[:, :-1].flatten(0, 1), rows.tokens[:, 1:].flatten(), reduction="none")
     return (nats * counts.flatten()).sum(), counts.sum()
 
@@ -57,7 +52,7 @@ def step(
     """
     adamw.zero_grad(set_to_none=True)
     device = micro_batches[0].tokens.device.type
-    targets = sum(int(has_target(rows).sum()) for rows in micro_batches)
+    targets = max(sum(int(rows.weights.sum()) for rows in micro_batches), 1)  # none at all: loss 0, no gradient
     total = 0.0
     for rows in micro_batches:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):

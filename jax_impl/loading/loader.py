@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 
 from configs import DataConfig, InputError
-from jax_impl.batch import Batch, pack_row, stack_rows
+from jax_impl.batch import Batch, pack_examples, stack_rows
 from jax_impl.loading.packing import EpochPlan
 from tokenizer.dataset.files import Split
 from tokenizer.dataset.songs import Dataset, Songs
@@ -24,7 +24,7 @@ PREFETCH_BATCHES = 4  # per worker
 
 class BatchSource:
     """Random access to the batches of a split. Training: epoch after epoch without end, an epoch's last rows share a
-    batch with the next epoch's first. Any other split: epoch 0 once, not augmented, the last batch filled up with empty
+    batch with the next epoch's first. Any other split: epoch 0 once, as stored, the last batch filled up with empty
     rows. Each host takes its rows of every global batch, so that together they take each row once.
     """
 
@@ -33,9 +33,9 @@ class BatchSource:
         if config.batch_size % config.parts:
             raise InputError(f"a batch of {config.batch_size} rows cannot be shared by {config.parts} parts")
         self.dataset, self.config, self.split = dataset, config, split
-        augment = config.augment if split == "train" else None
+        as_stored = {} if split == "train" else {"augment": None, "reorder": 0.0, "fill": 0.0}
         # The plan of all rows; this process takes its part of them.
-        self.plan = plan_of(dataset[split], replace(config, augment=augment, part=0, parts=1))
+        self.plan = plan_of(dataset[split], replace(config, **as_stored, part=0, parts=1))
         self.first_rows = [0, *np.cumsum(rows, dtype=int).tolist()]  # of each epoch, as far as they are known
 
     def __reduce__(self):  # workers need not plan again
@@ -75,7 +75,7 @@ class BatchSource:
     def _row(self, number: int) -> Batch:
         if self.split != "train":
             rows = len(self.plan.rows(0))
-            return self.plan.row(0, number) if number < rows else pack_row([], self.config.max_seq_len)
+            return self.plan.row(0, number) if number < rows else pack_examples([], self.config.max_seq_len)
         epoch = int(np.searchsorted(self.first_rows, number, side="right")) - 1
         return self.plan.row(epoch, number - self.first_rows[epoch])
 

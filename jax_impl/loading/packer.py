@@ -21,11 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from configs import DataConfig
-from tokenizer.dataset.songs import Songs
+from jax_impl.loading.sizes import Sizes
 
 OPEN_ROWS = 32  # rows of a section that still take songs; more pack hardly better
-TOKENS_OUTSIDE = 4  # BOS, tempo, signature, EOS
-TOKENS_PER_TRACK = 4  # track and SEP, and the duration and velocity that a crop may have to say again
 WHOLE = -1  # n_bars of a song that is not cropped
 MIN_BARS = 4  # of a window that only fills a gap
 WAITING = 16  # cut songs in line to choose from; twice as many, and rows are made of them alone
@@ -105,24 +103,26 @@ class Packer:
     OpenRows or of CutSongs.
     """
 
-    def __init__(self, songs: Songs, config: DataConfig, order: np.ndarray, first_share: np.ndarray):
+    def __init__(self, sizes: Sizes, config: DataConfig, order: np.ndarray, first_share: np.ndarray):
+        """sizes: of the songs in this order, without the places that have none."""
         self.config, self.order, self.first_share = config, order, first_share
         given = order != NONE
 
         def of_songs(values: np.ndarray) -> np.ndarray:
             """int64[sections, S] from a value of each song; 0 where there is no song."""
             placed = np.zeros(order.shape, np.int64)
-            placed[given] = values[order[given]]
+            placed[given] = values
             return placed
 
-        self.tokens, self.spans, self.bars = map(of_songs, (songs.tokens, songs.spans, songs.bars))
-        self.overhead = TOKENS_OUTSIDE + TOKENS_PER_TRACK * of_songs(songs.tracks)
+        self.tokens, self.spans, self.bars, self.overhead = map(of_songs, sizes[:4])
         fits_tokens, fits_spans = self.tokens <= config.max_seq_len, self.spans <= config.max_spans
         self.fits = given & fits_tokens & fits_spans & (self.bars <= config.max_bars)  # a row
         self.stops = np.cumsum(self.bars.ravel()).reshape(order.shape)  # one past each song's last bar
-        tokens, spans = songs.bar_sizes(order[given])
-        self.tokens_before, self.spans_before = _sums_before(tokens), _sums_before(spans)  # each bar
-        self.in_measure = np.append(tokens == 0, False)  # no window begins there: the measure's first bar has them all
+        self.tokens_before = _sums_before(sizes.bar_tokens)  # each bar
+        self.spans_before = _sums_before(sizes.bar_spans)
+        self.in_measure = np.append(
+            sizes.bar_tokens == 0, False
+        )  # no window begins there: the measure's first bar has them all
 
         self.n_rows = np.zeros(len(order), np.int64)  # opened so far
         self.tokens_to_place, self.spans_to_place = self.tokens.sum(axis=1), self.spans.sum(axis=1)

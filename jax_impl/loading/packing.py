@@ -10,18 +10,30 @@ from collections.abc import Iterator
 import numpy as np
 
 from configs import DataConfig, InputError
-from jax_impl.batch import Batch, pack_row
-from jax_impl.loading.packer import NONE, PIECE, TOKENS_OUTSIDE, TOKENS_PER_TRACK, WHOLE, Packer
+from jax_impl.batch import Batch, pack_examples
+from jax_impl.loading.packer import NONE, PIECE, WHOLE, Packer
+from jax_impl.loading.sizes import TOKENS_OUTSIDE, TOKENS_PER_TRACK, Sizes, stored_sizes, with_room
+from jax_impl.loading.tasks import (
+    HIDDEN_TRACK_TOKENS,
+    NO_TASKS,
+    STREAM,
+    Tasks,
+    has_tasks,
+    shown,
+    tasks_of_epoch,
+    tasks_of_song,
+)
 from tokenizer.dataset.songs import Songs, ranges
 from tokenizer.tokens.augment import augment
-from tokenizer.tokens.crop import crop
+from tokenizer.tokens.crop import window
+from tokenizer.tokens.example import Example, example, whole
 from tokenizer.tokens.fields import KIND_PITCH
 
 SECTION_ROWS = 192  # of songs that are packed together, about and at least; more pack hardly better
 SECTION_SONGS = 128  # at least
 SONGS_AT_ONCE = 1 << 15  # packed side by side: more take more memory, and hardly less time
 MAP_TOKENS = 2  # signature and tempo, at most, of a bar without a note
-TOKENS_AT_ONCE = 1 << 30  # which are counted in 32 bits
+TOKENS_AT_ONCE = 1 << 29  # as they are stored: with room for tasks less than 2^31, counted in 32 bits
 
 
 class EpochPlan:
@@ -50,22 +62,33 @@ class EpochPlan:
                 f"the first epoch has none of the {len(weight)} songs: by the weights of mixture.json an epoch has "
                 f"{weight.sum():.3g} songs; give larger ones"
             )
+        tasks = tasks_of_epoch(self.config, epoch, len(weight)) if has_tasks(self.config) else None
         rows = EpochRows.joined(
-            [Packer(self.songs, self.config, *part).pack() for part in self._sections(order, random.random(len(order)))]
+            [
+                Packer(self._sizes(part[part != NONE], tasks), self.config, part, first_share).pack()
+                for part, first_share in self._sections(order, random.random(len(order)))
+            ]
         )
         if len(order) and not len(rows):
             limits = f"--max-seq-len {self.config.max_seq_len} and {self.config.max_spans} bar summaries (--max-spans)"
             raise InputError(f"a row of {limits} holds no bar of any song; take more")
-        rows = rows.where(~self._silent(rows.pieces))
+        rows = rows.where(~self._silent(rows.pieces, tasks))
         return rows.in_order(random.permutation(len(rows)))
 
-    def _silent(self, pieces: np.ndarray) -> np.ndarray:
+    def _sizes(self, songs: np.ndarray, tasks: Tasks | None) -> Sizes:
+        sizes = stored_sizes(self.songs, songs)
+        return sizes if tasks is None else with_room(sizes, tasks.of(songs), self.config)
+
+    def _silent(self, pieces: np.ndarray, tasks: Tasks | None) -> np.ndarray:
         """bool[N]: the windows without a note, as in the gap before a stray one: they would be rows of nothing.
 
-        Their bars have a chord token a track, signature and tempo, and no more; the few that may be such are looked at.
+        Their bars have a chord token a track, signature and tempo, room to be hidden, and no more; the few that may be
+        such are looked at.
         """
         songs, spans = pieces["song"], pieces["spans"]
         of_bars = pieces["tokens"] - TOKENS_OUTSIDE - TOKENS_PER_TRACK * self.songs.tracks[songs]
+        if tasks is not None:  # of at most half the spans a token more than the span that it is
+            of_bars -= np.where(tasks.hidden[songs] > 0, HIDDEN_TRACK_TOKENS + 1 + spans // 2, 0)
         silent = (pieces["n_bars"] != WHOLE) & (of_bars - spans <= MAP_TOKENS * pieces["n_bars"])
         for number in np.flatnonzero(silent).tolist():
             song, first_bar, n_bars = pieces[["song", "first_bar", "n_bars"]][number].tolist()
@@ -92,16 +115,23 @@ class EpochPlan:
 
     def row(self, epoch: int, index: int) -> Batch:
         """Row [T] of an epoch."""
-        tokens = []
-        for song, first_bar, n_bars, _, _ in self.rows(epoch)[index].tolist():
-            piece = self.songs[song]
-            if self.config.augment is not None:  # before it is cut, so that all windows of a song are in one key
-                random = np.random.default_rng(np.random.SeedSequence([self.config.seed, epoch, song]))
-                piece = augment(piece, self.config.augment, random)
-            if n_bars != WHOLE:
-                piece = crop(piece, first_bar, n_bars)
-            tokens.append(piece)
-        return pack_row(tokens, self.config.max_seq_len)
+        pieces = [self._example(epoch, *piece) for piece in self.rows(epoch)[index].tolist()]
+        return pack_examples(pieces, self.config.max_seq_len)
+
+    def _example(self, epoch: int, song: int, first_bar: int, n_bars: int, tokens: int, spans: int) -> Example:
+        """Of a PIECE: augmented, cut, and as its tasks say."""
+        seed, piece = self.config.seed, self.songs[song]
+        if self.config.augment is not None:  # before it is cut, so that all windows of a song are in one key
+            random = np.random.default_rng(np.random.SeedSequence([seed, epoch, song]))
+            piece = augment(piece, self.config.augment, random)
+        tasks = tasks_of_song(self.config, epoch, song) if has_tasks(self.config) else NO_TASKS
+        if n_bars == WHOLE and tasks == NO_TASKS:
+            return whole(piece)
+        part = window(piece, first_bar, int(self.songs.bars[song]) if n_bars == WHOLE else n_bars)
+        if tasks == NO_TASKS:
+            return example(part)
+        random = np.random.default_rng(np.random.SeedSequence([seed, epoch, song, first_bar, STREAM]))
+        return shown(part, tasks, tokens, spans, random)
 
 
 class EpochRows:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from configs import AugmentConfig, DataConfig, InputError, PrepareConfig
-from jax_impl.batch import pack_row
+from jax_impl.batch import pack_examples, pack_row
 from jax_impl.loading import loader, packing
 from jax_impl.loading.packer import WHOLE, Packer
 from jax_impl.loading.packing import EpochPlan
+from jax_impl.loading.sizes import stored_sizes
 from tests.rows import ids
 from tests.scores import score_of
 from tests.songs import all_songs
@@ -25,6 +26,7 @@ from tokenizer.music import midi
 from tokenizer.music.composer import compose
 from tokenizer.music.score import Track
 from tokenizer.tokens.encode import encode, grid_song
+from tokenizer.tokens.example import Example, whole
 from tokenizer.tokens.fields import KIND_PITCH, compute
 
 CONFIG = DataConfig(max_seq_len=2048, max_spans=256, batch_size=2, max_bars=2048, seed=0, num_workers=0)
@@ -59,6 +61,27 @@ def test_a_row_is_as_drawn():
     assert row.onset.tolist() == [-1] * 4 + [1, 1] + [-1] * 5 + [1, 1] + [-1] * 3
 
 
+def test_a_target_that_does_not_count_has_no_weight():
+    song = compute(ids("BOS #P0 SEP N T0 P60 EOS"))
+    row = pack_examples([Example(song, song.ids != vocab.EOS), whole(song)], 16)
+    assert row.targets.tolist() == [*song.ids[1:], 0, *song.ids[1:], 0, 0, 0]
+    assert row.weights.tolist() == [1] * 5 + [0] * 2 + [1] * 6 + [0] * 3
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_end_of_a_song_is_a_target_where_no_window_cut_it(dataset, split):
+    source = loader.BatchSource(dataset, replace(CONFIG, max_seq_len=700), split)
+    ends = 0
+    for index in range(len(source.plan.rows(0))):
+        row = source._row(index)
+        for number, piece in enumerate(source.plan.rows(0)[index]):
+            here = (row.document == number + 1) & (row.targets == vocab.EOS)
+            ends_song = piece["first_bar"] + piece["n_bars"] == dataset[split].bars[piece["song"]]
+            assert row.weights[here].tolist() == [float(piece["n_bars"] == WHOLE or ends_song)]
+            ends += int(ends_song)
+    assert 0 < ends < len(source.plan.rows(0).pieces)
+
+
 def test_songs_that_do_not_fit_a_row_are_refused():
     song = compute(np.array([vocab.BOS, vocab.EOS]))
     with pytest.raises(ValueError, match="4 tokens"):
@@ -85,7 +108,10 @@ class Sizes:
 
 def packed(sizes: Sizes, config: DataConfig, first_share: float = 1) -> list[list[tuple]]:
     """Rows of all the songs in their order, as one section."""
-    pieces, counts = Packer(sizes, config, np.arange(len(sizes))[None], np.full((1, len(sizes)), first_share)).pack()
+    songs = np.arange(len(sizes))
+    pieces, counts = Packer(
+        stored_sizes(sizes, songs), config, songs[None], np.full((1, len(sizes)), first_share)
+    ).pack()
     return [row.tolist() for row in np.split(pieces, np.cumsum(counts)[:-1])] if len(counts) else []
 
 
@@ -165,7 +191,8 @@ def test_windows_of_long_measures_begin_with_them_and_lose_no_note(tmp_path):
 
 def test_a_gap_takes_the_song_that_uses_up_tokens_and_summaries_together():
     config = replace(CONFIG, max_seq_len=100, max_spans=100)
-    packer = Packer(Sizes([10, 10, 10], [40, 20, 4], [4, 4, 4]), config, np.arange(3)[None], np.ones((1, 3)))
+    sizes = stored_sizes(Sizes([10, 10, 10], [40, 20, 4], [4, 4, 4]), np.arange(3))
+    packer = Packer(sizes, config, np.arange(3)[None], np.ones((1, 3)))
     for number in range(3):
         packer._cut(np.zeros(1, int), number)
     best = [int(packer.mismatch(np.zeros(1, int), np.array([density]))[0, :3].argmin()) for density in (99.0, 4.0, 0.5)]

@@ -1,0 +1,28 @@
+"""Both worlds count the same targets."""
+
+import jax
+import numpy as np
+import torch
+
+from jax_impl.batch import pack_examples, stack_rows
+from jax_impl.training.step import cross_entropy
+from tests.rows import random_song
+from tokenizer import vocabulary as vocab
+from tokenizer.tokens.crop import window
+from tokenizer.tokens.example import example
+from torch_ref import train
+from torch_ref.rows import Rows
+
+
+def test_what_a_cut_ended_counts_in_neither_world():
+    windows = [example(window(random_song(seed, bars=6), 0, bars)) for seed, bars in ((0, 2), (1, 3), (2, 6))]
+    batch = stack_rows([pack_examples(windows[:2], 256), pack_examples(windows[2:], 256)])
+    logits = np.random.default_rng(0).normal(size=(2, 256, vocab.SIZE)).astype(np.float32)
+    summed, targets = train.loss(torch.tensor(logits), Rows.of(batch._asdict()))
+    np.testing.assert_allclose(float(summed), float(jax.jit(cross_entropy)(logits, batch)), rtol=1e-5)
+    assert (
+        int(targets)
+        == batch.weights.sum()
+        == sum(map(len, windows)) - 3 - sum(int((~shown.loss_mask).sum()) for shown in windows)
+    )
+    assert (batch.weights.sum(axis=1) < (batch.document > 0).sum(axis=1) - [2, 1]).tolist() == [True, False]
