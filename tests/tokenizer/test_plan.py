@@ -181,21 +181,12 @@ def test_bars_count_from_the_beginning_of_the_given_song_even_where_that_is_left
     assert cropped[1] == f"{seen}; the file holds all of them"
 
 
-def test_an_accompaniment_of_a_song_that_lost_bars_is_asked_for_by_the_song_s_own_bars():
-    made, notice = planned(song_of(40), Constraints(add="bass", bars=40), 300)
-    assert notice.endswith("the file holds all of them; the new tracks play in those it saw")
-    assert int(made.min_measures) < 30
-    with pytest.raises(InputError, match="--bars 3: the song that is accompanied has 40 bars"):
-        planned(song_of(40), Constraints(add="bass", bars=3), 300)
-
-
 def test_a_song_of_more_bars_than_the_model_has_loses_those_that_do_not_fit():
     made, notice = planned(song_of(62), Constraints(bars=72), 4000)
     assert bars_of(made) == (54, 64)
     assert notice.startswith("the model saw the last 54 of 62 bars (this model has room for 64 bars)")
     with pytest.raises(InputError, match="--bars 126: 64 more than the given song has; this model has room for 64"):
         planned(song_of(62), Constraints(bars=126), 4000)
-    assert planned(song_of(62), Constraints(add="bass"), 4000)[1] == ""
 
 
 def test_bars_that_are_kept_may_end_in_silence():
@@ -218,7 +209,6 @@ def test_a_song_that_fits_with_what_is_asked_keeps_all_of_its_bars():
     ("wanted", "tokens", "ways"),
     [
         (Constraints(strict=True, bars=44), 300, "raise --max-length or lower --keep-bars"),
-        (Constraints(strict=True, add="bass"), 300, "raise --max-length"),
         (Constraints(strict=True, bars=72), 4000, "lower --keep-bars"),
     ],
 )
@@ -401,7 +391,6 @@ def test_kept_bars_are_measures_and_what_is_told_counts_them():
     for wanted, message in (
         (Constraints(keep_bars=31), "--keep-bars 31: the given song has 30 bars"),
         (Constraints(bars=30), "--bars 30: the given song takes 30 and one is to be added"),
-        (Constraints(add="bass", bars=60), "--bars 60: the song that is accompanied has 30 bars"),
         (Constraints(bars=63), "--bars 63: 33 more than the given song has; this model has room for 32 of 5/4 in all"),
     ):
         with pytest.raises(InputError, match=message):

@@ -157,6 +157,8 @@ class InParts:
 
     def _divided(self) -> list[Part]:
         begins, hidden = self.given.begins, self.hidden
+        if plan.usual_room(self.given, self.wanted).fits(self.limits) and len(self.given) <= self.max_bars:
+            return [Part(0, *np.searchsorted(begins, [hidden.first, hidden.stop]).tolist(), self.given.measures)]
         begin, stop = np.searchsorted(begins, [hidden.first, hidden.stop]).tolist()
         before = _sizes_before(self, begins)
         limits = np.array([self.limits.tokens, self.limits.spans, self.max_bars]) - self._outside()

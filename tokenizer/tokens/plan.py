@@ -125,8 +125,8 @@ def make_plan(
         script, bars = _new(wanted), meters.bars(max(wanted.bars, 1))
         plan = _with_limits(script, wanted, 0, 0, bars, meters, limits, max_bars, free)
         if not wanted.bars:  # as many as there usually is room for in all tracks, not in the first one alone
-            usual = limits.tokens // round(sum(_tokens_per_bar(script)))
-            plan = plan._replace(max_bars=np.int32(min(max(usual, bars), max_bars)))
+            usual = max(limits.tokens // round(sum(_tokens_per_bar(script))), room.FEWEST_BARS)
+            plan = plan._replace(max_bars=np.int32(min(usual, max_bars)))
         return Planned(plan, 0, notices)
     most_given_bars = _most_given_bars(given, wanted, meters, max_bars)
     fitting = _fitting(given, wanted, meters, limits, most_given_bars)
