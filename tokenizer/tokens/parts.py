@@ -23,7 +23,7 @@ from tokenizer.tokens.given import Given
 from tokenizer.tokens.plan import Plan, Room
 from tokenizer.vocabulary import CLASS, DURATIONS, Class
 
-BEFORE = 3  # of the room, one part in so many is for what was before a part that is not the first
+BEFORE, BEHIND = 1 / 3, 1 / 4  # of the room, what is kept for the bars before those that are written, and behind them
 # Besides those of its bars a window takes: BOS, tempo, meter and EOS; of each track two tokens, and lengths and
 # velocities said anew; of each written track three more
 TOKENS_OUTSIDE, TOKENS_PER_TRACK, TOKENS_PER_WRITTEN = 4, 6, 5
@@ -162,22 +162,20 @@ class InParts:
         begin, stop = np.searchsorted(begins, [hidden.first, hidden.stop]).tolist()
         before = _sizes_before(self, begins)
         limits = np.array([self.limits.tokens, self.limits.spans, self.max_bars]) - self._outside()
-        fits = lambda first, end, share=1: bool((before[end] - before[first] <= limits // share).all())
+        fits = lambda first, end, share=1.0: bool((before[end] - before[first] <= limits * share).all())
         parts = []
         while begin < stop:
-            first = begin
+            first = last = begin
             while first and fits(first - 1, begin, BEFORE):
                 first -= 1
-            last = begin
-            while last < stop and fits(first, last + 1):
+            while last < stop and fits(first, last + 1, 1 - BEHIND if last > begin else 1):
                 last += 1
             if last == begin:
                 raise InputError(f"not even bar {begin + 1} of the given song fits; raise --max-length")
-            end = last
-            grows = last == stop  # the last part sees on both sides as much as it can
-            while grows:
+            end, grows = last, True
+            while grows:  # the rest of the room; what is not written yet behind a part is not there to be seen
                 grows = False
-                if self.given.hidden and end < self.given.measures and fits(first, end + 1):
+                if self.given.hidden and last == stop and end < self.given.measures and fits(first, end + 1):
                     end, grows = end + 1, True
                 if first and fits(first - 1, end):
                     first, grows = first - 1, True
