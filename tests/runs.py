@@ -49,7 +49,7 @@ def write_dataset(folder: Path, songs: int = 40, bars: int = 3) -> Path:
 
 
 def config(data_dir: Path, output_dir: Path, **changes) -> TrainConfig:
-    """Eight steps of two micro batches, checkpoints after the fourth and the last."""
+    """Eight steps of two micro batches, of all that songs are shown as, checkpoints after the fourth and the last."""
     values = dict(
         max_seq_len=256,
         max_spans=64,
@@ -58,6 +58,8 @@ def config(data_dir: Path, output_dir: Path, **changes) -> TrainConfig:
         steps=8,
         warmup_steps=2,
         learning_rate=3e-3,
+        reorder=0.5,
+        fill=0.5,
     )
     values |= dict(num_workers=0, log_every=3, validate_every=2, checkpoint_every=4)
     return TrainConfig(data_dir, output_dir, **values | changes)

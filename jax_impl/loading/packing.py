@@ -17,6 +17,7 @@ from jax_impl.loading.tasks import (
     HIDDEN_TRACK_TOKENS,
     NO_TASKS,
     STREAM,
+    Room,
     Tasks,
     has_tasks,
     shown,
@@ -130,8 +131,9 @@ class EpochPlan:
         part = window(piece, first_bar, int(self.songs.bars[song]) if n_bars == WHOLE else n_bars)
         if tasks == NO_TASKS:
             return example(part)
+        as_stored = piece if n_bars == WHOLE else example(part).tokens
         random = np.random.default_rng(np.random.SeedSequence([seed, epoch, song, first_bar, STREAM]))
-        return shown(part, tasks, tokens, spans, random)
+        return shown(part, tasks, Room(tokens, spans).without(as_stored), random)
 
 
 class EpochRows:

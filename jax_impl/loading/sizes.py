@@ -9,6 +9,7 @@ from jax_impl.loading.tasks import (
     HIDDEN_BAR_SPANS,
     HIDDEN_BAR_TOKENS,
     HIDDEN_TRACK_TOKENS,
+    MOST_SHARE,
     ORDER_BARS,
     SHARE_UNIT,
     Tasks,
@@ -17,6 +18,7 @@ from tokenizer.dataset.songs import Songs
 
 TOKENS_OUTSIDE = 4  # BOS, tempo, signature, EOS
 TOKENS_PER_TRACK = 4  # track and SEP, and the duration and velocity that a crop may have to say again
+LEAST_HIDDEN = 4  # bars of a track, of a song that is short
 
 
 class Sizes(NamedTuple):
@@ -44,7 +46,9 @@ def with_room(sizes: Sizes, tasks: Tasks, config: DataConfig) -> Sizes:
     has its part. A song of which a measure would fit no row any more has none, for no bar may be lost.
     """
     song_of = np.repeat(np.arange(len(sizes.bars), dtype=np.int32), sizes.bars)
-    hidden = _spread(sizes.bar_spans, sizes, tasks.hidden, SHARE_UNIT)
+    least = np.minimum(LEAST_HIDDEN * SHARE_UNIT // np.maximum(sizes.spans, 1) + 1, MOST_SHARE)
+    share = np.where(tasks.hidden > 0, np.maximum(tasks.hidden, least), 0).astype(np.int32)
+    hidden = _spread(sizes.bar_spans, sizes, share, SHARE_UNIT)
     in_measure = np.flatnonzero(sizes.bar_tokens == 0)
     bars = np.ones(len(song_of), np.int32)
     bars[in_measure] = 0

@@ -14,6 +14,7 @@ from tokenizer.grid.song import GridSong
 from tokenizer.tokens.crop import Window
 from tokenizer.tokens.encode import Hidden
 from tokenizer.tokens.example import Example, example
+from tokenizer.tokens.fields import OUTSIDE, TokenFields
 
 STREAM = 0x7461736B  # "task": behind seed and epoch, where augmentation has the number of a song
 # Of the bars of all tracks a song draws between these shares that may be hidden, evenly on a logarithmic scale, in
@@ -48,6 +49,10 @@ class Room(NamedTuple):
     tokens: int
     spans: int
 
+    def without(self, tokens: TokenFields) -> "Room":
+        """What these leave of it."""
+        return Room(self.tokens - len(tokens), self.spans - int(tokens.span.max(initial=OUTSIDE)) - 1)
+
 
 def has_tasks(config: DataConfig) -> bool:
     return config.reorder > 0 or config.fill > 0
@@ -77,15 +82,11 @@ def _tasks(config: DataConfig, chances: np.ndarray) -> Tasks:
 # ---------------------------------------------------------------- one window
 
 
-def shown(window: Window, tasks: Tasks, most_tokens: int, most_spans: int, random: np.random.Generator) -> Example:
-    """A window of a song with these tasks, in at most so many tokens and spans, which hold it as it is stored."""
-    plain = example(window)
-    room = Room(most_tokens - len(plain), most_spans - int(plain.tokens.span.max(initial=-1)) - 1)
-    if not window.song.tracks:
-        return plain
-    if tasks.is_reordered:
+def shown(window: Window, tasks: Tasks, room: Room, random: np.random.Generator) -> Example:
+    """A window of a song with these tasks."""
+    if tasks.is_reordered and window.song.tracks:
         window, room = reordered(window, room, bool(tasks.hidden), random)
-    hidden = hidden_bars(window.song, room, random) if tasks.hidden else None
+    hidden = hidden_bars(window.song, room, random) if tasks.hidden and window.song.tracks else None
     return example(window, hidden)
 
 
@@ -122,13 +123,16 @@ def hidden_bars(song: GridSong, room: Room, random: np.random.Generator) -> Hidd
 
 
 def _drawn_bars(song: GridSong, room: Room, random: np.random.Generator) -> tuple[Hidden | None, int]:
-    """Hidden bars and the tokens that they take. As few tracks as use up the room, all, or any number between are
-    equally likely; their bars begin anywhere, and are as many as there is room for.
+    """Hidden bars and the tokens that they take. As few tracks as use up the room, all that have room for a bar, or any
+    number between are equally likely; their bars begin anywhere, and are as many as there is room for.
     """
     n_tracks, n_bars = len(song.tracks), len(song.bars)
     bars_for = lambda tracks: min(room.spans, (room.tokens - HIDDEN_TRACK_TOKENS * tracks) // HIDDEN_BAR_TOKENS)
-    fewest = int(np.clip(np.ceil(bars_for(1) / n_bars - 1 / 4), 1, n_tracks))  # a little unused, and tracks are whole
-    number = random.choice([fewest, n_tracks, random.integers(fewest, n_tracks, endpoint=True)])
+    most = min(n_tracks, room.spans, room.tokens // (HIDDEN_TRACK_TOKENS + HIDDEN_BAR_TOKENS))
+    if most < 1:
+        return None, 0
+    fewest = int(np.clip(np.ceil(bars_for(1) / n_bars - 1 / 4), 1, most))  # a little unused, and tracks are whole
+    number = random.choice([fewest, most, random.integers(fewest, most, endpoint=True)])
     tracks = np.sort(random.permutation(n_tracks)[:number])
     begins = np.flatnonzero(song.bars.part == 0)
     first = random.choice(begins[begins <= max(n_bars - max(bars_for(number) // number, 1), 0)])

@@ -21,7 +21,7 @@ class Damage(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """Plain JSON values only. The last three are filled in when it is saved."""
+    """Plain JSON values only. Checksums, shapes and validation loss are filled in when it is saved."""
 
     step: int
     model: dict  # ModelConfig
@@ -35,6 +35,13 @@ class Record:
     checksums: dict = dataclasses.field(default_factory=dict)  # of "parameters" and "optimizer"
     shapes: dict = dataclasses.field(default_factory=dict)  # of both, by path; {} where it was written before
     validation_loss: float | None = None  # of this step, where it was measured
+    # The largest share of songs that was ever shown so in training, by its flag's name; {} where it was written before
+    tasks: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def has_seen_fills(self) -> bool:
+        """Whether the model has been shown songs with hidden bars."""
+        return self.tasks.get("fill", 0) > 0
 
     @property
     def model_config(self) -> ModelConfig:

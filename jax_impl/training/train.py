@@ -105,6 +105,8 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
             seed=config.seed,
             num_workers=config.num_workers,
             augment=AugmentConfig() if config.augment else None,
+            reorder=config.reorder,
+            fill=config.fill,
         )
         epoch_rows = loader.rows_per_epoch(dataset, data_config, "train")
         total_steps = count_steps(config, epoch_rows)
@@ -169,6 +171,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
                 f"already went back to step {config.resume_from}; going on from {record.step} (to go back once more, "
                 f"remove {config.output_dir / rollback.FILE})"
             )
+        seen = tasks_seen(config, record)
         steps_done = record.step if record else 0
         about = {
             "train": plain(config),
@@ -253,6 +256,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
                         vocabulary=vocab.FINGERPRINT,
                         versions=versions(),
                         checksums={},
+                        tasks=seen,
                     )
                     checkpoints.save(state, now, validation_loss)
                     if metrics:
@@ -290,6 +294,17 @@ def count_steps(config: TrainConfig, epoch_rows: int) -> int:
             "rows; take a smaller --batch-size, more --epochs, or --steps"
         )
     return steps
+
+
+def tasks_seen(config: TrainConfig, record: Record | None) -> dict:
+    """The tasks that a run's model has seen: its own, and those of the run that it began with. record: where it goes
+    on, which says so of what came before.
+    """
+    before = record.tasks if record else {}
+    if record is None and config.init_from is not None:
+        with Checkpoints(config.init_from, keep_last=None) as checkpoints:
+            before = checkpoints.record(checkpoints.choose("best")).tasks
+    return {name: max(before.get(name, 0.0), vars(config)[name]) for name in ("reorder", "fill")}
 
 
 def make_writable(folder: Path) -> None:

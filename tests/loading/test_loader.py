@@ -30,6 +30,7 @@ from tokenizer.tokens.example import Example, whole
 from tokenizer.tokens.fields import KIND_PITCH, compute
 
 CONFIG = DataConfig(max_seq_len=2048, max_spans=256, batch_size=2, max_bars=2048, seed=0, num_workers=0)
+TASKS = replace(CONFIG, reorder=0.5, fill=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -236,8 +237,9 @@ def test_every_bar_of_every_song_is_in_every_epoch_once(dataset, length):
         assert all((bars == 1).all() for bars in seen)
 
 
-def test_rows_are_full():
-    """97 % of 8192 tokens are real, on songs of the lengths and densities of real ones."""
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_rows_are_full(share):
+    """97 % of 8192 tokens are real or room for tasks, on songs of the lengths and densities of real ones."""
     random = np.random.default_rng(0)
     bars = random.integers(40, 300, 1000)
     sizes = Sizes(
@@ -245,7 +247,7 @@ def test_rows_are_full():
         (6000 * random.lognormal(0, 0.3, 1000) / bars).astype(int).tolist(),
         random.integers(2, 5, 1000).tolist(),
     )
-    plan = EpochPlan(sizes, replace(CONFIG, max_seq_len=8192, max_spans=1536))
+    plan = EpochPlan(sizes, replace(CONFIG, max_seq_len=8192, max_spans=1536, reorder=share, fill=share))
     pieces = plan.rows(0).pieces
     assert pieces["tokens"].sum() / (8192 * len(plan.rows(0))) > 0.97
     assert (pieces["n_bars"] == WHOLE).sum() > 0.5 * len(sizes), "most songs stay whole"
@@ -297,17 +299,14 @@ def test_a_weight_says_how_often_an_epoch_has_a_song(dataset):
 
 def test_augmentation_is_a_function_of_seed_epoch_and_song(dataset):
     config = replace(CONFIG, augment=AugmentConfig())
-    one, other, plain = (
-        EpochPlan(dataset["train"], config),
-        EpochPlan(dataset["train"], config),
-        EpochPlan(dataset["train"], CONFIG),
-    )
+    one, other, plain = (EpochPlan(dataset["train"], each) for each in (config, config, CONFIG))
     assert same(one.row(1, 2), other.row(1, 2)) and not same(one.row(1, 2), plain.row(1, 2))
     assert np.array_equal(one.row(1, 2).document, plain.row(1, 2).document), "rows stay as they were planned"
-    assert same(
-        loader.BatchSource(dataset, config, "validation").batch(0),
-        loader.BatchSource(dataset, CONFIG, "validation").batch(0),
-    )
+
+
+def test_what_is_not_trained_on_is_shown_as_it_is_stored(dataset):
+    config = replace(CONFIG, augment=AugmentConfig(), reorder=1.0, fill=1.0)
+    assert same(*(loader.BatchSource(dataset, each, "validation").batch(0) for each in (config, CONFIG)))
 
 
 def test_a_song_is_augmented_anew_each_epoch(dataset):
@@ -326,14 +325,14 @@ def test_a_song_is_augmented_anew_each_epoch(dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_loader_goes_on_exactly_where_it_was(dataset, workers):
-    config = replace(CONFIG, num_workers=workers)
+    config = replace(TASKS, num_workers=workers)
     with loader.loader(dataset, config, "train") as batches:
         assert batches.get_state() == {"batches": 0, "rows": []}
         first, states = [], []
         for _ in range(9):
             first.append(next(batches))
             states.append(batches.get_state())
-    with loader.loader(dataset, replace(CONFIG, num_workers=0), "train", states[3]) as batches:
+    with loader.loader(dataset, TASKS, "train", states[3]) as batches:
         assert batches.get_state() == states[3] and states[3]["batches"] == 4
         for expected, state in zip(first[4:], states[4:], strict=True):
             assert same(next(batches), expected)
@@ -407,7 +406,7 @@ def test_training_goes_on_into_the_next_epoch_without_losing_a_row(dataset):
 
 @pytest.mark.parametrize("parts", [2, 3])
 def test_the_parts_of_several_processes_make_the_batches_of_one(dataset, parts):
-    config = replace(CONFIG, batch_size=6)
+    config = replace(TASKS, batch_size=6)
     batches_in_two_epochs = 2 * loader.rows_per_epoch(dataset, config, "train") // 6 + 1
     with ExitStack() as opened:
         whole = opened.enter_context(loader.loader(dataset, config, "train"))
