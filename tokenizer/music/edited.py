@@ -181,26 +181,36 @@ class _Editor:
             yield tick, index, self.said[index].messages[number]
 
     def transpose(self) -> None:
-        """What is said of pitches of melodic notes; releases of nothing as the note before them."""
+        """What is said of pitches of melodic notes: releases of nothing as the note before them, aftertouch from a
+        track that plays nothing on the channel where something melodic plays there.
+        """
         if not self.edit.semitones:
             return
-        melodic = defaultdict(list)  # numbers of strikes by part, and whether each is melodic
+        of_part = defaultdict(list)  # numbers of strikes, and whether each is melodic
         for source, begins, releases in zip(self.sources, self.begins, self.releases, strict=True):
-            for numbers in (begins, releases[releases >= 0]):
-                melodic[source.track, source.key] += [(int(number), source.program != DRUMS) for number in numbers]
-        for (index, key), strikes in melodic.items():
-            numbers, is_melodic = (np.array(column) for column in zip(*sorted(strikes), strict=True))
-            for number, message in enumerate(self.said[index].messages):
-                if message.key != key or message.kind not in (NOTE_OFF, NOTE_ON, AFTERTOUCH):
+            for number in (*begins.tolist(), *releases[releases >= 0].tolist()):
+                of_part[source.track, source.key].append((number, source.program != DRUMS))
+        of_part = {part: np.array(sorted(strikes)).T for part, strikes in of_part.items()}
+        melodic_keys = {source.key for source in self.sources if source.program != DRUMS}
+        for index, said in enumerate(self.said):
+            for number, message in enumerate(said.messages):
+                if message.kind not in (NOTE_OFF, NOTE_ON, AFTERTOUCH):
                     continue
-                if not is_melodic[max(int(np.searchsorted(numbers, number, side="right")) - 1, 0)]:
-                    continue
-                status, pitch, value = message.data
-                pitch += self.edit.semitones
-                if 0 <= pitch <= 127:
-                    self.instead[index][number] = bytes([status, pitch, value])
+                if (index, message.key) in of_part:
+                    numbers, is_melodic = of_part[index, message.key]
+                    moves = is_melodic[max(int(np.searchsorted(numbers, number, side="right")) - 1, 0)]
                 else:
-                    self.gone[index].add(number)  # of no note: those have pitches that MIDI has
+                    moves = message.key in melodic_keys
+                if moves:
+                    self._move(index, number, message)
+
+    def _move(self, index: int, number: int, message: Message) -> None:
+        status, pitch, value = message.data
+        pitch += self.edit.semitones
+        if 0 <= pitch <= 127:
+            self.instead[index][number] = bytes([status, pitch, value])
+        else:
+            self.gone[index].add(number)  # of no note: those have pitches that MIDI has
 
     # ---------------------------------------------------------------- what comes
 

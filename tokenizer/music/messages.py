@@ -67,8 +67,10 @@ def _of_track(raw: bytes, at: int, count: int) -> tuple[list[Message], dict[Key,
         if raw[at] > 0x7F:
             status, at = raw[at], at + 1
         size = CHANNEL_DATA.get(status & 0xF0, 2)
-        key, data = (port, status & 0x0F), bytes(min(byte, 0x7F) for byte in raw[at : at + size])
+        key, data = (port, status & 0x0F), raw[at : at + size]
         at += size
+        if max(data) > 0x7F:
+            data = bytes(min(byte, 0x7F) for byte in data)
         kind = status & 0xF0
         if kind == NOTE_ON and data[1]:
             strikes.setdefault(key, [])
