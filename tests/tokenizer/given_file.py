@@ -57,21 +57,17 @@ SAID = [
 END = 8 * BAR + 400
 
 
-def type_0() -> bytes:
-    header = struct.pack(">4sLHHh", b"MThd", 6, 0, 1, BEAT)
-    return header + track_of(*SAID, *BASS, *PIANO, *DRUMS, end=END)
+def file_of(*tracks: bytes, kind: int = 1) -> bytes:
+    return struct.pack(">4sLHHh", b"MThd", 6, kind, len(tracks), BEAT) + b"".join(tracks)
 
 
 def type_1() -> bytes:
-    header = struct.pack(">4sLHHh", b"MThd", 6, 1, 4, BEAT)
-    name = lambda text: (0, meta(0x03, text))
-    tracks = [track_of(*SAID, end=END)]
-    for text, events in ((b"low", BASS), (b"keys", PIANO), (b"kit", DRUMS)):
-        tracks.append(track_of(name(text), *events, end=8 * BAR))
-    return header + b"".join(tracks)
+    parts = ((b"low", BASS), (b"keys", PIANO), (b"kit", DRUMS))
+    playing = [track_of((0, meta(0x03, name)), *events, end=8 * BAR) for name, events in parts]
+    return file_of(track_of(*SAID, end=END), *playing)
 
 
-FILES = {"type 0": type_0(), "type 1": type_1()}
+FILES = {"type 0": file_of(track_of(*SAID, *BASS, *PIANO, *DRUMS, end=END), kind=0), "type 1": type_1()}
 
 
 def messages(raw: bytes) -> list[list[tuple[int, mido.Message]]]:
