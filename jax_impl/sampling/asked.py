@@ -19,8 +19,8 @@ from tokenizer.grid.align import Aligned, align
 from tokenizer.grid.changes import meters_written
 from tokenizer.grid.quantize import on_grid
 from tokenizer.grid.tempo_map import seconds_at
-from tokenizer.grid.time_map import TimeMap
 from tokenizer.music import midi
+from tokenizer.music.edited import GivenFile
 from tokenizer.music.midi import Reading
 from tokenizer.music.score import Score
 from tokenizer.tokens import names
@@ -70,10 +70,11 @@ def given(prompt: Any, pedal: Pedal, where_beats_are: Align) -> tuple[Prompt | N
         aligned, said = _aligned(prompt, where_beats_are)
         return aligned_prompt(prompt, aligned), [f"the given song: {what}" for what in said]
     if isinstance(prompt, str | os.PathLike):
-        reading = midi.read_told(prompt, pedal)
+        file = GivenFile(midi.load(prompt))  # read once: what comes back is what was read
+        reading = midi.parse(file.raw, prompt, pedal)
         aligned, said = _aligned(reading.score, where_beats_are)
         notices = [*_of_reading(reading), *said, *_of_bars(aligned.score)]
-        return aligned_prompt(reading.score, aligned), [f"{prompt}: {what}" for what in notices]
+        return aligned_prompt(reading.score, aligned, file), [f"{prompt}: {what}" for what in notices]
     ids = np.asarray(prompt.ids if isinstance(prompt, TokenFields) else prompt)
     if ids.ndim != 1 or not len(ids) or not np.issubdtype(ids.dtype, np.integer):
         raise InputError(f"prompt must be a Score, tokens, or the path of a MIDI file, got {prompt!r:.200}")
@@ -89,8 +90,7 @@ def _aligned(score: Score, where_beats_are: Align) -> tuple[Aligned, list[str]]:
         return as_it_is, []
     aligned = align(score)
     if aligned.kind == "off_grid" and where_beats_are == "auto":
-        as_played = replace(as_it_is, time=TimeMap.shifted(0))  # its notes need the more to stay what they are
-        return as_played, [
+        return as_it_is, [
             "its beats are not heard well enough to say where they are: its bars are those of the file; "
             "--align keep takes the best guess"
         ]

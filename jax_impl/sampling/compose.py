@@ -21,7 +21,7 @@ from jax_impl.training.checkpoint import Found, step_named
 from tokenizer.disk import destination
 from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT
 from tokenizer.disk.lock import only_writer
-from tokenizer.music import instruments, midi
+from tokenizer.music import instruments
 from tokenizer.tokens.given import Prompt
 
 OUT = "--out"
@@ -238,7 +238,7 @@ def _to_be_written(
 
 
 def _send(sample: Sample, output: BinaryIO, what: str) -> None:
-    content, notice = midi.to_bytes(sample.score(), "standard output")
+    content, notice = sample.midi()
     output.write(content)
     destination.tell("standard output", what, notice)
 

@@ -2,25 +2,29 @@
 and the JSON from which it can be made again bit for bit on the same machine.
 """
 
+import base64
 import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from configs import Constraints, InputError, SampleConfig
+from configs import Constraints, InputError, Pedal, SampleConfig
 from jax_impl.sampling import pianoroll
 from jax_impl.sampling.sample import Sample
 from jax_impl.training.checkpoint import Record, plain, versions
 from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
 from tokenizer.disk.destination import MIDI
 from tokenizer.music import midi
+from tokenizer.music.edited import GivenFile
 from tokenizer.music.score import Score, Tempo
 from tokenizer.tokens import own_time
 from tokenizer.tokens.given import Prompt
@@ -38,8 +42,9 @@ SAMPLE_RATE = 44100
 class Origin:
     """How samples were made, as plain JSON values: run, step and checksum of the checkpoint, sampler, constraints,
     tokens of the given song before any change (None: none) and its own tempo map as [tick of the grid, microseconds a
-    beat] (empty: the tokens' tempi, as of samples made before it was kept), the libraries' versions, and the given
-    song's own time as own_time.to_json gives it, where it was aligned.
+    beat] (empty: the tokens' tempi, as of samples made before it was kept), the libraries' versions, the given song's
+    own time as own_time.to_json gives it, and the file itself, compressed, in base 64 (both None of older samples of
+    songs that were not aligned).
     """
 
     run: str
@@ -51,6 +56,7 @@ class Origin:
     versions: dict
     prompt_tempos: list[list[int]]
     prompt_own_time: dict | None
+    prompt_file: str | None
 
     @classmethod
     def of(
@@ -59,16 +65,36 @@ class Origin:
         given = None if prompt is None else prompt.ids.tolist()
         tempos = [] if prompt is None else [[tempo.tick, tempo.microseconds_per_beat] for tempo in prompt.tempos]
         checksum = str(record.checksums.get("parameters", ""))
-        own = None if prompt is None or prompt.own is None else own_time.to_json(prompt.own)
-        return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), given, versions(), tempos, own)
+        own = None if prompt is None else prompt.own
+        song = (given, versions(), tempos, own and own_time.to_json(own), own and own.file and _packed(own.file.raw))
+        return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), *song)
 
     def given(self) -> Prompt | None:
         """The given song. Inverse of `of`."""
         if self.prompt is None:
             return None
         tempos = tuple(Tempo(*tempo) for tempo in self.prompt_tempos)
-        own = None if self.prompt_own_time is None else own_time.of_json(self.prompt_own_time)
+        if self.prompt_own_time is None:
+            return Prompt(np.array(self.prompt, np.int32), tempos)
+        read = file = None
+        if self.prompt_file is not None:
+            file, read = _given_file(self.prompt_file, self.constraints["pedal"])
+        own = own_time.of_json(self.prompt_own_time, read, file)
         return Prompt(np.array(self.prompt, np.int32), tempos, own)
+
+
+@lru_cache(maxsize=1)  # all songs of a folder have the same
+def _given_file(text: str, pedal: Pedal) -> tuple[GivenFile, Score]:
+    """The file of which the text is _packed, and what is read of it. Raises ValueError and MidiError."""
+    try:
+        raw = zlib.decompress(base64.b64decode(text, validate=True))
+    except zlib.error as error:
+        raise ValueError(f"the given file in it is damaged: {error}") from error
+    return GivenFile(raw), midi.parse(raw, "the given song", pedal).score
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content)).decode("ascii")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,19 +112,19 @@ class Formats:
 
 def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str | None:
     """path (.mid), and beside it .png, .wav where asked for, and .json with the digests of them: all or none. Returns
-    what a player may lose of it (see midi.write). Raises InputError.
+    what a player may lose of it (see Whole.midi). Raises InputError.
 
     The picture is on the grid, also of a song that is written in its own time: its bars are those that the model had,
     and that --bars and --keep-bars count.
     """
     files = formats.files(path)
     with atomic_together(files) as (json_file, midi_file, *others):
-        score, by_suffix = sample.score(), {file.suffix: file for file in others}
-        notice = midi.write(score, midi_file)
+        (content, notice), by_suffix = sample.midi(), {file.suffix: file for file in others}
+        midi.write_bytes(content, midi_file)
         if formats.picture:
             pianoroll.piano_roll(sample.on_grid(), by_suffix[".png"], chords=sample.chords())
         if formats.soundfont:
-            _play(score, by_suffix[".wav"], formats.soundfont)
+            _play(content, by_suffix[".wav"], formats.soundfont)
         values = dataclasses.asdict(origin)
         values |= {
             "number": sample.number,
@@ -136,7 +162,7 @@ class Written(NamedTuple):
 
 
 # What samples that were made before do not say
-OF_OLDER = {"prompt_tempos": [], "prompt_own_time": None, "cut_short": False, "files": {}}
+OF_OLDER = {"prompt_tempos": [], "prompt_own_time": None, "prompt_file": None, "cut_short": False, "files": {}}
 
 
 def read(path: Path) -> Written:
@@ -197,7 +223,7 @@ def refuse_other_settings(folder: Path, origin: Origin) -> None:
     """Raises InputError where a folder holds samples that were made otherwise, naming what differs."""
     words = {"step": "another step", "checksum": "another checkpoint", "prompt": "another given song"}
     words |= {"versions": "other versions of the libraries", "prompt_tempos": "another tempo map of the given song"}
-    words |= {"prompt_own_time": "other beats of the given song"}
+    words |= {"prompt_own_time": "other beats of the given song", "prompt_file": "another file of the given song"}
     for path in sorted(folder.glob("*.json")):
         if not path.stem.isdecimal() or (there := beside(path)) is None:
             continue
@@ -249,11 +275,11 @@ def _problem(soundfont: Path) -> str:
     return "" if size >= said else f"is cut short: {size:,} of {said:,} bytes"
 
 
-def _play(score: Score, path: Path, soundfont: Path) -> None:
-    """path: a .wav file."""
+def _play(song: bytes, path: Path, soundfont: Path) -> None:
+    """song: a MIDI file. path: a .wav file."""
     with tempfile.TemporaryDirectory() as folder:
-        midi.write(score, song := Path(folder, "song.mid"))  # FluidSynth takes no .rmi
-        command = ["fluidsynth", "-ni", "-r", str(SAMPLE_RATE), "-F", str(path), str(soundfont), str(song)]
+        midi.write_bytes(song, file := Path(folder, "song.mid"))  # FluidSynth takes no .rmi
+        command = ["fluidsynth", "-ni", "-r", str(SAMPLE_RATE), "-F", str(path), str(soundfont), str(file)]
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     is_other_font = "Failed to load" in done.stderr  # and it went on with its own
     if done.returncode or is_other_font or not path.exists():

@@ -55,8 +55,12 @@ class Sample:
     whole: Whole = NEW
 
     def score(self) -> Score:
-        """The whole song; a given one that was aligned in its own time."""
+        """The whole song; a given one in its own time."""
         return self.whole.score(self.ids)
+
+    def midi(self) -> tuple[bytes, str | None]:
+        """The same as the bytes of a MIDI file, a given one with what is new in it; and what should be known of it."""
+        return self.whole.midi(self.ids)
 
     def on_grid(self) -> Score:
         """The whole song with the bars that the model had."""
@@ -91,8 +95,8 @@ def generate(
 ) -> list[Score]:
     """sampler.num_samples songs of a trained run, each with all of a given one. prompt: a song to continue, or with
     constraints.add to accompany; its tokens or the path of a MIDI file will do. A score or file whose beats are not
-    where it says is aligned first, and comes back in its own time. Warns of what becomes something else than was asked,
-    and of what was read otherwise than it stands in the file. Raises InputError.
+    where it says is aligned first; either comes back in its own time. Warns of what becomes something else than was
+    asked, and of what was read otherwise than it stands in the file. Raises InputError.
     """
     found, task = asked.task(run, prompt, constraints, sampler, checkpoint)
     asked.tell(task.notice)

@@ -48,7 +48,7 @@ OTHER_NAMES = (
 
 
 SONG = Sample(encode(compose_song(0)).ids, True, 0, 0)
-ORIGIN = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [], None)
+ORIGIN = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [], None, None)
 
 
 @pytest.fixture(scope="module")

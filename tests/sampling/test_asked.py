@@ -64,10 +64,11 @@ def test_a_song_is_a_score_its_tokens_or_a_file(tmp_path):
 def test_what_reading_a_file_changed_is_told(monkeypatch, pedalled, notes):
     """In the words of the reader, and what the pedal does to the notes, as far as it is asked to."""
 
-    def read_told(path, pedal):
+    def parse(raw, path, pedal):
         return midi.Reading(compose(0), ("clipped 3 data bytes in track 2",), 0, pedalled if pedal == "extend" else 0)
 
-    monkeypatch.setattr(midi, "read_told", read_told)
+    monkeypatch.setattr(midi, "load", lambda path: b"")
+    monkeypatch.setattr(midi, "parse", parse)
     lengthens = f"a.mid: the sustain pedal lengthens {notes}; --pedal ignore plays them as the keys were held"
     assert asked.given("a.mid", "extend", "auto")[1] == ["a.mid: clipped 3 data bytes in track 2", lengthens]
     assert asked.given("a.mid", "ignore", "auto")[1] == ["a.mid: clipped 3 data bytes in track 2"]
@@ -127,7 +128,8 @@ def test_beats_that_are_not_heard_well_enough_are_those_of_the_file_unless_a_gue
 def test_where_the_file_s_beats_are_wanted_no_others_are_looked_for(monkeypatch):
     monkeypatch.setattr(asked, "align", lambda score: pytest.fail("looked for"))
     song, said = asked.given(FREE, "extend", "off")
-    assert song.own is None and said == [] and np.array_equal(song.ids, encode(FREE).ids)
+    assert said == [] and np.array_equal(song.ids, encode(FREE).ids)
+    assert np.array_equal(song.own.back(np.array([0, 480])), [0, FREE.ticks_per_beat])
     song, said = asked.given(encode(FREE), "extend", "auto")  # of tokens no others are
     assert song.own is None and said == []
 

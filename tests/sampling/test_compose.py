@@ -111,11 +111,11 @@ def test_a_song_that_was_played_freely_is_continued_in_its_own_time_and_made_aga
     [("sampler", {"temperature": "hot"}), ("constraints", {"bars": None}), ("sampler", {"num_samples": 1.5})],
 )
 def test_the_json_of_a_sample_that_was_edited_wrongly_is_told_as_such(tmp_path, part, change):
-    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [], None)
+    origin = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints()), None, {}, [], None, None)
     values = dataclasses.asdict(origin) | {"number": 0, "finished": True, "errors": 0, "tokens": [1, 2]}
     (tmp_path / "x.json").write_text(json.dumps(values), encoding="utf-8")
     assert outputs.read(tmp_path / "x.json")[0] == origin
-    del values["prompt_tempos"], values["prompt_own_time"]
+    del values["prompt_tempos"], values["prompt_own_time"], values["prompt_file"]
     del values["constraints"]["pedal"], values["constraints"]["align"]
     (tmp_path / "older.json").write_text(json.dumps(values), encoding="utf-8")
     assert outputs.read(tmp_path / "older.json")[0] == origin
@@ -247,7 +247,7 @@ def made(monkeypatch):
 
     def ready(request):
         asked.append(request)
-        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {}, [], None)
+        origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {}, [], None, None)
         task = SimpleNamespace(whole=SONG.whole)
         return SimpleNamespace(origin=origin, task=task, sampler=lambda: Ready(request.config))
 

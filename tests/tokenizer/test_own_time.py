@@ -1,4 +1,4 @@
-"""A given song that was aligned comes back in its own time: its notes as they were, and new ones by the beats found."""
+"""A given song comes back in its own time: its notes as they were, and new ones by its beats, or those found."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,8 @@ from tokenizer.grid.tempo_map import seconds_at
 from tokenizer.grid.time_map import TimeMap
 from tokenizer.music.score import DRUMS, NOTE, Score, Track
 from tokenizer.tokens import own_time
-from tokenizer.tokens.given import aligned_prompt, given_song, prompt_of
+from tokenizer.tokens.encode import encode
+from tokenizer.tokens.given import aligned_prompt, given_song
 from tokenizer.tokens.own_time import OwnTime
 from tokenizer.tokens.whole import whole_song
 
@@ -96,12 +97,20 @@ def test_a_song_to_which_tracks_are_added_has_its_tracks_tempi_and_meters_to_the
 
 
 @pytest.mark.parametrize("wanted", WISHES.values(), ids=WISHES)
-def test_a_song_that_lies_on_its_grid_comes_back_from_the_grid(wanted):
+def test_a_song_that_lies_on_its_grid_comes_back_as_it_was_read_and_its_tokens_as_they_say(wanted):
+    """Loudness and lengths too, which the grid has in steps."""
     score = scale(6)
-    assert align(score).kind == "none" and aligned_prompt(score, align(score)).own is None
+    assert align(score).kind == "none" and notes(snap(score)) != notes(score)
     whole, song, _ = made(aligned_prompt(score, align(score)), wanted, 400)
-    as_before, same, _ = made(prompt_of(score), wanted, 400)
-    assert np.array_equal(song, same) and whole.score(song) == as_before.score(song) == whole.on_grid(song)
+    of_tokens, same, _ = made(encode(score).ids, wanted, 400)
+    assert np.array_equal(song, same) and of_tokens.score(song) == of_tokens.on_grid(song)
+    assert of_tokens.on_grid(song).tracks == whole.on_grid(song).tracks
+    found, new = notes(whole.score(song)), notes(whole.on_grid(song))
+    for note in in_measures(score, Aligned(score, "none"), wanted.keep_bars, wanted.transpose):
+        found.remove(note)
+    for note in notes(whole.given.song.to_score()):
+        new.remove(note)
+    assert found == new != []
 
 
 def test_what_lies_on_the_grid_after_the_kept_bars_is_not_kept_though_it_was_played_before_them():
@@ -221,7 +230,7 @@ def test_a_short_measure_that_the_grid_itself_fills_up_is_before_the_file_too():
 @pytest.mark.parametrize("name", SONGS)
 def test_its_own_time_is_the_same_again_from_its_json(name):
     own = aligned_prompt(*SONGS[name]).own
-    again = own_time.of_json(json.loads(json.dumps(own_time.to_json(own))))
+    again = own_time.of_json(json.loads(json.dumps(own_time.to_json(own))), None, None)
     assert isinstance(again, OwnTime) and again.score == own.score
     ticks = np.arange(-5000, 50_000, 7)
     assert np.array_equal(again.back(ticks), own.back(ticks))
@@ -241,4 +250,4 @@ def test_its_own_time_is_the_same_again_from_its_json(name):
 def test_json_of_no_song_is_refused(part, value):
     values = own_time.to_json(aligned_prompt(*played(0)).own)
     with pytest.raises((ValueError, KeyError, TypeError)):
-        own_time.of_json(values | {part: value})
+        own_time.of_json(values | {part: value}, None, None)

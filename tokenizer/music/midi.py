@@ -16,8 +16,10 @@ import os
 import stat
 import struct
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import mido
 import numpy as np
@@ -26,8 +28,8 @@ from configs import PEDAL, InputError, Pedal
 from tokenizer.disk.atomic import atomic
 from tokenizer.music import channels, chunks, instruments, midi_events, sustain
 from tokenizer.music.channels import Place
-from tokenizer.music.chunks import MidiDamage
-from tokenizer.music.devices import DRUM_CHANNEL, Channel
+from tokenizer.music.chunks import Header, MidiDamage
+from tokenizer.music.devices import DRUM_CHANNEL, Channel, Key
 from tokenizer.music.midi_events import Heard
 from tokenizer.music.score import DRUMS, Score, Signature, Tempo, Track
 
@@ -100,15 +102,33 @@ def parse(raw: bytes, path: str | os.PathLike, pedal: Pedal) -> Reading:
 
 
 def _parse(raw: bytes, pedal: Pedal) -> Reading:
+    repairs: list[str] = []
+    header, heard = _listen(raw, repairs)
+    ticks_per_beat, _, smpte_tempo = _division(header.division)
+    parts = _parts(heard)
+    pedalled = _ring(heard, parts) if pedal == "extend" else 0
+    tempos = {0: smpte_tempo} if smpte_tempo else {0: DEFAULT_TEMPO} | heard.tempos
+    score = Score(
+        ticks_per_beat,
+        tuple(Track(sound, part.notes[chosen]) for part, sound, chosen in _score_tracks(parts)),
+        tuple(Tempo(tick, tempos[tick]) for tick in _changed(tempos)),
+        tuple(Signature(tick, *signature) for tick, signature in sorted(({0: (4, 4)} | heard.signatures).items())),
+    )
+    if len(repairs) > MOST_REPAIRS:
+        repairs[MOST_REPAIRS:] = [f"and {len(repairs) - MOST_REPAIRS} more"]
+    return Reading(score, tuple(repairs), heard.partly_read, pedalled)
+
+
+def _listen(raw: bytes, repairs: list[str]) -> tuple[Header, Heard]:
+    """Adds to `repairs` what was wrong. Raises MidiDamage."""
     if not raw:
         raise MidiDamage("the file is empty")
     if len(raw) > LARGEST_FILE:
         raise MidiDamage(f"more than {LARGEST_FILE >> 20} MB, which no song needs")
     if raw[:4] == b"PK\3\4" or raw[:2] == b"\x1f\x8b":
         raise MidiDamage("a compressed archive; unpack it first")
-    repairs: list[str] = []
     header = chunks.header(raw, repairs)
-    ticks_per_beat, scale, smpte_tempo = _division(header.division)
+    _, scale, _ = _division(header.division)
     told_of_tracks: list[str] = []
     heard = midi_events.listen(raw, header.start, scale, MOST_EVENTS, header.kind == 2, told_of_tracks)
     if not heard.track_ends:
@@ -126,18 +146,7 @@ def _parse(raw: bytes, pedal: Pedal) -> Reading:
         raise MidiDamage(f"no note can be read: {repairs[0]}")
     if heard.impossible:
         repairs.append(f"impossible tempi or meters, ignored: {heard.impossible}")
-    parts = _parts(heard)
-    pedalled = _ring(heard, parts) if pedal == "extend" else 0
-    tempos = {0: smpte_tempo} if smpte_tempo else {0: DEFAULT_TEMPO} | heard.tempos
-    score = Score(
-        ticks_per_beat,
-        tuple(_score_tracks(parts)),
-        tuple(Tempo(tick, tempos[tick]) for tick in _changed(tempos)),
-        tuple(Signature(tick, *signature) for tick, signature in sorted(({0: (4, 4)} | heard.signatures).items())),
-    )
-    if len(repairs) > MOST_REPAIRS:
-        repairs[MOST_REPAIRS:] = [f"and {len(repairs) - MOST_REPAIRS} more"]
-    return Reading(score, tuple(repairs), heard.partly_read, pedalled)
+    return header, heard
 
 
 def _division(division: int) -> tuple[int, int, int | None]:
@@ -154,13 +163,14 @@ def _division(division: int) -> tuple[int, int, int | None]:
 
 @dataclass
 class _Part:
-    """What a track plays on a channel. key: (port, channel). releases: see sustain.close. sounds: int[N], the program
-    of each note, or DRUMS.
+    """What a track plays on a channel. begins, releases: see sustain.close. sounds: int[N], the program of each note,
+    or DRUMS.
     """
 
     track: int
-    key: tuple[int, int]
+    key: Key
     notes: np.ndarray
+    begins: np.ndarray
     releases: np.ndarray
     sounds: np.ndarray
 
@@ -178,7 +188,7 @@ def _parts(heard: Heard) -> list[_Part]:
     for (track, key), strikes in heard.strikes.items():
         notes, places, releases = sustain.close(strikes, silent[key], heard.track_ends[track])
         sounds = channels_of[key].sounds(track, notes["onset_ticks"], places)
-        parts.append(_Part(track, key, notes, releases, sounds))
+        parts.append(_Part(track, key, notes, places, releases, sounds))
     return parts
 
 
@@ -205,13 +215,13 @@ def _ring(heard: Heard, parts: list[_Part]) -> int:
     return count
 
 
-def _score_tracks(parts: list[_Part]) -> list[Track]:
-    tracks = []
+def _score_tracks(parts: list[_Part]) -> Iterator[tuple[_Part, int, np.ndarray]]:
+    """Of each track of the score the part that plays it, its program, and int[N] which of the part's notes it has."""
     for part in parts:
         for sound in dict.fromkeys(part.sounds.tolist()):  # in order of first use
-            notes = part.notes[part.sounds == sound]
-            tracks.append(Track(sound, notes[np.lexsort((notes["pitch"], notes["onset_ticks"]))]))
-    return tracks
+            chosen = np.flatnonzero(part.sounds == sound)
+            notes = part.notes[chosen]
+            yield part, sound, chosen[np.lexsort((notes["pitch"], notes["onset_ticks"]))]
 
 
 def _changed(tempos: dict[int, int]) -> list[int]:
@@ -222,6 +232,46 @@ def _changed(tempos: dict[int, int]) -> list[int]:
         for before, tick in zip([None, *ticks], ticks, strict=False)
         if before is None or tempos[before] != tempos[tick]
     ]
+
+
+# ---------------------------------------------------------------- where it stands
+
+
+class Source(NamedTuple):
+    """Where the notes of a track of the score stand in the file. track: of the file, from 0. begins, releases: int[N],
+    of each note which of the part's strikes they are (see Heard), -1 of a note that something else ended. ends:
+    int64[N] ticks at which their keys are let go, or what else ended them.
+    """
+
+    track: int
+    key: Key
+    program: int
+    begins: np.ndarray
+    releases: np.ndarray
+    ends: np.ndarray
+
+
+@dataclass(frozen=True)
+class InFile:
+    """What stands where in a file. scale: ticks of the score in one of the file. sources: of each track of the score
+    that `parse` gives.
+    """
+
+    header: Header
+    scale: int
+    heard: Heard
+    sources: tuple[Source, ...]
+
+
+def in_file(raw: bytes) -> InFile:
+    """Of the content of a file that `parse` reads."""
+    header, heard = _listen(raw, [])
+    sources = []
+    for part, program, chosen in _score_tracks(_parts(heard)):
+        ends = part.notes["onset_ticks"] + part.notes["duration_ticks"]
+        which = (part.begins[chosen], part.releases[chosen], ends[chosen])
+        sources.append(Source(part.track, part.key, program, *which))
+    return InFile(header, _division(header.division)[1], heard, tuple(sources))
 
 
 # ---------------------------------------------------------------- writing
@@ -236,11 +286,17 @@ def write(score: Score, path: str | os.PathLike) -> str | None:
     keep instruments apart that would cut each other's notes. Returns what a player may lose all the same, or None.
     Raises MidiError where MIDI cannot say the score, and WriteError.
     """
-    path = Path(path)
     content, notice = to_bytes(score, path)
+    write_bytes(content, Path(path))
+    return notice
+
+
+def write_bytes(content: bytes, path: Path) -> None:
+    """The bytes of a MIDI file, in a RIFF wrapper where the path ends in .rmi, whole or not at all. Raises
+    WriteError.
+    """
     with atomic(path) as temporary:
         temporary.write_bytes(_in_riff(content) if path.suffix.lower() == ".rmi" else content)
-    return notice
 
 
 def to_bytes(score: Score, path: str | os.PathLike) -> tuple[bytes, str | None]:

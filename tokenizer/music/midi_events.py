@@ -33,6 +33,8 @@ class Heard:
     events: dict[Key, list[Event]] = field(default_factory=lambda: defaultdict(list))
     resets: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))  # port: those of all its channels
     track_ends: list[int] = field(default_factory=list)
+    # of each track the byte with which its content begins, and how many whole events it has before its end
+    contents: list[tuple[int, int]] = field(default_factory=list)
     partly_read: int = 0  # tracks of which the rest cannot be read
     impossible: int = 0  # tempi and signatures that are
 
@@ -70,6 +72,7 @@ def listen(raw: bytes, start: int, scale: int, most_events: int, one_after_anoth
         stop = _listen_to_track(heard, raw, chunk, tick, scale, most_events)
         most_events -= stop.events
         heard.track_ends.append(stop.tick)
+        heard.contents.append((chunk.begin, stop.events))
         heard.partly_read += stop.is_partial
         heard.impossible += stop.impossible
         place, skipped = _next_place(raw, chunk, stop)
@@ -115,7 +118,7 @@ class _Odd(Exception):
     """What no player could go on after."""
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
+def number_at(data: bytes, at: int) -> tuple[int, int]:
     """A variable-length number, and where it ends."""
     value = 0
     for place in range(at, at + LONGEST_NUMBER):
@@ -126,7 +129,7 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     raise _Odd(f"a number of more than {LONGEST_NUMBER} bytes")
 
 
-def _time(value: int, is_first: bool) -> int:
+def time_of(value: int, is_first: bool) -> int:
     """The ticks before an event, of its number. A few programs write a first note before the song's beginning as a
     negative number of 32 bits.
     """
@@ -156,9 +159,9 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
                     delta = (delta & 0x7F) << 7 | data[at]
                     at += 1
                 else:
-                    delta, at = _number(data, at - 1)
+                    delta, at = number_at(data, at - 1)
                     if delta >= 1 << 28:
-                        delta = _time(delta, is_first=event == 0)
+                        delta = time_of(delta, is_first=event == 0)
                         early = -delta
             tick += delta * scale
             byte = data[at]
@@ -166,7 +169,7 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
                 at += 1
                 if byte >= 0xF0:
                     what = data[at]
-                    begin, at = _content(data, at, byte)
+                    begin, at = content_of(data, at, byte)
                     if at > end:
                         raise IndexError
                     if byte in (EXCLUSIVE, EXCLUSIVE_GOES_ON):
@@ -232,12 +235,12 @@ def _listen_to_track(heard: Heard, raw: bytes, chunk: Chunk, start: int, scale: 
     return _Stop(at, max(tick, 0), event, clipped, early, impossible, is_partial, why)
 
 
-def _content(data: bytes, at: int, status: int) -> tuple[int, int]:
+def content_of(data: bytes, at: int, status: int) -> tuple[int, int]:
     """Where the content of a meta, system exclusive or system event begins and ends; its status byte stands before
     `at`.
     """
     if status in (META, EXCLUSIVE, EXCLUSIVE_GOES_ON):
-        length, begin = _number(data, at + (status == META))
+        length, begin = number_at(data, at + (status == META))
         return begin, begin + length
     if status not in SYSTEM_DATA:
         raise _Odd(f"a status byte {status:#x}")

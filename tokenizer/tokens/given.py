@@ -15,6 +15,7 @@ from tokenizer.grid.meter import N_PARTS, Bars
 from tokenizer.grid.quantize import on_grid, quantize
 from tokenizer.grid.song import GridSong, GridTrack
 from tokenizer.grid.tempo_map import Tempos, own_tempos
+from tokenizer.music.edited import GivenFile
 from tokenizer.music.score import DRUMS, Score, Tempo
 from tokenizer.tokens import fields, grammar, names
 from tokenizer.tokens.crop import crop
@@ -26,7 +27,7 @@ from tokenizer.tokens.own_time import OwnTime
 
 class Prompt(NamedTuple):
     """A given song before any change, as it can be kept: its tokens, its own tempo map in ticks of the grid (empty: the
-    tokens' tempi), and where it was aligned its own time.
+    tokens' tempi), and of a score or file its own time, in which it comes back.
     """
 
     ids: np.ndarray  # int32[T]
@@ -37,7 +38,7 @@ class Prompt(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Given:
     """A given song; its len() is its number of bars, which are parts of measures where those are long. One that goes on
-    has whole measures. own: what comes back of it in its own time; None where it comes back as it is on the grid.
+    has whole measures. own: what comes back of it in its own time; None of tokens, which come back on the grid.
     hidden: bars that are written anew, with notes of the given song there; None: none.
     """
 
@@ -72,10 +73,12 @@ def prompt_of(song: Score | np.ndarray | Prompt) -> Prompt:
     return Prompt(song, ())
 
 
-def aligned_prompt(score: Score, aligned: Aligned) -> Prompt:
-    """A score as it is given, its beats where they were found. Raises ScoreTooLong."""
+def aligned_prompt(score: Score, aligned: Aligned, file: GivenFile | None = None) -> Prompt:
+    """A score as it is given, its beats where they were found. file: that it was read from, None of one that is none,
+    or cannot take new notes. Raises ScoreTooLong.
+    """
     found = on_grid(aligned.score)
-    own = None if aligned.time is None else OwnTime.of(score, aligned, found)
+    own = OwnTime.of(score, aligned, found, file)
     return Prompt(encode_grid(found.song).ids, own_tempos(aligned.score, found.layout), own)
 
 

@@ -1,13 +1,17 @@
-"""A given song in its own time, where the grid has another: as it was read, and the way there from the grid.
+"""A given song in its own time: as it was read, and the way there from the grid.
 
     ticks of the file     0 . . . 700 . . . 1310 . .      its notes, tempi and meters, which stay as they are
     aligned ticks         0 . . . 960 . . . 1920 . .      where a beat is a beat: TimeMap
     ticks of the grid     0 . . . 480 . . .  960 . .      where a bar is a bar: Layout
 
-So what a model adds can go back into the project from which the file came, where everything stands where it stood.
+So what a model adds can go back into the project from which the file came, where everything stands where it stood, or
+into the file itself.
 """
 
+from collections import defaultdict
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,9 +21,21 @@ from tokenizer.grid.quantize import OnGrid, source_time
 from tokenizer.grid.song import HID_RANK
 from tokenizer.grid.tempo_map import SLOWEST
 from tokenizer.grid.time_map import TimeMap
+from tokenizer.music.edited import Edit, GivenFile, edited
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+from tokenizer.tokens.encode import Hidden
 
+PITCH_SHIFT = 48  # bits of a tick: more than twice the last one of a file
+# New notes, with the number of the track of a score that they go on, None of a new one
+New = list[tuple[int | None, Track]]
 FARTHEST = 32  # bits of the ticks of the grid that are looked through: millions of beats
+
+
+class Notes(NamedTuple):
+    """Which notes of a song as it was read: the number of their track, and int[N] theirs in it."""
+
+    track: int
+    numbers: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +43,10 @@ class OwnTime:
     """score: as it was read, its tracks those of the song on the grid. bars: of each track int32[N], the bar in which
     each note lies on the grid. time: from the score's ticks to aligned ones, of which ticks_per_beat are a beat.
     layout: from those to the grid.
+
+    read: the whole song as it was read, before anything of it was left out or moved, in the order of its file. notes:
+    of each track of the score which notes of that these are; semitones: by which they were moved. end: tick of the
+    score from which on bars are new, None where none is. file: the one in which it stands, None of a song that is none.
     """
 
     score: Score
@@ -34,20 +54,22 @@ class OwnTime:
     time: TimeMap
     ticks_per_beat: int
     layout: Layout
+    read: Score
+    notes: tuple[Notes, ...]
+    semitones: int = 0
+    end: int | None = None
+    file: GivenFile | None = None
 
     @classmethod
-    def of(cls, score: Score, aligned: Aligned, found: OnGrid) -> "OwnTime":
-        """aligned: of the score, with a time; found: on_grid(aligned.score)."""
+    def of(cls, score: Score, aligned: Aligned, found: OnGrid, file: GivenFile | None = None) -> "OwnTime":
+        """aligned: of the score; found: on_grid(aligned.score). file: where the score was read from."""
         last = len(found.song.bars) - 1  # a note past it met one before, and is part of that
-        tracks = [
-            (track, np.minimum(placed["bar"], last))
-            for track, placed in zip(score.tracks, found.notes, strict=True)
-            if len(track.notes)
-        ]
-        tracks.sort(key=lambda track_and_bars: HID_RANK[track_and_bars[0].program])
-        score = replace(score, tracks=tuple(track for track, _ in tracks))
-        bars = tuple(bars for _, bars in tracks)
-        return cls(score, bars, aligned.time, aligned.score.ticks_per_beat, found.layout)
+        notes = _in_hid_order(score)
+        bars = tuple(np.minimum(found.notes[track]["bar"], last) for track, _ in notes)
+        time = aligned.time or TimeMap.shifted(0)
+        tracks = tuple(score.tracks[track] for track, _ in notes)
+        beat, layout = aligned.score.ticks_per_beat, found.layout
+        return cls(replace(score, tracks=tracks), bars, time, beat, layout, score, notes, file=file)
 
     # ---------------------------------------------------------------- from the grid, and to it
 
@@ -77,16 +99,32 @@ class OwnTime:
             notes = track.notes.copy()
             notes["pitch"] += 0 if track.program == DRUMS else semitones
             tracks.append(Track(track.program, notes))
-        return replace(self, score=replace(self.score, tracks=tuple(tracks)))
+        score = replace(self.score, tracks=tuple(tracks))
+        return replace(self, score=score, semitones=self.semitones + semitones)
 
     def first(self, bars: int) -> "OwnTime":
         """The notes of so many first bars of the grid, and the tracks that have such."""
-        kept, bars_of = [], []
-        for track, bar in zip(self.score.tracks, self.bars, strict=True):
-            if (is_kept := bar < bars).any():
-                kept.append(Track(track.program, track.notes[is_kept]))
-                bars_of.append(bar[is_kept])
-        return replace(self, score=replace(self.score, tracks=tuple(kept)), bars=tuple(bars_of))
+        return self._with([bar < bars for bar in self.bars], keeps_silent=False)
+
+    def without(self, hidden: Hidden) -> "OwnTime":
+        """The notes outside of the hidden bars; all tracks, also those without any."""
+        return self._with(
+            [
+                (number not in hidden.tracks) | (bar < hidden.first) | (bar >= hidden.stop)
+                for number, bar in enumerate(self.bars)
+            ],
+            keeps_silent=True,
+        )
+
+    def _with(self, kept: list[np.ndarray], keeps_silent: bool) -> "OwnTime":
+        """kept: of each track bool[N], which notes."""
+        rows = [
+            (Track(track.program, track.notes[chosen]), bars[chosen], Notes(notes.track, notes.numbers[chosen]))
+            for track, bars, notes, chosen in zip(self.score.tracks, self.bars, self.notes, kept, strict=True)
+            if keeps_silent or chosen.any()
+        ]
+        tracks, bars, notes = zip(*rows, strict=True) if rows else ((), (), ())
+        return replace(self, score=replace(self.score, tracks=tracks), bars=bars, notes=notes)
 
     def until(self, end_tick: int) -> "OwnTime":
         """From a tick of the grid on, time goes on as in the beat before it, in the tempo and meter of then: what comes
@@ -104,29 +142,61 @@ class OwnTime:
             tempos=(first_tempo, *(change for change in tempos if change.tick < end)),
             signatures=(first_signature, *(change for change in signatures if change.tick < end)),
         )
-        return replace(self, score=score, time=time, layout=layout)
+        return replace(self, score=score, time=time, layout=layout, end=end)
 
     # ---------------------------------------------------------------- with what is new
 
-    def with_new(
-        self,
-        new: list[tuple[int | None, Track]],
-        tempos: list[Tempo],
-        signatures: list[Signature],
-    ) -> Score:
-        """The song as it was read, and what is new, in ticks of the grid: notes, with the number of the track that they
-        go on (None: a new one), and changes past its end. Tracks in HID order.
+    def with_new(self, new: New, tempos: list[Tempo], signatures: list[Signature]) -> Score:
+        """The song as it was read, and what is new, in ticks of the grid: notes, and changes past its end. Tracks in
+        HID order. A new note that would cut one of the song short is left out, or ends before it.
         """
-        placed = [(number, Track(track.program, self._placed(track.notes))) for number, track in new]
-        sounding = [(number, track) for number, track in placed if len(track.notes)]
-        faster = {self._tick(change): Tempo(self._tick(change), self._length(change)) for change in tempos}
-        other = {self._tick(change): replace(change, tick=self._tick(change)) for change in signatures}
+        tempos, signatures = self._changes(tempos, signatures)
         return replace(
             self.score,
-            tracks=joined(self.score.tracks, sounding),
-            tempos=tuple(({change.tick: change for change in self.score.tempos} | faster).values()),
-            signatures=tuple(({change.tick: change for change in self.score.signatures} | other).values()),
+            tracks=joined(self.score.tracks, self._beside(new)),
+            tempos=tuple(({change.tick: change for change in (*self.score.tempos, *tempos)}).values()),
+            signatures=tuple(({change.tick: change for change in (*self.score.signatures, *signatures)}).values()),
         )
+
+    def merged(self, new: New, tempos: list[Tempo], signatures: list[Signature]) -> tuple[bytes, str | None]:
+        """As with_new, but into the file, which there is: everything in it stays as it is. Also what a player may lose,
+        or None. Raises MidiError.
+        """
+        removed = [np.ones(len(track.notes), bool) for track in self.read.tracks]
+        for track, numbers in self.notes:
+            removed[track][numbers] = False
+        added = [(None if number is None else self.notes[number].track, track) for number, track in self._beside(new)]
+        cuts = self.end is not None and any(gone.any() for gone in removed)
+        changes = self._changes(tempos, signatures)
+        edit = Edit(tuple(removed), tuple(added), *changes, self.semitones, self.end, cuts)
+        return edited(self.file, edit, self.read)
+
+    def _changes(
+        self, tempos: list[Tempo], signatures: list[Signature]
+    ) -> tuple[tuple[Tempo, ...], tuple[Signature, ...]]:
+        """Of the grid in the file's time; of several at a tick the last."""
+        faster = {self._tick(change): Tempo(self._tick(change), self._length(change)) for change in tempos}
+        other = {self._tick(change): replace(change, tick=self._tick(change)) for change in signatures}
+        return tuple(faster.values()), tuple(other.values())
+
+    def _beside(self, new: New) -> New:
+        """Where new notes of the grid lie in the file, as far as they leave its notes what they are: those that sound
+        on the same channel. Tracks without a note are left out.
+        """
+        keys = self.file.keys if self.file else range(len(self.read.tracks))
+        own_keys = [keys[track] for track, _ in self.notes]
+        sounding: dict[Hashable, list[np.ndarray]] = defaultdict(list)
+        for key, track in zip(own_keys, self.score.tracks, strict=True):
+            sounding[key].append(track.notes)
+        out = []
+        for number, track in new:
+            notes = self._placed(track.notes)
+            if number is not None:
+                notes = fitted(notes, np.concatenate(sounding[own_keys[number]]))
+                sounding[own_keys[number]].append(notes)
+            if len(notes):
+                out.append((number, Track(track.program, notes)))
+        return out
 
     def _placed(self, notes: np.ndarray) -> np.ndarray:
         """NOTE[]: where notes of the grid lie in the file. What is filled up in front has no place there: a note that
@@ -150,9 +220,38 @@ class OwnTime:
         return min(max(round(length), 1), SLOWEST)
 
 
-def joined(tracks: tuple[Track, ...], new: list[tuple[int | None, Track]]) -> tuple[Track, ...]:
-    """Tracks with new notes after their own, and new tracks after those of their program, in HID order. new: with the
-    number of the track that they go on, None of a new one.
+def _in_hid_order(score: Score) -> tuple[Notes, ...]:
+    """All notes of the tracks that have some."""
+    tracks = [number for number, track in enumerate(score.tracks) if len(track.notes)]
+    tracks.sort(key=lambda number: HID_RANK[score.tracks[number].program])
+    return tuple(Notes(number, np.arange(len(score.tracks[number].notes))) for number in tracks)
+
+
+def fitted(new: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Of the notes NOTE[N] those that leave given ones NOTE[M] as they are: none begins where one of its pitch sounds
+    or begins, and each ends where the next one of its pitch begins at the latest.
+    """
+    order = np.lexsort((given["onset_ticks"], given["pitch"]))
+    onsets = _pitch_time(given["pitch"], given["onset_ticks"])[order]
+    ends = _pitch_time(given["pitch"], given["onset_ticks"] + given["duration_ticks"])[order]
+    until = np.append(np.maximum.accumulate(ends), -1)  # sounding, by those that have begun; of lower pitches: before
+    begins = _pitch_time(new["pitch"], new["onset_ticks"])
+    begun = np.searchsorted(onsets, begins, side="right") - 1
+    is_free = (until[begun] <= begins) & (np.append(onsets, -1)[begun] < begins)
+    out, begun = new[is_free].copy(), begun[is_free]
+    following = np.append(onsets, np.iinfo(np.int64).max)[begun + 1] - begins[is_free]
+    out["duration_ticks"] = np.minimum(out["duration_ticks"], following)
+    return out
+
+
+def _pitch_time(pitch: np.ndarray, ticks: np.ndarray) -> np.ndarray:
+    """int64[]: both as one number, of which those of two pitches are far apart."""
+    return (pitch.astype(np.int64) << PITCH_SHIFT) + ticks
+
+
+def joined(tracks: tuple[Track, ...], new: New) -> tuple[Track, ...]:
+    """Tracks with new notes after their own, and new tracks after those of their program, in HID order; none without
+    notes.
     """
     out = list(tracks)
     for number, track in new:
@@ -160,7 +259,7 @@ def joined(tracks: tuple[Track, ...], new: list[tuple[int | None, Track]]) -> tu
             out.append(track)
         else:
             out[number] = Track(track.program, np.concatenate([out[number].notes, track.notes]))
-    return tuple(sorted(out, key=lambda track: HID_RANK[track.program]))
+    return tuple(sorted((track for track in out if len(track.notes)), key=lambda track: HID_RANK[track.program]))
 
 
 # ---------------------------------------------------------------- as plain JSON values
@@ -185,9 +284,10 @@ def to_json(own: OwnTime) -> dict:
     }
 
 
-def of_json(values: dict) -> OwnTime:
-    """Raises ValueError, KeyError or TypeError where they are not what to_json gives, ImpossibleScore where they are no
-    song.
+def of_json(values: dict, read: Score | None, file: GivenFile | None) -> OwnTime:
+    """read: the song as it is read from the file, in the file's order; both None of JSONs that were made before the
+    file was kept. Raises ValueError, KeyError or TypeError where they are not what to_json gives, ImpossibleScore where
+    they are no song.
     """
     tracks = []
     for track in values["tracks"]:
@@ -212,4 +312,7 @@ def of_json(values: dict) -> OwnTime:
         TimeMap(**knots),
         int(values["aligned_ticks_per_beat"]),
         Layout(Bars(np.array(values["bars"], np.int32)), **stretches),
+        read or score,
+        _in_hid_order(read or score),
+        file=file,
     )

@@ -8,10 +8,12 @@ those that the model did not see, and beside them only what is new.
 The tempi of a song are exact: given bars have their own, which go on in new ones, and the tempo that was asked for is
 that tempo, where the tokens have only the nearest of theirs.
 
-A given song that was aligned comes back in its own time: every note and change that is kept of it as it was read, and
-what is new by the beats that were found, past the end as far apart as the last two. Its tempi and meters are those of
-its file up to the end of the given bars, and then of new bars alone: changes that the file has later belong to what is
-not kept. On the grid it is what the model had before it.
+A given song comes back in its own time: every note and change that is kept of it as it was read, and what is new by the
+beats that it has or that were found, past the end as far apart as the last two. Its tempi and meters are those of its
+file up to the end of the given bars, and then of new bars alone: changes that the file has later belong to what is not
+kept. A file comes back itself, with what is new in it. Tokens, which have no other time, come back on the grid.
+
+Of hidden bars the notes go, and what is written of them comes; a note that rings into them stays as it is.
 """
 
 from dataclasses import replace
@@ -24,11 +26,13 @@ from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import Bars
 from tokenizer.grid.song import HID_RANK, TEMPO_MICROSECONDS
 from tokenizer.grid.tempo_map import Tempos, with_tempos
+from tokenizer.music import midi
+from tokenizer.music.edited import PATTERNS
 from tokenizer.music.score import Score, Signature, Tempo, Track
 from tokenizer.tokens import grammar
 from tokenizer.tokens.decode import DEFAULT_SIGNATURE, decode
 from tokenizer.tokens.given import Given, between
-from tokenizer.tokens.own_time import joined
+from tokenizer.tokens.own_time import New, OwnTime, fitted, joined
 from tokenizer.vocabulary import NAMES, TOKEN, VALUE, Class
 
 
@@ -43,26 +47,56 @@ class Whole(NamedTuple):
     exact: tuple[tuple[int, int], ...] = ()
 
     def score(self, ids: np.ndarray) -> Score:
-        """The song, whose last part the tokens int32[T] say; they may be cut off anywhere. A given one that was aligned
-        is in its own time, all others on the grid.
+        """The song, whose last part the tokens int32[T] say; they may be cut off anywhere. A given one is in its own
+        time, given tokens and new songs are on the grid.
         """
-        if self.given is None or self.given.own is None:
+        if self._own is None:
             return self.on_grid(ids)
         written = decode(ids)
-        return self.given.own.with_new(self._new(ids, written), *self._later(written))
+        return self._own.with_new(self._new(ids, written), *self._later(written))
+
+    def midi(self, ids: np.ndarray) -> tuple[bytes, str | None]:
+        """The same as the bytes of a MIDI file, and what should be known of them, or None. A given file is itself, with
+        what is new in it. Raises MidiError.
+        """
+        if self._own is None or self._own.file is None:
+            return midi.to_bytes(self.score(ids), "the song")
+        if not self._own.file.can_be_edited:
+            return midi.to_bytes(self.score(ids), "the song")[0], f"the given song: {PATTERNS}"
+        written = decode(ids)
+        return self._own.merged(self._new(ids, written), *self._later(written))
+
+    @property
+    def _own(self) -> OwnTime | None:
+        """What stays of the given song in its own time."""
+        if self.given is None or self.given.own is None:
+            return None
+        own, hidden = self.given.own, self.given.hidden
+        return own if hidden is None else own.without(hidden)
 
     def on_grid(self, ids: np.ndarray) -> Score:
         """The song in ticks of the grid, 480 a beat, with the bars that the model had."""
         written = decode(ids)
         if self.given is None:
             return replace(written, tempos=self._exact_tempos(written))
-        given, end = self.given.song.to_score(), self.end_tick
+        given, end = self._given_on_grid(), self.end_tick
         later, signatures = self._later(written)
         tracks = joined(given.tracks, self._new(ids, written))
         whole = replace(given, tracks=tracks, signatures=(*given.signatures, *signatures))
         last = max((int(track.notes["onset_ticks"].max()) for track in whole.tracks), default=0)
         own = [tempo for tempo in self.given.tempos if tempo.tick < end or last < end]  # new bars have the last one's
         return with_tempos(whole, (*own, *later))
+
+    def _given_on_grid(self) -> Score:
+        """What stays of the given song, in ticks of the grid; all its tracks, also those without a note."""
+        score, hidden = self.given.song.to_score(), self.given.hidden
+        if hidden is None:
+            return score
+        tracks = list(score.tracks)
+        for number in hidden.tracks:
+            bars, track = self.given.song.tracks[number].notes["bar"], tracks[number]
+            tracks[number] = replace(track, notes=track.notes[(bars < hidden.first) | (bars >= hidden.stop)])
+        return replace(score, tracks=tuple(tracks))
 
     def chords(self, ids: np.ndarray) -> list[str]:
         """Names of the chords of the song's measures, as the tokens of its first track say them."""
@@ -124,15 +158,23 @@ class Whole(NamedTuple):
             for changes in (self._exact_tempos(written), written.signatures)
         )
 
-    def _new(self, ids: np.ndarray, written: Score) -> list[tuple[int | None, Track]]:
+    def _new(self, ids: np.ndarray, written: Score) -> New:
         """New notes in ticks of the song on the grid, with the number of the given track that they go on, None of a new
         one.
         """
         new, seen = [], self.track_numbers()
+        hidden = None if self.given is None else self.given.hidden
+        staying = () if hidden is None else self._given_on_grid().tracks
         for number, track in zip(_order(ids), written.tracks, strict=True):
             notes, goes_on = track.notes.copy(), seen[number] if number < len(seen) else None
             notes["onset_ticks"] += self.first_tick
-            if goes_on is not None:
+            if hidden is not None:
+                if goes_on not in hidden.tracks:
+                    continue
+                begin, end = self.given.song.bars.start_ticks[[hidden.first, hidden.stop]]
+                notes = notes[(notes["onset_ticks"] >= begin) & (notes["onset_ticks"] < end)]
+                notes = fitted(notes, staying[goes_on].notes)
+            elif goes_on is not None:
                 notes = notes[notes["onset_ticks"] >= self.free_from(goes_on)[notes["pitch"]]]
             new.append((goes_on, Track(track.program, notes)))
         return new
@@ -171,10 +213,15 @@ def _first_track(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _order(ids: np.ndarray) -> list[int]:
-    """Of each track that decode gives, which in the tokens it is: it puts those with notes into HID order."""
+    """Of each track that decode gives, which in the tokens it is: it puts those with notes into HID order. Hidden bars
+    that are said at the end are of the tracks with a MASK, in order.
+    """
     kind = grammar.CLASS[ids]
-    number = np.cumsum(kind == grammar.TRACK) - 1
-    sounding = np.unique(number[(kind == grammar.PITCH) & (number >= 0)]).tolist()
+    section = np.cumsum(kind == grammar.TRACK) - 1
+    shown = int((np.cumsum(ids == vocab.UNK) == 0)[kind == grammar.TRACK].sum())
+    masked = np.unique(section[ids == vocab.MASK])
+    of_section = np.concatenate([np.arange(shown), masked])
+    sounding = np.unique(of_section[section[(kind == grammar.PITCH) & (section >= 0)]]).tolist()
     programs = VALUE[ids[kind == grammar.TRACK]].tolist()
     return sorted(sounding, key=lambda track: HID_RANK[programs[track]])
 
