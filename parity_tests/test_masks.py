@@ -13,7 +13,7 @@ from jax_impl.attention import unpack
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.model import masks as jax_masks
 from parity_tests import oracle
-from tests.rows import batch_of, long_measures, random_song
+from tests.rows import batch_of, long_measures, random_song, short_hidden_song
 from tokenizer.grid.meter import Bars
 from tokenizer.tokens.encode import bar_maps
 from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields
@@ -173,7 +173,7 @@ def test_all_three_agree_on_real_songs(rule, songs):
 
 
 @pytest.mark.parametrize("rule", MASK_RULES.values(), ids=MASK_RULES)
-def test_all_three_agree_on_measures_of_two_bars_and_times_between_sixteenths(rule):
+def test_all_three_agree_on_measures_of_two_bars_times_between_sixteenths_and_hidden_bars(rule):
     song = long_measures()
     bars = Bars(bar_maps(song)[0])
     assert (
@@ -185,7 +185,7 @@ def test_all_three_agree_on_measures_of_two_bars_and_times_between_sixteenths(ru
             Class.DURATION,
         }
     )
-    batch = batch_of([[song]], len(song) + 3)
+    batch = batch_of([[song], [short_hidden_song()]], len(song) + 3)
     wanted = of_oracle(batch, rule)
     assert_same(of_jax(batch, rule), wanted, "jax")
     assert_same(of_torch(batch, rule), wanted, "torch")

@@ -71,6 +71,12 @@ def hidden_song(seed: int) -> tuple[TokenFields, TokenFields]:
     return encode_song(song, chords), encode_song(song, chords, Hidden(first, stop, tracks) if tracks else None)
 
 
+def short_hidden_song() -> TokenFields:
+    """Four bars of three tracks in 158 tokens, of which the two in the middle are hidden in all."""
+    song, chords = grid_song(crop(encode(compose(4)), 0, 4))
+    return encode_song(song, chords, Hidden(1, 3, (0, 1, 2)))
+
+
 def hidden_in(tokens: TokenFields) -> Hidden | None:
     """The hidden bars that well-formed tokens have."""
     masks = np.flatnonzero(tokens.ids == vocab.MASK)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import Constraints, SampleConfig
+from configs import Constraints, InputError, SampleConfig
 from jax_impl.sampling import asked
 from jax_impl.sampling.sample import ANYTHING, DEFAULT, Sample, Sampler
 from tokenizer import vocabulary as vocab
@@ -96,8 +96,11 @@ class Stream:
         self._sampler = sampler
 
     def __iter__(self) -> Iterator[Bar]:
-        bars, looked_at = Bars(self._sampler.task.whole), 0
-        yield from unseen_bars(self._sampler.task.whole)
+        task = self._sampler.task
+        if task.parts and (task.parts.given.hidden or len(task.parts.parts) > 1):
+            raise InputError("--stream tells bars in the order of a song, and has no bars inside of one or in parts")
+        bars, looked_at = Bars(task.whole), 0
+        yield from unseen_bars(task.whole)
         for samples in self._sampler.steps(range(1), STRIDE):
             (self.sample,) = samples
             yield from bars.push(self.sample.ids[looked_at:])
