@@ -3,7 +3,8 @@
     python benchmarks/data.py --songs ../shared/data/midi
 
 Real tokens a second that one process hands out, and the share of real tokens in the rows of an epoch, at several
-lengths; time and memory of the plan of an epoch of 450 000 songs; and for each folder of songs, what room for summaries
+lengths, of songs as they are stored and of half of them in another order and half with hidden bars; time and memory of
+the plan of an epoch of 450 000 songs, likewise; and for each folder of songs, what room for summaries
 their rows need. Writes benchmarks/results/data.json.
 """
 
@@ -32,6 +33,7 @@ from tokenizer.dataset.shards import Rows
 from tokenizer.dataset.songs import Dataset, Songs
 
 BATCHES = 40
+TASKS = dict(reorder=0.5, fill=0.5)
 
 
 def throughput(dataset: Dataset, config: DataConfig) -> float:
@@ -74,9 +76,9 @@ def memory() -> Iterator[dict]:
     result["megabytes_kept"] = anonymous_megabytes() - before
 
 
-def planning(songs: Songs, length: int) -> dict:
+def planning(songs: Songs, length: int, **tasks: float) -> dict:
     """Of one epoch, as each worker does it."""
-    config = DataConfig(length, int(length * SPANS_PER_TOKEN), 2, 2048, 0, 0)
+    config = DataConfig(length, int(length * SPANS_PER_TOKEN), 2, 2048, 0, 0, **tasks)
     with memory() as result:
         start, cpu = time.perf_counter(), time.process_time()
         rows = EpochPlan(songs, config).rows(0)
@@ -111,9 +113,9 @@ def summaries(folder: Path, temporary: Path) -> dict:
     return results
 
 
-def packing(songs: Songs, length: int, max_spans: int) -> dict:
+def packing(songs: Songs, config: DataConfig) -> dict:
     """How full the rows of two epochs are, as they are and not as they were planned, the last row of an epoch too."""
-    config = DataConfig(max_seq_len=length, max_spans=max_spans, batch_size=2, max_bars=2048, seed=0, num_workers=0)
+    length, max_spans = config.max_seq_len, config.max_spans
     plan = EpochPlan(songs, config)
     rows = [plan.row(epoch, index) for epoch in range(2) for index in range(len(plan.rows(epoch)))]
     pieces = plan.rows(0).pieces
@@ -138,16 +140,20 @@ def main() -> None:
         dataset = Dataset(Path(temporary) / "songs")
         songs = dataset["train"]
         for length in (1024, 8192, 24576):
-            result = packing(songs, length, int(length * SPANS_PER_TOKEN))
             config = DataConfig(
                 length, int(length * SPANS_PER_TOKEN), batch_size=2, max_bars=2048, seed=0, num_workers=0
             )
+            with_tasks = replace(config, **TASKS)
+            result = packing(songs, config)
             result["tokens_per_second_in_process"] = round(throughput(dataset, config))
             result["tokens_per_second_augmented"] = round(throughput(dataset, replace(config, augment=AugmentConfig())))
             result["tokens_per_second_one_worker"] = round(
                 throughput(dataset, replace(config, augment=AugmentConfig(), num_workers=1))
             )
             results[f"max_seq_len {length}"] = result
+            result = packing(songs, with_tasks)
+            result["tokens_per_second_in_process"] = round(throughput(dataset, with_tasks))
+            results[f"max_seq_len {length}, reorder 0.5, fill 0.5"] = result
         with loader.loader(dataset, DataConfig(8192, 1536, 2, 2048, 0, 0, augment=AugmentConfig()), "train") as batches:
             next(batches)
             with memory() as result:
@@ -156,6 +162,7 @@ def main() -> None:
             results[f"memory of {BATCHES} batches after the first"] = result
         many = many_songs(songs)
         results["plan_of_an_epoch"] = {f"max_seq_len {length}": planning(many, length) for length in (8192, 24576)}
+        results["plan_of_an_epoch"]["max_seq_len 8192, reorder 0.5, fill 0.5"] = planning(many, 8192, **TASKS)
         kinds = sorted(path for path in folder.iterdir() if path.is_dir() and find_midi([path])[0])
         results["room_for_summaries"] = {kind.name: summaries(kind, Path(temporary)) for kind in kinds}
     write_report("data", results)

@@ -20,7 +20,7 @@ from jax_impl.training.checkpoint import CheckpointError, Checkpoints, load_mode
 from jax_impl.training.optimizer import learning_rate
 from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
-from tests.runs import MODEL, config
+from tests.runs import MODEL, config, write_run_of_v121
 from tests.training.equal_runs import assert_equal_runs, lines
 from tokenizer import vocabulary as vocab
 
@@ -262,3 +262,36 @@ def test_the_run_s_config_goes_to_the_tracker_and_its_project(tmp_path, monkeypa
     monkeypatch.setitem(metrics.sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=lambda folder: writer))
     metrics.Metrics(replace(settings, tracker="tensorboard", tracker_project=PROJECT), 0, about).close()
     assert re.sub(r"\s", "", texts["config"]) == json.dumps(about, separators=(",", ":"))
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def test_a_checkpoint_says_what_its_model_was_shown_in_all_runs(tmp_path):
+    """In the run that it goes on from and in the one that it began with; none in one from before there were any."""
+    old, shown = tmp_path / "old", tmp_path / "shown"
+    parameters = write_run_of_v121(old)
+    with Checkpoints(old, keep_last=1) as checkpoints:
+        before = checkpoints.record(0)
+    assert before.tasks == {} and not before.has_seen_fills
+    with Checkpoints(shown, keep_last=1) as checkpoints:
+        now = replace(before, tasks={"reorder": 0.1, "fill": 0.3})
+        checkpoints.save(TrainState(parameters, {"count": jnp.zeros(())}, 0), now, validation_loss=None)
+        assert checkpoints.record(0).has_seen_fills
+    seen = lambda record=None, **changes: train.tasks_seen(config(Path(), Path(), **changes), record)
+    assert seen(reorder=0.2, fill=0.0) == seen(before, reorder=0.2, fill=0.0) == {"reorder": 0.2, "fill": 0.0}
+    assert seen(init_from=old, reorder=0.0, fill=0.2) == {"reorder": 0.0, "fill": 0.2}
+    assert (
+        seen(init_from=shown, reorder=0.2, fill=0.0)
+        == seen(now, reorder=0.2, fill=0.0)
+        == {"reorder": 0.2, "fill": 0.3}
+    )
+
+
+def test_a_run_from_before_there_were_tasks_goes_on_without_and_is_refused_with_any(tmp_path):
+    settings = config(Path(), tmp_path, reorder=0.0, fill=0.0)
+    described = {name: value for name, value in plain(settings).items() if name not in ("reorder", "fill")}
+    about = Record(4, plain(MODEL), described, 8, {}, "songs", {}, vocab.FINGERPRINT, versions())
+    resume.check_agreement(about, settings, MODEL, 8, SONGS)
+    with pytest.raises(CheckpointError, match=r"fill 0\.0 there, 0\.5 here"):
+        resume.check_agreement(about, replace(settings, fill=0.5), MODEL, 8, SONGS)
