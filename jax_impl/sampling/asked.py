@@ -20,7 +20,7 @@ from tokenizer.grid.changes import meters_written
 from tokenizer.grid.quantize import on_grid
 from tokenizer.grid.tempo_map import seconds_at
 from tokenizer.music import midi
-from tokenizer.music.edited import GivenFile
+from tokenizer.music.messages import GivenFile
 from tokenizer.music.midi import Reading
 from tokenizer.music.score import Score
 from tokenizer.tokens import names

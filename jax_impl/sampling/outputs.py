@@ -24,7 +24,7 @@ from jax_impl.training.checkpoint import Record, plain, versions
 from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
 from tokenizer.disk.destination import MIDI
 from tokenizer.music import midi
-from tokenizer.music.edited import GivenFile
+from tokenizer.music.messages import GivenFile
 from tokenizer.music.score import Score, Tempo
 from tokenizer.tokens import own_time
 from tokenizer.tokens.given import Prompt

@@ -1,24 +1,28 @@
 """What -o may name: one rule for every verb, and where something was written, a line that says where."""
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from configs import Constraints, SampleConfig
+from configs import Constraints, InputError, SampleConfig
 from jax_impl import cli
 from jax_impl.cli import songs, v121
-from jax_impl.sampling import compose, outputs
+from jax_impl.sampling import asked, compose, outputs
 from jax_impl.sampling.sample import Sample
 from jax_impl.training.checkpoint import plain
 from tests.runs import write_dataset
+from tests.tokenizer.given_file import FILES
 from tokenizer.disk import destination
 from tokenizer.music import midi
 from tokenizer.music.composer import compose as compose_song
 from tokenizer.tokens import text
 from tokenizer.tokens.encode import encode
+from tokenizer.tokens.given import given_song
+from tokenizer.tokens.whole import whole_song
 
 VERBS = ("decode", "text", "generate", "again")
 MIDI_NAMES = (  # what is typed, and what is written
@@ -155,6 +159,33 @@ def test_a_rmi_file_is_midi_in_a_riff_wrapper(tmp_path):
     length = len(content).to_bytes(4, "little")
     assert wrapped[8:] == b"RMIDdata" + length + content + bytes(len(content) % 2)
     assert wrapped[:8] == b"RIFF" + (len(wrapped) - 8).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("name", ["a.mid", "a.rmi"])
+def test_the_json_of_a_song_holds_the_given_file_from_which_the_same_song_is_made(tmp_path, name):
+    """Read once: what becomes of it later changes nothing."""
+    raw = FILES["type 0"]
+    (tmp_path / "given.mid").write_bytes(raw)
+    wanted = Constraints(add="48")
+    prompt, _ = asked.given(tmp_path / "given.mid", wanted.pedal, wanted.align)
+    (tmp_path / "given.mid").write_bytes(b"another")
+    record = SimpleNamespace(step=5, checksums={})
+    origin = outputs.Origin.of(Path("run"), record, SampleConfig(), wanted, prompt)
+    whole = whole_song(given_song(prompt, wanted), 0, wanted)
+    bare = outputs.Formats(picture=False, soundfont=None)
+    song = dataclasses.replace(SONG, ids=prompt.ids, whole=whole)
+    outputs.write(song, origin, tmp_path / name, bare)
+    written = (tmp_path / name).read_bytes()
+    assert written.startswith(b"RIFF" if name.endswith(".rmi") else b"MThd") and b"My song" in written
+    again = outputs.read(tmp_path / "a.json").origin
+    assert again == origin and again.given().own.file.raw == raw
+    whole = whole_song(given_song(again.given(), wanted), 0, wanted)
+    assert whole.midi(prompt.ids) == song.midi()
+    values = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    for damaged in ("????", "AAAA", values["prompt_file"][:-8]):
+        (tmp_path / "b.json").write_text(json.dumps(values | {"prompt_file": damaged}), encoding="utf-8")
+        with pytest.raises(InputError, match=r"b\.json: not the JSON of a sample"):
+            outputs.read(tmp_path / "b.json")
 
 
 @pytest.mark.parametrize(

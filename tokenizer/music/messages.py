@@ -3,14 +3,38 @@ goes over the events that midi_events.py has found whole, by its rules.
 """
 
 import struct
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
+from tokenizer.music import midi
 from tokenizer.music.devices import Key
 from tokenizer.music.midi import LONGEST_DELTA, InFile
 from tokenizer.music.midi_events import CHANNEL_DATA, META, MIDI_PORT, content_of, number_at, time_of
 
 NOTE_OFF, NOTE_ON, AFTERTOUCH, CONTROLLER, PROGRAM_CHANGE = 0x80, 0x90, 0xA0, 0xB0, 0xC0  # + channel
 TEXT, TRACK_NAME, END_OF_TRACK = 0x01, 0x03, 0x2F
+
+
+@dataclass(frozen=True, eq=False)
+class GivenFile:
+    """A MIDI file of a user that `midi.parse` reads: its content."""
+
+    raw: bytes
+
+    @cached_property
+    def there(self) -> midi.InFile:
+        return midi.in_file(self.raw)
+
+    @property
+    def can_be_edited(self) -> bool:
+        """False of type 2, where ticks of one pattern are not those of another."""
+        return self.there.header.kind != 2
+
+    @property
+    def keys(self) -> list[Key]:
+        """Port and channel on which each track of the score plays."""
+        return [source.key for source in self.there.sources]
 
 
 class Message(NamedTuple):

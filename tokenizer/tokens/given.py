@@ -15,7 +15,7 @@ from tokenizer.grid.meter import N_PARTS, Bars
 from tokenizer.grid.quantize import on_grid, quantize
 from tokenizer.grid.song import GridSong, GridTrack
 from tokenizer.grid.tempo_map import Tempos, own_tempos
-from tokenizer.music.edited import GivenFile
+from tokenizer.music.messages import GivenFile
 from tokenizer.music.score import DRUMS, Score, Tempo
 from tokenizer.tokens import fields, grammar, names
 from tokenizer.tokens.crop import crop

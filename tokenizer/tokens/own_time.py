@@ -21,7 +21,8 @@ from tokenizer.grid.quantize import OnGrid, source_time
 from tokenizer.grid.song import HID_RANK
 from tokenizer.grid.tempo_map import SLOWEST
 from tokenizer.grid.time_map import TimeMap
-from tokenizer.music.edited import Edit, GivenFile, edited
+from tokenizer.music.edited import Edit, edited
+from tokenizer.music.messages import GivenFile
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
 from tokenizer.tokens.encode import Hidden
 

@@ -27,13 +27,17 @@ from tokenizer.grid.meter import Bars
 from tokenizer.grid.song import HID_RANK, TEMPO_MICROSECONDS
 from tokenizer.grid.tempo_map import Tempos, with_tempos
 from tokenizer.music import midi
-from tokenizer.music.edited import PATTERNS
 from tokenizer.music.score import Score, Signature, Tempo, Track
 from tokenizer.tokens import grammar
 from tokenizer.tokens.decode import DEFAULT_SIGNATURE, decode
 from tokenizer.tokens.given import Given, between
 from tokenizer.tokens.own_time import New, OwnTime, fitted, joined
 from tokenizer.vocabulary import NAMES, TOKEN, VALUE, Class
+
+PATTERNS = (
+    "the given song: its patterns of MIDI type 2, which are played one after another, are written as one song of their "
+    "notes alone"
+)
 
 
 class Whole(NamedTuple):
@@ -62,7 +66,7 @@ class Whole(NamedTuple):
         if self._own is None or self._own.file is None:
             return midi.to_bytes(self.score(ids), "the song")
         if not self._own.file.can_be_edited:
-            return midi.to_bytes(self.score(ids), "the song")[0], f"the given song: {PATTERNS}"
+            return midi.to_bytes(self.score(ids), "the song")[0], PATTERNS
         written = decode(ids)
         return self._own.merged(self._new(ids, written), *self._later(written))
 
