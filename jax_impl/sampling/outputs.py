@@ -122,7 +122,8 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str |
         (content, notice), by_suffix = sample.midi(), {file.suffix: file for file in others}
         midi.write_bytes(content, midi_file)
         if formats.picture:
-            pianoroll.piano_roll(sample.on_grid(), by_suffix[".png"], chords=sample.chords())
+            new = sample.whole.new_on_grid(sample.ids)
+            pianoroll.piano_roll(sample.on_grid(), by_suffix[".png"], chords=sample.chords(), new=new)
         if formats.soundfont:
             _play(content, by_suffix[".wav"], formats.soundfont)
         values = dataclasses.asdict(origin)

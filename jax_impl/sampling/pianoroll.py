@@ -18,7 +18,7 @@ from tokenizer.disk.atomic import atomic
 from tokenizer.grid.chords import bar_chords
 from tokenizer.grid.quantize import quantize
 from tokenizer.music import instruments
-from tokenizer.music.score import DRUMS, Score, Tempo
+from tokenizer.music.score import DRUMS, Score, Tempo, Track
 
 # Sizes in inches
 BAR, NARROWEST, WIDEST = 0.42, 9.0, 26.0
@@ -27,6 +27,7 @@ NAME, NAME_ROW = 2.2, 0.19  # of the legend
 CHARACTER = 0.057  # of chords and bar numbers; where they have no room, fewer are written
 BESIDE = 0.6  # of the axes
 TITLE_CHARACTERS = 12  # an inch
+GIVEN = (0.55, 0.55, 0.55)  # color of notes that a user gave, where others are new
 FEWEST_PITCHES = 24  # that the axis shows, so that notes of a small range are not slabs
 
 FIRST_DRUM = 35
@@ -40,17 +41,26 @@ DRUM_NAMES = (
 ).split("|")
 
 
-def piano_roll(score: Score, path: str | os.PathLike, title: str = "", chords: Sequence[str] | None = None) -> None:
+def piano_roll(
+    score: Score,
+    path: str | os.PathLike,
+    title: str = "",
+    chords: Sequence[str] | None = None,
+    new: Sequence[Track] | None = None,
+) -> None:
     """Draws the score, snapped, as a PNG file. Darker is louder. chords: names for the bars, by default those that are
-    heard.
+    heard. new: the notes of each track of the score that nobody gave; all others are grey.
     """
-    figure = draw(score, title, chords)
+    figure = draw(score, title, chords, new)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def draw(score: Score, title: str = "", chords: Sequence[str] | None = None) -> Figure:
+def draw(
+    score: Score, title: str = "", chords: Sequence[str] | None = None, new: Sequence[Track] | None = None
+) -> Figure:
     """The axes of pitches, unless there are drums alone, above those of drums, if there are any."""
+    fresh = [of_track for of_track, track in zip(new or (), score.tracks, strict=bool(new)) if len(track.notes)]
     song, tempo = quantize(score), score.tempos[0]
     score, starts = song.to_score(), song.bars.start_ticks
     lines = np.append(starts[:-1][song.bars.part == 0], starts[-1])  # of what people call bars
@@ -65,12 +75,13 @@ def draw(score: Score, title: str = "", chords: Sequence[str] | None = None) -> 
     legend_height = NAME_ROW * -(-len(score.tracks) // columns)
     figure = Figure(figsize=(width, sum(heights) + legend_height + 1.3), layout="constrained")
     axes = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
-    colors, legend = _colors(len(score.tracks)), {}
+    colors, legend = _colors(len(score.tracks)), {"given": Patch(color=GIVEN)} if new else {}
     for index, (track, color) in enumerate(zip(score.tracks, colors, strict=True)):
-        if track.program == DRUMS:
-            _notes(axes[-1], track.notes, np.searchsorted(drums, track.notes["pitch"]), color)
-        else:
-            _notes(axes[0], track.notes, track.notes["pitch"], color)
+        is_drums = track.program == DRUMS
+        is_new = np.isin(_names(track.notes), _names(fresh[index].notes)) if new else np.ones(len(track.notes), bool)
+        for notes, shade in ((track.notes[~is_new], GIVEN), (track.notes[is_new], color)):
+            rows = np.searchsorted(drums, notes["pitch"]) if is_drums else notes["pitch"]
+            _notes(axes[-1 if is_drums else 0], notes, rows, shade)
         name = instruments.name(track.program)
         legend[name if name not in legend else f"{name} ({index + 1})"] = Patch(color=color)
     if has_pitches:
@@ -81,6 +92,11 @@ def draw(score: Score, title: str = "", chords: Sequence[str] | None = None) -> 
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     figure.suptitle(textwrap.fill(title or _describe(score, tempo), int(TITLE_CHARACTERS * width)), fontsize=10)
     return figure
+
+
+def _names(notes: np.ndarray) -> np.ndarray:
+    """int64[N]: a number for each note, by onset and pitch."""
+    return notes["onset_ticks"] * vocab.N_PITCHES + notes["pitch"]
 
 
 def _colors(tracks: int) -> list[tuple[float, float, float]]:

@@ -91,6 +91,13 @@ class Whole(NamedTuple):
         own = [tempo for tempo in self.given.tempos if tempo.tick < end or last < end]  # new bars have the last one's
         return with_tempos(whole, (*own, *later))
 
+    def new_on_grid(self, ids: np.ndarray) -> tuple[Track, ...] | None:
+        """What is new of each track of `on_grid`; None where nothing is given."""
+        if self.given is None:
+            return None
+        silent = tuple(replace(track, notes=track.notes[:0]) for track in self._given_on_grid().tracks)
+        return joined(silent, self._new(ids, decode(ids)))
+
     def _given_on_grid(self) -> Score:
         """What stays of the given song, in ticks of the grid; all its tracks, also those without a note."""
         score, hidden = self.given.song.to_score(), self.given.hidden
