@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib.image
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from jax_impl.sampling import pianoroll
 from tests import ROOT
 from tests.scores import score_of
+from tokenizer.grid.quantize import snap
 from tokenizer.music.composer import compose
 from tokenizer.music.score import DRUMS
 
@@ -87,3 +89,14 @@ def test_bars_are_numbered_as_people_count_them():
     assert [text.get_text() for text in axis.get_xticklabels()] == list("123456")
     assert axis.get_xticks().tolist() == [2400 * bar for bar in range(6)]
     assert [text.get_text() for text in axis.texts] == list("ABCDEF")
+
+
+def test_what_is_new_has_its_track_s_color_and_what_was_given_is_grey():
+    score = score_of((0, [(480 * n, 480, 60, 127) for n in range(4)]), KIT)
+    score = snap(score)
+    drums, piano = score.tracks
+    figure = pianoroll.draw(score, new=(replace(drums, notes=drums.notes[:2]), replace(piano, notes=piano.notes[2:3])))
+    shades = [collection.get_facecolor()[:, :3] for axis in figure.axes for collection in axis.collections[:-1]]
+    is_grey = np.concatenate([np.isclose(faces, pianoroll.GIVEN, atol=0.01).all(axis=1) for faces in shades])
+    assert is_grey.sum() == 3 + len(drums.notes) - 2 and (~is_grey).sum() == 1 + 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["given", "Drums", "Acoustic Grand Piano"]
