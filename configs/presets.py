@@ -8,7 +8,7 @@ from configs.sample import SampleConfig
 from configs.train import TrainConfig
 
 DEMO_SONGS = 200  # written by the composer where no MIDI is given
-DEMO_SAMPLE = SampleConfig(temperature=0.9, top_p=0.95, max_length=1024)
+DEMO_SAMPLE = SampleConfig(temperature=0.9, top_p=0.95, max_length=2048)
 
 
 def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
