@@ -59,8 +59,8 @@ def test_a_track_that_became_the_first_goes_on_with_the_song():
 
 
 def test_in_another_order_ends_are_still_those_of_the_tracks(band):
-    assert said(example(window(band, 0, 3).in_order(np.array([2, 0, 1])))) == (
-        f"{HEAD} #P48 SEP {NOTE} {MORE} * (#D) SEP {NOTE} {MORE} {MORE} (#P33) SEP {NOTE} (EOS)"
+    assert said(example(window(band, 0, 3).in_order(np.array([1, 2, 0])))) == (
+        f"{HEAD} #P33 SEP {NOTE} * * (#P48) SEP {NOTE} {MORE} #D SEP {NOTE} {MORE} {MORE} (EOS)"
     )
 
 
