@@ -2,11 +2,13 @@
 which every call here asserts to be silent.
 
 The interpreter runs a kernel's programs one after another, each with a thread for every warpgroup. JAX 0.10 compiles
-the same code again for each thread of each program (0.11 does not); here it is compiled once a kernel.
+the same code again for each thread of each program (0.11 does not); here it is compiled once a kernel, and a kernel
+once for all calls of equal shapes, so that tests that agree on a shape share what takes most of their time.
 """
 
 import threading
 import weakref
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,18 @@ def _run_compiled(jaxpr, consts, *arguments) -> None:
 
 assert callable(thread_map._run_jaxpr)
 thread_map._run_jaxpr = _run_compiled
+
+
+def _one_at_a_time(kernel: Callable) -> Callable:
+    """Compiled by itself, and waited for: two that run at once would wait for each other in the interpreter's one
+    memory, for ever.
+    """
+    compiled = jax.jit(kernel, static_argnames="interpret")
+    return lambda *arguments, interpret: jax.block_until_ready(compiled(*arguments, interpret=interpret))
+
+
+for name in ("forward", "dq_kernel", "dkv_kernel"):
+    setattr(pallas, name, _one_at_a_time(getattr(pallas, name)))
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:

@@ -1,5 +1,5 @@
 """The Hopper kernels in JAX's GPU interpreter, where test_attention.py does not reach:
-masks of real songs, slots that are used again.
+masks of real songs, slots that are used again. All of one shape, so that the kernels are compiled once.
 """
 
 import functools
@@ -17,13 +17,14 @@ from tests.rounding import apart, budget
 from tests.rows import batch_of, window_of
 
 pack_dense = jax.jit(block_mask.pack_dense)
+QUERIES, KEYS = 512, 2 * 512  # as many tokens as summaries
 
 
-def random_case(mask, num_queries: int, num_keys: int) -> list[jax.Array]:
+def random_case() -> list[jax.Array]:
     """bf16 q, k, v and an output weighting, one head."""
     random = np.random.default_rng(0)
-    lengths = (num_queries, num_keys, num_keys, num_queries)
-    return [jnp.asarray(random.normal(size=(mask.tiles.shape[0], 1, n, 64)), jnp.bfloat16) for n in lengths]
+    lengths = (QUERIES, KEYS, KEYS, QUERIES)
+    return [jnp.asarray(random.normal(size=(1, 1, n, 64)), jnp.bfloat16) for n in lengths]
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
@@ -41,54 +42,53 @@ def beyond_budget(mask, got, case) -> list[str]:
     return [name for name, (x, rounded, exact) in named if apart(x, exact) > budget(apart(rounded, exact))]
 
 
-def assert_agrees(mask, num_queries: int, num_keys: int) -> None:
-    q, k, v, weights = case = random_case(mask, num_queries, num_keys)
+def assert_agrees(mask) -> None:
+    q, k, v, weights = case = random_case()
     ours = gpu_interpreter.attention_and_gradients(q, k, v, mask, weights.astype(jnp.float32))
     assert beyond_budget(mask, ours, case) == []
 
 
 def test_a_block_left_out_is_beyond_the_budget():
     """What a wrong list or a step too few would do, at rows that see six blocks."""
-    visible = np.tril(np.ones((1, 384, 384), bool))
+    visible = np.tril(np.ones((1, QUERIES, KEYS), bool))
     less = visible.copy()
-    less[:, 320:, 64:128] = False
-    case = random_case(pack_dense(visible), 384, 384)
+    less[:, 320:384, 64:128] = False
+    case = random_case()
     faulty = reference(pack_dense(less), jnp.bfloat16, *case)
     assert beyond_budget(pack_dense(visible), faulty, case) == ["out", "dq", "dk", "dv"]
 
 
 @pytest.mark.parametrize(("rule", "call"), [("span", "update"), ("v121", "summarize")])
 def test_masks_of_a_real_song_give_what_the_reference_gives(songs, rule, call):
-    window = window_of(songs[0], 250)
     build = {"summarize": masks.summarize_mask, "update": masks.update_mask}[call]
 
     @jax.jit
     def mask_of(batch):
-        return build(batch, masks.summaries(batch, MASK_RULES[rule], 64), MASK_RULES[rule])
+        return build(batch, masks.summaries(batch, MASK_RULES[rule], QUERIES), MASK_RULES[rule])
 
-    num_queries = 64 if call == "summarize" else len(window)
-    assert_agrees(mask_of(batch_of([[window]], len(window))), num_queries, 64 + len(window))
+    assert_agrees(mask_of(batch_of([[window_of(songs[0], 250)]], QUERIES)))
 
 
 def test_slots_are_used_again_in_both_loops():
-    """11 full and 6 partial blocks of keys: more steps than slots in each loop, and a step that is half beyond the
+    """11 full and 5 partial blocks of keys: more steps than slots in each loop, and a step that is half beyond the
     list.
     """
-    visible = np.zeros((1, 128, 64 * 18), bool)
-    visible[:, :, : 64 * 11] = True
-    visible[:, :, 64 * 11 : 64 * 17] = np.random.default_rng(1).random((1, 128, 64 * 6)) < 0.2
+    visible = np.zeros((1, QUERIES, KEYS), bool)
+    visible[:, :128, : 64 * 11] = True
+    visible[:, :128, 64 * 11 :] = np.random.default_rng(1).random((1, 128, 64 * 5)) < 0.2
     mask = pack_dense(visible)
-    assert mask.key_counts.tolist() == [[[11, 17]]]
+    assert mask.key_counts[0, 0].tolist() == [11, 16]
     assert 11 // pallas_forward.BF16.blocks_per_step > pallas_forward.BF16.stages < 11 > pallas_backward.BF16.stages
-    assert_agrees(mask, 128, 64 * 18)
+    assert_agrees(mask)
 
 
 def test_keys_have_slots_that_are_used_again_too():
-    visible = np.tril(np.ones((1, 64 * 8, 128), bool), -100)
+    visible = np.zeros((1, QUERIES, KEYS), bool)
+    visible[:, :, :128] = np.tril(np.ones((QUERIES, 128), bool), -100)
     mask = pack_dense(visible)
-    assert mask.query_counts.tolist() == [[[4, 7]]] and pallas_backward.BF16.stages < 7
-    assert np.array_equal(unpack(mask, 512, 128), visible)
-    assert_agrees(mask, 64 * 8, 128)
+    assert mask.query_counts[0, 0].tolist() == [4, 7] and pallas_backward.BF16.stages < 7
+    assert np.array_equal(unpack(mask, QUERIES, KEYS), visible)
+    assert_agrees(mask)
 
 
 def test_what_the_kernels_are_not_written_for_is_refused():

@@ -27,7 +27,8 @@ from tokenizer.vocabulary import Class
 CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16)
 REFERENCE = ComputeConfig(attention="reference", precision="fp32", remat="none")
 XLA = replace(REFERENCE, attention="xla")
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 2})
+OPTIMIZED = {"xla_backend_optimization_level": 2, "xla_llvm_disable_expensive_passes": False}
+jit = functools.partial(jax.jit, compiler_options=OPTIMIZED)
 
 
 def model_of(rule: str = "span", **changes) -> MuseFormer:
