@@ -71,11 +71,13 @@ class State(NamedTuple):
 
     last: Any  # class of the last token, or START, HEADER_TEMPO, HEADER
     tracks: Any  # track tokens so far
+    pitched: Any  # those of them that are not drums
     rank: Any  # HID rank of the current track
     bar: Any  # of the current track, from 0; -1 before its first
     bars: Any  # of the first track so far, which are the song's once another begins
     in_bar: Any  # bool[B], the current bar has a note
     in_track: Any  # bool[B], the current track has a note
+    struck: Any  # notes of the current measure of the track
     filled: Any  # bool[B], the first track's last bar has a note, in any track
     measure: Any  # of the current track, from 0; -1 before its first bar
     part: Any  # of its measure, that the current bar is
@@ -96,7 +98,8 @@ def begin(rows: int, bars: int, xp: Any = np) -> State:
     full = lambda value: xp.full(rows, value, np.int32)
     zeros = lambda width: xp.zeros((rows, width), np.int32)
     no = xp.zeros(rows, bool)
-    values = dict(last=START, tracks=0, rank=0, bar=NONE, bars=0, measure=NONE, part=0, signature=0, tempo=0, start=0)
+    values = dict(last=START, tracks=0, pitched=0, rank=0, bar=NONE, bars=0, struck=0, measure=NONE, part=0)
+    values |= dict(signature=0, tempo=0, start=0)
     values |= dict(step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
     arrays = dict(
         ends=zeros(vocab.N_PITCHES), chords=zeros(bars), signatures=zeros(bars), in_bar=no, in_track=no, filled=no
@@ -142,11 +145,13 @@ def push(state: State, token: Any, xp: Any = np) -> State:
     return State(
         last=xp.where(in_header & is_tempo, HEADER_TEMPO, xp.where(in_header & is_signature, HEADER, kind)),
         tracks=state.tracks + is_track,
+        pitched=state.pitched + (is_track & (value != vocab.N_TRACKS - 1)),
         rank=xp.where(is_track, xp.asarray(RANK)[token], state.rank),
         bar=bar,
         bars=xp.where(opens_song_bar, bar + 1, state.bars),
         in_bar=~leaves_bar & (state.in_bar | is_pitch),
         in_track=~is_track & (state.in_track | is_pitch),
+        struck=xp.where(is_track | (is_chord & ~goes_on), 0, state.struck + is_pitch),
         filled=~opens_song_bar & (state.filled | (is_pitch & in_last_song_bar)),
         measure=measure,
         part=part,

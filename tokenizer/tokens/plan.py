@@ -29,7 +29,7 @@ from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import N_PARTS
 from tokenizer.grid.song import HID_RANK
-from tokenizer.tokens import grammar, names, room
+from tokenizer.tokens import grammar, names, room, wishes
 from tokenizer.tokens.encode import encode_song
 from tokenizer.tokens.given import Given, chord_pattern, window
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, SIGNATURE, TRACK, VALUE
@@ -67,6 +67,7 @@ class Plan(NamedTuple):
     behind: Any  # int32[] bars that the tracks have before their free places
     max_tokens: Any  # int32[] of the song
     max_spans: Any  # int32[]
+    held: wishes.Held | None  # what must hold in the notes, None where nothing is asked of them
 
 
 class Planned(NamedTuple):
@@ -99,8 +100,8 @@ def usual_room(given: Given | None, wanted: Constraints) -> Room:
     meters = to_come(given, wanted)
     if given is None:
         measures = wanted.bars or (room.NEW_BARS if wanted.instruments else 0)
-        return _usual(_new(wanted), meters.bars(measures), meters)
-    return _usual(_script(given, wanted), _bars_to_write(given, len(given), wanted, meters), meters)
+        return _usual(_new(wanted), meters.bars(measures), wanted, meters)
+    return _usual(_script(given, wanted), _bars_to_write(given, len(given), wanted, meters), wanted, meters)
 
 
 def make_plan(
@@ -184,8 +185,8 @@ def _fitting(given: Given, wanted: Constraints, meters: Meters, limits: Room, mo
             return False
         script = _script(end(left_out), wanted)
         asked = bars if wanted.add else meters.bars(max(wanted.bars - given.measures, 1))
-        usual = _usual(script, _bars_to_write(given, bars, wanted, meters), meters)
-        return (_taken(script).fits(share) or usual.fits(limits)) and _least(script, asked, meters).fits(limits)
+        usual = _usual(script, _bars_to_write(given, bars, wanted, meters), wanted, meters)
+        return (_taken(script).fits(share) or usual.fits(limits)) and _least(script, asked, wanted, meters).fits(limits)
 
     if fits(0):
         return given
@@ -248,19 +249,20 @@ def _is_chord(places: np.ndarray) -> np.ndarray:
     return (places >= 0) & (CLASS[places] == CHORD)
 
 
-def _least(script: list[int], bars: int, meters: Meters) -> Room:
+def _least(script: list[int], bars: int, wanted: Constraints, meters: Meters) -> Room:
     """What a song takes at least whose free places get so many bars each."""
-    taken, free = _taken(script), script.count(FREE)
+    taken, free, asked = _taken(script), script.count(FREE), wishes.of(wanted)
+    held = (bars + 2) * sum(asked.tokens_of(script)) + (free + 1) * asked.tokens_per_note
     said = bars + 1 if meters.alternate else 0  # tokens of the first track, one for each bar
     return Room(
-        taken.tokens + free * (bars + 1 + FREE_TOKENS) + said + NOTE_AND_END + SLACK_TOKENS,
-        taken.spans + free * (bars + 1 + FREE_SPANS) + SLACK_SPANS,
+        taken.tokens + free * (bars + 1 + asked.whole + FREE_TOKENS) + said + held + NOTE_AND_END + SLACK_TOKENS,
+        taken.spans + free * (bars + 1 + asked.whole + FREE_SPANS) + SLACK_SPANS,
     )
 
 
-def _usual(script: list[int], bars: int, meters: Meters) -> Room:
+def _usual(script: list[int], bars: int, wanted: Constraints, meters: Meters) -> Room:
     """What a song usually takes whose free places get so many bars each."""
-    least = _least(script, bars, meters)
+    least = _least(script, bars, wanted, meters)
     return Room(least.tokens + bars * round(sum(_tokens_per_bar(script))), least.spans)
 
 
@@ -296,7 +298,14 @@ def _with_limits(
     behind, measures_behind = (len(given), measures) if goes_on else (0, 0)
     min_measures = max(wanted.bars, measures + goes_on, 1)  # a continued song goes on for one at least
     min_bars = len(given) if wanted.add else behind + meters.bars(min_measures - measures_behind)
-    least = _least(script, min_bars - behind, meters)
+    whole = wishes.of(wanted).whole
+    if whole and not wanted.add:  # the last measure does not end with its first bar
+        min_bars = behind + meters.bars(min_measures - measures_behind + 1) - 1
+        if min_bars > max_bars:
+            raise InputError(
+                f"--bars {min_measures}: this model has room for {max_bars} bars, and they take {min_bars}"
+            )
+    least = _least(script, min_bars - behind, wanted, meters)
     if not least.fits(limits):
         needed = max(least.tokens, least.spans * limits.tokens // limits.spans)
         raise InputError(f"what is asked takes at least {needed} tokens; raise --max-length")
@@ -308,12 +317,14 @@ def _with_limits(
     signatures = np.full(max_bars, -1, np.int32)
     if meters.alternate:
         signatures[behind:] = np.resize(meters.signatures, max_bars - behind)
+    known = given.song.bars.signature if given and wanted.add else meters.signatures if given or wanted.meter else []
+    held, free = wishes.hold(script, len(places), wanted, given, chords, np.array(known, np.int32), free)
     return Plan(
         script=places,
         rest_tokens=_from_each_on(np.where(places == FREE, FREE_TOKENS, places >= 0)),
         rest_spans=_from_each_on(np.where(places == FREE, FREE_SPANS, _is_chord(places))),
         rest_tracks=_from_each_on(places == FREE),
-        due=_due(places, _tokens_per_bar(script), limits.tokens),
+        due=_due(places, np.maximum(_tokens_per_bar(script), wishes.of(wanted).tokens_of(script)), limits.tokens),
         chords=chords,
         signatures=signatures,
         free=free,
@@ -325,6 +336,7 @@ def _with_limits(
         behind=np.int32(behind),
         max_tokens=np.int32(limits.tokens),
         max_spans=np.int32(limits.spans),
+        held=held,
     )
 
 
@@ -333,7 +345,7 @@ def _from_each_on(values: np.ndarray) -> np.ndarray:
     return np.cumsum(values[::-1])[::-1].astype(np.int32)
 
 
-def _due(places: np.ndarray, tokens_per_bar: list[float], max_tokens: int) -> np.ndarray:
+def _due(places: np.ndarray, tokens_per_bar: np.ndarray, max_tokens: int) -> np.ndarray:
     """int32[S]: the tokens that a song may have where a free place ends, so that those after it have their shares,
     weighted by tokens_per_bar[free places]. What one leaves, the next may take.
     """
