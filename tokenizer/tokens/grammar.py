@@ -21,6 +21,7 @@ from configs import InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import N_PARTS, PART_SIXTEENTHS
 from tokenizer.grid.song import HID_RANK
+from tokenizer.music.score import DRUMS
 from tokenizer.vocabulary import CLASS, VALUE, Class
 
 BOS, EOS, SEP, CHORD, POSITION, PITCH = Class.BOS, Class.EOS, Class.SEP, Class.CHORD, Class.POSITION, Class.PITCH
@@ -28,6 +29,7 @@ TRACK, TEMPO, SIGNATURE = Class.TRACK, Class.TEMPO, Class.SIGNATURE
 DURATION, VELOCITY = Class.DURATION, Class.VELOCITY
 # States beside the class of the last token: before the song, in its head and after it
 START, HEADER_TEMPO, HEADER = vocab.N_CLASSES, vocab.N_CLASSES + 1, vocab.N_CLASSES + 2
+BASSES = np.arange(32, 40)  # programs
 NONE = -1  # no position, pitch, duration or velocity yet
 
 RANK = np.zeros(vocab.SIZE, np.int32)  # of a track token, in HID order
@@ -72,12 +74,15 @@ class State(NamedTuple):
     last: Any  # class of the last token, or START, HEADER_TEMPO, HEADER
     tracks: Any  # track tokens so far
     pitched: Any  # those of them that are not drums
+    chordal: Any  # and no basses
     rank: Any  # HID rank of the current track
     bar: Any  # of the current track, from 0; -1 before its first
     bars: Any  # of the first track so far, which are the song's once another begins
     in_bar: Any  # bool[B], the current bar has a note
     in_track: Any  # bool[B], the current track has a note
     struck: Any  # notes of the current measure of the track
+    onsets: Any  # positions so far of the current bar
+    here: Any  # notes so far at its last one
     filled: Any  # bool[B], the first track's last bar has a note, in any track
     measure: Any  # of the current track, from 0; -1 before its first bar
     part: Any  # of its measure, that the current bar is
@@ -98,7 +103,20 @@ def begin(rows: int, bars: int, xp: Any = np) -> State:
     full = lambda value: xp.full(rows, value, np.int32)
     zeros = lambda width: xp.zeros((rows, width), np.int32)
     no = xp.zeros(rows, bool)
-    values = dict(last=START, tracks=0, pitched=0, rank=0, bar=NONE, bars=0, struck=0, measure=NONE, part=0)
+    values = dict(
+        last=START,
+        tracks=0,
+        pitched=0,
+        chordal=0,
+        rank=0,
+        bar=NONE,
+        bars=0,
+        struck=0,
+        onsets=0,
+        here=0,
+        measure=NONE,
+        part=0,
+    )
     values |= dict(signature=0, tempo=0, start=0)
     values |= dict(step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
     arrays = dict(
@@ -145,13 +163,16 @@ def push(state: State, token: Any, xp: Any = np) -> State:
     return State(
         last=xp.where(in_header & is_tempo, HEADER_TEMPO, xp.where(in_header & is_signature, HEADER, kind)),
         tracks=state.tracks + is_track,
-        pitched=state.pitched + (is_track & (value != vocab.N_TRACKS - 1)),
+        pitched=state.pitched + (is_track & (value != DRUMS)),
+        chordal=state.chordal + (is_track & (value != DRUMS) & ~xp.isin(value, xp.asarray(BASSES))),
         rank=xp.where(is_track, xp.asarray(RANK)[token], state.rank),
         bar=bar,
         bars=xp.where(opens_song_bar, bar + 1, state.bars),
         in_bar=~leaves_bar & (state.in_bar | is_pitch),
         in_track=~is_track & (state.in_track | is_pitch),
         struck=xp.where(is_track | (is_chord & ~goes_on), 0, state.struck + is_pitch),
+        onsets=xp.where(leaves_bar, 0, state.onsets + is_position),
+        here=xp.where(leaves_bar | is_position, 0, state.here + is_pitch),
         filled=~opens_song_bar & (state.filled | (is_pitch & in_last_song_bar)),
         measure=measure,
         part=part,

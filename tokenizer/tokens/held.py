@@ -18,9 +18,9 @@ from tokenizer.grid.quantize import quantize
 from tokenizer.grid.song import HID_RANK
 from tokenizer.music.score import DRUMS, Score
 from tokenizer.tokens import grammar
-from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, EOS, LENGTH, PITCH, POSITION, TRACK, VALUE
+from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, EOS, LENGTH, PITCH, POSITION, TRACK, VALUE, VELOCITY
 from tokenizer.tokens.plan import NOTHING, Plan
-from tokenizer.tokens.wishes import CHORD_TONES, PITCH_CLASS, ROOT, Held
+from tokenizer.tokens.wishes import CHORD_TONES, LEADING, PITCH_CLASS, ROOT, Held
 
 PROGRAM = np.array(sorted(HID_RANK, key=HID_RANK.__getitem__), np.int32)  # by HID rank
 PLACES = np.flatnonzero(vocab.TOKEN[POSITION] >= 0).astype(np.int32)  # P = 48 positions of a bar, in fine steps
@@ -54,6 +54,7 @@ def clauses(plan: Plan, state: grammar.State, xp: Any = np) -> dict[str, Any]:
     room = _room(held, state, track, xp)
     offered = _offered(state, track, room, xp)
     longest = _longest(held, state, track, room, xp)
+    chord = _chord(held, state, track, offered, xp)
     is_new = (state.tracks > 0) & (state.bar >= plan.behind)  # bars before are given
 
     def only(condition: Any, *kinds: int) -> Any:  # tokens of these kinds only under a condition [B, 724] or [B]
@@ -61,7 +62,8 @@ def clauses(plan: Plan, state: grammar.State, xp: Any = np) -> dict[str, Any]:
 
     now = state.start + state.step
     said = (state.last == PITCH) & (state.duration >= 0)
-    is_too_long = said & (now + state.duration > longest)
+    is_wrong = said & ((now + state.duration > longest) | (now + state.duration < chord.until))
+    goes_along = chord.is_written & (state.here > 1)  # with the chord's first note
     due = track.fewest_strikes - state.struck
     fits_rest_of_measure = -(-xp.maximum(due, 0) // track.worth) <= room.next_part
     enough_struck = ~is_new | (due <= 0)
@@ -76,10 +78,16 @@ def clauses(plan: Plan, state: grammar.State, xp: Any = np) -> dict[str, Any]:
         "of such a track nothing that is asked could hold": only(
             held.tracks[np.where(CLASS == TRACK, VALUE, 0)][None], TRACK
         ),
-        "strikes are due, and pitches may sound, at a position": only(offered.places[:, PLACE], POSITION),
-        "a pitch is one of those that may be struck": only(offered.pitches[:, PITCH_OF], PITCH),
+        "strikes are due, and pitches may sound, at a position": only(
+            (offered.places & chord.places)[:, PLACE], POSITION
+        ),
+        "a pitch is one of those that may be struck": only((offered.pitches & chord.pitches)[:, PITCH_OF], PITCH),
         "a note ends before it takes what others need": only(_column(now) + value <= _column(longest), DURATION),
-        "a length in force that is too long is said anew": ~_column(is_too_long) | xp.asarray(grammar.of(DURATION)),
+        "a length in force that is too long is said anew": ~_column(is_wrong) | xp.asarray(grammar.of(DURATION)),
+        "a chord lasts for its bar": only(_column(now) + value >= _column(chord.until), DURATION),
+        "the notes of a chord are as long": only(~goes_along | is_wrong, DURATION),
+        "the notes of a chord are as loud": only(~goes_along, VELOCITY),
+        "a bar begins with the whole chord": only(~chord.is_written | ~chord.lacks, POSITION, CHORD, TRACK, EOS),
         "enough notes sound where one is struck": only(~is_new | enough_sound, POSITION, CHORD, TRACK, EOS),
         "a bar has its fewest strikes": only(
             ~is_new | xp.where(room.next_part > 0, fits_rest_of_measure, due <= 0), CHORD
@@ -105,6 +113,7 @@ class Track(NamedTuple):
     ahead: Any  # int32[B, 128] fine steps after the measure through which a pitch may ring
     length: Any  # int32[B] of the bar, fine steps
     next_length: Any  # int32[B] of the measure's next bar; 0 where the song has none
+    opens_with_chord: Any  # bool[B] its first notes in a bar are the whole chord
 
 
 def _track(plan: Plan, state: grammar.State, xp: Any) -> Track:
@@ -115,7 +124,8 @@ def _track(plan: Plan, state: grammar.State, xp: Any) -> Track:
     label = xp.where(is_pitched & held.tones_on_beats, xp.maximum(plan.chords[measure], 0), 0)
     tones = xp.asarray(CHORD_TONES)[label][:, PITCH_CLASS]
     root = xp.asarray(ROOT)[label]
-    says_root = (row == 1) & (label > 0) & ~state.in_bar
+    says_root = is_pitched & (state.pitched == 1) & (label > 0) & ~state.in_bar
+    opens_with_chord = held.has_voices[program] & ((row == LEADING) | held.tones_always) & (label > 0)
     roots = ~_column(says_root) | (xp.asarray(PITCH_CLASS) == _column(root))
     ahead = held.tones_ahead[measure][:, PITCH_CLASS] * held.shortest_measure
     ahead = xp.where(_column(is_pitched & held.tones_on_beats), ahead, FAR // 2)
@@ -140,13 +150,16 @@ def _track(plan: Plan, state: grammar.State, xp: Any) -> Track:
         ahead,
         length[state.signature, state.part],
         next_length,
+        opens_with_chord,
     )
 
 
 def _who(state: grammar.State, xp: Any) -> tuple[Any, Any]:
-    """int32[B] each: of the current track whether it is the lowest, the first pitched one; and its program."""
+    """int32[B] each: of the current track the row, OTHER or LEADING, and the program."""
     program = xp.asarray(PROGRAM)[state.rank]
-    return ((state.pitched == 1) & (program != DRUMS)).astype(np.int32), program
+    is_bass = xp.isin(program, xp.asarray(grammar.BASSES))
+    leads = (state.pitched == 1) | ((state.chordal == 1) & ~is_bass)
+    return (leads & (program != DRUMS)).astype(np.int32), program
 
 
 class Room(NamedTuple):
@@ -186,10 +199,11 @@ def _is_worth(track: Track, sounding: Any, strikable: Any) -> Any:
 
 
 class Offered(NamedTuple):
-    """places: bool[B, P] at which a note may be struck. pitches: bool[B, 128] at the current one."""
+    """What may be struck."""
 
-    places: Any
-    pitches: Any
+    places: Any  # bool[B, P]
+    higher: Any  # bool[B, 128] pitches at the current place above the last one
+    pitches: Any  # bool[B, 128] those of them after which what is needed there is left
 
 
 def _offered(state: grammar.State, track: Track, room: Room, xp: Any) -> Offered:
@@ -223,7 +237,38 @@ def _offered(state: grammar.State, track: Track, room: Room, xp: Any) -> Offered
     due = track.fewest_strikes - state.struck - track.worth * after
     more = xp.maximum(xp.maximum(track.fewest_notes - room.here_sounding, due) - 1, 0)
     may_strike = (room.here_sounding + 1 + more <= track.most_notes) & can_be(state.struck + 1 + more, after, *numbers)
-    return Offered(places, higher & track.roots & (above >= column(more)) & column(may_strike))
+    return Offered(places, higher, higher & track.roots & (above >= column(more)) & column(may_strike))
+
+
+class Chord(NamedTuple):
+    """Of a track whose bars begin with the whole chord."""
+
+    is_written: Any  # bool[B] the bar's first notes are being written
+    lacks: Any  # bool[B] a tone that does not sound yet
+    places: Any  # bool[B, P] where it may begin
+    pitches: Any  # bool[B, 128] that leave room above for the tones that it lacks
+    until: Any  # int32[B] the time to which its notes last at least
+
+
+def _chord(held: Held, state: grammar.State, track: Track, offered: Offered, xp: Any) -> Chord:
+    is_written = track.opens_with_chord & (state.onsets == 1)
+    of_class = xp.asarray(PITCH_CLASS)[:, None] == xp.arange(len(vocab.ROOTS))
+    sounding = state.ends > _column(state.start + state.step)
+    is_sounding = (sounding[:, :, None] & of_class).any(axis=1)
+    tones = (track.tones[:, :, None] & of_class).any(axis=1)
+    lacking = tones & ~is_sounding  # bool[B, 12]
+    highest = xp.where(offered.higher[:, :, None] & of_class, xp.asarray(PITCHES)[:, None], -1).max(axis=1)
+
+    # Below the highest pitch of each other tone that is lacking
+    limits = xp.where(lacking, highest, FAR)
+    is_other = xp.arange(len(vocab.ROOTS))[:, None] != xp.arange(len(vocab.ROOTS))
+    limit = xp.where(is_other, limits[:, None, :], FAR).min(axis=2)[:, PITCH_CLASS]
+    says_root = _column(state.here == 0) & ~track.roots.all(axis=1, keepdims=True)
+    adds = lacking[:, PITCH_CLASS] | says_root
+    pitches = ~_column(is_written & lacking.any(axis=1)) | (adds & (PITCHES < limit))
+    at_start = track.opens_with_chord & held.tones_always & (state.onsets == 0)
+    until = xp.where(is_written & held.tones_always, state.start + track.length, 0)
+    return Chord(is_written, lacking.any(axis=1), ~_column(at_start) | (PLACES == 0), pitches, until)
 
 
 def _longest(held: Held, state: grammar.State, track: Track, room: Room, xp: Any) -> Any:

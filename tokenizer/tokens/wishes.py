@@ -22,10 +22,13 @@ from tokenizer.music import instruments
 from tokenizer.music.score import DRUMS
 from tokenizer.tokens import key_names, names
 from tokenizer.tokens.given import Given, chord_pattern
-from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, SIGNATURE, TRACK, VALUE
+from tokenizer.tokens.grammar import BASSES, CHORD, CLASS, DURATION, SIGNATURE, TRACK, VALUE
 from tokenizer.tokens.names import Span
 
-OTHER, LOWEST = 0, 1  # rows of what is another for the lowest track, the song's first pitched one
+# Rows of what is another for the tracks that say the chords: the lowest, which is the song's first pitched one, and the
+# first pitched one that is no bass
+OTHER, LEADING = 0, 1
+CHORD_NOTES = 6  # strikes that a whole chord takes at most, where its root sounds already
 MANY = 1 << 20  # as good as no limit
 TOKENS_PER_STRIKE = 4  # position, pitch, duration, velocity
 BUSY_POSITIONS = 8  # of a bar: where more strikes are due, several may have to share one
@@ -49,7 +52,7 @@ MEASURE_SIXTEENTHS = np.where(N_PARTS == 2, PART_SIXTEENTHS.sum(axis=1), PART_SI
 
 
 class Held(NamedTuple):
-    """As arrays of a plan. W measures. [2, 129]: of other tracks and of the lowest one, by program."""
+    """As arrays of a plan. W measures. [2, 129]: of other tracks and of leading ones, by program."""
 
     pitches: Any  # bool[129, 128] that may be struck
     fewest_strikes: Any  # int32[2, 129] in a measure
@@ -59,6 +62,7 @@ class Held(NamedTuple):
     worth: Any  # int32[129] strikes at most for which a position counts
     may_ring: Any  # int32[2, 129] notes that ring into a later bar, at most
     is_wished: Any  # bool[129] something is asked of the program
+    has_voices: Any  # bool[129] its tracks can sound whole chords
     tracks: Any  # bool[129] programs that the model may choose
     chords: Any  # bool[217] labels that it may choose
     tones_on_beats: Any  # bool[] the asked chords are heard there
@@ -85,6 +89,7 @@ class Wishes:
     worth: np.ndarray
     may_ring: np.ndarray
     is_wished: np.ndarray
+    has_voices: np.ndarray
 
     @property
     def asked(self) -> bool:
@@ -97,11 +102,13 @@ class Wishes:
     @property
     def tokens_per_bar(self) -> np.ndarray:
         strikes = self.fewest_strikes
-        return TOKENS_PER_STRIKE * np.where(strikes > 0, strikes + self.fewest_notes - 1, 0)
+        strikes = np.where(strikes > 0, strikes + self.fewest_notes - 1, 0)
+        strikes[LEADING] = np.where(self.has_voices, CHORD_NOTES, strikes[LEADING])
+        return TOKENS_PER_STRIKE * strikes
 
     @property
     def tokens_per_note(self) -> int:
-        return TOKENS_PER_STRIKE * int(self.fewest_notes.max() - 1)
+        return TOKENS_PER_STRIKE * (int(np.where(self.has_voices, CHORD_NOTES, self.fewest_notes).max()) - 1)
 
     def tokens_of(self, script: list[int]) -> list[int]:
         """That a bar of each free place of a script takes at most, for its fewest strikes."""
@@ -123,24 +130,29 @@ def of(wanted: Constraints) -> Wishes:
     fewest_notes, most_notes = _spans(wanted.polyphony, "--polyphony", names.voices, (1, vocab.N_PITCHES), everyone)
     is_wished = (~pitches).any(axis=1) | (fewest_strikes > 0) | (most_strikes < MANY)
     is_wished |= (fewest_notes > 1) | (most_notes < vocab.N_PITCHES) | (IS_PITCHED & chords_hold(wanted))
-    of_lowest = np.maximum(fewest_strikes, IS_PITCHED & chords_hold(wanted))  # one says which root it is
+    has_voices = (fewest_strikes == 0) & (most_strikes == MANY) & (fewest_notes == 1) & (most_notes == vocab.N_PITCHES)
+    has_voices &= IS_PITCHED & ~np.isin(np.arange(vocab.N_TRACKS), BASSES) & chords_hold(wanted)
+    for label in _asked_labels(wanted):
+        has_voices &= _in_each(pitches, CHORD_TONES[label]).all(axis=1)
+    of_leading = np.maximum(fewest_strikes, IS_PITCHED & chords_hold(wanted))  # one says which root it is
 
     choice = _choice(pitches, wanted)
     at_once = np.minimum(most_notes, choice)
     worth = np.maximum(np.minimum(-(-fewest_strikes // BUSY_POSITIONS), at_once), fewest_notes)
     while (more := (_strikes_taken(fewest_strikes, worth, fewest_notes) > most_strikes) & (worth < at_once)).any():
         worth = worth + more
-    may_ring = np.stack([at_once - worth, np.minimum(at_once - worth, _roots(pitches, wanted, worth) - 1)])
+    may_ring = np.stack([at_once - worth, np.minimum(at_once - worth, _roots(pitches, wanted, worth, has_voices) - 1)])
     return Wishes(
         wanted,
         pitches,
-        np.stack([fewest_strikes, of_lowest]).astype(np.int32),
+        np.stack([fewest_strikes, of_leading]).astype(np.int32),
         most_strikes,
         fewest_notes,
         most_notes,
         worth.astype(np.int32),
         may_ring.astype(np.int32),
         is_wished,
+        has_voices,
     )
 
 
@@ -182,15 +194,31 @@ def _choice(pitches: np.ndarray, wanted: Constraints) -> np.ndarray:
     return fewest
 
 
-def _roots(pitches: np.ndarray, wanted: Constraints, worth: np.ndarray) -> np.ndarray:
-    """int[129]: roots of whatever chord above which there are tones enough to make a position worth its strikes."""
+def _roots(pitches: np.ndarray, wanted: Constraints, worth: np.ndarray, has_voices: np.ndarray) -> np.ndarray:
+    """int[129]: roots of whatever chord above which there are tones enough to make a position worth its strikes, or for
+    the whole chord.
+    """
     fewest = np.full(vocab.N_TRACKS, MANY)
     for label in _asked_labels(wanted):
         tones = pitches & CHORD_TONES[label][PITCH_CLASS]
         from_each_on = tones[:, ::-1].cumsum(axis=1)[:, ::-1]
-        roots = (tones & (PITCH_CLASS == ROOT[label]) & (from_each_on >= worth[:, None])).sum(axis=1)
+        others = CHORD_TONES[label] & (np.arange(len(vocab.ROOTS)) != ROOT[label])
+        below = np.arange(vocab.N_PITCHES) < np.where(others, _highest(pitches), vocab.N_PITCHES).min(axis=1)[:, None]
+        is_low_enough = (from_each_on >= worth[:, None]) & (below | ~has_voices[:, None])
+        roots = (tones & (PITCH_CLASS == ROOT[label]) & is_low_enough).sum(axis=1)
         fewest = np.where(IS_PITCHED, np.minimum(fewest, roots), fewest)
     return fewest
+
+
+def _in_each(pitches: np.ndarray, tones: np.ndarray) -> np.ndarray:
+    """bool[129, 12]: there are pitches of the tone, or it is none of these."""
+    return (_highest(pitches) >= 0) | ~tones
+
+
+def _highest(pitches: np.ndarray) -> np.ndarray:
+    """int[129, 12]: the highest pitch of each pitch class, -1 where there is none."""
+    of_class = PITCH_CLASS[:, None] == np.arange(len(vocab.ROOTS))
+    return np.where(pitches[:, :, None] & of_class, np.arange(vocab.N_PITCHES)[:, None], -1).max(axis=1)
 
 
 # ---------------------------------------------------------------- of one plan
@@ -200,20 +228,22 @@ Place = tuple[Any, Any] | None
 
 
 def written(script: list[int]) -> list[Place]:
-    """Of each free place of a script the row (OTHER or LOWEST) and the program of its track; all of both where the
+    """Of each free place of a script the row (OTHER or LEADING) and the program of its track; all of both where the
     model chooses the tracks, None where it writes the header alone.
     """
     if not (CLASS[np.array(script)] == TRACK).any():
         return [(slice(None), slice(None))]
     found: list[Place] = []
-    place, pitched = None, 0
+    place, pitched, chordal = None, 0, 0
     for token in script:
         if token < 0:
             found.append(place)
         elif CLASS[token] == TRACK:
             program = int(VALUE[token])
-            pitched += program != DRUMS
-            place = (LOWEST if program != DRUMS and pitched == 1 else OTHER, program)
+            is_pitched, is_chordal = program != DRUMS, program != DRUMS and program not in BASSES
+            pitched, chordal = pitched + is_pitched, chordal + is_chordal
+            leads = (is_pitched and pitched == 1) or (is_chordal and chordal == 1)
+            place = (LEADING if leads else OTHER, program)
     return found
 
 
@@ -235,8 +265,8 @@ def hold(
         return None, free
     places = [place for place in written(script) if place is not None]
     chooses = places == [(slice(None), slice(None))]
-    possible = np.array([_why_not(wishes, LOWEST, program) is None for program in range(vocab.N_TRACKS)])
-    for row, program in places if not chooses else [] if possible.any() else [(LOWEST, 0)]:
+    possible = np.array([_why_not(wishes, LEADING, program) is None for program in range(vocab.N_TRACKS)])
+    for row, program in places if not chooses else [] if possible.any() else [(LEADING, 0)]:
         if why := _why_not(wishes, row, program):
             raise InputError(f"{_flags(wanted)}: {instruments.name(program)} {why}")
     _refuse_chords_beyond_the_key(wanted, chords)
@@ -267,6 +297,7 @@ def hold(
         worth=wishes.worth,
         may_ring=wishes.may_ring,
         is_wished=wishes.is_wished,
+        has_voices=wishes.has_voices,
         tracks=possible | (not chooses),
         chords=_labels_of_key(wanted),
         tones_on_beats=np.bool_(chords_hold(wanted)),
