@@ -83,6 +83,7 @@ class State(NamedTuple):
     struck: Any  # notes of the current measure of the track
     onsets: Any  # positions so far of the current bar
     here: Any  # notes so far at its last one
+    bottom: Any  # pitch of its first note, -1 none
     filled: Any  # bool[B], the first track's last bar has a note, in any track
     measure: Any  # of the current track, from 0; -1 before its first bar
     part: Any  # of its measure, that the current bar is
@@ -117,7 +118,7 @@ def begin(rows: int, bars: int, xp: Any = np) -> State:
         measure=NONE,
         part=0,
     )
-    values |= dict(signature=0, tempo=0, start=0)
+    values |= dict(signature=0, tempo=0, start=0, bottom=NONE)
     values |= dict(step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
     arrays = dict(
         ends=zeros(vocab.N_PITCHES), chords=zeros(bars), signatures=zeros(bars), in_bar=no, in_track=no, filled=no
@@ -173,6 +174,7 @@ def push(state: State, token: Any, xp: Any = np) -> State:
         struck=xp.where(is_track | (is_chord & ~goes_on), 0, state.struck + is_pitch),
         onsets=xp.where(leaves_bar, 0, state.onsets + is_position),
         here=xp.where(leaves_bar | is_position, 0, state.here + is_pitch),
+        bottom=last_said(is_pitch & (state.bottom < 0), state.bottom, forgotten=leaves_bar),
         filled=~opens_song_bar & (state.filled | (is_pitch & in_last_song_bar)),
         measure=measure,
         part=part,

@@ -124,8 +124,13 @@ def _track(plan: Plan, state: grammar.State, xp: Any) -> Track:
     label = xp.where(is_pitched & held.tones_on_beats, xp.maximum(plan.chords[measure], 0), 0)
     tones = xp.asarray(CHORD_TONES)[label][:, PITCH_CLASS]
     root = xp.asarray(ROOT)[label]
-    says_root = is_pitched & (state.pitched == 1) & (label > 0) & ~state.in_bar
     opens_with_chord = held.has_voices[program] & ((row == LEADING) | held.tones_always) & (label > 0)
+    says_root = (state.pitched == 1) | (opens_with_chord & held.tones_always)
+    says_root = says_root & is_pitched & (label > 0) & ~state.in_bar
+    # The root stays the bar's lowest note, where no number of notes is asked for that may need lower ones
+    is_free = (held.fewest_strikes[0, program] == 0) & (held.fewest_notes[program] == 1)
+    has_bottom = held.tones_always & is_free & is_pitched & (label > 0)
+    is_above = ~_column(has_bottom) | (PITCHES >= _column(state.bottom))
     roots = ~_column(says_root) | (xp.asarray(PITCH_CLASS) == _column(root))
     ahead = held.tones_ahead[measure][:, PITCH_CLASS] * held.shortest_measure
     ahead = xp.where(_column(is_pitched & held.tones_on_beats), ahead, FAR // 2)
@@ -136,7 +141,7 @@ def _track(plan: Plan, state: grammar.State, xp: Any) -> Track:
     next_length = xp.where(has_next, length[state.signature, 1], 0)
     most_strikes = held.most_strikes[program]
     return Track(
-        held.pitches[program],
+        held.pitches[program] & is_above,
         tones,
         roots,
         held.fewest_strikes[row, program],

@@ -1,5 +1,5 @@
-"""What people call instruments, what is said of each, chords and meters, as programs and tokens' numbers; and what of it
-became something else, in words.
+"""What people call instruments, what they say of each, chords and meters, as programs and tokens' numbers; and what of
+it became something else, in words.
 """
 
 import re

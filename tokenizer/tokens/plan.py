@@ -305,10 +305,6 @@ def _with_limits(
             raise InputError(
                 f"--bars {min_measures}: this model has room for {max_bars} bars, and they take {min_bars}"
             )
-    least = _least(script, min_bars - behind, wanted, meters)
-    if not least.fits(limits):
-        needed = max(least.tokens, least.spans * limits.tokens // limits.spans)
-        raise InputError(f"what is asked takes at least {needed} tokens; raise --max-length")
     places = np.full(-(-(len(script) + 2) // SCRIPT_MULTIPLE) * SCRIPT_MULTIPLE, NOTHING, np.int32)
     places[: len(script)] = script
     chords = np.full(max_bars, -1, np.int32)
@@ -319,6 +315,10 @@ def _with_limits(
         signatures[behind:] = np.resize(meters.signatures, max_bars - behind)
     known = given.song.bars.signature if given and wanted.add else meters.signatures if given or wanted.meter else []
     held, free = wishes.hold(script, len(places), wanted, given, chords, np.array(known, np.int32), free)
+    least = _least(script, min_bars - behind, wanted, meters)
+    if not least.fits(limits):
+        needed = max(least.tokens, least.spans * limits.tokens // limits.spans)
+        raise InputError(f"what is asked takes at least {needed} tokens; raise --max-length")
     return Plan(
         script=places,
         rest_tokens=_from_each_on(np.where(places == FREE, FREE_TOKENS, places >= 0)),

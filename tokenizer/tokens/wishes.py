@@ -141,7 +141,9 @@ def of(wanted: Constraints) -> Wishes:
     worth = np.maximum(np.minimum(-(-fewest_strikes // BUSY_POSITIONS), at_once), fewest_notes)
     while (more := (_strikes_taken(fewest_strikes, worth, fewest_notes) > most_strikes) & (worth < at_once)).any():
         worth = worth + more
-    may_ring = np.stack([at_once - worth, np.minimum(at_once - worth, _roots(pitches, wanted, worth, has_voices) - 1)])
+    may_ring = at_once - worth
+    beside_root = np.minimum(may_ring, _roots(pitches, wanted, worth, has_voices) - 1)
+    of_other = np.where(has_voices & (wanted.chord_notes == "all"), beside_root, may_ring)
     return Wishes(
         wanted,
         pitches,
@@ -150,7 +152,7 @@ def of(wanted: Constraints) -> Wishes:
         fewest_notes,
         most_notes,
         worth.astype(np.int32),
-        may_ring.astype(np.int32),
+        np.stack([of_other, beside_root]).astype(np.int32),
         is_wished,
         has_voices,
     )
@@ -302,7 +304,7 @@ def hold(
         chords=_labels_of_key(wanted),
         tones_on_beats=np.bool_(chords_hold(wanted)),
         tones_always=np.bool_(chords_hold(wanted) and wanted.chord_notes == "all"),
-        tones_ahead=_tones_ahead(chords, vocab.LONGEST // shortest_measure + 1),
+        tones_ahead=_tones_ahead(chords, wanted, vocab.LONGEST // shortest_measure + 1),
         shortest_measure=np.int32(shortest_measure),
         shortest=np.int32(VALUE[free & (CLASS == DURATION)].min()),
         whole=np.bool_(wishes.whole),
@@ -361,9 +363,13 @@ def _labels_of_key(wanted: Constraints) -> np.ndarray:
     return (~CHORD_TONES | in_key).all(axis=1) | (np.arange(vocab.N_CHORDS) == 0)
 
 
-def _tones_ahead(chords: np.ndarray, most: int) -> np.ndarray:
-    """int32[W, 12]: after the last measure come others, of which nothing is asked."""
+def _tones_ahead(chords: np.ndarray, wanted: Constraints, most: int) -> np.ndarray:
+    """int32[W, 12]: after the last measure come others, of which nothing is asked. Where all notes are tones, none
+    rings into another chord, whose bass it might be.
+    """
     tones = CHORD_TONES[np.maximum(chords, 0)]
+    if wanted.chord_notes == "all":
+        tones = tones & np.append(True, chords[1:] == chords[:-1])[:, None]
     ahead = np.full(tones.shape, most, np.int32)
     for measure in range(len(chords) - 2, -1, -1):
         ahead[measure] = np.where(tones[measure + 1], np.minimum(ahead[measure + 1] + 1, most), 0)
