@@ -12,7 +12,7 @@ import numpy as np
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import N_PARTS
 from tokenizer.grid.song import HID_RANK
-from tokenizer.tokens import grammar
+from tokenizer.tokens import grammar, held
 from tokenizer.tokens.grammar import CHORD, CLASS, ENDS, PITCH, POSITION, SIGNATURE, TRACK, VALUE
 from tokenizer.tokens.plan import FREE, NOTE_AND_END, NOTHING, SLACK_SPANS, SLACK_TOKENS, Plan
 
@@ -33,6 +33,8 @@ def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: An
     """place: int32[B], next in the script. length, spans: int32[B], tokens and bar spans so far."""
     ending = plan.script[place + 1]  # what the script says once the track has ended
     legal = grammar.allowed(state, xp)
+    if plan.held is not None:
+        legal = legal & held.allowed(plan, state, xp)
     left = _left(plan, place, state, length, spans, xp)
     ends = _ends(plan, ending, state, legal, left, xp)
     goes_on = _goes_on(plan, state, legal, spans, left, ends, xp)
@@ -71,17 +73,19 @@ class Left(NamedTuple):
     closing: Any  # bool[B] it is time for the shortest ending
     for_a_track: Any  # bool[B] there is room for another track that nobody asked for
     for_long: Any  # bool[B] there is room for measures of two bars from here on
+    whole: Any  # bool[] the song ends with a whole measure
 
 
 def _left(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any) -> Left:
     before_first, first = state.tracks == 0, state.tracks == 1
     after = place + 1
     scripted, returns = plan.script[after] != NOTHING, state.said > 0  # to the hidden bars
+    owed = held.owed(plan, after, state, xp)
 
     # Tracks of a script go on to the song's last bar; else one must that has a note there
     last_bar_is_empty = xp.where(first, ~state.in_bar, ~state.filled) & ~before_first
-    goes_to_last_bar = scripted | last_bar_is_empty
-    of_first_track, if_long = _measures_to_go(plan, state, xp)
+    goes_to_last_bar = scripted | last_bar_is_empty | owed.to_last_bar
+    of_first_track, if_long = _measures_to_go(plan, state, owed.whole, xp)
     of_later_track = xp.where(goes_to_last_bar, state.bars - 1 - state.bar, 0)
     of_hidden_bars = state.after_hidden - 1 - state.bar
     bars_to_go = xp.where(before_first | first, of_first_track, xp.where(returns, of_hidden_bars, of_later_track))
@@ -93,31 +97,43 @@ def _left(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any,
     # Where meters alternate, each bar of the first track may say one, the current too
     meters_to_go = xp.where(first & (plan.signatures[-1] >= 0), bars_to_go + 1, 0)
 
+    # Strikes that are due, in the bars to go, the current one and those of tracks to come
+    strikes_to_go = (bars_to_go + 1) * owed.per_bar + owed.per_note
+    strikes_to_come = of_each * owed.per_bar_later + tracks_to_come * owed.per_note
+
     # What is left when the shortest ending is written: of the song, and of this track's share
-    of_song = plan.max_tokens - length - plan.rest_tokens[after] - all_bars_to_go - meters_to_go - NOTE_AND_END
-    of_share = plan.due[place] - length - bars_to_go - meters_to_go - NOTE_AND_END
-    tokens = xp.minimum(of_song, of_share)
+    of_song = plan.max_tokens - length - plan.rest_tokens[after] - all_bars_to_go - strikes_to_come
+    of_share = plan.due[place] - length - bars_to_go
+    tokens = xp.minimum(of_song, of_share) - strikes_to_go - meters_to_go - NOTE_AND_END
     left_spans = plan.max_spans - spans - plan.rest_spans[after] - all_bars_to_go
-    tokens_kept, spans_kept = SLACK_TOKENS + tracks_to_come, SLACK_SPANS + tracks_to_come
+
+    # Of a bar more, or of a measure, and of the same in each track to come
+    bars_more = 1 + owed.whole
+    tokens_of_bar = owed.per_bar + owed.per_bar_later
+    tokens_kept = SLACK_TOKENS + bars_more * (tracks_to_come + tokens_of_bar)
+    spans_kept = SLACK_SPANS + bars_more * tracks_to_come
     closing = (tokens <= tokens_kept) | (left_spans <= spans_kept)
 
-    owed = xp.where(last_bar_is_empty, state.bars, 0)  # bars of a track that must reach the last one
-    enough_tokens = tokens > owed + NOTE_AND_END + SLACK_TOKENS
-    enough_spans = left_spans > owed + SLACK_SPANS
+    # Bars of a track that must reach the last one
+    further = xp.where(last_bar_is_empty | (owed.of_any_track > 0), state.bars, 0)
+    strikes = (state.bars + 1) * owed.of_any_track + owed.per_note
+    enough_tokens = tokens > further + strikes + NOTE_AND_END + SLACK_TOKENS
+    enough_spans = left_spans > further + SLACK_SPANS
 
     # Longer measures take more bars of this track and of those to come
     more = if_long - of_first_track
     has_bars = state.bars + if_long <= plan.max_bars
-    has_room = (tokens - more * (1 + tracks_to_come) > tokens_kept) & (
+    has_room = (tokens - more * (1 + tracks_to_come + tokens_of_bar) > tokens_kept) & (
         left_spans - more * (1 + tracks_to_come) > spans_kept
     )
     for_long = (more == 0) | (has_bars & has_room)
-    return Left(bars_to_go, closing, enough_tokens & enough_spans & ~closing, for_long)
+    return Left(bars_to_go, closing, enough_tokens & enough_spans & ~closing, for_long, owed.whole)
 
 
-def _measures_to_go(plan: Plan, state: grammar.State, xp: Any) -> tuple[Any, Any]:
-    """int32[B] each: bars that the first track must still begin until its last due measure has begun, in the meter in
-    force or in those that alternate; and if the measures from the current one on had two.
+def _measures_to_go(plan: Plan, state: grammar.State, whole: Any, xp: Any) -> tuple[Any, Any]:
+    """int32[B] each: bars that the first track must still begin until its last due measure has begun, or with all of
+    it where the song is to end whole, in the meter in force or in those that alternate; and if the measures from the
+    current one on had two.
     """
     measures = plan.min_measures - 1 - state.measure
     is_said = (state.tracks > 0) | (state.last == grammar.HEADER)
@@ -125,7 +141,8 @@ def _measures_to_go(plan: Plan, state: grammar.State, xp: Any) -> tuple[Any, Any
 
     def bars(parts: Any) -> Any:
         of_this_measure = xp.where(state.measure >= 0, parts - 1 - state.part, 0)
-        return xp.where(measures > 0, of_this_measure + parts * (measures - 1) + 1, 0)
+        begun = xp.where(measures > 0, of_this_measure + parts * (measures - 1) + 1, 0)
+        return xp.where(whole, of_this_measure + parts * xp.maximum(measures, 0), begun)
 
     in_force = xp.where(plan.min_bars > 0, xp.maximum(plan.min_bars - state.bars, 0), bars(parts))
     return in_force, xp.maximum(in_force, bars(2))
@@ -160,7 +177,8 @@ def _ends(plan: Plan, ending: Any, state: grammar.State, legal: Any, left: Left,
 def _goes_on(plan: Plan, state: grammar.State, legal: Any, spans: Any, left: Left, ends: Any, xp: Any) -> Any:
     """bool[B, 724]: what may come within the track."""
     first, measure = state.tracks == 1, _next_measure(state, xp)
-    has_bar_left = ~first | ((state.bars < plan.max_bars) & (measure < plan.max_measures))
+    parts = xp.where(left.whole & (measure > state.measure), xp.asarray(N_PARTS)[state.signature], 1)
+    has_bar_left = ~first | ((state.bars + parts <= plan.max_bars) & (measure < plan.max_measures))
     asked = plan.chords[xp.minimum(measure, plan.chords.shape[0] - 1)]
     is_asked = ~_column(first) | (_column(asked) < 0) | (xp.asarray(VALUE) == _column(asked))
     chord = _column(has_bar_left & (spans < plan.max_spans)) & is_asked

@@ -26,6 +26,7 @@ from configs import InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import N_PARTS, PART_SIXTEENTHS
 from tokenizer.grid.song import HID_RANK
+from tokenizer.music.score import DRUMS
 from tokenizer.vocabulary import CLASS, VALUE, Class
 
 BOS, EOS, SEP, CHORD, POSITION, PITCH = Class.BOS, Class.EOS, Class.SEP, Class.CHORD, Class.POSITION, Class.PITCH
@@ -34,6 +35,7 @@ TRACK, TEMPO, SIGNATURE = Class.TRACK, Class.TEMPO, Class.SIGNATURE
 DURATION, VELOCITY = Class.DURATION, Class.VELOCITY
 # States beside the class of the last token: before the song, in its head and after it
 START, HEADER_TEMPO, HEADER = vocab.N_CLASSES, vocab.N_CLASSES + 1, vocab.N_CLASSES + 2
+BASSES = np.arange(32, 40)  # programs
 NONE = -1  # no position, pitch, duration or velocity yet
 NEVER = np.iinfo(np.int32).max  # a time
 MOST_HIDDEN = 32  # tracks with hidden bars
@@ -84,11 +86,17 @@ class State(NamedTuple):
     last: Any  # class of the last token, or START, HEADER_TEMPO, HEADER
     tracks: Any  # track tokens so far
     program: Any  # of the current track
+    pitched: Any  # those of them that are not drums
+    chordal: Any  # and no basses
     rank: Any  # HID rank of the current track
     bar: Any  # of the current track, from 0; -1 before its first
     bars: Any  # of the first track so far, which are the song's once another begins
     in_bar: Any  # bool[B], the current bar has a note
     in_track: Any  # bool[B], the current track has a note
+    struck: Any  # notes of the current measure of the track
+    onsets: Any  # positions so far of the current bar
+    here: Any  # notes so far at its last one
+    bottom: Any  # pitch of its first note, -1 none
     filled: Any  # bool[B], the first track's last bar has a note, in any track
     measure: Any  # of the current track, from 0; -1 before its first bar
     part: Any  # of its measure, that the current bar is
@@ -120,9 +128,8 @@ def begin(rows: int, bars: int, xp: Any = np) -> State:
     full = lambda value: xp.full(rows, value, np.int32)
     zeros = lambda width: xp.zeros((rows, width), np.int32)
     no = xp.zeros(rows, bool)
-    values = dict(
-        last=START, tracks=0, program=0, rank=0, bar=NONE, bars=0, measure=NONE, part=0, signature=0, tempo=0, start=0
-    )
+    values = dict(last=START, tracks=0, program=0, pitched=0, chordal=0, rank=0, bar=NONE, bars=0, measure=NONE, part=0)
+    values |= dict(struck=0, onsets=0, here=0, bottom=NONE, signature=0, tempo=0, start=0)
     values |= dict(step=NONE, pitch=NONE, duration=NONE, velocity=NONE)
     values |= dict(first_hidden=NONE, after_hidden=0, hidden_start=0, hidden_part=0, hidden_measure=0, hidden=0, said=0)
     of_hidden = xp.zeros((rows, MOST_HIDDEN, vocab.N_PITCHES), np.int32)
@@ -187,11 +194,17 @@ def push(state: State, token: Any, xp: Any = np) -> State:
     return State(
         last=xp.where(in_header & is_tempo, HEADER_TEMPO, xp.where(in_header & is_signature, HEADER, kind)),
         tracks=state.tracks + is_track,
+        pitched=state.pitched + (is_track & (value != DRUMS)),
+        chordal=state.chordal + (is_track & (value != DRUMS) & ~xp.isin(value, xp.asarray(BASSES))),
         rank=xp.where(is_track, xp.asarray(RANK)[token], state.rank),
         bar=bar,
         bars=xp.where(opens_song_bar, bar + 1, state.bars),
         in_bar=~leaves_bar & (state.in_bar | is_pitch | is_mask),
         in_track=~is_track & (state.in_track | is_pitch | is_mask),
+        struck=xp.where(is_track | (is_chord & ~goes_on), 0, state.struck + is_pitch),
+        onsets=xp.where(leaves_bar, 0, state.onsets + is_position),
+        here=xp.where(leaves_bar | is_position, 0, state.here + is_pitch),
+        bottom=last_said(is_pitch & (state.bottom < 0), state.bottom, forgotten=leaves_bar),
         filled=~opens_song_bar & (state.filled | (is_pitch & in_last_song_bar)),
         measure=measure,
         part=part,
@@ -250,7 +263,7 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
     is_said = xp.where(returns, state.bar + 1 == state.after_hidden, is_over)
     missing = state.said < state.hidden
     of_track = _at(state.programs, state.said - 1, xp)
-    until = xp.where(column(returns), _of_hidden(state.strikes, state.said, xp), NEVER)
+    until = xp.where(column(returns), strikes_behind(state, xp), NEVER)
     until_next = _at(until, state.pitch, xp)
     lasts = now + xp.maximum(state.duration, 0)
     return {
@@ -315,6 +328,11 @@ def _at(memory: Any, index: Any, xp: Any) -> Any:
     """memory[b, index[b]]; outside of it, where a later rule or the caller forbids it anyway, the nearest."""
     inside = xp.clip(index, 0, memory.shape[1] - 1)
     return xp.take_along_axis(memory, inside[:, None], axis=1)[:, 0]
+
+
+def strikes_behind(state: State, xp: Any) -> Any:
+    """int32[B, 128]: when each pitch is struck next behind the hidden bars that are being said."""
+    return _of_hidden(state.strikes, state.said, xp)
 
 
 def _of_hidden(memory: Any, number: Any, xp: Any) -> Any:

@@ -1,13 +1,15 @@
-"""What people call instruments, chords and meters, as programs and tokens' numbers; and what of it became something
-else, in words.
+"""What people call instruments, what they say of each, chords and meters, as programs and tokens' numbers; and what of
+it became something else, in words.
 """
 
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.music import instruments
-from tokenizer.tokens import chord_names
+from tokenizer.tokens import chord_names, key_names
 
 METERS = {"c": "4/4", "c|": "2/2", "¢": "2/2"}
 OTHERS = 3  # instruments that a notice names beside the one that is taken
@@ -21,6 +23,10 @@ def check(wanted: Constraints) -> None:
         ("--add", wanted.add, programs),
         ("--chords", wanted.chords, chords),
         ("--meter", wanted.meter, meter),
+        ("--key", wanted.key, key_names.key),
+        ("--pitches", wanted.pitches, pitches),
+        ("--density", wanted.density, strikes),
+        ("--polyphony", wanted.polyphony, voices),
     ):
         if text:
             find(text, flag)
@@ -28,7 +34,17 @@ def check(wanted: Constraints) -> None:
 
 def notices(wanted: Constraints) -> list[str]:
     """What of the wish becomes something else, for the user to read."""
-    said = [*program_notices(wanted.instruments), *program_notices(wanted.add)]
+    by_instrument = [
+        item.rsplit(":", 1)[0]
+        for text in (wanted.pitches, wanted.density, wanted.polyphony)
+        for item in _listed(text)
+        if ":" in item
+    ]
+    said = [
+        *program_notices(wanted.instruments),
+        *program_notices(wanted.add),
+        *program_notices(",".join(by_instrument)),
+    ]
     return [*said, *chord_notices(wanted.chords), *tempo_notices(wanted.tempo)]
 
 
@@ -88,6 +104,57 @@ def _some() -> str:
 
 def _numbered(program: int) -> str:
     return "Drums" if program == instruments.DRUMS else f"{instruments.name(program)} ({program})"
+
+
+# ---------------------------------------------------------------- from fewest to most, by instrument
+
+
+class Span(NamedTuple):
+    """From low to high, both included, of a program (128 drums), or where that is None of all."""
+
+    program: int | None
+    low: int
+    high: int
+
+
+def pitches(text: str, flag: str) -> list[Span]:
+    """bass:E1-G3,C2-C6; of all is of all pitched ones. Raises InputError."""
+    return _by_instrument(text, flag, key_names.pitches, "bass:E1-G3 or C2-C6")
+
+
+def strikes(text: str, flag: str) -> list[Span]:
+    """drums:8-16,1-12. Raises InputError."""
+    return _by_instrument(text, flag, lambda text, flag: _counts(text, flag, 0), "drums:8-16 or 1-12")
+
+
+def voices(text: str, flag: str) -> list[Span]:
+    """piano:1-4,bass:1. Raises InputError."""
+    return _by_instrument(text, flag, lambda text, flag: _counts(text, flag, 1), "piano:1-4 or 1-6")
+
+
+def _by_instrument(text: str, flag: str, value: Callable[[str, str], tuple[int, int]], example: str) -> list[Span]:
+    """Those of all instruments first; of two that say the same instrument, the later one holds."""
+    found = []
+    for item in _listed(text):
+        *instrument, what = item.rsplit(":", 1)
+        program = _meant(instrument[0].strip(), flag).program if instrument else None
+        found.append(Span(program, *value(what.strip(), flag)))
+    if not found:
+        raise InputError(f"{flag}: say for which instrument, and from what to what, such as {example}")
+    return sorted(found, key=lambda span: span.program is not None)
+
+
+def _counts(text: str, flag: str, least: int) -> tuple[int, int]:
+    """Of such as 8-16; one number is both the fewest and the most."""
+    found = re.fullmatch(r"([0-9]{1,4})(?:\s*[-–—]\s*([0-9]{1,4}))?", text)
+    if not found:
+        raise InputError(f"{flag}: {_short(text)!r} is no number and no two, fewest and most, such as 8 or 8-16")
+    low, high = int(found[1]), int(found[2] or found[1])
+    if low > high:
+        raise InputError(f"{flag}: {text} goes down; write the fewest first, such as 8-16")
+    if low < least or high < 1:
+        raise InputError(f"{flag}: {text} asks for none; a track has a note")
+    return low, high
 
 
 # ---------------------------------------------------------------- chords

@@ -19,7 +19,7 @@ from tokenizer.grid.meter import STEP_TICKS, Bars
 from tokenizer.grid.song import GRID_NOTE, GridSong, GridTrack
 from tokenizer.tokens import fields, names, plan, room
 from tokenizer.tokens.encode import Hidden, encode_song, grid_song
-from tokenizer.tokens.given import Given
+from tokenizer.tokens.given import Given, chord_pattern
 from tokenizer.tokens.plan import Plan, Room
 from tokenizer.vocabulary import CLASS, DURATIONS, Class
 
@@ -90,9 +90,17 @@ class InParts:
         else:
             window = replace(window, song=replace(window.song, tracks=window.song.tracks[: -len(self.programs)]))
             script = plan.accompanied(window, self.programs)
-        return plan.part_plan(
-            script, behind, count, self.given, self.wanted, self.limits, self.max_bars, self.vocab_size
-        )
+        writes = plan.Writes(behind, 0, count, self._asked_chords(part), window.song.bars.signature)
+        return plan.part_plan(script, writes, self.given, self.wanted, self.limits, self.max_bars, self.vocab_size)
+
+    def _asked_chords(self, part: Part) -> np.ndarray:
+        """int32[max_bars]: of the window's measures, -1 where none is asked for."""
+        asked = np.full(self.max_bars, -1, np.int32)
+        if self.wanted.chords:
+            first = int(self.given.song.bars.measure[self.hidden.first])
+            in_song = chord_pattern(self.wanted, part.stop - first)
+            asked[part.begin - part.first : part.stop - part.first] = in_song[part.begin - first :]
+        return asked
 
     def with_written(self, song: GridSong, part: Part, ids: np.ndarray) -> GridSong:
         """The song with what the tokens of a part's plan write: but for notes that would cut one that sounds in from

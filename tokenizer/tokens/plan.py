@@ -32,7 +32,7 @@ from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import N_PARTS
 from tokenizer.grid.song import HID_RANK
-from tokenizer.tokens import grammar, names, room
+from tokenizer.tokens import grammar, names, room, wishes
 from tokenizer.tokens.encode import encode_song
 from tokenizer.tokens.given import Given, chord_pattern, window
 from tokenizer.tokens.grammar import CHORD, CLASS, EOS, SIGNATURE, TRACK, VALUE
@@ -70,6 +70,7 @@ class Plan(NamedTuple):
     behind: Any  # int32[] bars that the tracks have before their free places
     max_tokens: Any  # int32[] of the song
     max_spans: Any  # int32[]
+    held: wishes.Held | None  # what must hold in the notes, None where nothing is asked of them
 
 
 class Planned(NamedTuple):
@@ -102,12 +103,12 @@ def usual_room(given: Given | None, wanted: Constraints) -> Room:
     meters = to_come(given, wanted)
     if given is None:
         measures = wanted.bars or (room.NEW_BARS if wanted.instruments else 0)
-        return _usual(_new(wanted), meters.bars(measures), meters)
+        return _usual(_new(wanted), meters.bars(measures), wanted, meters)
     if given.hidden:
-        return _usual(filled(given), given.hidden.stop - given.hidden.first, meters)
+        return _usual(filled(given), given.hidden.stop - given.hidden.first, wanted, meters)
     if wanted.add:
-        return _usual(accompanied(given, names.programs(wanted.add, "--add")), len(given), meters)
-    return _usual(_continued(given), _bars_to_write(given, wanted, meters), meters)
+        return _usual(accompanied(given, names.programs(wanted.add, "--add")), len(given), wanted, meters)
+    return _usual(_continued(given), _bars_to_write(given, wanted, meters), wanted, meters)
 
 
 def make_plan(
@@ -122,8 +123,10 @@ def make_plan(
         most = meters.measures(max_bars)
         if wanted.bars > most:
             raise InputError(f"--bars {wanted.bars}: this model has room for {most}{meters}")
-        script, bars = _new(wanted), meters.bars(max(wanted.bars, 1))
-        plan = _with_limits(script, wanted, 0, 0, bars, meters, limits, max_bars, free)
+        script, due = _new(wanted), _due_bars(meters, max(wanted.bars, 1), wanted)
+        known = meters.signatures if wanted.meter else np.zeros(0, np.int32)
+        writes = Writes(0, 0, due, _asked_chords(wanted, 0, max_bars), known)
+        plan = _with_limits(script, wanted, None, writes, meters, limits, max_bars, free)
         if not wanted.bars:  # as many as there usually is room for in all tracks, not in the first one alone
             usual = max(limits.tokens // round(sum(_tokens_per_bar(script))), room.FEWEST_BARS)
             plan = plan._replace(max_bars=np.int32(min(usual, max_bars)))
@@ -132,9 +135,10 @@ def make_plan(
     fitting = _fitting(given, wanted, meters, limits, most_given_bars)
     left_out = given.measures - fitting.measures
     of_fitting = replace(wanted, bars=wanted.bars - left_out) if wanted.bars else wanted
-    new = meters.bars(max(of_fitting.bars - fitting.measures, 1))
-    script, behind = _continued(fitting), (len(fitting), fitting.measures)
-    plan = _with_limits(script, of_fitting, *behind, new, meters, limits, max_bars, free)
+    due = _due_bars(meters, max(of_fitting.bars - fitting.measures, 1), wanted)
+    chords = _asked_chords(wanted, fitting.measures, max_bars)
+    writes = Writes(len(fitting), fitting.measures, due, chords, meters.signatures)
+    plan = _with_limits(_continued(fitting), of_fitting, fitting, writes, meters, limits, max_bars, free)
     if left_out:
         too_many_bars = given.begins[left_out - 1] < len(given) - most_given_bars
         of_bars = f"this model has room for {meters.measures(max_bars)} bars{meters}"
@@ -143,15 +147,40 @@ def make_plan(
     return Planned(plan, len(given) - len(fitting), notices)
 
 
+class Writes(NamedTuple):
+    """What the free places of a script get. behind, measures: bars and measures that their tracks have before them.
+    bars: that each gets at least. chords: as Plan has them. signatures: int32[M] of the measures that are known.
+    """
+
+    behind: int
+    measures: int
+    bars: int
+    chords: np.ndarray
+    signatures: np.ndarray
+
+
 def part_plan(
-    script: list[int], behind: int, bars: int, given: Given, wanted: Constraints, limits: Room, max_bars: int, size: int
+    script: list[int], writes: Writes, given: Given, wanted: Constraints, limits: Room, max_bars: int, size: int
 ) -> Plan:
-    """Of a part of a given song, by its script: before a free place its track has so many bars, there it gets so many.
-    size: of the model's vocabulary. Raises InputError where there is no room.
+    """Of a part of a given song, by its script. size: of the model's vocabulary. Raises InputError where there is no
+    room.
     """
     free, meters = _free_tokens(wanted, size), to_come(given, wanted)
-    filled_up = [*script, *[NOTHING] * (limits.tokens - len(script))]  # one program for all parts
-    return _with_limits(filled_up, replace(wanted, bars=0), behind, 0, bars, meters, limits, max_bars, free)
+    wanted = replace(wanted, bars=0)
+    return _with_limits(script, wanted, None, writes, meters, limits, max_bars, free, places=limits.tokens)
+
+
+def _due_bars(meters: Meters, measures: int, wanted: Constraints) -> int:
+    """With which so many measures have begun, or ended where a song must not end with the first bar of one."""
+    return meters.bars(measures + 1) - 1 if wishes.of(wanted).whole else meters.bars(measures)
+
+
+def _asked_chords(wanted: Constraints, first: int, measures: int) -> np.ndarray:
+    """int32[measures]: those asked for from a measure on, -1 before it or where none are."""
+    chords = np.full(measures, -1, np.int32)
+    if wanted.chords:
+        chords[first:] = chord_pattern(wanted, measures - first)
+    return chords
 
 
 def _left_out(left_out: int, bars: int, wanted: Constraints, limit: str) -> str:
@@ -201,8 +230,8 @@ def _fitting(given: Given, wanted: Constraints, meters: Meters, limits: Room, mo
         if len(given) - int(given.begins[left_out]) > most_bars:
             return False
         script = _continued(end(left_out))
-        usual = _usual(script, _bars_to_write(given, wanted, meters), meters)
-        return (_taken(script).fits(share) or usual.fits(limits)) and _least(script, asked, meters).fits(limits)
+        usual = _usual(script, _bars_to_write(given, wanted, meters), wanted, meters)
+        return (_taken(script).fits(share) or usual.fits(limits)) and _least(script, asked, wanted, meters).fits(limits)
 
     if fits(0):
         return given
@@ -274,19 +303,20 @@ def _is_chord(places: np.ndarray) -> np.ndarray:
     return (places >= 0) & (CLASS[places] == CHORD)
 
 
-def _least(script: list[int], bars: int, meters: Meters) -> Room:
+def _least(script: list[int], bars: int, wanted: Constraints, meters: Meters) -> Room:
     """What a song takes at least whose free places get so many bars each."""
-    taken, free = _taken(script), script.count(FREE)
+    taken, free, asked = _taken(script), script.count(FREE), wishes.of(wanted)
+    held = (bars + 2) * sum(asked.tokens_of(script)) + (free + 1) * asked.tokens_per_note
     said = bars + 1 if meters.alternate else 0  # tokens of the first track, one for each bar
     return Room(
-        taken.tokens + free * (bars + 1 + FREE_TOKENS) + said + NOTE_AND_END + SLACK_TOKENS,
-        taken.spans + free * (bars + 1 + FREE_SPANS) + SLACK_SPANS,
+        taken.tokens + free * (bars + 1 + asked.whole + FREE_TOKENS) + said + held + NOTE_AND_END + SLACK_TOKENS,
+        taken.spans + free * (bars + 1 + asked.whole + FREE_SPANS) + SLACK_SPANS,
     )
 
 
-def _usual(script: list[int], bars: int, meters: Meters) -> Room:
+def _usual(script: list[int], bars: int, wanted: Constraints, meters: Meters) -> Room:
     """What a song usually takes whose free places get so many bars each."""
-    least = _least(script, bars, meters)
+    least = _least(script, bars, wanted, meters)
     return Room(least.tokens + bars * round(sum(_tokens_per_bar(script))), least.spans)
 
 
@@ -300,8 +330,6 @@ def _tokens_per_bar(script: list[int]) -> list[float]:
     for token in script:
         if token == FREE:
             found.append(max(usual, tokens / max(bars, 1)) if usual else 0)
-        elif token == NOTHING:
-            break
         elif CLASS[token] == TRACK:
             usual, tokens, bars = room.tokens_per_bar(int(VALUE[token])), 0, 0
         elif token != vocab.SEP:
@@ -312,47 +340,52 @@ def _tokens_per_bar(script: list[int]) -> list[float]:
 def _with_limits(
     script: list[int],
     wanted: Constraints,
-    behind: int,
-    measures_behind: int,
-    bars: int,
+    given: Given | None,
+    writes: Writes,
     meters: Meters,
     limits: Room,
     max_bars: int,
     free: np.ndarray,
+    places: int = 0,
 ) -> Plan:
-    """behind, measures_behind: bars and measures that tracks have before their free places, where they get `bars` more
-    at least; from the start of all of them wanted.bars counts.
+    """given: what of a song goes on. From the start of what is behind the free places wanted.bars counts. places: of
+    the script, which is filled up to as many at least.
     """
-    min_measures = max(wanted.bars, measures_behind + 1)
-    least = _least(script, bars, meters)
+    min_measures = max(wanted.bars, writes.measures + 1)
+    if writes.behind + writes.bars > max_bars:
+        raise InputError(
+            f"--bars {min_measures}: this model has room for {max_bars} bars, and they take "
+            f"{writes.behind + writes.bars}"
+        )
+    size = -(-max(len(script) + 2, places) // SCRIPT_MULTIPLE) * SCRIPT_MULTIPLE
+    filled_up = np.full(size, NOTHING, np.int32)
+    filled_up[: len(script)] = script
+    signatures = np.full(max_bars, -1, np.int32)
+    if meters.alternate:
+        signatures[writes.behind :] = np.resize(meters.signatures, max_bars - writes.behind)
+    held, free = wishes.hold(script, size, wanted, given, writes.chords, writes.signatures, free)
+    least = _least(script, writes.bars, wanted, meters)
     if not least.fits(limits):
         needed = max(least.tokens, least.spans * limits.tokens // limits.spans)
         raise InputError(f"what is asked takes at least {needed} tokens; raise --max-length")
-    places = np.full(-(-(len(script) + 2) // SCRIPT_MULTIPLE) * SCRIPT_MULTIPLE, NOTHING, np.int32)
-    places[: len(script)] = script
-    chords = np.full(max_bars, -1, np.int32)
-    if wanted.chords:
-        chords[measures_behind:] = chord_pattern(wanted, max_bars - measures_behind)
-    signatures = np.full(max_bars, -1, np.int32)
-    if meters.alternate:
-        signatures[behind:] = np.resize(meters.signatures, max_bars - behind)
     return Plan(
-        script=places,
-        rest_tokens=_from_each_on(np.where(places == FREE, FREE_TOKENS, places >= 0)),
-        rest_spans=_from_each_on(np.where(places == FREE, FREE_SPANS, _is_chord(places))),
-        rest_tracks=_from_each_on(places == FREE),
-        due=_due(places, _tokens_per_bar(script), limits.tokens),
-        chords=chords,
+        script=filled_up,
+        rest_tokens=_from_each_on(np.where(filled_up == FREE, FREE_TOKENS, filled_up >= 0)),
+        rest_spans=_from_each_on(np.where(filled_up == FREE, FREE_SPANS, _is_chord(filled_up))),
+        rest_tracks=_from_each_on(filled_up == FREE),
+        due=_due(filled_up, np.maximum(_tokens_per_bar(script), wishes.of(wanted).tokens_of(script)), limits.tokens),
+        chords=writes.chords,
         signatures=signatures,
         free=free,
         min_measures=np.int32(min_measures),
         max_measures=np.int32(wanted.bars or UNLIMITED),
-        min_bars=np.int32(behind + bars if meters.alternate else 0),
+        min_bars=np.int32(writes.behind + writes.bars if meters.alternate else 0),
         max_bars=np.int32(max_bars),
         parts=np.int32(N_PARTS[meters.signatures[0]]),
-        behind=np.int32(behind),
+        behind=np.int32(writes.behind),
         max_tokens=np.int32(limits.tokens),
         max_spans=np.int32(limits.spans),
+        held=held,
     )
 
 
@@ -361,7 +394,7 @@ def _from_each_on(values: np.ndarray) -> np.ndarray:
     return np.cumsum(values[::-1])[::-1].astype(np.int32)
 
 
-def _due(places: np.ndarray, tokens_per_bar: list[float], max_tokens: int) -> np.ndarray:
+def _due(places: np.ndarray, tokens_per_bar: np.ndarray, max_tokens: int) -> np.ndarray:
     """int32[S]: the tokens that a song may have where a free place ends, so that those after it have their shares,
     weighted by tokens_per_bar[free places]. What one leaves, the next may take.
     """
