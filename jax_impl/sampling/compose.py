@@ -245,8 +245,9 @@ def _send(sample: Sample, output: BinaryIO, what: str) -> None:
 
 @dataclass
 class Tally:
-    """What was made: songs; their tokens, with those that the grammar was against; and the songs that the model did not
-    end itself. As text what a line says of them.
+    """What was made: songs; their tokens, with those that the grammar was against; the songs that the model did not end
+    itself; and the bars in which a chord was asked for, with those in which it is heard. As text what a line says of
+    them.
     """
 
     songs: int = 0
@@ -254,6 +255,8 @@ class Tally:
     errors: int = 0
     unfinished: int = 0  # without an end, at --max-length
     cut_short: int = 0  # brought to an end for want of room
+    asked_chords: int = 0
+    heard_chords: int = 0
 
     @classmethod
     def of(cls, sample: Sample) -> "Tally":
@@ -267,6 +270,8 @@ class Tally:
         self.errors += sample.errors
         self.unfinished += not sample.finished
         self.cut_short += sample.finished and sample.cut_short
+        heard, asked = sample.whole.heard_chords(sample.ids)
+        self.heard_chords, self.asked_chords = self.heard_chords + heard, self.asked_chords + asked
 
     def __str__(self) -> str:
         words = [f"{self.tokens} tokens"]
@@ -276,6 +281,8 @@ class Tally:
         ):
             if count:
                 words.append(what if self.songs == 1 else f"{_songs(count)} {what}")
+        if self.asked_chords:
+            words.append(f"{self.heard_chords} of {self.asked_chords} asked chords are heard in the notes")
         return ", ".join(words)
 
 

@@ -26,11 +26,11 @@ class Item(NamedTuple):
     last: int
 
 
-def items(text: str) -> list[Item]:
+def items(text: str, flag: str = FLAG) -> list[Item]:
     """The parts of what is asked. Raises InputError."""
     found = [_item(part.strip()) for part in re.split("[,;、，]", text) if part.strip()]
     if not found:
-        raise InputError(f"{FLAG}: name bars or instruments, such as {EXAMPLES}")
+        raise InputError(f"{flag}: name bars or instruments, such as {EXAMPLES}")
     return found
 
 

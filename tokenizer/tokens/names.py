@@ -9,7 +9,7 @@ from typing import NamedTuple
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.music import instruments
-from tokenizer.tokens import chord_names, key_names
+from tokenizer.tokens import chord_names, fill, key_names
 
 METERS = {"c": "4/4", "c|": "2/2", "¢": "2/2"}
 OTHERS = 3  # instruments that a notice names beside the one that is taken
@@ -27,6 +27,7 @@ def check(wanted: Constraints) -> None:
         ("--pitches", wanted.pitches, pitches),
         ("--density", wanted.density, strikes),
         ("--polyphony", wanted.polyphony, voices),
+        ("--fill", wanted.fill, fill.items),
     ):
         if text:
             find(text, flag)

@@ -23,14 +23,15 @@ import numpy as np
 
 from configs import Constraints
 from tokenizer import vocabulary as vocab
-from tokenizer.grid.meter import Bars
+from tokenizer.grid.meter import MAX_BARS, Bars
 from tokenizer.grid.song import HID_RANK, TEMPO_MICROSECONDS
 from tokenizer.grid.tempo_map import Tempos, with_tempos
 from tokenizer.music import midi
 from tokenizer.music.score import Score, Signature, Tempo, Track
-from tokenizer.tokens import grammar
+from tokenizer.tokens import grammar, names
 from tokenizer.tokens.decode import DEFAULT_SIGNATURE, decode
-from tokenizer.tokens.given import Given, between
+from tokenizer.tokens.given import Given, between, chord_pattern
+from tokenizer.tokens.held import heard
 from tokenizer.tokens.own_time import New, OwnTime, fitted, joined
 from tokenizer.vocabulary import NAMES, TOKEN, VALUE, Class
 
@@ -40,15 +41,26 @@ PATTERNS = (
 )
 
 
+class Asked(NamedTuple):
+    """Chords that are asked for, as bar_chords numbers them, over and over in the measures from `first` to before
+    `stop`.
+    """
+
+    first: int = 0
+    stop: int = 0
+    chords: tuple[int, ...] = ()
+
+
 class Whole(NamedTuple):
     """What makes a whole song of the tokens of a model. given: the song as it is kept, None where there is none.
     left_out: its first bars, which the model does not see: whole measures. exact: microseconds a beat of tempi (as the
-    vocabulary numbers them) that are not the tokens' own.
+    vocabulary numbers them) that are not the tokens' own. asked: chords of what is new.
     """
 
     given: Given | None = None
     left_out: int = 0
     exact: tuple[tuple[int, int], ...] = ()
+    asked: Asked = Asked()
 
     def score(self, ids: np.ndarray) -> Score:
         """The song, whose last part the tokens int32[T] say; they may be cut off anywhere. A given one is in its own
@@ -118,6 +130,18 @@ class Whole(NamedTuple):
             signatures = np.concatenate([self.given.song.bars.signature, signatures[new:]])
         measures = Bars(signatures).measure
         return [names_of(chords[measures == number]) for number in range(measures.max(initial=-1) + 1)]
+
+    def heard_chords(self, ids: np.ndarray) -> tuple[int, int]:
+        """In how many bars the chord finder hears the chord that was asked for, and in how many one was: of parts of
+        measures, where those are long.
+        """
+        if not self.asked.chords:
+            return 0, 0
+        score = self.on_grid(ids)
+        wanted = np.full(max(len(self.chords(ids)), self.asked.first), -1, np.int32)
+        inside = slice(self.asked.first, min(self.asked.stop, len(wanted)))
+        wanted[inside] = np.resize(self.asked.chords, len(wanted[inside]))
+        return heard(wanted, score)
 
     @property
     def first_tick(self) -> int:
@@ -246,4 +270,14 @@ def whole_song(given: Given | None, left_out: int, wanted: Constraints) -> Whole
         exact = ((int(given.song.tempo[-1]), last.microseconds_per_beat),)
     elif wanted.tempo:
         exact = ((vocab.tempo_bin(wanted.tempo), round(60e6 / wanted.tempo)),)
-    return Whole(given, left_out, exact)
+    return Whole(given, left_out, exact, _asked(given, wanted))
+
+
+def _asked(given: Given | None, wanted: Constraints) -> Asked:
+    if not wanted.chords:
+        return Asked()
+    chords = tuple(chord_pattern(wanted, len(names.chords(wanted.chords, "--chords"))).tolist())
+    if given is not None and given.hidden:
+        measure = given.song.bars.measure
+        return Asked(int(measure[given.hidden.first]), int(measure[given.hidden.stop - 1]) + 1, chords)
+    return Asked(0 if given is None or wanted.add else given.measures, MAX_BARS, chords)
