@@ -151,7 +151,8 @@ def test_a_run_writes_its_metrics_and_a_picture(uninterrupted):
 def test_lines_say_how_many_tokens_were_read_and_how_often_the_songs(dataset, uninterrupted):
     settings = config(dataset, uninterrupted)
     data = Dataset(dataset)
-    shape = DataConfig(settings.max_seq_len, settings.row_spans, batch_size=1, max_bars=32, seed=0, num_workers=0)
+    tasks = dict(reorder=settings.reorder, fill=settings.fill)
+    shape = DataConfig(settings.max_seq_len, settings.row_spans, 1, max_bars=32, seed=0, num_workers=0, **tasks)
     with loader.loader(data, shape, "train") as rows:
         read = [int((batch.document > 0).sum()) for batch in itertools.islice(rows, 2 * 8)]
     told = [record for record in metrics.read(uninterrupted / metrics.FILE) if record["kind"] == "train"]
@@ -180,8 +181,10 @@ def test_a_run_starts_with_the_weights_of_another(dataset, uninterrupted, tmp_pa
         return state, told
 
     monkeypatch.setattr(train, "state_from", watched)
-    settings = config(dataset, tmp_path, init_from=uninterrupted)
+    settings = config(dataset, tmp_path, init_from=uninterrupted, reorder=0.0, fill=0.0)
     assert train.train(settings).step == 8
+    with Checkpoints(tmp_path, keep_last=None) as checkpoints:
+        assert checkpoints.record(8).tasks == {"reorder": 0.5, "fill": 0.5}, "shown by the run that it began with"
     theirs = nnx.to_pure_dict(nnx.state(load_model(uninterrupted, "best")[0]))
     jax.tree.map(np.testing.assert_array_equal, begun[0], theirs)
     first, their_first, their_last = lines(tmp_path)[0], lines(uninterrupted)[0], lines(uninterrupted)[-1]
