@@ -13,15 +13,16 @@ from configs import Constraints
 from tests import ROOT
 from tests.rows import ids as tokens
 from tests.songs import real_songs
-from tests.tokenizer.given_file import BAR, BEAT, FILES, beside, file_of, messages, note, track_of, without_notes
+from tests.tokenizer.given_file import BAR, BEAT, FILES, beside, ends, file_of, messages, note, track_of, without_notes
 from tests.tokenizer.test_whole import made
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.align import Aligned
 from tokenizer.music import midi
 from tokenizer.music.messages import GivenFile
-from tokenizer.music.score import Track
+from tokenizer.music.score import NOTE, Track
 from tokenizer.tokens.encode import Hidden, encode_song
 from tokenizer.tokens.given import Given, Prompt, aligned_prompt, given_song
+from tokenizer.tokens.own_time import fitted
 from tokenizer.tokens.whole import Whole, whole_song
 
 CASES = ROOT.parent / "shared" / "cases"
@@ -57,8 +58,9 @@ def wholly_read_back(whole: Whole, ids: np.ndarray) -> bytes:
 @pytest.mark.parametrize("raw", FILES.values(), ids=FILES)
 def test_a_file_that_is_accompanied_is_all_there_and_new_tracks_on_channels_of_their_own(raw):
     whole, ids, _ = made(prompt_of(raw), Constraints(add="drums,bass,48"), 3000)
-    user, now = messages(raw), messages(wholly_read_back(whole, ids))
-    assert now[: len(user)] == user and len(now) == len(user) + 3
+    content = wholly_read_back(whole, ids)
+    user, now = messages(raw), messages(content)
+    assert now[: len(user)] == user and len(now) == len(user) + 3 and ends(content)[: len(user)] == ends(raw)
     used = {message.channel for said in user for _, message in said if hasattr(message, "channel")}
     names, playing = [], []
     for said in now[len(user) :]:
@@ -153,6 +155,13 @@ def test_a_new_note_never_cuts_a_given_one_of_its_pitch_nor_reaches_into_one():
         (BAR + 3 * BEAT, "note_on", 74),
         (2 * BAR, "note_off", 74),
     ]
+
+
+def test_new_notes_go_where_their_pitch_is_free_to_the_tick():
+    rows = lambda *rows: np.array([(*row, 90) for row in rows], NOTE)
+    given = rows((100, 50, 60), (300, 0, 60), (400, 10, 61))
+    new = rows((99, 9, 60), (100, 9, 60), (149, 9, 60), (150, 150, 60), (151, 900, 60), (300, 9, 60), (301, 900, 60))
+    assert fitted(new, given).tolist() == rows((99, 1, 60), (150, 150, 60), (151, 149, 60), (301, 900, 60)).tolist()
 
 
 def test_a_note_off_without_a_note_ends_no_new_one_and_a_note_without_its_end_ends_where_it_did():
