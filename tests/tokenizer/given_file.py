@@ -83,6 +83,11 @@ def messages(raw: bytes) -> list[list[tuple[int, mido.Message]]]:
     return tracks
 
 
+def ends(raw: bytes) -> list[int]:
+    """Tick of the end of each track, as mido reads it."""
+    return [sum(message.time for message in track) for track in mido.MidiFile(file=io.BytesIO(raw), clip=True).tracks]
+
+
 def beside(user: list, now: list) -> list:
     """What a track says now beside all that the user's said, which it says in the same order."""
     more, left = [], iter(user)
