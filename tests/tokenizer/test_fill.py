@@ -66,6 +66,12 @@ def test_what_cannot_be_is_said(fill, message):
     assert message in str(error.value)
 
 
+def test_there_is_a_limit_to_how_many_tracks_are_hidden():
+    tracks = " ".join([f"#P0 SEP Cmaj {BAR}"] * 33)
+    with pytest.raises(InputError, match="--fill 1: that is 33 tracks; at most 32 at a time"):
+        given_song(ids(f"BOS BPM_19 TS_4/4 {tracks} EOS"), Constraints(fill="1"))
+
+
 def test_chords_that_are_asked_for_begin_with_the_first_hidden_bar_and_leave_the_others():
     given = given_song(song(), Constraints(fill="3-5", chords="G Am"))
     (c,), (g, am) = chords("C", "--chords"), chords("G Am", "--chords")

@@ -13,6 +13,7 @@ from tokenizer.grid.song import GridSong
 from tokenizer.music import instruments
 from tokenizer.tokens import room
 from tokenizer.tokens.encode import Hidden
+from tokenizer.tokens.grammar import MOST_HIDDEN
 
 FLAG = "--fill"
 EXAMPLES = "9-16, bass, or bass:9-16,piano:9-16"
@@ -47,6 +48,8 @@ def hidden_of(text: str, song: GridSong) -> Hidden:
             before = tracks.setdefault(track, asked)
             if before[1:] != asked[1:]:
                 raise InputError(f"{FLAG} {text}: {_twice(song, track)} is asked for twice")
+    if len(tracks) > MOST_HIDDEN:
+        raise InputError(f"{FLAG} {text}: that is {len(tracks)} tracks; at most {MOST_HIDDEN} at a time")
     ranges = {(item.first, item.last): item.word for item in tracks.values()}
     if len(ranges) > 1:
         said = " and ".join(f"{word or 'all tracks'} in bars {first}-{last}" for (first, last), word in ranges.items())
