@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from tests.scores import score_of, scores
 from tokenizer.grid.song import HID_RANK
 from tokenizer.music import midi
+from tokenizer.music.composer import compose
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+from tokenizer.tokens.encode import Hidden
 from tokenizer.tokens.text import TextError, from_text, read, to_text
 
 TEXT = """\
@@ -193,3 +195,28 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         read(tmp_path / "empty.txt")
     (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
     assert read(tmp_path / "a.txt") == from_text(TEXT)
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_hidden_bars_are_said_behind_all_tracks_and_the_song_is_the_same(lossless):
+    hidden = Hidden(1, 3, (0, 1))
+    for seed in range(3):
+        score = compose(seed)
+        text = to_text(score, lossless, hidden)
+        assert text.count("MASK") == 4 and text.count("UNK") == 2
+        assert from_text(text) == from_text(to_text(score, lossless))
+
+
+def test_a_hidden_bar_looks_so():
+    text = to_text(from_text(TEXT), False, Hidden(0, 1, (0,)))
+    shown, said = text.split("UNK #D\n")
+    assert "#D\nB0 MASK\n" in shown and said.startswith("B0 T")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("UNK #P99", "the next track that has a MASK"), ("MASK", "MASK before any B says where it is")],
+)
+def test_hidden_bars_that_are_none_are_named(line, said):
+    with pytest.raises(TextError, match=said):
+        from_text(TEXT.replace("\n#D\n", f"\n#D\n{line}\n", 1))

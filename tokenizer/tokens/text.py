@@ -9,6 +9,9 @@
     #D                         a track: drums, or #P33, a General MIDI program
     B0 T0 P36 L1 V25           a note: bar, position, pitch, length, velocity; B, T, L and V only where they change
     T4 P38                       position 0-15, length 1-64 sixteenths, velocity bin 0-31; lossless: ticks, ticks, 1-127
+    B1 MASK                    a hidden bar (ours), said behind all tracks:
+    UNK #D                     the hidden bars of the next track that has any
+    B1 T0 P38 L1 V25
 
 Bars are v1.2.1's: all of the song's are as long as its first signature says, with 16 positions each, and a note past
 the last position stays on it. That is another grid than that of the tokens, which have 12 places in a quarter note, the
@@ -30,6 +33,7 @@ from tokenizer.grid.chords import bar_chords
 from tokenizer.grid.song import HID_RANK
 from tokenizer.music.midi import DEFAULT_TEMPO
 from tokenizer.music.score import DRUMS, NOTE, Score, Signature, Tempo, Track
+from tokenizer.tokens.encode import Hidden
 from tokenizer.vocabulary import TOKEN, Class
 
 POSITIONS, LONGEST = 16, 64  # of a bar; of a note, in positions
@@ -42,9 +46,9 @@ class TextError(InputError):
 # ---------------------------------------------------------------- writing
 
 
-def to_text(score: Score, lossless: bool) -> str:
-    """The song as text. Tracks come in HID order, empty ones not at all. Raises TextError where a bar has fewer ticks
-    than positions and the text is not lossless.
+def to_text(score: Score, lossless: bool, hidden: Hidden | None = None) -> str:
+    """The song as text. Tracks come in HID order, empty ones not at all. hidden: bars as the text counts them, of
+    tracks as they come. Raises TextError where a bar has fewer ticks than positions and the text is not lossless.
 
     from_text(to_text(score, lossless=True)) == score if its tracks stand in HID order, none empty, notes sorted by
     (onset, pitch).
@@ -67,9 +71,24 @@ def to_text(score: Score, lossless: bool) -> str:
     for signature in score.signatures:
         lines.append(f"TS {_place(signature.tick, bar_ticks, bar)} {signature.numerator}/{signature.denominator}")
     lines += [*(_chord_line(replace(score, tracks=tuple(tracks)), bar) if has_positions else ()), ""]
-    for track in tracks:
+    said_at_end = []
+    for number, track in enumerate(tracks):
         name = "#D" if track.program == DRUMS else f"#P{track.program}"
-        lines += [name, *_note_lines(track.notes, bar, vocab.N_VELOCITIES if not lossless else 128), ""]
+        shape, in_bar = (bar, vocab.N_VELOCITIES if not lossless else 128), track.notes["onset_ticks"] // bar
+        if hidden is None or number not in hidden.tracks:
+            lines += [name, *_note_lines(track.notes, *shape), ""]
+            continue
+        before, behind = in_bar < hidden.first, in_bar >= hidden.stop
+        masks = [f"B{bar} MASK" for bar in range(hidden.first, hidden.stop)]
+        lines += [
+            name,
+            *_note_lines(track.notes[before], *shape),
+            *masks,
+            *_note_lines(track.notes[behind], *shape),
+            "",
+        ]
+        said_at_end += [f"UNK {name}", *_note_lines(track.notes[~(before | behind)], *shape), ""]
+    lines += said_at_end
     return "\n".join(lines) + "\n"
 
 
@@ -170,6 +189,8 @@ class _Parser:
     tempos: list = field(default_factory=list)  # [(bar, position, microseconds)]
     signatures: list = field(default_factory=list)  # [(bar, position, numerator, denominator)]
     tracks: list = field(default_factory=list)  # [(program, [[bar, position, pitch, length, velocity]])]
+    notes: list = field(default_factory=list)  # of the track that is being said
+    hidden: list = field(default_factory=list)  # numbers of the tracks with hidden bars that are not said yet
     now: dict = field(default_factory=dict)  # B, T, L, V in force
 
     def take(self, line: str) -> None:
@@ -189,18 +210,26 @@ class _Parser:
             if not 0 < numerator < 256 or denominator not in (1, 2, 4, 8, 16, 32, 64):
                 raise ValueError(f"{numerator}/{denominator} is no time signature")
             self.signatures.append((int(match[1]), int(match[2]), numerator, denominator))
-        elif match := re.fullmatch(r"#(?:D|P(\d{1,9}))", line):
-            program = DRUMS if match[1] is None else int(match[1])
-            if match[1] is not None and program > 127:
-                raise ValueError(f"program {program}; there are 0 to 127")
-            self.check_last_note()
-            self.tracks.append((program, []))
-            self.now = dict.fromkeys("BTLV", UNSAID)
+        elif match := re.fullmatch(r"(UNK )?#(?:D|P(\d{1,9}))", line):
+            if match[2] is not None and int(match[2]) > 127:
+                raise ValueError(f"program {match[2]}; there are 0 to 127")
+            self._begin_track(DRUMS if match[2] is None else int(match[2]), is_hidden=bool(match[1]))
         elif not self.tracks:
             raise ValueError(f"{line[:40]!r} before any track (#D or #P0 to #P127)")
         else:
             for word in line.split():
                 self._word(word)
+
+    def _begin_track(self, program: int, is_hidden: bool) -> None:
+        self.check_last_note()
+        if is_hidden:
+            if not self.hidden or self.tracks[self.hidden[0]][0] != program:
+                raise ValueError("UNK is for the next track that has a MASK, and this is none")
+            _, self.notes = self.tracks[self.hidden.pop(0)]
+        else:
+            self.notes = []
+            self.tracks.append((program, self.notes))
+        self.now = dict.fromkeys("BTLV", UNSAID)
 
     def _header(self, line: str) -> None:
         match = re.fullmatch(r"H (\d{1,9}) (\d{1,9}) (Q|\d{1,9})", line)
@@ -212,6 +241,14 @@ class _Parser:
             raise ValueError("MIDI has 1 to 32767 ticks per beat, and a bar some ticks")
 
     def _word(self, word: str) -> None:
+        if word == "MASK":
+            if self.now["B"] == UNSAID:
+                raise ValueError("MASK before any B says where it is")
+            self.check_last_note()
+            if len(self.tracks) - 1 not in self.hidden:
+                self.hidden.append(len(self.tracks) - 1)
+            self.now = dict.fromkeys("BTLV", UNSAID)
+            return
         match = re.fullmatch(r"([BTPLV])(\d{1,9})", word)
         if not match:
             raise ValueError(f"{word[:40]!r} is none of B, T, P, L, V and a number")
@@ -219,7 +256,7 @@ class _Parser:
         least, most = (RANGES if self.bar is None else LOSSLESS_RANGES).get(key, (0, value))
         if not least <= value <= most:
             raise ValueError(f"{word} is not within {key}{least} to {key}{most}")
-        notes = self.tracks[-1][1]
+        notes = self.notes
         if key == "P":
             missing = [key for key in "BT" if self.now[key] == UNSAID]
             if missing:
@@ -236,8 +273,8 @@ class _Parser:
             notes[-1]["BTPLV".index(key)] = value
 
     def check_last_note(self) -> None:
-        if self.tracks and self.tracks[-1][1] and UNSAID in self.tracks[-1][1][-1]:
-            raise ValueError("the track's first note must say both L and V")
+        if self.notes and UNSAID in self.notes[-1]:
+            raise ValueError("a track's first note, and the first behind a MASK, must say both L and V")
 
     def score(self) -> Score:
         numerator, denominator = self.signatures[0][2:] if self.signatures else (4, 4)
@@ -262,4 +299,7 @@ class _Parser:
 
 def _notes(notes: list, at, unit: int, on_grid: bool) -> np.ndarray:
     velocity = vocab.bin_velocity if on_grid else int
-    return np.array([(at((bar, pos)), length * unit, pitch, velocity(v)) for bar, pos, pitch, length, v in notes], NOTE)
+    in_time = sorted(notes, key=lambda note: note[:2])  # hidden bars are said behind the others
+    return np.array(
+        [(at((bar, pos)), length * unit, pitch, velocity(v)) for bar, pos, pitch, length, v in in_time], NOTE
+    )
