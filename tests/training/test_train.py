@@ -230,6 +230,7 @@ def test_a_run_of_another_shape_or_none_at_all_is_refused_by_name(dataset, unint
 # ---------------------------------------------------------------- a step
 
 
+@functools.cache
 def first_step():
     """(the usual state before the first step, the step as a function of state and batches), dropout off."""
     model = dataclasses.replace(MODEL, dropout=0.0)
