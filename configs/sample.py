@@ -32,9 +32,7 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a song must be. All of it holds exactly, of chords in their labels alone: the tokens name the chord of each
-    bar, whose notes need not sound it. Names are looked up when the song is planned.
-    """
+    """What a song must be. All of it holds exactly, whatever the weights. Names are looked up when the song is planned."""
 
     instruments: str = (
         ""  # one track of each and no other: "drums,bass,piano", General MIDI names, parts of them, 0-127
@@ -42,20 +40,25 @@ class Constraints:
     bars: int = 0  # length of the song in bars, given ones included (0: the model decides)
     tempo: float = 0.0  # beats per minute, 4 to 1000, as written in the MIDI file (0: the model decides)
     meter: str = ""  # time signature, such as 3/4
-    chords: str = (
-        ""  # chord labels of the bars, repeated: "C Am | F C/E Bb-7 N.C. %" as in lead sheets; notes may differ
-    )
+    chords: str = ""  # chords of the bars, repeated: "C Am | F C/E Bb-7 N.C. %" as in lead sheets; see --chord-notes
     transpose: int = 0  # semitones by which the given song and the chords are moved first
     keep_bars: int = 0  # bars of the given song that are kept when it is continued (0: all)
     add: str = ""  # instruments that the model plays along with the given song, named as above
     # bars of the given song that are written anew, all else kept: "bass:9-16,piano:9-16", 9-16 (all tracks), bass (all
     # its bars); bars count from 1, as the picture shows them
     fill: str = ""
-    key: str = ""  # all pitched tracks and the chords keep to this scale: "A minor", "Bb major", "D dorian"
-    pitches: str = ""  # lowest and highest pitch, of an instrument or of all pitched ones: "bass:E1-G3,C2-C6"
-    density: str = ""  # strikes a bar, fewest and most: "drums:8-16", of every instrument "1-12"
-    polyphony: str = ""  # notes that sound at once where one is struck, fewest and most: "piano:1-4"
-    # which notes of pitched tracks are tones of the --chords that are given: those on beats, all, or as the model likes
+    # all pitched tracks and the chords keep to this scale, as it sounds: "A minor" (the natural one), "Bb", "F#m", "D
+    # dorian", "A harmonic minor"
+    key: str = ""
+    # lowest and highest pitch, of an instrument or of all pitched ones: "bass:E1-G3,C2-C6" (C4 is 60), "drums:35-59"
+    pitches: str = ""
+    # fewest and most strikes a bar of each track, to the song's end: "drums:8-16", of every instrument "1-12"
+    density: str = ""
+    # fewest and most notes of a track that sound at once wherever one is struck: "piano:1-4,bass:1"
+    polyphony: str = ""
+    # which notes of pitched tracks are tones of the --chords that are given: those on beats (beats), all of them, over a
+    # whole chord that lasts for its bar (all), or as the model likes (free); but for free, the lowest track begins each
+    # bar with the root, the first one that is no bass with the whole chord, and no note rings into a chord without it
     chord_notes: ChordNotes = "beats"
     pedal: Pedal = PEDAL  # of the given song: notes ring while its sustain pedal is down, or ignore it
     # where the given song has its beats: where the music has them, or where the file says if they are not heard well
