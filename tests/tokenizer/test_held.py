@@ -202,6 +202,31 @@ def test_notes_are_tones_of_the_asked_chords_and_the_lowest_track_says_their_roo
                 assert tones(asked[measure]) <= rang
                 if mode == "all":
                     assert notes[0][2] == min(pitch for *_, pitch in notes)
+                    assert len({end for onset, end, _ in notes if onset == first}) == 1
+
+
+@pytest.mark.parametrize(
+    ("meter", "on", "off"),
+    [
+        ("6/8", "T6", "T4"),
+        ("3/4", "T4", "T6"),
+        ("2/2", "T4", "T2"),
+        ("7/8", "T8", "T6"),
+        ("3/16", "T0", "T1"),
+    ],
+)
+def test_beats_are_quarters_or_dotted_ones(meter, on, off):
+    made = planned(None, Constraints(chords="C", instruments="piano", meter=meter, bars=1))
+
+    def may_come(position: str) -> set[int]:
+        begun = "T0 P60 L1/2 V20 P64 P67 " if position != "T0" else ""
+        state = grammar.begin(1, MODEL_BARS)
+        for token in ids(f"BOS BPM_19 TS_{meter} #P0 SEP Cmaj {begun}{position}"):
+            state = grammar.push(state, np.array([token]))
+        legal = (grammar.allowed(state) & held.allowed(made, state))[0]
+        return {int(pitch) % 12 for pitch in VALUE[legal & (CLASS == PITCH)]}
+
+    assert may_come(on) <= {0, 4, 7} and len(may_come(off)) == 12
 
 
 def test_the_chord_finder_hears_the_asked_chords():
