@@ -20,7 +20,7 @@ from jax_impl.training.checkpoint import CheckpointError, Checkpoints, load_mode
 from jax_impl.training.optimizer import learning_rate
 from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
-from tests.runs import MODEL, config, write_run_of_v121
+from tests.runs import MODEL, config
 from tests.training.equal_runs import assert_equal_runs, lines
 from tokenizer import vocabulary as vocab
 
@@ -269,23 +269,18 @@ def test_the_run_s_config_goes_to_the_tracker_and_its_project(tmp_path, monkeypa
 
 def test_a_checkpoint_says_what_its_model_was_shown_in_all_runs(tmp_path):
     """In the run that it goes on from and in the one that it began with; none in one from before there were any."""
-    old, shown = tmp_path / "old", tmp_path / "shown"
-    parameters = write_run_of_v121(old)
-    with Checkpoints(old, keep_last=1) as checkpoints:
-        before = checkpoints.record(0)
-    assert before.tasks == {} and not before.has_seen_fills
-    with Checkpoints(shown, keep_last=1) as checkpoints:
-        now = replace(before, tasks={"reorder": 0.1, "fill": 0.3})
-        checkpoints.save(TrainState(parameters, {"count": jnp.zeros(())}, 0), now, validation_loss=None)
-        assert checkpoints.record(0).has_seen_fills
+    before = Record(4, plain(MODEL), {}, 8, {}, "songs", {}, vocab.FINGERPRINT, versions())
+    now = replace(before, tasks={"reorder": 0.1, "fill": 0.3})
+    for name, record in (("old", before), ("shown", now)):
+        with Checkpoints(tmp_path / name, keep_last=1) as checkpoints:
+            checkpoints.save(TrainState({"w": jnp.zeros(2)}, {"m": jnp.zeros(2)}, 4), record, validation_loss=None)
+    with Checkpoints(tmp_path / "shown", keep_last=None) as checkpoints:
+        assert checkpoints.record(4).has_seen_fills and not before.has_seen_fills
     seen = lambda record=None, **changes: train.tasks_seen(config(Path(), Path(), **changes), record)
     assert seen(reorder=0.2, fill=0.0) == seen(before, reorder=0.2, fill=0.0) == {"reorder": 0.2, "fill": 0.0}
-    assert seen(init_from=old, reorder=0.0, fill=0.2) == {"reorder": 0.0, "fill": 0.2}
-    assert (
-        seen(init_from=shown, reorder=0.2, fill=0.0)
-        == seen(now, reorder=0.2, fill=0.0)
-        == {"reorder": 0.2, "fill": 0.3}
-    )
+    assert seen(init_from=tmp_path / "old", reorder=0.0, fill=0.2) == {"reorder": 0.0, "fill": 0.2}
+    both = {"reorder": 0.2, "fill": 0.3}
+    assert seen(init_from=tmp_path / "shown", reorder=0.2, fill=0.0) == seen(now, reorder=0.2, fill=0.0) == both
 
 
 def test_a_run_from_before_there_were_tasks_goes_on_without_and_is_refused_with_any(tmp_path):
