@@ -32,7 +32,7 @@ from tokenizer.tokens.encode import Hidden, encode_song, grid_song
 from tokenizer.tokens.fields import KIND_PITCH, OUTSIDE, TokenFields
 from tokenizer.vocabulary import CLASS, Class
 
-SHARES = ((0.0, 0.0), (0.3, 0.0), (0.0, 0.3), (0.3, 0.3))  # reorder, fill
+SHARES = ((0.0, 0.0), (0.3, 0.3), (0.1, 0.2))  # reorder, fill
 HIDDEN_BARS = 4
 DRAWS = 10_000
 
@@ -42,8 +42,8 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     of_shares, of_pairs = verbs.add_parser("shares"), verbs.add_parser("paired")
     of_shares.add_argument("dataset", type=Path)
-    of_shares.add_argument("--steps", type=int, default=500, help="optimizer steps, of 1024 tokens each")
-    of_shares.add_argument("--seeds", type=int, default=2, help="runs of each pair of shares")
+    of_shares.add_argument("--steps", type=int, default=400, help="optimizer steps, of 1024 tokens each")
+    of_shares.add_argument("--seeds", type=int, default=3, help="runs of each pair of shares")
     of_pairs.add_argument("run", type=Path)
     of_pairs.add_argument("dataset", type=Path)
     of_pairs.add_argument("--split", default="validation")
