@@ -32,7 +32,7 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a song must be. All of it holds exactly, whatever the weights. Names are looked up when a song is planned."""
+    """What a song must be. All of it holds, whatever the weights. Names are looked up when a song is planned."""
 
     instruments: str = (
         ""  # one track of each and no other: "drums,bass,piano", General MIDI names, parts of them, 0-127
