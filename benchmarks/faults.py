@@ -430,6 +430,23 @@ TOKENS = (
         "pass",
         "tests/cli/test_outputs.py",
     ),
+
+fault("tokenizer/tokens/example.py", "the first track ends where its notes do", "    goes_on[:1] = window.goes_on\n", "", "tests/tokenizer/test_example.py"),
+fault("tokenizer/tokens/example.py", "a window's end is a song's", "shown.loss_mask[-1] = not window.goes_on", "pass", "tests/tokenizer/test_example.py"),
+fault("tokenizer/tokens/crop.py", "ends stay where they were in another order", "tracks_go_on=self.tracks_go_on[order]", "tracks_go_on=self.tracks_go_on", "tests/tokenizer/test_example.py"),
+fault("tokenizer/tokens/crop.py", "each track goes on", "tracks_go_on.append(end < len(track.notes))", "tracks_go_on.append(True)", "tests/tokenizer/test_example.py"),
+fault("tokenizer/tokens/held.py", "labels need not be of the key", "_column(state.tracks != 1) | held.chords[", "_column(state.tracks != 9) | held.chords[", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/held.py", "a bar ends without its strikes", "~is_new | xp.where(room.next_part > 0, fits_rest_of_measure, due <= 0), CHORD", "~is_new | (due < 99), CHORD", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/held.py", "a track ends without its strikes", "enough_struck = ~is_new | (due <= 0)", "enough_struck = ~is_new | (due < 99)", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/held.py", "too few notes sound", "room.here_sounding >= track.fewest_notes)", "room.here_sounding >= 0)", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/held.py", "too many notes sound", "room.here_sounding + 1 + more <= track.most_notes", "room.here_sounding + 1 + more <= 999", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/held.py", "a length in force is kept, however long", "~_column(is_wrong) | xp.asarray", "~_column(is_wrong & False) | xp.asarray", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/held.py", "notes ring into chords that lack them", "return xp.minimum(xp.minimum(within_bar, within_chords), takes_room)", "return xp.minimum(within_bar, takes_room)", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/held.py", "a bar's first note need not be the root", "roots = ~_column(says_root) |", "roots = ~_column(says_root & False) |", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/held.py", "chords need not be whole", "only(~chord.is_written | ~chord.lacks, POSITION", "only(~chord.is_written | True, POSITION", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/held.py", "a beat of 6/8 is a quarter", "36 if denominator == 8", "24 if denominator == 8", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/wishes.py", "ranges of pitches add up", "pitches[_programs(span, IS_PITCHED)] = among", "pitches[_programs(span, IS_PITCHED)] |= among", "tests/tokenizer/test_held.py"),
+fault("tokenizer/tokens/follow.py", "strikes take no room", "strikes_to_go = (bars_to_go + 1) * owed.per_bar + owed.per_note", "strikes_to_go = 0 * owed.per_bar", "tests/tokenizer/test_held.py"),
 )
 DATASET = (
     fault(

@@ -32,7 +32,7 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a song must be. All of it holds, whatever the weights. Names are looked up when a song is planned."""
+    """What a song must be. All of it holds, whatever the weights. Names are looked up when the song is planned."""
 
     instruments: str = (
         ""  # one track of each and no other: "drums,bass,piano", General MIDI names, parts of them, 0-127
@@ -58,8 +58,7 @@ class Constraints:
     polyphony: str = ""
     # which notes of pitched tracks are tones of the --chords that are given: those on beats (beats), all of them, over
     # a whole chord that lasts for its bar (all), or as the model likes (free); but for free, the lowest track begins
-    # each bar with the root, the first one that is no bass with the whole chord, and no note rings into a chord
-    # without it
+    # each bar with the root, the first one that is no bass with the whole chord, and none rings into a chord without it
     chord_notes: ChordNotes = "beats"
     pedal: Pedal = PEDAL  # of the given song: notes ring while its sustain pedal is down, or ignore it
     # where the given song has its beats: where the music has them, or where the file says if they are not heard well

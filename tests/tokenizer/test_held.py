@@ -7,6 +7,7 @@ import pytest
 
 from configs import Constraints, InputError
 from tests.rows import ids
+from tests.tokenizer.test_plan import written
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.chords import TONES
 from tokenizer.grid.meter import N_PARTS
@@ -266,6 +267,18 @@ def test_all_together_and_where_room_is_short(meter, tokens):
         assert_together(song)
         assert_chords_hold(song, ["Amin", "Dmin"] * 12, always=False)
         assert grammar.errors([song]) == [None]
+
+
+@pytest.mark.parametrize(("meter", "bars"), [("4/4", 22), ("5/4", 11)])
+def test_the_least_room_is_enough(meter, bars):
+    """The fewest tokens of which the plan says so, for writers who want more."""
+    wanted = Constraints(density="2-60", meter=meter, bars=bars, instruments="drums")
+    with pytest.raises(InputError, match="takes at least") as error:
+        planned(None, wanted, 40)
+    least = int(str(error.value).split("at least ")[1].split()[0])
+    tokens, cut_short = written(planned(None, wanted, least), [100])
+    ((_, played, of),) = sections(tokens)
+    assert cut_short and len(strikes(played, of)) == bars and strikes(played, of).min() >= 2
 
 
 def given_band() -> np.ndarray:
