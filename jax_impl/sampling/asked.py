@@ -49,13 +49,12 @@ def task_for(
 ) -> tuple[Found, Task]:
     """As task, of what is known to be right. notices: of the given song, told before all others."""
     found = find(run, checkpoint)
-    learned = found.record.train
-    if wanted.fill and not learned.get("fill"):
+    if wanted.fill and not found.record.has_seen_fills:
         raise InputError(
             f"--fill: the model of {run} never saw hidden bars and can fill none; train one with --fill 0.3, or this "
             "one on with --init-from"
         )
-    context = learned.get("max_seq_len", 0)
+    context = found.record.train.get("max_seq_len", 0)
     made = task_of(found.record.model_config, sampler, device.sampling_compute(), prompt, wanted, context)
     return found, replace(made, notices=(*notices, *made.notices))
 
