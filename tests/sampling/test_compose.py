@@ -171,7 +171,7 @@ def test_a_song_is_made_when_all_its_files_are_there_as_they_were_written(run_di
     [
         (Constraints(keep_bars=9), "--keep-bars 9: the given song has 4 bars"),
         (Constraints(bars=4), "--bars 4: the given song takes 4"),
-        (Constraints(add="bass", bars=3), "--bars 3: the song that is accompanied has 4 bars"),
+        (Constraints(add="bass", bars=3), "--bars 3: the given song has 4 bars, which it keeps"),
         (Constraints(transpose=-48), "moves notes out of the MIDI range"),
         (Constraints(bars=40), "this model has room for 32 in all"),
         (Constraints(strict=True), r"would see only the last .* \(--max-length 90\)"),
@@ -231,7 +231,7 @@ def made(monkeypatch):
     asked = []
 
     class Ready:
-        task = SimpleNamespace(whole=SONG.whole)
+        task = SimpleNamespace(whole=SONG.whole, parts=None)
 
         def __init__(self, config):
             self.config = config
@@ -247,7 +247,7 @@ def made(monkeypatch):
     def ready(request):
         asked.append(request)
         origin = outputs.Origin("run", 5, "00", plain(request.config), plain(request.wanted), None, {}, [], None, None)
-        task = SimpleNamespace(whole=SONG.whole)
+        task = SimpleNamespace(whole=SONG.whole, parts=None)
         return SimpleNamespace(origin=origin, task=task, sampler=lambda: Ready(request.config))
 
     monkeypatch.setattr(compose.Request, "ready", ready)
@@ -351,7 +351,7 @@ def test_sound_is_what_fluidsynth_makes_of_the_song(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("SOUNDFONT", str(sound_font(tmp_path / "font.sf2")))
     assert outputs.find_soundfont() == tmp_path / "font.sf2"
-    outputs._play(SONG.score(), tmp_path / "x.wav", outputs.find_soundfont())
+    outputs._play(SONG.midi()[0], tmp_path / "x.wav", outputs.find_soundfont())
     played = (tmp_path / "x.wav").read_text(encoding="utf-8")
     assert str(tmp_path / "font.sf2") in played and "song.mid" in played
 
@@ -390,4 +390,4 @@ def test_a_font_that_fluidsynth_does_not_take_after_all_is_told(tmp_path, monkey
     stand_in(tmp_path, 'echo sound > "$5"; echo "Failed to load the SoundFont" >&2')
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(InputError, match=r"FluidSynth failed with .*font.sf2 \(Failed to load"):
-        outputs._play(SONG.score(), tmp_path / "x.wav", tmp_path / "font.sf2")
+        outputs._play(SONG.midi()[0], tmp_path / "x.wav", tmp_path / "font.sf2")

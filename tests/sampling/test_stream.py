@@ -97,7 +97,7 @@ def test_a_stream_looks_at_every_token_once(monkeypatch):
     song, looked_at, push = encode(compose(1)).ids, [], Bars.push
 
     class Steps:
-        task = SimpleNamespace(whole=NEW)
+        task = SimpleNamespace(whole=NEW, parts=None)
 
         def steps(self, numbers, stride):
             for length in [*range(stride, len(song), stride), len(song)]:
@@ -128,8 +128,8 @@ def test_the_bars_of_a_given_song_are_the_whole_song_in_its_own_tempo(wanted, to
     """Those that the model does not see come first."""
     score = scale(16, tempos=((0, 100), (3 * 1920 + 480, 301), (14 * 1920, 77)))
     whole, song, planned = made(score, wanted, tokens)
-    bars, result = [*stream.unseen_bars(whole), *bars_of(song, 50, whole)], whole.score(song)
-    assert (planned.left_out > 0) == (tokens < 2000) and len({(bar.track, bar.bar) for bar in bars}) == len(bars)
+    bars, result = [*stream.unseen_bars(whole), *bars_of(song, 50, whole)], whole.on_grid(song)
+    assert (planned.left_out > 0) == (tokens == 200) and len({(bar.track, bar.bar) for bar in bars}) == len(bars)
     found = {}
     for bar in bars:
         found.setdefault((bar.track, bar.program), []).append(bar.notes)

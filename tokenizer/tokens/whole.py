@@ -107,8 +107,13 @@ class Whole(NamedTuple):
         """What is new of each track of `on_grid`; None where nothing is given."""
         if self.given is None:
             return None
-        silent = tuple(replace(track, notes=track.notes[:0]) for track in self._given_on_grid().tracks)
-        return joined(silent, self._new(ids, decode(ids)))
+        marked = []  # as no new note is: with velocity 0
+        for track in self._given_on_grid().tracks:
+            notes = track.notes.copy()
+            notes["velocity"] = 0
+            marked.append(Track(track.program, notes))
+        tracks = joined(tuple(marked), self._new(ids, decode(ids)))
+        return tuple(Track(track.program, track.notes[track.notes["velocity"] > 0]) for track in tracks)
 
     def _given_on_grid(self) -> Score:
         """What stays of the given song, in ticks of the grid; all its tracks, also those without a note."""
