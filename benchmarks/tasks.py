@@ -6,7 +6,7 @@
 
 `paired`, in nats a note, song by song (a song is its first window of bars that fits, chord tokens left out):
 - hidden bars of a track given what stands on both sides of them, against the same bars at the end of all that stands
-  before them;
+  before them; all tokens, and without length and velocity of the first note, which hidden bars say anew;
 - drums behind all other tracks, against drums in HID order, where they come first.
 Intervals are of 10 000 bootstrap samples of songs, p of as many random signs of the differences (two-sided).
 Writes benchmarks/results/tasks_shares.json and tasks_paired.json.
@@ -75,29 +75,41 @@ def shares(dataset: Path, steps: int, seeds: int) -> None:
 
 
 def paired(run: Path, dataset: Path, split: str) -> None:
-    found = find(run, "latest")
-    model, length = found.load(), found.record.train["max_seq_len"]
-    both_sides, past, drums_last, drums_first = [], [], [], []
+    record = find(run, "latest").record
+    model, length = find(run, "latest").load(), record.train["max_seq_len"]
+    both_sides, past, drums_last, drums_first = ([], []), ([], []), [], []
     random = np.random.default_rng(0)
-    for tokens in tqdm(Dataset(dataset)[split], desc="held out", disable=None):
-        window, chords = grid_song(first_window(tokens, length * 3 // 4))
+    for song in tqdm(Dataset(dataset)[split], desc="held out", disable=None):
+        window, chords = grid_song(first_window(song, length * 3 // 4))
         if hidden := some_bars(window, random):
             of_filled = encode_song(window, chords, hidden)
             cut = hidden.stop
             of_past, its_chords = grid_song(crop(encode_song(window, chords), 0, cut))
             (track,) = hidden.tracks
             in_past = [same(window.tracks[track].notes, other.notes, cut) for other in of_past.tracks].index(True)
-            both_sides.append(nats_a_note(model, of_filled, section=len(window.tracks), first=hidden.first))
-            past.append(nats_a_note(model, encode_song(of_past, its_chords), section=in_past, first=hidden.first))
+            for tokens, section, found in (
+                (of_filled, len(window.tracks), both_sides),
+                (encode_song(of_past, its_chords), in_past, past),
+            ):
+                nats, counts = nats_of(model, tokens, section, hidden.first)
+                for values, said in zip(found, (counts, counts & ~of_first_note(tokens, counts)), strict=True):
+                    values.append(a_note(nats, tokens, said))
         if window.tracks and window.tracks[0].program == DRUMS and len(window.tracks) > 1:
             first = encode_song(window, chords)
             last = encode_song(GridSong(window.bars, window.tempo, (*window.tracks[1:], window.tracks[0])), chords)
-            drums_first.append(nats_a_note(model, first, section=0))
-            drums_last.append(nats_a_note(model, last, section=len(window.tracks) - 1))
+            for tokens, section, values in (
+                (first, 0, drums_first),
+                (last, len(window.tracks) - 1, drums_last),
+            ):
+                nats, counts = nats_of(model, tokens, section)
+                values.append(a_note(nats, tokens, counts))
     results = {
-        "run": {name: found.record.train[name] for name in ("model_size", "max_seq_len", "reorder", "fill", "augment")},
-        "step": found.record.step,
-        "hidden_bars": compared("given both sides", both_sides, "given what stands before", past),
+        "run": {name: record.train[name] for name in ("model_size", "max_seq_len", "reorder", "fill", "augment")},
+        "step": record.step,
+        "hidden_bars": compared("given both sides", both_sides[0], "given what stands before", past[0]),
+        "but_the_first_length_and_velocity": compared(
+            "given both sides", both_sides[1], "given what stands before", past[1]
+        ),
         "drums": compared("behind the others", drums_last, "in HID order", drums_first),
     }
     write_report("tasks_paired", results)
@@ -129,17 +141,28 @@ def same(notes: np.ndarray, others: np.ndarray, stop: int) -> bool:
     return np.array_equal(notes[notes["bar"] < stop], others)
 
 
-def nats_a_note(model, tokens: TokenFields, section: int, first: int = 0) -> float:
-    """Of the bars from `first` on of one track, by its place in the tokens: all their tokens but chords, tempi and
-    meters.
+def nats_of(model, tokens: TokenFields, section: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """float64[T - 1]: what each token but the first costs; bool[T - 1]: those of the bars from `first` on of one track,
+    by its place in the tokens: all but chords, tempi and meters.
     """
     logits = score_logits(model, tokens)[1].astype(np.float64)[:-1]
     wanted = tokens.ids[1:]
     nats = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(wanted)), wanted]
-    class_ = CLASS[wanted]
     of_section = np.cumsum(CLASS[tokens.ids] == Class.TRACK)[1:] - 1 == section
     counts = of_section & (tokens.bar[1:] >= max(first, OUTSIDE + 1))
-    counts &= ~np.isin(class_, (Class.CHORD, Class.TEMPO, Class.SIGNATURE))
+    return nats, counts & ~np.isin(CLASS[wanted], (Class.CHORD, Class.TEMPO, Class.SIGNATURE))
+
+
+def of_first_note(tokens: TokenFields, counts: np.ndarray) -> np.ndarray:
+    """bool[T - 1]: length and velocity that the first of the counted notes says."""
+    class_ = CLASS[tokens.ids[1:]]
+    notes = np.flatnonzero(counts & (class_ == Class.PITCH))
+    until = notes[1] if len(notes) > 1 else len(class_)
+    index = np.arange(len(class_))
+    return (index > notes[0]) & (index < until) & np.isin(class_, (Class.DURATION, Class.VELOCITY))
+
+
+def a_note(nats: np.ndarray, tokens: TokenFields, counts: np.ndarray) -> float:
     return float(nats[counts].sum() / (tokens.kind[1:][counts] == KIND_PITCH).sum())
 
 
