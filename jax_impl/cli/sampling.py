@@ -61,7 +61,7 @@ def generate(
         if given[flag] and not is_asked:
             raise InputError(f"{flag} needs {words}: {what}")
         if file and is_asked and not given[flag]:
-            raise InputError(f"{words} goes with {flag} FILE, not with {flags[0]}")
+            raise InputError(f"{words} goes with {flag} FILE, not with {flags[0]}: give one of the two")
     if out is None and not stream:
         raise InputError("--out is missing: name a .mid file, or a folder for many songs")
     others = given | {

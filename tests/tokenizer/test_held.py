@@ -16,12 +16,18 @@ from tokenizer.tokens import follow, grammar, held, key_names, names, plan
 from tokenizer.tokens.decode import decode
 from tokenizer.tokens.given import given_song
 from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, PITCH, POSITION, SIGNATURE, TRACK, VALUE
+from tokenizer.tokens.parts import InParts
 
 MODEL_BARS = 24
 
 
 def planned(prompt, wanted: Constraints, tokens: int = 1500, vocab_size: int = vocab.SIZE) -> plan.Plan:
-    return plan.make_plan(given_song(prompt, wanted), wanted, tokens, tokens // 4, MODEL_BARS, vocab_size).plan
+    given = given_song(prompt, wanted)
+    if wanted.add or wanted.fill:
+        parts = InParts.of(given, wanted, plan.Room(tokens, tokens // 4), MODEL_BARS, vocab_size)
+        (part,) = parts.parts
+        return parts.plan(parts.begun(), part)
+    return plan.make_plan(given, wanted, tokens, tokens // 4, MODEL_BARS, vocab_size).plan
 
 
 def walked(made: plan.Plan, songs: int, seed: int = 0) -> list[np.ndarray]:
@@ -303,13 +309,21 @@ def test_new_bars_of_a_given_song_keep_to_it_and_given_ones_stay():
 
 def test_tracks_that_are_added_to_a_given_song_keep_to_it():
     wanted = Constraints(add="strings,drums", density="drums:8-16,strings:2-6", polyphony="3-4", key="E major")
-    for tokens in walked(planned(given_band(), wanted, 300), 3):
+    for tokens in walked(planned(given_band(), wanted, 1500), 3):
         assert [program for program, *_ in sections(tokens)[3:]] == [DRUMS, 48]
         for program, played, bars in sections(tokens)[3:]:
             assert set(strikes(played, bars)) <= set(range(8, 17) if program == DRUMS else range(2, 7))
             assert set(sounding(played)) <= {3, 4}
             if program == 48:
                 assert {pitch % 12 for notes in played for *_, pitch in notes} <= {4, 6, 8, 9, 11, 1, 3}
+
+
+def test_bars_that_are_written_anew_keep_to_it():
+    wanted = Constraints(fill="piano", density="2-6", key="E major", chords="E B7")
+    for tokens in walked(planned(given_band(), wanted, 1500), 3):
+        ((program, played, bars),) = sections(tokens)[3:]
+        assert program == 0 and set(strikes(played, bars)) <= set(range(2, 7))
+        assert {pitch % 12 for notes in played for *_, pitch in notes} <= {4, 6, 8, 9, 11, 1, 3}
 
 
 def test_without_a_wish_nothing_is_held():
