@@ -85,7 +85,8 @@ def generate(
         if constraints.align != ALIGN:
             raise InputError("--align is for a given song, and there is none: --continue, --accompany or --song FILE")
     if stream:
-        _refuse("--stream plays one song, from its first bar on", many | {"--fill": bool(constraints.fill)})
+        _refuse("--stream plays one song", many)
+        _refuse("--stream plays a song from its first bar on", {"--fill": bool(constraints.fill)})
     if out is None:
         _refuse("--stream without --out writes no file", files)
     if out == STANDARD_OUTPUT:
