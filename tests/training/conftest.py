@@ -33,6 +33,7 @@ def traced_once():
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(train, "make_step", make_step)
+        patched.setattr(train, "abstract_model", functools.cache(train.abstract_model))
         patched.setattr(train, "functools", SimpleNamespace(partial=functools.cache(functools.partial)))
         yield
 
