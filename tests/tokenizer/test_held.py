@@ -326,6 +326,20 @@ def test_bars_that_are_written_anew_keep_to_it():
         assert {pitch % 12 for notes in played for *_, pitch in notes} <= {4, 6, 8, 9, 11, 1, 3}
 
 
+def test_the_track_that_leads_a_song_leads_in_its_hidden_bars():
+    """It says the root, the first one that is no bass sounds the whole chord; so does it where it alone is hidden."""
+    for fill in ("1-2", "piano"):
+        for tokens in walked(planned(given_band(), Constraints(fill=fill, chords="C F"), 1500), 3):
+            played = {program: bars for program, bars, _ in sections(tokens)[3:]}
+            assert list(played) == ([DRUMS, 33, 0] if fill == "1-2" else [0])
+            for bar, (root, name) in enumerate(((0, "Cmaj"), (5, "Fmaj"))):
+                bass = min(((start, pitch) for start, _, pitch in played.get(33, [[(0, 0, root)]] * 2)[bar]))
+                assert bass[1] % 12 == root
+                first = min(start for start, *_ in played[0][bar])
+                sounds = {pitch % 12 for notes in played[0] for start, end, pitch in notes if start <= first < end}
+                assert sounds >= tones(name)
+
+
 def test_without_a_wish_nothing_is_held():
     assert planned(None, Constraints(instruments="drums", bars=3, chords="C", chord_notes="free")).held is None
 

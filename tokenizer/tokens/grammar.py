@@ -86,8 +86,8 @@ class State(NamedTuple):
     last: Any  # class of the last token, or START, HEADER_TEMPO, HEADER
     tracks: Any  # track tokens so far
     program: Any  # of the current track
-    pitched: Any  # those of them that are not drums
-    chordal: Any  # and no basses
+    pitched: Any  # those of them that are not drums; in hidden bars, up to the track that has them
+    chordal: Any  # and no basses; likewise
     rank: Any  # HID rank of the current track
     bar: Any  # of the current track, from 0; -1 before its first
     bars: Any  # of the first track so far, which are the song's once another begins
@@ -119,6 +119,8 @@ class State(NamedTuple):
     hidden: Any  # tracks that have
     said: Any  # of these, those whose hidden bars are said or being said
     programs: Any  # int32[B, H] of the tracks with hidden bars
+    pitched_at: Any  # int32[B, H] `pitched` in each of them
+    chordal_at: Any  # int32[B, H] `chordal` likewise
     rings: Any  # int32[B, H, 128] time until which each pitch sounds in them when the hidden bars begin
     strikes: Any  # int32[B, H, 128] time at which each pitch is struck next behind the hidden bars
 
@@ -134,7 +136,8 @@ def begin(rows: int, bars: int, xp: Any = np) -> State:
     values |= dict(first_hidden=NONE, after_hidden=0, hidden_start=0, hidden_part=0, hidden_measure=0, hidden=0, said=0)
     of_hidden = xp.zeros((rows, MOST_HIDDEN, vocab.N_PITCHES), np.int32)
     arrays = dict(ends=zeros(vocab.N_PITCHES), chords=zeros(bars), signatures=zeros(bars))
-    arrays |= dict(in_bar=no, in_track=no, filled=no, hides=no, programs=zeros(MOST_HIDDEN))
+    arrays |= dict(in_bar=no, in_track=no, filled=no, hides=no)
+    arrays |= dict(programs=zeros(MOST_HIDDEN), pitched_at=zeros(MOST_HIDDEN), chordal_at=zeros(MOST_HIDDEN))
     arrays |= dict(rings=of_hidden, strikes=of_hidden + NEVER)
     return State(**{name: full(value) for name, value in values.items()}, **arrays)
 
@@ -180,6 +183,10 @@ def push(state: State, token: Any, xp: Any = np) -> State:
     ends = _put(ends, is_pitch, value, now + xp.maximum(state.duration, 0), xp)
     ends = _put(ends, is_duration, state.pitch, now + value, xp)  # said after its pitch
 
+    is_pitched = is_track & (value != DRUMS)
+    pitched = state.pitched + is_pitched
+    chordal = state.chordal + (is_pitched & ~xp.isin(value, xp.asarray(BASSES)))
+
     # Hidden bars: what sounds in their tracks when they begin, and what is struck behind them
     hides_first, hides_more = is_mask & ~state.hides, is_mask & (state.hidden - state.hides == 0)
     is_first_of_all = hides_first & (state.hidden == 0)
@@ -194,8 +201,8 @@ def push(state: State, token: Any, xp: Any = np) -> State:
     return State(
         last=xp.where(in_header & is_tempo, HEADER_TEMPO, xp.where(in_header & is_signature, HEADER, kind)),
         tracks=state.tracks + is_track,
-        pitched=state.pitched + (is_track & (value != DRUMS)),
-        chordal=state.chordal + (is_track & (value != DRUMS) & ~xp.isin(value, xp.asarray(BASSES))),
+        pitched=xp.where(is_track & returns, _at(state.pitched_at, said - 1, xp), pitched),
+        chordal=xp.where(is_track & returns, _at(state.chordal_at, said - 1, xp), chordal),
         rank=xp.where(is_track, xp.asarray(RANK)[token], state.rank),
         bar=bar,
         bars=xp.where(opens_song_bar, bar + 1, state.bars),
@@ -227,6 +234,8 @@ def push(state: State, token: Any, xp: Any = np) -> State:
         hidden=hidden,
         said=said,
         programs=_put(state.programs, hides_first, hidden - 1, state.program, xp),
+        pitched_at=_put(state.pitched_at, hides_first, hidden - 1, state.pitched, xp),
+        chordal_at=_put(state.chordal_at, hides_first, hidden - 1, state.chordal, xp),
         program=xp.where(is_track, value, state.program),
         rings=xp.where(hides_first[:, None, None] & at(hidden - 1), state.ends[:, None], state.rings),
         strikes=xp.where(is_next, now[:, None, None], state.strikes),

@@ -22,7 +22,7 @@ from tokenizer.music import instruments
 from tokenizer.music.score import DRUMS
 from tokenizer.tokens import key_names, names
 from tokenizer.tokens.given import Given, chord_pattern
-from tokenizer.tokens.grammar import BASSES, CHORD, CLASS, DURATION, SIGNATURE, TRACK, VALUE
+from tokenizer.tokens.grammar import BASSES, CHORD, CLASS, DURATION, MASK, SIGNATURE, TRACK, UNK, VALUE
 from tokenizer.tokens.names import Span
 
 # Rows of what is another for the tracks that say the chords: the lowest, which is the song's first pitched one, and the
@@ -236,16 +236,23 @@ def written(script: list[int]) -> list[Place]:
     if not (CLASS[np.array(script)] == TRACK).any():
         return [(slice(None), slice(None))]
     found: list[Place] = []
-    place, pitched, chordal = None, 0, 0
+    place, pitched, chordal, hides, before = None, 0, 0, False, None
+    hidden: list[Place] = []  # of the tracks with hidden bars, which are said behind UNK
     for token in script:
         if token < 0:
             found.append(place)
+        elif CLASS[token] == MASK and not hides:
+            hidden.append(place)
+            hides = True
+        elif CLASS[token] == TRACK and before == UNK:
+            place = hidden.pop(0)
         elif CLASS[token] == TRACK:
             program = int(VALUE[token])
             is_pitched, is_chordal = program != DRUMS, program != DRUMS and program not in BASSES
             pitched, chordal = pitched + is_pitched, chordal + is_chordal
             leads = (is_pitched and pitched == 1) or (is_chordal and chordal == 1)
-            place = (LEADING if leads else OTHER, program)
+            place, hides = (LEADING if leads else OTHER, program), False
+        before = token
     return found
 
 
@@ -330,9 +337,8 @@ def _why_not(wishes: Wishes, row: int, program: int) -> str | None:
 
 def _flags(wanted: Constraints) -> str:
     """What is asked, as it was written."""
-    asked = {name: getattr(wanted, name) for name in ("key", "pitches", "density", "polyphony")}
-    said = [f"--{name} {value}" for name, value in asked.items() if value]
-    return " and ".join(said or [f"--chords {wanted.chords}"])
+    names_ = ("key", "pitches", "density", "polyphony", *(("chords",) if chords_hold(wanted) else ()))
+    return " and ".join(f"--{name} {getattr(wanted, name)}" for name in names_ if getattr(wanted, name))
 
 
 def _has_room(wishes: Wishes, row: Any, program: Any) -> np.ndarray:
