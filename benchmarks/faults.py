@@ -328,8 +328,8 @@ TOKENS = (
     fault(
         "tokenizer/tokens/parts.py",
         "new notes cut those that sound in from before the window",
-        "        if not sounds and until - begin >= DURATIONS[0]:",
-        "        if until - begin >= DURATIONS[0]:",
+        "    kept = is_free & (until - begins >= DURATIONS[0])",
+        "    kept = until - begins >= DURATIONS[0]",
         "tests/tokenizer/test_parts.py",
     ),
     fault(
@@ -405,14 +405,14 @@ TOKENS = (
     fault(
         "tokenizer/tokens/own_time.py",
         "a new note begins in a given one",
-        "(until[begun] <= begins)",
+        "(until[begun] <= at)",
         "(until[begun] > -2)",
         "tests/tokenizer/test_edited.py",
     ),
     fault(
         "tokenizer/tokens/own_time.py",
         "a new note reaches into a given one",
-        'np.minimum(out["duration_ticks"], following)',
+        'np.minimum(out["duration_ticks"], (until - new["onset_ticks"])[is_free])',
         'out["duration_ticks"]',
         "tests/tokenizer/test_edited.py",
     ),

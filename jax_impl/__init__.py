@@ -4,6 +4,7 @@ loader(dataset, config, split)     batches of a dataset
 train(config, model)               a model of a dataset
 score_logits(run, song)            what a model says of a song
 generate(run, ...)                 songs of a model
+generate_files(run, ...)           the same as MIDI files, given ones themselves
 """
 
 import importlib
@@ -11,6 +12,7 @@ from typing import Any
 
 FACE = {
     "generate": "jax_impl.sampling.sample",
+    "generate_files": "jax_impl.sampling.sample",
     "loader": "jax_impl.loading.loader",
     "score_logits": "jax_impl.evaluation.logits",
     "train": "jax_impl.training.train",

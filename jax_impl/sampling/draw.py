@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import SampleConfig
-from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, ENDS, PITCH, POSITION, TRACK, VELOCITY
+from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, ENDS, PITCH, POSITION, TRACK, UNK, VELOCITY
 
 REPEATABLE = np.isin(CLASS, (POSITION, PITCH, DURATION, VELOCITY))
-IS_CHORD, IS_END = CLASS == CHORD, np.isin(CLASS, ENDS)
+IS_CHORD, IS_END, IS_UNK = CLASS == CHORD, np.isin(CLASS, ENDS), CLASS == UNK
 FORGET = 0.5  # of what the bars before count for, at each bar line
 
 
@@ -38,12 +38,13 @@ def bar_is_over(logits: jax.Array, allowed: jax.Array) -> jax.Array:
     """Logits [B, V] in which how likely a bar is to end does not depend on how few of the tokens that end it are
     allowed bool[B, V].
 
-    A chord ends a bar; a track, UNK or EOS ends the track with it. The allowed ones of each group share the probability
-    of their group, or of both where none of the other is allowed. Else a model that is unsure of chords would end every
-    later track after a bar, for only the first track's chord may come there, and would fill the last bar of a song with
-    notes, for no chord may come there.
+    A chord ends a bar; a track, EOS, or UNK where it may come, ends the track with it. The allowed ones of each group
+    share the probability of their group, or of both where none of the other is allowed. Else a model that is unsure
+    of chords would end every later track after a bar, for only the first track's chord may come there, and would fill
+    the last bar of a song with notes, for no chord may come there.
     """
-    is_chord, is_end = (mask[: logits.shape[1]] for mask in (IS_CHORD, IS_END))
+    is_chord, is_end, is_unk = (mask[: logits.shape[1]] for mask in (IS_CHORD, IS_END, IS_UNK))
+    is_end = is_end & (allowed | ~is_unk)  # nothing is hidden in most songs
     goes_on, ends = allowed & is_chord, allowed & is_end
     none = lambda mask: ~mask.any(axis=1, keepdims=True)
     mass = lambda mask: jax.nn.logsumexp(jnp.where(mask, logits, -jnp.inf), axis=1, keepdims=True)

@@ -83,7 +83,8 @@ def draw(
             rows = np.searchsorted(drums, notes["pitch"]) if is_drums else notes["pitch"]
             _notes(axes[-1 if is_drums else 0], notes, rows, shade)
         name = instruments.name(track.program)
-        legend[name if name not in legend else f"{name} ({index + 1})"] = Patch(color=color)
+        if is_new.any():
+            legend[name if name not in legend else f"{name} ({index + 1})"] = Patch(color=color)
     if has_pitches:
         _pitch_axis(axes[0], [track.notes["pitch"] for track in score.tracks if track.program != DRUMS])
     if has_drums:

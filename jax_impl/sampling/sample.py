@@ -103,6 +103,24 @@ def generate(
     return [sample.score() for sample in Sampler(found.load(), task).samples()]
 
 
+def generate_files(
+    run: str | Path,
+    *,
+    prompt: Score | np.ndarray | str | Path | None = None,
+    constraints: Constraints = ANYTHING,
+    sampler: SampleConfig = DEFAULT,
+    checkpoint: str | int = "best",
+) -> list[bytes]:
+    """As generate, each song as the content of a MIDI file: a given file is itself, with its controllers, names and all
+    that no Score holds, and with what is new in it.
+    """
+    found, task = asked.task(run, prompt, constraints, sampler, checkpoint)
+    asked.tell(task.notice)
+    made = [sample.midi() for sample in Sampler(found.load(), task).samples()]
+    asked.tell("; ".join(dict.fromkeys(lost for _, lost in made if lost)))
+    return [content for content, _ in made]
+
+
 class Sampler:
     """Songs of one model under one plan. Song i depends on (model, settings, seed, i) and, in its last bits, on the
     songs beside it: they are sampled in groups of config.batch, and a group is always the same.

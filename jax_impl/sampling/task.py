@@ -81,8 +81,9 @@ def task_of(
         notices = [*names.notices(wanted), *filter(None, [parts.notice])]
         return Task(config, compute, plan, whole_song(given, 0, wanted), tuple(notices), cached, parts)
     planned = planning.make_plan(given, wanted, config.max_length, most_spans, model.max_bars, model.vocab_size)
+    plan = planned.plan if config.grammar else planned.plan._replace(max_bars=np.int32(model.max_bars))
     whole = whole_song(given, planned.left_out, wanted)
-    return Task(config, compute, planned.plan, whole, tuple(planned.notices), cached)
+    return Task(config, compute, plan, whole, tuple(planned.notices), cached)
 
 
 def _usual_length(

@@ -91,6 +91,7 @@ def test_what_a_track_repeats_gets_unlikelier_and_is_forgotten_bar_by_bar():
 def test_how_likely_a_bar_is_to_end_does_not_depend_on_what_may_end_it():
     random = jax.random.normal(jax.random.key(2), (1, vocab.SIZE))
     share = lambda logits, kinds: np.exp(logits)[0, np.isin(grammar.CLASS, kinds)].sum()
+    unk = share(random, (grammar.UNK,))
     all_over = share(random, (grammar.CHORD, grammar.TRACK, grammar.EOS))
     notes = ids("T3 P60 L4")
     for chords, ends in (
@@ -99,18 +100,21 @@ def test_how_likely_a_bar_is_to_end_does_not_depend_on_what_may_end_it():
         ("Cmaj G7", "#P0 #P33"),
         ("", "#P0"),
         ("", "#P0 #P33 EOS"),
+        ("Cmaj", "UNK"),
+        ("", "UNK"),
         ("", ""),
     ):
         allowed = np.zeros((1, vocab.SIZE), bool)
         allowed[0, ids(f"T3 P60 L4 {chords} {ends}")] = True
         kept = np.where(allowed, bar_is_over(random, allowed), -np.inf)
         np.testing.assert_allclose(kept[0, notes], random[0, notes])
-        on, end = share(kept, grammar.CHORD), share(kept, (grammar.TRACK, grammar.EOS))
+        on, end = share(kept, grammar.CHORD), share(kept, grammar.ENDS)
         if chords and ends:
             np.testing.assert_allclose(on, share(random, grammar.CHORD), rtol=SUMMED)
             one_fewer = share(random, grammar.CHORD) - np.exp(random[0, ids("Amin")[0]])
             assert abs(on - one_fewer) > 10 * SUMMED * on
-        np.testing.assert_allclose(on + end, all_over if chords or ends else 0, rtol=SUMMED)
+        over = all_over + (unk if ends == "UNK" else 0)
+        np.testing.assert_allclose(on + end, over if chords or ends else 0, rtol=SUMMED)
     kept = np.asarray(bar_is_over(random, np.isin(np.arange(vocab.SIZE), ids("Cmaj G7"))[None]))
     cmaj, g7 = ids("Cmaj G7")
     np.testing.assert_allclose(kept[0, cmaj] - kept[0, g7], random[0, cmaj] - random[0, g7], rtol=SUMMED)

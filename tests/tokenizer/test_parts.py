@@ -122,8 +122,10 @@ def test_what_the_model_does_not_see_is_told_or_refused():
     song = song_of("#D #P33", 40)
     assert in_parts(song, Constraints(fill="bass:20"), 2000).notice == ""
     seen = in_parts(song, Constraints(fill="bass:20"), 300).notice
-    assert seen.startswith("the model saw bars ") and seen.endswith("of 40; the file holds all of them")
-    assert "parts, of which the model sees" in in_parts(song, Constraints(add="strings"), 300).notice
+    assert seen.startswith("the model saw bars ")
+    assert seen.endswith("of 40 (--max-length 300); the file holds all of them")
+    in_several = in_parts(song, Constraints(add="strings"), 300).notice
+    assert "parts, for the model sees no more at once (--max-length 300): bars 1-" in in_several
     with pytest.raises(InputError, match="too long for the model to see all of it at once"):
         in_parts(song, Constraints(fill="bass:20", strict=True), 300).notice  # noqa: B018
     with pytest.raises(InputError, match="not even bar 20 of the given song fits; raise --max-length"):

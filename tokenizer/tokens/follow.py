@@ -14,7 +14,8 @@ from tokenizer.grid.meter import N_PARTS
 from tokenizer.grid.song import HID_RANK
 from tokenizer.tokens import grammar, held
 from tokenizer.tokens.grammar import CHORD, CLASS, ENDS, PITCH, POSITION, SIGNATURE, TRACK, VALUE
-from tokenizer.tokens.plan import FREE, NOTE_AND_END, NOTHING, SLACK_SPANS, SLACK_TOKENS, Plan
+from tokenizer.tokens.plan import NOTE_AND_END, SLACK_SPANS, SLACK_TOKENS, Plan
+from tokenizer.tokens.scripts import FREE, NOTHING
 
 IS_LONG = (CLASS == SIGNATURE) & (N_PARTS[np.where(CLASS == SIGNATURE, VALUE, 0)] > 1)  # of measures in two bars
 LAST_TRACK = vocab.track_token(max(HID_RANK, key=HID_RANK.__getitem__))  # may stand wherever any track may

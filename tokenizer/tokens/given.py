@@ -93,7 +93,7 @@ def given_song(prompt: Score | np.ndarray | Prompt | None, wanted: Constraints) 
         if wanted.transpose and not wanted.chords:
             raise InputError("--transpose moves a given song or --chords; neither is there")
         return None
-    _refuse(wanted, ("instruments",), "cannot change a given song; --add adds instruments to it")
+    _refuse(wanted, ("instruments",), "cannot change a given song; --accompany FILE --add adds instruments to one")
     _refuse(wanted, ("tempo", "meter"), "cannot change a given song, which keeps its own")
     return _kept(_on_grid(prompt_of(prompt), wanted), wanted)
 

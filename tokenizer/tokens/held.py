@@ -19,7 +19,8 @@ from tokenizer.grid.song import HID_RANK
 from tokenizer.music.score import DRUMS, Score
 from tokenizer.tokens import grammar
 from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, ENDS, LENGTH, PITCH, POSITION, TRACK, VALUE, VELOCITY
-from tokenizer.tokens.plan import NOTHING, Plan
+from tokenizer.tokens.plan import Plan
+from tokenizer.tokens.scripts import NOTHING
 from tokenizer.tokens.wishes import CHORD_TONES, LEADING, PITCH_CLASS, ROOT, Held
 
 PROGRAM = np.array(sorted(HID_RANK, key=HID_RANK.__getitem__), np.int32)  # by HID rank
@@ -353,11 +354,11 @@ def owed(plan: Plan, after: Any, state: grammar.State, xp: Any = np) -> Owed:
 
 
 def heard(asked: np.ndarray, score: Score) -> tuple[int, int]:
-    """Of the bars of a score (parts of measures, where those are long) in which a chord is asked for, those in whose
-    notes the chord finder hears it; and all of them. asked: int32[measures], as bar_chords numbers chords; 0 and -1 ask
-    for none.
+    """Of the measures of a score in which a chord is asked for, those in whose notes the chord finder hears it; and all
+    of them. asked: int32[measures], as bar_chords numbers chords, repeated; 0 and -1 ask for none.
     """
     song = quantize(score)
-    wanted = np.resize(asked, song.bars.n_measures)[song.bars.measure]
-    found = bar_chords(song.to_score(), song.bars.start_ticks)
+    starts = song.bars.start_ticks
+    wanted = np.resize(asked, song.bars.n_measures)
+    found = bar_chords(song.to_score(), np.append(starts[:-1][song.bars.part == 0], starts[-1]))
     return int(((found == wanted) & (wanted > 0)).sum()), int((wanted > 0).sum())

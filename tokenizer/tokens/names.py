@@ -31,6 +31,8 @@ def check(wanted: Constraints) -> None:
     ):
         if text:
             find(text, flag)
+    if wanted.chord_notes != Constraints.chord_notes and not wanted.chords:
+        raise InputError(f"--chord-notes {wanted.chord_notes} says how --chords are played; give some")
 
 
 def notices(wanted: Constraints) -> list[str]:
@@ -134,11 +136,13 @@ def voices(text: str, flag: str) -> list[Span]:
 
 
 def _by_instrument(text: str, flag: str, value: Callable[[str, str], tuple[int, int]], example: str) -> list[Span]:
-    """Those of all instruments first; of two that say the same instrument, the later one holds."""
+    """Those of all instruments first."""
     found = []
     for item in _listed(text):
         *instrument, what = item.rsplit(":", 1)
         program = _meant(instrument[0].strip(), flag).program if instrument else None
+        if any(program == span.program for span in found):
+            raise InputError(f"{flag} {text}: {instrument[0].strip() if instrument else 'all of them'} is said twice")
         found.append(Span(program, *value(what.strip(), flag)))
     if not found:
         raise InputError(f"{flag}: say for which instrument, and from what to what, such as {example}")

@@ -232,17 +232,29 @@ def fitted(new: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Of the notes NOTE[N] those that leave given ones NOTE[M] as they are: none begins where one of its pitch sounds
     or begins, and each ends where the next one of its pitch begins at the latest.
     """
-    order = np.lexsort((given["onset_ticks"], given["pitch"]))
-    onsets = _pitch_time(given["pitch"], given["onset_ticks"])[order]
-    ends = _pitch_time(given["pitch"], given["onset_ticks"] + given["duration_ticks"])[order]
-    until = np.append(np.maximum.accumulate(ends), -1)  # sounding, by those that have begun; of lower pitches: before
-    begins = _pitch_time(new["pitch"], new["onset_ticks"])
-    begun = np.searchsorted(onsets, begins, side="right") - 1
-    is_free = (until[begun] <= begins) & (np.append(onsets, -1)[begun] < begins)
-    out, begun = new[is_free].copy(), begun[is_free]
-    following = np.append(onsets, np.iinfo(np.int64).max)[begun + 1] - begins[is_free]
-    out["duration_ticks"] = np.minimum(out["duration_ticks"], following)
+    onset = given["onset_ticks"]
+    is_free, until = left_free(new["pitch"], new["onset_ticks"], given["pitch"], onset, onset + given["duration_ticks"])
+    out = new[is_free].copy()
+    out["duration_ticks"] = np.minimum(out["duration_ticks"], (until - new["onset_ticks"])[is_free])
     return out
+
+
+def left_free(
+    pitch: np.ndarray, begins: np.ndarray, given_pitch: np.ndarray, given_begins: np.ndarray, given_ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of N new notes, beside M given ones, in any unit of time: bool[N] none of its pitch sounds or begins where it
+    does, int64[N] when the next of its pitch begins.
+    """
+    order = np.lexsort((given_begins, given_pitch))
+    onsets = _pitch_time(given_pitch, given_begins)[order]
+    until = np.append(
+        np.maximum.accumulate(_pitch_time(given_pitch, given_ends)[order]), -1
+    )  # by those that have begun
+    at = _pitch_time(pitch, begins)
+    begun = np.searchsorted(onsets, at, side="right") - 1
+    is_free = (until[begun] <= at) & (np.append(onsets, -1)[begun] < at)
+    following = np.append(onsets, np.iinfo(np.int64).max)[begun + 1] - at  # of a higher pitch: far away
+    return is_free, begins + following
 
 
 def _pitch_time(pitch: np.ndarray, ticks: np.ndarray) -> np.ndarray:

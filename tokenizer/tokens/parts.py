@@ -16,10 +16,11 @@ import numpy as np
 
 from configs import Constraints, InputError
 from tokenizer.grid.meter import STEP_TICKS, Bars
-from tokenizer.grid.song import GRID_NOTE, GridSong, GridTrack
-from tokenizer.tokens import fields, names, plan, room
+from tokenizer.grid.song import GRID_NOTE, HID_RANK, GridSong, GridTrack
+from tokenizer.tokens import fields, names, plan, room, scripts
 from tokenizer.tokens.encode import Hidden, encode_song, grid_song
 from tokenizer.tokens.given import Given, chord_pattern
+from tokenizer.tokens.own_time import left_free
 from tokenizer.tokens.plan import Plan, Room
 from tokenizer.vocabulary import CLASS, DURATIONS, Class
 
@@ -55,7 +56,7 @@ class InParts:
         """Raises InputError where not even one bar fits."""
         if wanted.bars and wanted.bars != given.measures:
             raise InputError(f"--bars {wanted.bars}: the given song has {given.measures} bars, which it keeps")
-        programs = [] if given.hidden else sorted(names.programs(wanted.add, "--add"), key=plan.HID_RANK.__getitem__)
+        programs = [] if given.hidden else sorted(names.programs(wanted.add, "--add"), key=HID_RANK.__getitem__)
         undivided = cls(given, wanted, programs, limits, max_bars, vocab_size)
         return replace(undivided, parts=tuple(undivided._divided()))
 
@@ -84,12 +85,12 @@ class InParts:
         if self.given.hidden:
             tracks = tuple(index for index, number in enumerate(seen) if number in self.hidden.tracks)
             window = replace(window, hidden=Hidden(behind, behind + count, tracks))
-            script, behind = plan.filled(window), 0
+            script, behind = scripts.filled(window), 0
         elif behind:
-            script = plan.accompanied(window, self.programs, behind)
+            script = scripts.accompanied(window, self.programs, behind)
         else:
             window = replace(window, song=replace(window.song, tracks=window.song.tracks[: -len(self.programs)]))
-            script = plan.accompanied(window, self.programs)
+            script = scripts.accompanied(window, self.programs)
         writes = plan.Writes(behind, 0, count, self._asked_chords(part), window.song.bars.signature)
         return plan.part_plan(script, writes, self.given, self.wanted, self.limits, self.max_bars, self.vocab_size)
 
@@ -134,10 +135,12 @@ class InParts:
             raise InputError(
                 f"the given song is too long for the model to see all of it at once (--max-length {self.limits.tokens})"
             )
+        why = f"(--max-length {self.limits.tokens})"
         if not more:
-            return f"the model saw bars {part.first + 1}-{part.end} of {measures}; the file holds all of them"
-        seen = max(part.end - part.first for part in self.parts)
-        return f"written in {len(self.parts)} parts, of which the model sees {seen} bars at most"
+            return f"the model saw bars {part.first + 1}-{part.end} of {measures} {why}; the file holds all of them"
+        seen = ", ".join(f"{part.begin + 1}-{part.stop} from {part.first + 1}-{part.end}" for part in self.parts[:3])
+        rest = " and so on" if len(self.parts) > 3 else ""
+        return f"written in {len(self.parts)} parts, for the model sees no more at once {why}: bars {seen}{rest}"
 
     # ---------------------------------------------------------------- windows
 
@@ -224,14 +227,11 @@ def fitted(there: np.ndarray, new: np.ndarray, bars: Bars) -> np.ndarray:
     that is there begins, and are left out where one still sounds.
     """
     onset = lambda notes: bars.start_ticks[notes["bar"]] // STEP_TICKS + notes["step"]
-    kept = []
-    for note, begin in zip(new, onset(new).tolist(), strict=True):
-        same = there[there["pitch"] == note["pitch"]]
-        onsets = onset(same)
-        sounds = ((onsets <= begin) & (onsets + same["duration"] > begin)).any()
-        until = int(onsets[onsets >= begin].min(initial=begin + int(note["duration"])))
-        if not sounds and until - begin >= DURATIONS[0]:
-            note["duration"] = DURATIONS[np.searchsorted(DURATIONS, min(until - begin, note["duration"]), "right") - 1]
-            kept.append(note)
-    notes = np.concatenate([there, np.array(kept, GRID_NOTE)]) if kept else there
+    begins, given = onset(new), onset(there)
+    is_free, until = left_free(new["pitch"], begins, there["pitch"], given, given + there["duration"])
+    kept = is_free & (until - begins >= DURATIONS[0])
+    notes = new[kept].copy()
+    longest = np.minimum(notes["duration"], (until - begins)[kept])
+    notes["duration"] = DURATIONS[np.searchsorted(DURATIONS, longest, side="right") - 1]
+    notes = np.concatenate([there, notes])
     return notes[np.lexsort((notes["pitch"], notes["step"], notes["bar"]))]

@@ -31,14 +31,12 @@ import numpy as np
 from configs import Constraints, InputError
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import N_PARTS
-from tokenizer.grid.song import HID_RANK
-from tokenizer.tokens import grammar, names, room, wishes
-from tokenizer.tokens.encode import encode_song
+from tokenizer.tokens import grammar, names, room, scripts, wishes
 from tokenizer.tokens.given import Given, chord_pattern, window
-from tokenizer.tokens.grammar import CHORD, CLASS, EOS, SIGNATURE, TRACK, VALUE
+from tokenizer.tokens.grammar import CHORD, CLASS, SIGNATURE, TRACK, VALUE
 from tokenizer.tokens.meters import Meters, to_come
+from tokenizer.tokens.scripts import FREE, NOTHING
 
-FREE, NOTHING = -1, -2  # of a script: the model writes; past its end
 FREE_TOKENS, FREE_SPANS = 8, 2  # room that the shortest track of a free place takes: a bar with one note
 HEADER_TOKENS = 2  # tempo and signature, where they are free too
 NOTE_AND_END = 6  # chord, position, pitch, duration, velocity, and the end
@@ -103,12 +101,12 @@ def usual_room(given: Given | None, wanted: Constraints) -> Room:
     meters = to_come(given, wanted)
     if given is None:
         measures = wanted.bars or (room.NEW_BARS if wanted.instruments else 0)
-        return _usual(_new(wanted), meters.bars(measures), wanted, meters)
+        return _usual(scripts.new(wanted), meters.bars(measures), wanted, meters)
     if given.hidden:
-        return _usual(filled(given), given.hidden.stop - given.hidden.first, wanted, meters)
+        return _usual(scripts.filled(given), given.hidden.stop - given.hidden.first, wanted, meters)
     if wanted.add:
-        return _usual(accompanied(given, names.programs(wanted.add, "--add")), len(given), wanted, meters)
-    return _usual(_continued(given), _bars_to_write(given, wanted, meters), wanted, meters)
+        return _usual(scripts.accompanied(given, names.programs(wanted.add, "--add")), len(given), wanted, meters)
+    return _usual(scripts.continued(given), _bars_to_write(given, wanted, meters), wanted, meters)
 
 
 def make_plan(
@@ -123,7 +121,7 @@ def make_plan(
         most = meters.measures(max_bars)
         if wanted.bars > most:
             raise InputError(f"--bars {wanted.bars}: this model has room for {most}{meters}")
-        script, due = _new(wanted), _due_bars(meters, max(wanted.bars, 1), wanted)
+        script, due = scripts.new(wanted), _due_bars(meters, max(wanted.bars, 1), wanted)
         known = meters.signatures if wanted.meter else np.zeros(0, np.int32)
         writes = Writes(0, 0, due, _asked_chords(wanted, 0, max_bars), known)
         plan = _with_limits(script, wanted, None, writes, meters, limits, max_bars, free)
@@ -138,7 +136,7 @@ def make_plan(
     due = _due_bars(meters, max(of_fitting.bars - fitting.measures, 1), wanted)
     chords = _asked_chords(wanted, fitting.measures, max_bars)
     writes = Writes(len(fitting), fitting.measures, due, chords, meters.signatures)
-    plan = _with_limits(_continued(fitting), of_fitting, fitting, writes, meters, limits, max_bars, free)
+    plan = _with_limits(scripts.continued(fitting), of_fitting, fitting, writes, meters, limits, max_bars, free)
     if left_out:
         too_many_bars = given.begins[left_out - 1] < len(given) - most_given_bars
         of_bars = f"this model has room for {meters.measures(max_bars)} bars{meters}"
@@ -229,7 +227,7 @@ def _fitting(given: Given, wanted: Constraints, meters: Meters, limits: Room, mo
     def fits(left_out: int) -> bool:
         if len(given) - int(given.begins[left_out]) > most_bars:
             return False
-        script = _continued(end(left_out))
+        script = scripts.continued(end(left_out))
         usual = _usual(script, _bars_to_write(given, wanted, meters), wanted, meters)
         return (_taken(script).fits(share) or usual.fits(limits)) and _least(script, asked, wanted, meters).fits(limits)
 
@@ -246,51 +244,7 @@ def _fitting(given: Given, wanted: Constraints, meters: Meters, limits: Room, mo
     return end(high)
 
 
-# ---------------------------------------------------------------- scripts, and what they take
-
-
-def _new(wanted: Constraints) -> list[int]:
-    if not wanted.instruments:
-        return [vocab.BOS, FREE]
-    return [vocab.BOS, FREE, *_free_tracks(names.programs(wanted.instruments, "--instruments")), vocab.EOS]
-
-
-def _free_tracks(programs: list[int]) -> list[int]:
-    order = sorted(programs, key=HID_RANK.__getitem__)
-    return [token for program in order for token in (vocab.track_token(program), vocab.SEP, FREE)]
-
-
-def accompanied(given: Given, programs: list[int], behind: int = 0) -> list[int]:
-    """The given song's tracks, then new ones of these programs. behind: bars that the song's last tracks, which are the
-    new ones, have already.
-    """
-    if not behind:
-        return [*encode_song(given.song, given.chords).ids[:-1].tolist(), *_free_tracks(programs), vocab.EOS]
-    return _continued(given, len(given.song.tracks) - len(programs), behind)
-
-
-def filled(given: Given) -> list[int]:
-    """The given song with its hidden bars as MASK, then their tracks again."""
-    ids = encode_song(given.song, given.chords, given.hidden).ids
-    shown = ids[: int(np.argmax(ids == vocab.UNK))].tolist()
-    names_ = [vocab.track_token(given.song.tracks[track].program) for track in given.hidden.tracks]
-    return [*shown, *(token for name in names_ for token in (vocab.UNK, name, vocab.SEP, FREE)), vocab.EOS]
-
-
-def _continued(given: Given, first_track: int = 0, bars: int | None = None) -> list[int]:
-    """Every track from first_track on goes on after its kept bars, of which there are so many (None: all of the song);
-    one that was silent in the last of them has them as silent bars.
-    """
-    ids, script, bar, tracks = encode_song(given.song, given.chords).ids.tolist(), [], 0, 0
-    chords = vocab.TOKEN[CHORD][given.chords[:bars]].tolist()
-    for token in ids:
-        if CLASS[token] in (TRACK, EOS):
-            if tracks > first_track:
-                script += [*chords[bar:], FREE]
-            tracks += 1
-        bar = 0 if CLASS[token] == TRACK else bar + (CLASS[token] == CHORD)
-        script.append(token)
-    return script
+# ---------------------------------------------------------------- what scripts take
 
 
 def _taken(script: list[int]) -> Room:

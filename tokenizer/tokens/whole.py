@@ -137,9 +137,7 @@ class Whole(NamedTuple):
         return [names_of(chords[measures == number]) for number in range(measures.max(initial=-1) + 1)]
 
     def heard_chords(self, ids: np.ndarray) -> tuple[int, int]:
-        """In how many bars the chord finder hears the chord that was asked for, and in how many one was: of parts of
-        measures, where those are long.
-        """
+        """In how many measures the chord finder hears the chord that was asked for, and in how many one was."""
         if not self.asked.chords:
             return 0, 0
         score = self.on_grid(ids)

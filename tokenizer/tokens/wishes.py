@@ -274,6 +274,8 @@ def hold(
         return None, free
     places = [place for place in written(script) if place is not None]
     chooses = places == [(slice(None), slice(None))]
+    if not chooses:
+        _refuse_others(wanted, [program for _, program in places])
     possible = np.array([_why_not(wishes, LEADING, program) is None for program in range(vocab.N_TRACKS)])
     for row, program in places if not chooses else [] if possible.any() else [(LEADING, 0)]:
         if why := _why_not(wishes, row, program):
@@ -320,6 +322,19 @@ def hold(
         tokens_per_note=np.int32(wishes.tokens_per_note),
     )
     return held, free
+
+
+def _refuse_others(wanted: Constraints, programs: list[int]) -> None:
+    """Raises InputError where something is asked of an instrument that is not written."""
+    for flag, text, find in (
+        ("--pitches", wanted.pitches, names.pitches),
+        ("--density", wanted.density, names.strikes),
+        ("--polyphony", wanted.polyphony, names.voices),
+    ):
+        for span in find(text, flag) if text else ():
+            if span.program not in (None, *programs):
+                written = ", ".join(dict.fromkeys(map(instruments.name, programs)))
+                raise InputError(f"{flag} {text}: no {instruments.name(span.program)} is written, but {written}")
 
 
 def _why_not(wishes: Wishes, row: int, program: int) -> str | None:
