@@ -503,8 +503,15 @@ TOKENS = (
     fault(
         "tokenizer/tokens/held.py",
         "notes ring into chords that lack them",
-        "return xp.minimum(xp.minimum(within_bar, within_chords), takes_room)",
-        "return xp.minimum(within_bar, takes_room)",
+        "return xp.minimum(xp.minimum(within_bar, within_beat), xp.minimum(within_chords, takes_room))",
+        "return xp.minimum(xp.minimum(within_bar, within_beat), takes_room)",
+        "tests/tokenizer/test_held.py",
+    ),
+    fault(
+        "tokenizer/tokens/held.py",
+        "notes beside the chord ring on",
+        "within_beat = xp.where(track.tones[rows, pitch], FAR, next_beat)",
+        "within_beat = FAR",
         "tests/tokenizer/test_held.py",
     ),
     fault(

@@ -56,9 +56,10 @@ class Constraints:
     density: str = ""
     # fewest and most notes of a track that sound at once wherever one is struck: "piano:1-4,bass:1"
     polyphony: str = ""
-    # which notes of pitched tracks are tones of the --chords that are given: those on beats (beats), all of them, over
-    # a whole chord that lasts for its bar (all), or as the model likes (free); but for free, the lowest track begins
-    # each bar with the root, the first one that is no bass with the whole chord, and none rings into a chord without it
+    # which notes of pitched tracks are tones of the --chords that are given: those on beats, beside which others end by
+    # the next one (beats), all of them, over a whole chord that lasts for its bar (all), or as the model likes (free);
+    # but for free, the lowest track begins each bar with the root, the first one that is no bass with the whole chord,
+    # a beat long at least, and none rings into a chord without it
     chord_notes: ChordNotes = "beats"
     pedal: Pedal = PEDAL  # of the given song: notes ring while its sustain pedal is down, or ignore it
     # where the given song has its beats: where the music has them, or where the file says if they are not heard well

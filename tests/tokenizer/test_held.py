@@ -140,6 +140,8 @@ def assert_chords_hold(tokens, asked: list[str], always: bool, first_measure: in
             beat = 36 if denominator == 8 and numerator in (6, 9, 12) else 24
             allowed = tones(asked[measure])
             assert all(p % 12 in allowed for onset, _, p in notes if always or (onset - start) % beat == 0)
+            of_beat = lambda onset: (onset - start) // beat  # noqa: B023
+            assert all(p % 12 in allowed or of_beat(end - 1) == of_beat(onset) for onset, end, p in notes)
             if lowest and roots and notes:
                 assert notes[0][2] % 12 == vocab.ROOTS.index(asked[measure].rstrip("majindsu0123456789"))
             for onset, end, pitch in (note for bar in played for note in bar):
@@ -202,11 +204,13 @@ def test_notes_are_tones_of_the_asked_chords_and_the_lowest_track_says_their_roo
     for tokens in walked(planned(None, wanted, 400), 2):
         assert_chords_hold(tokens, asked, mode == "all")
         (piano,) = (track for track in sections(tokens) if track[0] == 0)
-        for notes, (*_, measure) in zip(*piano[1:], strict=False):
+        for notes, (start, signature, measure) in zip(*piano[1:], strict=False):
             if notes and asked[measure] != "N":
                 first = notes[0][0]
                 rang = {pitch % 12 for bar in piano[1] for onset, end, pitch in bar if onset <= first < end}
                 assert tones(asked[measure]) <= rang
+                assert notes[0][2] % 12 == {"Cmaj": 0, "Amin7": 9, "F9": 5}[asked[measure]]
+                assert notes[0][1] - start >= min(held.BEAT[signature], grammar.LENGTH[signature, 0])
                 if mode == "all":
                     assert notes[0][2] == min(pitch for *_, pitch in notes)
                     assert len({end for onset, end, _ in notes if onset == first}) == 1

@@ -85,7 +85,7 @@ def clauses(plan: Plan, state: grammar.State, xp: Any = np) -> dict[str, Any]:
         "a pitch is one of those that may be struck": only((offered.pitches & chord.pitches)[:, PITCH_OF], PITCH),
         "a note ends before it takes what others need": only(_column(now) + value <= _column(longest), DURATION),
         "a length in force that is too long is said anew": ~_column(is_wrong) | xp.asarray(grammar.of(DURATION)),
-        "a chord lasts for its bar": only(_column(now) + value >= _column(chord.until), DURATION),
+        "a chord lasts for its bar, or a beat": only(_column(now) + value >= _column(chord.until), DURATION),
         "the notes of a chord are as long": only(~goes_along | is_wrong, DURATION),
         "the notes of a chord are as loud": only(~goes_along, VELOCITY),
         "a bar begins with the whole chord": only(~chord.is_written | ~chord.lacks, POSITION, CHORD, *ENDS),
@@ -126,7 +126,7 @@ def _track(plan: Plan, state: grammar.State, xp: Any) -> Track:
     tones = xp.asarray(CHORD_TONES)[label][:, PITCH_CLASS]
     root = xp.asarray(ROOT)[label]
     opens_with_chord = held.has_voices[program] & ((row == LEADING) | held.tones_always) & (label > 0)
-    says_root = (state.pitched == 1) | (opens_with_chord & held.tones_always)
+    says_root = (state.pitched == 1) | opens_with_chord
     says_root = says_root & is_pitched & (label > 0) & ~state.in_bar
     # The root stays the bar's lowest note, where no number of notes is asked for that may need lower ones
     is_free = (held.fewest_strikes[0, program] == 0) & (held.fewest_notes[program] == 1)
@@ -185,9 +185,7 @@ def _room(held: Held, state: grammar.State, track: Track, xp: Any) -> Room:
     places = xp.asarray(PLACES)
     time = _column(state.start) + places
     sounding = state.ends[:, None, :] > time[:, :, None]
-    on_beat = places % _column(xp.asarray(BEAT)[state.signature]) == 0
-    keeps_to_chord = held.tones_always | on_beat
-    pool = track.pitches[:, None, :] & (track.tones[:, None, :] | ~keeps_to_chord[:, :, None])
+    pool = track.pitches[:, None, :] & (track.tones[:, None, :] | ~_keeps_to_chord(held, state, xp)[:, :, None])
     until = xp.where(_column(state.said > 0), grammar.strikes_behind(state, xp), grammar.NEVER)
     strikable = pool & ~sounding & (until[:, None, :] - time[:, :, None] >= held.shortest)
     inside = places + held.shortest <= _column(track.length)
@@ -274,7 +272,8 @@ def _chord(held: Held, state: grammar.State, track: Track, offered: Offered, xp:
     adds = lacking[:, PITCH_CLASS] | says_root
     pitches = ~_column(is_written & lacking.any(axis=1)) | (adds & (PITCHES < limit))
     at_start = track.opens_with_chord & held.tones_always & (state.onsets == 0)
-    until = xp.where(is_written & held.tones_always, state.start + track.length, 0)
+    least = xp.where(held.tones_always, track.length, xp.minimum(xp.asarray(BEAT)[state.signature], track.length))
+    until = xp.where(is_written, state.start + least, 0)
     return Chord(is_written, lacking.any(axis=1), ~_column(at_start) | (PLACES == 0), pitches, until)
 
 
@@ -287,6 +286,9 @@ def _longest(held: Held, state: grammar.State, track: Track, room: Room, xp: Any
     rings_over = (other > _column(bar_end)).sum(axis=1)
     within_bar = xp.where(rings_over >= track.may_ring, bar_end, FAR)
     within_chords = bar_end + track.next_length + track.ahead[rows, pitch]
+    beat = xp.asarray(BEAT)[state.signature]
+    next_beat = state.start + (state.step // beat + 1) * beat
+    within_beat = xp.where(track.tones[rows, pitch], FAR, next_beat)  # another tone passes before it
 
     # Positions to come that count while it is silent, and no more where it rings
     sounds = room.sounding[rows, :, pitch]
@@ -303,15 +305,23 @@ def _longest(held: Held, state: grammar.State, track: Track, room: Room, xp: Any
     spare = positions - -(-xp.maximum(due - here, 0) // track.worth)
     is_one_too_many = lost & (xp.cumsum(lost, axis=1) > _column(spare))
     takes_room = xp.where(is_one_too_many, _column(state.start) + places, FAR).min(axis=1)
-    return xp.minimum(xp.minimum(within_bar, within_chords), takes_room)
+    return xp.minimum(xp.minimum(within_bar, within_beat), xp.minimum(within_chords, takes_room))
 
 
 def _may_be_struck(held: Held, state: grammar.State, track: Track, pitch: Any, xp: Any) -> Any:
     """bool[B, P]: whether the pitch int32[B] may be struck at each place, where it does not sound."""
     rows = xp.arange(len(pitch))
-    on_beat = xp.asarray(PLACES) % _column(xp.asarray(BEAT)[state.signature]) == 0
-    keeps_to_chord = held.tones_always | on_beat
-    return _column(track.pitches[rows, pitch]) & (_column(track.tones[rows, pitch]) | ~keeps_to_chord)
+    is_tone = _column(track.tones[rows, pitch]) | ~_keeps_to_chord(held, state, xp)
+    return _column(track.pitches[rows, pitch]) & is_tone
+
+
+def _keeps_to_chord(held: Held, state: grammar.State, xp: Any) -> Any:
+    """bool[B, P]: where a note is a tone of the chord, if one is asked for: on beats, and so near before the next one
+    that no other note would end by then.
+    """
+    beat = _column(xp.asarray(BEAT)[state.signature])
+    behind = xp.asarray(PLACES) % beat
+    return held.tones_always | (behind == 0) | (beat - behind < held.shortest)
 
 
 def _column(values: Any) -> Any:
