@@ -122,8 +122,9 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str |
         (content, notice), by_suffix = sample.midi(), {file.suffix: file for file in others}
         midi.write_bytes(content, midi_file)
         if formats.picture:
-            new = sample.whole.new_on_grid(sample.ids)
-            pianoroll.piano_roll(sample.on_grid(), by_suffix[".png"], chords=sample.chords(), new=new)
+            whole = sample.whole
+            parts = dict(chords=sample.chords(), new=whole.new_on_grid(sample.ids), anew=whole.measures_anew)
+            pianoroll.piano_roll(sample.on_grid(), by_suffix[".png"], **parts)
         if formats.soundfont:
             _play(content, by_suffix[".wav"], formats.soundfont)
         values = dataclasses.asdict(origin)

@@ -28,6 +28,7 @@ CHARACTER = 0.057  # of chords and bar numbers; where they have no room, fewer a
 BESIDE = 0.6  # of the axes
 TITLE_CHARACTERS = 12  # an inch
 GIVEN = (0.55, 0.55, 0.55)  # color of notes that a user gave, where others are new
+ANEW = (1.0, 0.96, 0.85)  # behind bars that were written anew
 FEWEST_PITCHES = 24  # that the axis shows, so that notes of a small range are not slabs
 
 FIRST_DRUM = 35
@@ -47,17 +48,23 @@ def piano_roll(
     title: str = "",
     chords: Sequence[str] | None = None,
     new: Sequence[Track] | None = None,
+    anew: tuple[int, int] | None = None,
 ) -> None:
     """Draws the score, snapped, as a PNG file. Darker is louder. chords: names for the bars, by default those that are
-    heard. new: the notes of each track of the score that nobody gave; all others are grey.
+    heard. new: the notes of each track of the score that nobody gave; all others are grey. anew: the first of the bars
+    that were written anew, from 0, and one past the last; they are shaded.
     """
-    figure = draw(score, title, chords, new)
+    figure = draw(score, title, chords, new, anew)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
 
 def draw(
-    score: Score, title: str = "", chords: Sequence[str] | None = None, new: Sequence[Track] | None = None
+    score: Score,
+    title: str = "",
+    chords: Sequence[str] | None = None,
+    new: Sequence[Track] | None = None,
+    anew: tuple[int, int] | None = None,
 ) -> Figure:
     """The axes of pitches, unless there are drums alone, above those of drums, if there are any."""
     fresh = [of_track for of_track, track in zip(new or (), score.tracks, strict=bool(new)) if len(track.notes)]
@@ -90,6 +97,8 @@ def draw(
     if has_drums:
         _drum_axis(axes[-1], drums)
     _bars(axes, lines, width, chords)
+    for axis in axes if anew else ():
+        axis.axvspan(*lines[np.minimum(anew, len(lines) - 1)], color=ANEW, zorder=-1)
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     figure.suptitle(textwrap.fill(title or _describe(score, tempo), int(TITLE_CHARACTERS * width)), fontsize=10)
     return figure

@@ -88,7 +88,14 @@ def test_bars_are_numbered_as_people_count_them():
     axis = pianoroll.draw(score_of((0, notes), signatures=((0, 5, 4),)), chords=list("ABCDEF")).axes[0]
     assert [text.get_text() for text in axis.get_xticklabels()] == list("123456")
     assert axis.get_xticks().tolist() == [2400 * bar for bar in range(6)]
-    assert [text.get_text() for text in axis.texts] == list("ABCDEF")
+    assert [text.get_text() for text in axis.texts] == list("ABCDEF") and not axis.patches
+
+
+def test_bars_that_were_written_anew_are_shaded():
+    score = score_of((0, [(2400 * bar, 400, 60 + bar, 80) for bar in range(6)]), KIT, signatures=((0, 5, 4),))
+    for axis in pianoroll.draw(score, anew=(1, 3)).axes:
+        (shade,) = axis.patches
+        assert (shade.get_x(), shade.get_width()) == (2400, 2 * 2400)
 
 
 def test_what_is_new_has_its_track_s_color_and_what_was_given_is_grey():

@@ -322,12 +322,22 @@ def test_tracks_that_are_added_to_a_given_song_keep_to_it():
                 assert {pitch % 12 for notes in played for *_, pitch in notes} <= {4, 6, 8, 9, 11, 1, 3}
 
 
-def test_bars_that_are_written_anew_keep_to_it():
-    wanted = Constraints(fill="piano", density="2-6", key="E major", chords="E B7")
+@pytest.mark.parametrize("fill", ["piano", "#3:2", "2"])
+def test_bars_that_are_written_anew_keep_to_it(fill):
+    """Also where others stand before them."""
+    wanted = Constraints(fill=fill, density="2-6", key="E major", chords="E B7")
     for tokens in walked(planned(given_band(), wanted, 1500), 3):
-        ((program, played, bars),) = sections(tokens)[3:]
-        assert program == 0 and set(strikes(played, bars)) <= set(range(2, 7))
+        *_, (program, played, bars) = sections(tokens)[3:]
+        assert program == 0 and set(strikes(played, bars)[: len(played)]) <= set(range(2, 7))
         assert {pitch % 12 for notes in played for *_, pitch in notes} <= {4, 6, 8, 9, 11, 1, 3}
+
+
+def test_a_whole_chord_lasts_as_long_as_a_length_says():
+    """14 of the 18 fine steps of this bar have no token, and a tone that the next chord lacks rings no longer."""
+    wanted = Constraints(instruments="flute,bass", bars=3, meter="3/16", chords="C Am F G")
+    for seed in range(6):
+        for tokens in walked(planned(None, wanted, 400), 4, seed):
+            assert_chords_hold(tokens, ["Cmaj", "Amin", "Fmaj", "Gmaj"], always=False)
 
 
 def test_the_track_that_leads_a_song_leads_in_its_hidden_bars():

@@ -56,7 +56,8 @@ def clauses(plan: Plan, state: grammar.State, xp: Any = np) -> dict[str, Any]:
     offered = _offered(state, track, room, xp)
     longest = _longest(held, state, track, room, xp)
     chord = _chord(held, state, track, offered, xp)
-    is_new = (state.tracks > 0) & (state.bar >= plan.behind)  # bars before are given
+    given = xp.where(state.said > 0, state.first_hidden, plan.behind)  # bars before
+    is_new = (state.tracks > 0) & (state.bar >= given)
 
     def only(condition: Any, *kinds: int) -> Any:  # tokens of these kinds only under a condition [B, 724] or [B]
         return ~xp.asarray(grammar.of(*kinds)) | (_column(condition) if condition.ndim == 1 else condition)
@@ -273,7 +274,8 @@ def _chord(held: Held, state: grammar.State, track: Track, offered: Offered, xp:
     pitches = ~_column(is_written & lacking.any(axis=1)) | (adds & (PITCHES < limit))
     at_start = track.opens_with_chord & held.tones_always & (state.onsets == 0)
     least = xp.where(held.tones_always, track.length, xp.minimum(xp.asarray(BEAT)[state.signature], track.length))
-    until = xp.where(is_written, state.start + least, 0)
+    lasts = held.lengths[xp.clip(least - state.step, 0, len(held.lengths) - 1)]
+    until = xp.where(is_written, state.start + state.step + lasts, 0)
     return Chord(is_written, lacking.any(axis=1), ~_column(at_start) | (PLACES == 0), pitches, until)
 
 

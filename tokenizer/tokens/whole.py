@@ -115,6 +115,14 @@ class Whole(NamedTuple):
         tracks = joined(tuple(marked), self._new(ids, decode(ids)))
         return tuple(Track(track.program, track.notes[track.notes["velocity"] > 0]) for track in tracks)
 
+    @property
+    def measures_anew(self) -> tuple[int, int] | None:
+        """The first of the measures that are written anew, from 0, and one past the last; None of other songs."""
+        if self.given is None or self.given.hidden is None:
+            return None
+        first, end = np.searchsorted(self.given.begins, [self.given.hidden.first, self.given.hidden.stop])
+        return int(first), int(end)
+
     def _given_on_grid(self) -> Score:
         """What stays of the given song, in ticks of the grid; all its tracks, also those without a note."""
         score, hidden = self.given.song.to_score(), self.given.hidden

@@ -22,7 +22,7 @@ from tokenizer.music import instruments
 from tokenizer.music.score import DRUMS
 from tokenizer.tokens import key_names, names
 from tokenizer.tokens.given import Given, chord_pattern
-from tokenizer.tokens.grammar import BASSES, CHORD, CLASS, DURATION, MASK, SIGNATURE, TRACK, UNK, VALUE
+from tokenizer.tokens.grammar import BASSES, CHORD, CLASS, DURATION, LENGTH, MASK, SIGNATURE, TRACK, UNK, VALUE
 from tokenizer.tokens.names import Span
 
 # Rows of what is another for the tracks that say the chords: the lowest, which is the song's first pitched one, and the
@@ -70,6 +70,7 @@ class Held(NamedTuple):
     tones_ahead: Any  # int32[W, 12] measures after each one whose chords all have the pitch class
     shortest_measure: Any  # int32[] fine steps of any measure to come, at least
     shortest: Any  # int32[] fine steps of the shortest note
+    lengths: Any  # int32[L + 1] of the longest note that takes so many fine steps at most, 0 none; L of the longest bar
     whole: Any  # bool[] a song ends with a whole measure
     tokens_per_bar: Any  # int32[2, 129] that the fewest strikes take at most
     rest_tokens_per_bar: Any  # int32[S] the same of all free places from each one on
@@ -316,12 +317,19 @@ def hold(
         tones_ahead=_tones_ahead(chords, wanted, vocab.LONGEST // shortest_measure + 1),
         shortest_measure=np.int32(shortest_measure),
         shortest=np.int32(VALUE[free & (CLASS == DURATION)].min()),
+        lengths=_longest_notes(VALUE[free & (CLASS == DURATION)]),
         whole=np.bool_(wishes.whole),
         tokens_per_bar=wishes.tokens_per_bar.astype(np.int32),
         rest_tokens_per_bar=np.cumsum(rest[::-1])[::-1].astype(np.int32),
         tokens_per_note=np.int32(wishes.tokens_per_note),
     )
     return held, free
+
+
+def _longest_notes(lengths: np.ndarray) -> np.ndarray:
+    """int32[]: the longest of these lengths, in fine steps, that is not above 0, 1, 2, ... as far as a bar reaches."""
+    lengths = np.sort(np.append(lengths, 0))
+    return lengths[np.searchsorted(lengths, np.arange(LENGTH.max() + 1), side="right") - 1].astype(np.int32)
 
 
 def _refuse_others(wanted: Constraints, programs: list[int]) -> None:
