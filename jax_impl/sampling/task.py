@@ -14,7 +14,8 @@ from jax_impl.model.museformer import DTYPES
 from tokenizer.music.score import Score
 from tokenizer.tokens import names, offered
 from tokenizer.tokens import plan as planning
-from tokenizer.tokens.given import Prompt, given_song
+from tokenizer.tokens.encode import encode_song
+from tokenizer.tokens.given import Given, Prompt, given_song
 from tokenizer.tokens.parts import InParts
 from tokenizer.tokens.plan import Plan
 from tokenizer.tokens.room import NEW_SONG_TOKENS
@@ -69,8 +70,8 @@ def task_of(
     if not config.max_length:
         usual = planning.usual_room(given, wanted)
         length = _usual_length(usual, model, config, compute, memory)
-        if given is not None and (wanted.add or wanted.fill) and context:
-            length = min(length, max(context, LENGTH_MULTIPLE))  # of a longer song the bars around what is written
+        if given is not None and context and not wanted.strict:
+            length = min(length, _in_context(given, wanted, usual, context))
         config = replace(config, max_length=length)
     _refuse_what_does_not_fit(model, config, compute, memory)
     most_spans = summary_slots(config.max_length) - 1
@@ -95,6 +96,15 @@ def _usual_length(
     while length > LENGTH_MULTIPLE and _cache_bytes(model, config, compute, length) > memory:
         length -= LENGTH_MULTIPLE
     return length
+
+
+def _in_context(given: Given, wanted: Constraints, usual: planning.Room, context: int) -> int:
+    """--max-length of a given song by which the model sees no more than it learned from: of a longer song the bars
+    around what is written, or its last ones, as many as it goes on for at least.
+    """
+    goes_on = not (wanted.add or wanted.fill)
+    new = usual.tokens - len(encode_song(given.song, given.chords).ids) if goes_on else 0
+    return max(context, -(-2 * new // LENGTH_MULTIPLE) * LENGTH_MULTIPLE, LENGTH_MULTIPLE)
 
 
 def _cache_bytes(model: ModelConfig, config: SampleConfig, compute: ComputeConfig, length: int) -> int:
