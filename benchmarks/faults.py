@@ -677,8 +677,8 @@ MODEL = (
     fault(
         "jax_impl/model/masks.py",
         "a token sees the token after it",
-        "causal = key.position <= query.position",
-        "causal = key.position <= query.position + 1",
+        "causal = key.index <= query.index",
+        "causal = key.index <= query.index + 1",
         "tests/model/test_masks.py",
     ),
     fault(

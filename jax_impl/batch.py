@@ -9,7 +9,7 @@ import numpy as np
 
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens.example import Example, whole
-from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields
+from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields, positions
 
 
 class Batch(NamedTuple):
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     onset: np.ndarray  # int32, counts within its document, -1 outside
     span: np.ndarray  # int32, counts over the whole row, so that it numbers the row's summaries; -1 outside
     document: np.ndarray  # int32, 1.. in order; 0 = padding, which nothing sees
-    position: np.ndarray  # int32, index in its document
+    position: np.ndarray  # int32, rotary: its index in its document, where no bars are hidden
     targets: np.ndarray  # int32, the next token of the same document; PAD where there is none
     weights: np.ndarray  # float32, 1 where there is a target that counts (see tokenizer.tokens.example), else 0
 
@@ -71,7 +71,7 @@ def pack_examples(examples: Sequence[Example], max_seq_len: int) -> Batch:
         row.onset[start:end] = song.onset
         row.span[start:end] = np.where(song.span == OUTSIDE, OUTSIDE, song.span + spans)
         row.document[start:end] = number
-        row.position[start:end] = np.arange(len(song))
+        row.position[start:end] = positions(song.ids)
         row.targets[start : end - 1] = song.ids[1:]
         row.weights[start : end - 1] = example.loss_mask[1:]
         start, spans = end, spans + int(song.span.max(initial=OUTSIDE)) + 1

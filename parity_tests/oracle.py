@@ -53,7 +53,7 @@ def sees(row: dict[str, list[int]], q: int, k: int, rule: MaskRule) -> bool:
     """Does token q see token k?"""
     if row["document"][q] == 0 or row["document"][q] != row["document"][k]:
         return False
-    if row["position"][k] > row["position"][q]:
+    if k > q:
         return False
     return reaches(row, q, k, rule) and (not rule.typed or fits(row, q, k))
 

@@ -223,8 +223,8 @@ MUTATIONS = {
     "sr of the next": ("sr", lambda q, k: SR(q, k._replace(pooled_by=k.pooled_by - 1))),
     "rs one more": ("rs", lambda q, k: RS(q._replace(visible=q.visible + 1), k)),
     "rs one fewer": ("rs", lambda q, k: RS(q._replace(visible=q.visible - 1), k)),
-    "rr without itself": ("rr", lambda q, k, rule: RR(q, k, rule) & (q.position != k.position)),
-    "rr one ahead": ("rr", lambda q, k, rule: RR(q._replace(position=q.position + 1), k, rule)),
+    "rr without itself": ("rr", lambda q, k, rule: RR(q, k, rule) & (q.index != k.index)),
+    "rr one ahead": ("rr", lambda q, k, rule: RR(q._replace(index=q.index + 1), k, rule)),
     "no global key": ("reachable", lambda q, k, rule: REACHABLE(q, k, rule) & (k.bar != -1) & (k.instrument != 129)),
     "global by bar alone": (
         "reachable",

@@ -40,8 +40,8 @@ def update_mod(rows: Rows, summaries: Summaries, rule: MaskRule) -> MaskMod:
     pad = torch.zeros_like(summaries.document)
     key_document = torch.cat([summaries.document, rows.document], dim=1)
     # Token fields by key number, [B, M + T]: what stands at the summaries' places is never read as a token's.
-    bar, instrument, kind, onset, position = (
-        torch.cat([pad, field], dim=1) for field in (rows.bar, rows.instrument, rows.kind, rows.onset, rows.position)
+    bar, instrument, kind, onset = (
+        torch.cat([pad, field], dim=1) for field in (rows.bar, rows.instrument, rows.kind, rows.onset)
     )
 
     def mask_mod(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def update_mod(rows: Rows, summaries: Summaries, rule: MaskRule) -> MaskMod:
         same_document = (rows.document[b, q] == key_document[b, k]) & (key_document[b, k] > 0)
         rs = (k < slots) & (k < summaries.visible[b, q])
 
-        causal = position[b, k] <= position[b, q_token]
+        causal = k <= q_token
         distance = bar[b, q_token] - bar[b, k]
         both_play = (instrument[b, q_token] < NO_INSTRUMENT) & (instrument[b, k] < NO_INSTRUMENT)
         same = instrument[b, q_token] == instrument[b, k]

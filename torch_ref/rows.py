@@ -16,8 +16,9 @@ class Rows:
 
     bar: -1 outside bars. instrument: 0-127 programs, 128 drums, 129 none. kind: position 0, pitch 1, duration 2,
     velocity 3, else -1.
-    onset: -1 outside; span: number of the bar of one track, over the whole row, -1 outside. position: from the
-    document's first token. weights: 1 where the next token is of the same document and counts as a target, else 0.
+    onset: -1 outside; span: number of the bar of one track, over the whole row, -1 outside. position: rotary, the index
+    in the document where no bars are hidden. weights: 1 where the next token is of the same document and counts as a
+    target, else 0.
     """
 
     tokens: Tensor

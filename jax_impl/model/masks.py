@@ -138,7 +138,7 @@ class Tokens(NamedTuple):
     """Fields of regular tokens, as queries [B, Tq, 1] or keys [B, 1, Tk]."""
 
     document: jax.Array
-    position: jax.Array
+    index: jax.Array  # in the row
     bar: jax.Array
     instrument: jax.Array
     kind: jax.Array
@@ -167,7 +167,7 @@ def rs(query: Tokens, key: Slots) -> jax.Array:
 
 
 def rr(query: Tokens, key: Tokens, rule: MaskRule) -> jax.Array:
-    causal = key.position <= query.position
+    causal = key.index <= query.index
     visible = _same_document(query, key) & causal & reachable(query, key, rule)
     return visible & typed(query, key) if rule.typed else visible
 
@@ -220,7 +220,7 @@ def update_mask(batch: Batch, data: Summaries, rule: MaskRule) -> BlockMask:
 def all_tokens(batch: Batch, data: Summaries) -> Tokens:
     fields = (
         batch.document,
-        batch.position,
+        jnp.broadcast_to(jnp.arange(batch.position.shape[1]), batch.position.shape),
         batch.bar,
         batch.instrument,
         batch.kind,

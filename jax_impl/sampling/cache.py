@@ -45,8 +45,8 @@ class Cache(NamedTuple):
 
     keys: tuple[Keys, ...]  # of each layer: k, v [B * N, T, H]; summary_k, summary_v, k2, v2 [B * N, M, H]; see `flat`
     tokens: masks.Tokens  # int32[B, T] each, fields of the tokens in the slots; document 0 = empty
-    fields: FieldState  # int32[B] each, after the last token
-    length: jax.Array  # int32[B], tokens of each row, which is the next one's position
+    fields: FieldState  # of B songs, after the last token
+    length: jax.Array  # int32[B], tokens of each row
     slot: jax.Array  # int32[], where the next token goes
 
 
@@ -87,7 +87,7 @@ def empty(config: ModelConfig, compute: ComputeConfig, rows: int, slots: int, su
     make = lambda length: jnp.zeros((rows * config.heads, length, HEAD_DIM), DTYPES[compute.precision])
     keys = lambda: Keys(*(make(slots) for _ in range(2)), *(make(summary_slots) for _ in range(4)))
     tokens = masks.Tokens(*(jnp.zeros((rows, slots), jnp.int32) for _ in masks.Tokens._fields))
-    state = jax.tree.map(lambda value: jnp.full(rows, value, jnp.int32), fields.START)
+    state = fields.begin(rows, jnp)
     return Cache(
         tuple(keys() for _ in range(config.layers)), tokens, state, jnp.zeros(rows, jnp.int32), jnp.zeros((), jnp.int32)
     )
@@ -161,7 +161,7 @@ def append(
     before, state = cache.fields, cache.fields.push(token, jnp)
     query = masks.Tokens(
         document=alive.astype(jnp.int32),
-        position=cache.length,
+        index=jnp.broadcast_to(cache.slot, token.shape),
         bar=state.bar,
         instrument=state.instrument,
         kind=state.kind,
@@ -176,7 +176,7 @@ def append(
     sees_summary = masks.rs(query, _slots(cache, alive))
 
     dtype = cache.keys[0].k.dtype
-    turn = rotation(cache.length[:, None], dtype)
+    turn = rotation(state.position[:, None], dtype)
     r = model.embed_tokens(token, state.instrument)[:, None].astype(dtype)
     keys = []
     for layer, held in zip(layers, cache.keys, strict=True):
@@ -189,7 +189,7 @@ def append(
         r = r + layer.regular.out(merge_heads(updated))
         r = r + layer.regular.feed_forward(r)
         keys.append(held)
-    state = jax.tree.map(lambda new, old: jnp.where(alive, new, old), state, before)
+    state = state.where(alive, before, jnp)
     cache = Cache(tuple(keys), tokens, state, cache.length + alive, cache.slot + 1)
     return cache, model.logits(r)[:, 0]
 
@@ -262,7 +262,7 @@ def _summaries(
 
     # Through the layers, as museformer.Layer does it; a summary stands at its span's last token
     dtype = cache.keys[0].k.dtype
-    turn = rotation(cache.length[rows][:, None] - 1, dtype)
+    turn = rotation(state.position[:, None], dtype)
     s = model.embed_summaries(state.bar, state.instrument)[:, None].astype(dtype)
     written = []
     for layer, tokens, before in zip(layers, cache.keys, held, strict=True):

@@ -16,6 +16,8 @@ from jax_impl.model.museformer import MuseFormer
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import FieldState
 
+FIELDS = ("bar", "instrument", "kind", "onset", "span", "position")  # of a batch that the state machine says
+
 
 class Songs(NamedTuple):
     """All tokens so far. B rows, T slots, aligned to the left."""
@@ -27,7 +29,7 @@ class Songs(NamedTuple):
 
 
 def empty(rows: int, slots: int) -> Songs:
-    state = jax.tree.map(lambda value: jnp.full(rows, value, jnp.int32), fields.START)
+    state = fields.begin(rows, jnp)
     batch = jax.tree.map(jnp.asarray, stack_rows([pack_row([], slots)] * rows))
     return Songs(batch, state, jnp.zeros(rows, jnp.int32), jnp.zeros((), jnp.int32))
 
@@ -45,13 +47,14 @@ def append(model: MuseFormer, songs: Songs, token: jax.Array, alive: jax.Array, 
     row, place = jnp.arange(len(token)), jnp.where(alive, songs.length, songs.batch.tokens.shape[1])
     put = lambda name, value: getattr(songs.batch, name).at[row, place].set(value, mode="drop")
     batch = songs.batch._replace(
-        **{name: put(name, getattr(state, name)) for name in ("bar", "instrument", "kind", "onset", "span")},
+        **{
+            name: put(name, getattr(state, name)) for name in ("bar", "instrument", "kind", "onset", "span", "position")
+        },
         tokens=put("tokens", token),
         document=put("document", 1),
-        position=put("position", songs.length),
     )
     logits = model(batch, max_spans=max_spans, compute=compute, dropout_key=None)
-    state = jax.tree.map(lambda new, old: jnp.where(alive, new, old), state, songs.fields)
+    state = state.where(alive, songs.fields, jnp)
     # A row that ended at its last slot has none to come; its logits nobody reads.
     at = jnp.minimum(songs.length, logits.shape[1] - 1)
     return Songs(batch, state, songs.length + alive, songs.slot + 1), logits[row, at]

@@ -25,6 +25,7 @@ from tokenizer.tokens.fields import TokenFields
 from tokenizer.vocabulary import Class
 
 CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16)
+RR = masks.rr
 REFERENCE = ComputeConfig(attention="reference", precision="fp32", remat="none")
 XLA = replace(REFERENCE, attention="xla")
 OPTIMIZED = {"xla_backend_optimization_level": 2, "xla_llvm_disable_expensive_passes": False}
@@ -190,7 +191,7 @@ def one_samples_mask(build):
     ("name", "fault"),
     [
         ("_same_document", lambda q, k: (q.document > 0) & (k.document > 0)),  # packed songs see each other
-        ("_same_document", lambda q, k: q.document == k.document + (k.document == 0)),  # padding is seen
+        ("rr", lambda q, k, rule: RR(q, k, rule) | ((q.document > 0) & (k.document == 0))),  # padding is seen
         ("update_mask", one_samples_mask(masks.update_mask)),
         ("summarize_mask", one_samples_mask(masks.summarize_mask)),
     ],

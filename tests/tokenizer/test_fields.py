@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests import GOLDEN
 from tests.rows import hidden_song, ids, random_song
 from tokenizer import vocabulary as vocab
-from tokenizer.tokens.fields import START, compute
+from tokenizer.tokens.fields import MASK_POSITIONS, START, compute, positions
 
 NAMES = ("bar", "instrument", "kind", "onset", "span")
 
@@ -18,7 +18,7 @@ def pushed(tokens) -> dict[str, list[int]]:
     for token in tokens:
         state = state.push(int(token))
         states.append(state)
-    return {name: [int(getattr(state, name)) for state in states] for name in NAMES}
+    return {name: [int(getattr(state, name)) for state in states] for name in (*NAMES, "position")}
 
 
 def test_fields_are_as_drawn():
@@ -55,6 +55,19 @@ def test_hidden_bars_are_where_they_stand_and_are_counted_on_behind_unk():
     ]  # fmt: skip
 
 
+def test_hidden_bars_that_are_said_stand_where_they_stood():
+    """Of each track; the bars behind a MASK stand behind what it takes."""
+    of_drums, of_piano = "#D SEP N T0 P36 N MASK N MASK N P36", "#P0 SEP N MASK N MASK N T0 P60"
+    said = "UNK #D SEP N T0 P38 N P38 UNK #P0 SEP N P61 N EOS"
+    got = positions(ids(f"BOS {of_drums} {of_piano} {said}")).tolist()
+    after, later = 8 + MASK_POSITIONS - 1, 8 + 2 * MASK_POSITIONS
+    assert got[: 1 + 5] == list(range(6)) and got[6:8] == [6, 7] and got[8:10] == [after, after + 1]
+    assert got[10:12] == [later, later + 1] and got[12:14] == [later + 2, later + 3]
+    piano = later + 4  # its first chord
+    assert got[14:16] == [piano, piano + 1] and got[21:29] == [3, 4, 5, 6, 7, 8, 9, 10]
+    assert got[29:] == list(range(piano - 3, piano + 4))
+
+
 def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():
     got = compute(ids("BOS #D SEP N T0 P36 N #P0 SEP N T0 P60 EOS"))
     assert got.bar.tolist() == [-1, -1, -1, 0, 0, 0, 1, -1, -1, 0, 0, 0, -1]
@@ -77,11 +90,13 @@ def test_the_vectorised_form_equals_the_state_machine_on_any_ids(tokens):
     got, want = compute(np.array(tokens, np.int32)), pushed(tokens)
     for name in NAMES:
         assert getattr(got, name).tolist() == want[name], name
+    assert positions(np.array(tokens, np.int32)).tolist() == want["position"]
 
 
 def test_the_vectorised_form_equals_the_state_machine_on_songs():
     for song in [*map(random_song, range(5)), *(hidden_song(seed)[1] for seed in range(3))]:
-        assert {name: getattr(song, name).tolist() for name in NAMES} == pushed(song.ids)
+        got = {name: getattr(song, name).tolist() for name in NAMES} | {"position": positions(song.ids).tolist()}
+        assert got == pushed(song.ids)
 
 
 def test_fields_of_a_v121_song_are_v121s_but_for_the_silent_bars_it_left_out():

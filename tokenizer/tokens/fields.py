@@ -10,7 +10,13 @@ its vectorised form.
     onset        -1  -1 -1 |  -1  -1 |   -1  1   1  1   1  2   2 |   -1  3   3 |  -1
     span         -1  -1 -1 |  -1  -1 |    0  0   0  0   0  0   0 |    1  1   1 |  -1
 
-Where bars are hidden (see fill.py), MASK lies in its bar, and behind UNK bars count on from the first hidden one.
+Where bars are hidden (see fill.py), MASK lies in its bar, and behind UNK bars count on from the first hidden one. So do
+positions, by which the model turns (rotary positions): to what is written of hidden bars the bars before them are as
+near as they are in the song, and those behind come after it. A MASK takes the place of a usual bar's tokens.
+
+    token       #P0 SEP | Cmaj T0 P60 | Gmaj MASK | Cmaj T0 P62 | UNK #P0 SEP | Gmaj T0 P59 | EOS
+    bar          -1  -1 |    0  0   0 |    1    1 |    2  2   2 |  -1  -1  -1 |    1  1   1 |  -1
+    position      3   4 |    5  6   7 |    8    9 |   41 42  43 |   5   6   7 |    8  9  10 |  11
 """
 
 from dataclasses import dataclass
@@ -29,6 +35,10 @@ KIND_POSITION, KIND_PITCH, KIND_DURATION, KIND_VELOCITY = range(4)
 _NUMBERED = (Class.POSITION, Class.PITCH, Class.DURATION, Class.VELOCITY)
 KIND = np.array([_NUMBERED.index(class_) if class_ in _NUMBERED else OUTSIDE for class_ in CLASS.tolist()], np.int32)
 IS_STRUCTURE = ((CLASS < Class.CHORD) & (CLASS != Class.MASK)) | (CLASS == Class.TRACK)
+
+MOST_HIDDEN = 32  # tracks with hidden bars
+MASK_POSITIONS = 32  # that a MASK takes: most bars of a track have fewer tokens
+BEFORE_CHORD = 3  # UNK, track and SEP stand before the first hidden bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +73,8 @@ class FieldState(NamedTuple):
     """State after a token, which is also that token's fields; START stands before the first. Total: any id may follow
     any other.
 
-    Each field is a number, or an array int32[B] of many songs at once, in numpy or jax.
+    Each field is a number, or an array int32[B] of many songs at once, in numpy or jax, but where said; begin(B) stands
+    before the first token of so many.
     """
 
     bar: Any = OUTSIDE
@@ -76,6 +87,13 @@ class FieldState(NamedTuple):
     spans: Any = 0  # chord tokens so far
     hidden: Any = OUTSIDE  # bar of the first MASK
     origin: Any = 0  # number of a track's first bar
+    position: Any = OUTSIDE  # of the token
+    next_position: Any = 0
+    chord_position: Any = 0  # of the last chord
+    hides: Any = 0  # 1: the current track has hidden bars
+    hiding: Any = 0  # tracks that have
+    said: Any = 0  # UNK tokens behind the first MASK
+    starts: Any = (0,) * MOST_HIDDEN  # int32[MOST_HIDDEN] (or [B, MOST_HIDDEN]) position of each one's first hidden bar
 
     def push(self, token: Any, xp: Any = np) -> "FieldState":
         """The state after one more token. xp: numpy or jax.numpy, whichever the fields are of."""
@@ -89,6 +107,14 @@ class FieldState(NamedTuple):
         opened, is_mask = xp.where(is_chord, 1, 0), class_ == Class.MASK
         origin = xp.where(class_ == Class.UNK, xp.maximum(self.hidden, 0), self.origin)
         onsets = self.onsets + xp.where(is_position, 1, 0)
+        is_unk, number = class_ == Class.UNK, xp.arange(MOST_HIDDEN)
+        at = lambda count: number == xp.asarray(count)[..., None]
+        returns = is_unk & (self.said < xp.minimum(self.hiding, MOST_HIDDEN))
+        start = xp.where(at(self.said), xp.asarray(self.starts), 0).sum(axis=-1)
+        position = xp.where(returns, xp.maximum(start - BEFORE_CHORD, 0), self.next_position)
+        chord_position = xp.where(is_chord, position, self.chord_position)
+        is_first = is_mask & (self.bar >= 0) & (self.hides == 0)
+        is_new = at(self.hiding) & xp.asarray(is_first)[..., None]
         return FieldState(
             bar=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.bars, self.bar)),
             instrument=xp.where(is_track, program, xp.where(is_structure, other, self.instrument)),
@@ -102,10 +128,49 @@ class FieldState(NamedTuple):
             spans=self.spans + opened,
             hidden=xp.where(is_mask & (self.hidden < 0), self.bar, self.hidden),
             origin=origin,
+            position=position,
+            next_position=position + xp.where(is_mask, MASK_POSITIONS, 1),
+            chord_position=chord_position,
+            hides=xp.where(is_track, 0, xp.where(is_first, 1, self.hides)),
+            hiding=self.hiding + xp.where(is_first, 1, 0),
+            said=self.said + xp.where(is_unk & (self.hiding > 0), 1, 0),
+            starts=xp.where(is_new, xp.asarray(chord_position)[..., None], xp.asarray(self.starts)),
         )
+
+    def where(self, alive: Any, before: "FieldState", xp: Any = np) -> "FieldState":
+        """Of songs that are alive bool[B] this state, of others the one before."""
+        keep = lambda new, old: xp.where(alive.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+        return FieldState(*map(keep, self, before))
 
 
 START = FieldState()
+
+
+def begin(rows: int, xp: Any = np) -> FieldState:
+    """START of so many songs."""
+    values = (np.asarray(value, np.int32) for value in START)
+    return FieldState(*(xp.asarray(np.broadcast_to(value, (rows, *value.shape))) for value in values))
+
+
+def positions(ids: np.ndarray) -> np.ndarray:
+    """int32[T]: rotary positions of a whole sequence, integer[T], as push says them: the index of each token where no
+    bars are hidden.
+    """
+    class_ = CLASS[np.asarray(ids)]
+    steps = np.where(class_ == Class.MASK, MASK_POSITIONS, 1)
+    found = np.cumsum(steps) - steps
+    if (class_ == Class.MASK).any() and (class_ == Class.UNK).any():
+        inside = compute(ids).bar >= 0
+        masks = np.flatnonzero((class_ == Class.MASK) & inside)
+        tracks = np.cumsum(class_ == Class.TRACK)[masks]
+        firsts = masks[np.unique(tracks, return_index=True)[1]]
+        chord = np.maximum.accumulate(np.where(class_ == Class.CHORD, np.arange(len(class_)), 0))
+        unknown = np.flatnonzero(class_ == Class.UNK)
+        for number, index in enumerate(unknown[unknown > firsts.min(initial=len(class_))][:MOST_HIDDEN]):
+            if number < (firsts < index).sum():
+                start = found[chord[firsts[number]]]
+                found[index:] += max(start - BEFORE_CHORD, 0) - found[index]
+    return found.astype(np.int32)
 
 
 def compute(ids: np.ndarray) -> TokenFields:

@@ -13,7 +13,7 @@ from tokenizer.grid.song import GridSong
 from tokenizer.music import instruments
 from tokenizer.tokens import room
 from tokenizer.tokens.encode import Hidden
-from tokenizer.tokens.grammar import MOST_HIDDEN
+from tokenizer.tokens.fields import MOST_HIDDEN
 
 FLAG = "--fill"
 EXAMPLES = "9-16, bass, or bass:9-16,piano:9-16"

@@ -27,6 +27,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import N_PARTS, PART_SIXTEENTHS
 from tokenizer.grid.song import HID_RANK
 from tokenizer.music.score import DRUMS
+from tokenizer.tokens.fields import MOST_HIDDEN
 from tokenizer.vocabulary import CLASS, VALUE, Class
 
 BOS, EOS, SEP, CHORD, POSITION, PITCH = Class.BOS, Class.EOS, Class.SEP, Class.CHORD, Class.POSITION, Class.PITCH
@@ -38,7 +39,6 @@ START, HEADER_TEMPO, HEADER = vocab.N_CLASSES, vocab.N_CLASSES + 1, vocab.N_CLAS
 BASSES = np.arange(32, 40)  # programs
 NONE = -1  # no position, pitch, duration or velocity yet
 NEVER = np.iinfo(np.int32).max  # a time
-MOST_HIDDEN = 32  # tracks with hidden bars
 
 RANK = np.zeros(vocab.SIZE, np.int32)  # of a track token, in HID order
 RANK[CLASS == TRACK] = [HID_RANK[program] for program in VALUE[CLASS == TRACK].tolist()]
