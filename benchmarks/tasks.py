@@ -5,8 +5,9 @@
     PYTHONPATH=. python benchmarks/tasks.py paired RUN DATASET  on held out songs, of a run that saw both
 
 `paired`, in nats a note, song by song (a song is its first window of bars that fits, chord tokens left out):
-- hidden bars of a track given what stands on both sides of them, against the same bars at the end of all that stands
-  before them; all tokens, and without length and velocity of the first note, which hidden bars say anew;
+- hidden bars of a track given what stands on both sides of them, against the same, hidden likewise, of the song as far
+  as they go; and against them as they go on in that song as it is, with all tokens, and without length and velocity
+  of the first note, which hidden bars say anew;
 - drums behind all other tracks, against drums in HID order, where they come first.
 Intervals are of 10 000 bootstrap samples of songs, p of as many random signs of the differences (two-sided).
 Writes benchmarks/results/tasks_shares.json and tasks_paired.json.
@@ -33,7 +34,7 @@ from tokenizer.tokens.fields import KIND_PITCH, OUTSIDE, TokenFields
 from tokenizer.vocabulary import CLASS, Class
 
 SHARES = ((0.0, 0.0), (0.3, 0.3), (0.1, 0.2))  # reorder, fill
-HIDDEN_BARS = 4
+HIDDEN_BARS, RANGES = 4, 8  # bars hidden at a time, how often in a song
 DRAWS = 10_000
 
 
@@ -77,23 +78,13 @@ def shares(dataset: Path, steps: int, seeds: int) -> None:
 def paired(run: Path, dataset: Path, split: str) -> None:
     record = find(run, "latest").record
     model, length = find(run, "latest").load(), record.train["max_seq_len"]
-    both_sides, past, drums_last, drums_first = ([], []), ([], []), [], []
+    found, drums_last, drums_first = [], [], []
     random = np.random.default_rng(0)
     for song in tqdm(Dataset(dataset)[split], desc="held out", disable=None):
         window, chords = grid_song(first_window(song, length * 3 // 4))
-        if hidden := some_bars(window, random):
-            of_filled = encode_song(window, chords, hidden)
-            cut = hidden.stop
-            of_past, its_chords = grid_song(crop(encode_song(window, chords), 0, cut))
-            (track,) = hidden.tracks
-            in_past = [same(window.tracks[track].notes, other.notes, cut) for other in of_past.tracks].index(True)
-            for tokens, section, found in (
-                (of_filled, len(window.tracks), both_sides),
-                (encode_song(of_past, its_chords), in_past, past),
-            ):
-                nats, counts = nats_of(model, tokens, section, hidden.first)
-                for values, said in zip(found, (counts, counts & ~of_first_note(tokens, counts)), strict=True):
-                    values.append(a_note(nats, tokens, said))
+        of_song = [nats_of_hidden(model, window, chords, hidden) for hidden in some_bars(window, random)]
+        if of_song:
+            found.append(np.mean(of_song, axis=0))
         if window.tracks and window.tracks[0].program == DRUMS and len(window.tracks) > 1:
             first = encode_song(window, chords)
             last = encode_song(GridSong(window.bars, window.tempo, (*window.tracks[1:], window.tracks[0])), chords)
@@ -103,13 +94,13 @@ def paired(run: Path, dataset: Path, split: str) -> None:
             ):
                 nats, counts = nats_of(model, tokens, section)
                 values.append(a_note(nats, tokens, counts))
+    both_sides, hidden_past, past, less_both_sides, _, less_past = np.transpose(found).tolist()
     results = {
         "run": {name: record.train[name] for name in ("model_size", "max_seq_len", "reorder", "fill", "augment")},
         "step": record.step,
-        "hidden_bars": compared("given both sides", both_sides[0], "given what stands before", past[0]),
-        "but_the_first_length_and_velocity": compared(
-            "given both sides", both_sides[1], "given what stands before", past[1]
-        ),
+        "hidden_bars": compared("given both sides", both_sides, "given what stands before", hidden_past),
+        "hidden_bars_and_going_on": compared("given both sides", both_sides, "going on", past),
+        "but_the_first_length_and_velocity": compared("given both sides", less_both_sides, "going on", less_past),
         "drums": compared("behind the others", drums_last, "in HID order", drums_first),
     }
     write_report("tasks_paired", results)
@@ -124,8 +115,10 @@ def first_window(tokens: TokenFields, most_tokens: int) -> TokenFields:
     return crop(tokens, 0, 1)
 
 
-def some_bars(song: GridSong, random: np.random.Generator) -> Hidden | None:
-    """HIDDEN_BARS bars of a track that has a note in each, and before and behind them; None where no track has."""
+def some_bars(song: GridSong, random: np.random.Generator) -> list[Hidden]:
+    """HIDDEN_BARS bars of a track that has a note in each, and before and behind them: RANGES of them, as far as there
+    are so many.
+    """
     found = []
     for number, track in enumerate(song.tracks):
         has_note = np.isin(np.arange(len(song.bars)), track.notes["bar"])
@@ -134,7 +127,27 @@ def some_bars(song: GridSong, random: np.random.Generator) -> Hidden | None:
             whole = song.bars.part[first] == 0 and song.bars.part[stop] == 0
             if whole and has_note[first:stop].all() and has_note[:first].any() and has_note[stop:].any():
                 found.append(Hidden(first, stop, (number,)))
-    return found[random.integers(len(found))] if found else None
+    return [found[index] for index in random.permutation(len(found))[:RANGES]]
+
+
+def nats_of_hidden(model, song: GridSong, chords: np.ndarray, hidden: Hidden) -> list[float]:
+    """Nats a note of hidden bars given both sides, given what stands before, going on; and the same without the first
+    length and velocity.
+    """
+    of_past, its_chords = grid_song(crop(encode_song(song, chords), 0, hidden.stop))
+    (track,) = hidden.tracks
+    in_past = [same(song.tracks[track].notes, other.notes, hidden.stop) for other in of_past.tracks].index(True)
+    its_hidden = Hidden(hidden.first, hidden.stop, (in_past,))
+    everything, less = [], []
+    for tokens, section in (
+        (encode_song(song, chords, hidden), len(song.tracks)),
+        (encode_song(of_past, its_chords, its_hidden), len(of_past.tracks)),
+        (encode_song(of_past, its_chords), in_past),
+    ):
+        nats, counts = nats_of(model, tokens, section, hidden.first)
+        everything.append(a_note(nats, tokens, counts))
+        less.append(a_note(nats, tokens, counts & ~of_first_note(tokens, counts)))
+    return [*everything, *less]
 
 
 def same(notes: np.ndarray, others: np.ndarray, stop: int) -> bool:

@@ -16,7 +16,7 @@ near as they are in the song, and those behind come after it. A MASK takes the p
 
     token       #P0 SEP | Cmaj T0 P60 | Gmaj MASK | Cmaj T0 P62 | UNK #P0 SEP | Gmaj T0 P59 | EOS
     bar          -1  -1 |    0  0   0 |    1    1 |    2  2   2 |  -1  -1  -1 |    1  1   1 |  -1
-    position      3   4 |    5  6   7 |    8    9 |   41 42  43 |   5   6   7 |    8  9  10 |  11
+    position      3   4 |    5  6   7 |    8    9 |   73 74  75 |   5   6   7 |    8  9  10 |  11
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ KIND = np.array([_NUMBERED.index(class_) if class_ in _NUMBERED else OUTSIDE for
 IS_STRUCTURE = ((CLASS < Class.CHORD) & (CLASS != Class.MASK)) | (CLASS == Class.TRACK)
 
 MOST_HIDDEN = 32  # tracks with hidden bars
-MASK_POSITIONS = 32  # that a MASK takes: most bars of a track have fewer tokens
+MASK_POSITIONS = 64  # that a MASK takes: nearly all bars of a track have fewer tokens
 BEFORE_CHORD = 3  # UNK, track and SEP stand before the first hidden bar
 
 
