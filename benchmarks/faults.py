@@ -459,6 +459,20 @@ TOKENS = (
         "tests/tokenizer/test_example.py",
     ),
     fault(
+        "tokenizer/tokens/fields.py",
+        "what is said of hidden bars stands at the song's end",
+        "returns = is_unk & (self.said < xp.minimum(self.hiding, MOST_HIDDEN))",
+        "returns = is_unk & False",
+        "tests/tokenizer/test_fields.py",
+    ),
+    fault(
+        "tokenizer/tokens/parts.py",
+        "a window has no room for what must hold",
+        "0] += usual + _asked_per_bar(song)",
+        "0] += usual",
+        "tests/tokenizer/test_parts.py",
+    ),
+    fault(
         "tokenizer/tokens/held.py",
         "labels need not be of the key",
         "_column(state.tracks != 1) | held.chords[",

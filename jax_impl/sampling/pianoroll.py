@@ -27,6 +27,7 @@ NAME, NAME_ROW = 2.2, 0.19  # of the legend
 CHARACTER = 0.057  # of chords and bar numbers; where they have no room, fewer are written
 BESIDE = 0.6  # of the axes
 TITLE_CHARACTERS = 12  # an inch
+GREYISH = 0.1  # difference of the parts of a color that might be taken for GIVEN
 GIVEN = (0.55, 0.55, 0.55)  # color of notes that a user gave, where others are new
 ANEW = (1.0, 0.96, 0.85)  # behind bars that were written anew
 FEWEST_PITCHES = 24  # that the axis shows, so that notes of a small range are not slabs
@@ -111,8 +112,10 @@ def _names(notes: np.ndarray) -> np.ndarray:
 
 def _colors(tracks: int) -> list[tuple[float, float, float]]:
     """One for each track."""
-    if tracks <= 20:
-        return list(colormaps["tab10" if tracks <= 10 else "tab20"].colors[:tracks])
+    for colors in (colormaps["tab10"].colors, colormaps["tab20"].colors):
+        vivid = [color for color in colors if np.ptp(color) > GREYISH]
+        if tracks <= len(vivid):
+            return vivid[:tracks]
     return [tuple(hsv_to_rgb((n / tracks, (0.9, 0.55)[n % 2], (0.6, 0.9)[n % 2]))) for n in range(tracks)]
 
 

@@ -12,7 +12,7 @@ from jax_impl.device import device
 from jax_impl.device.memory import GB
 from jax_impl.model.museformer import DTYPES
 from tokenizer.music.score import Score
-from tokenizer.tokens import names, offered
+from tokenizer.tokens import fill, names, offered
 from tokenizer.tokens import plan as planning
 from tokenizer.tokens.encode import encode_song
 from tokenizer.tokens.given import Given, Prompt, given_song
@@ -79,7 +79,8 @@ def task_of(
         limits = planning.Room(config.max_length, most_spans)
         parts = InParts.of(given, wanted, limits, model.max_bars, model.vocab_size)
         plan = parts.plan(parts.begun(), parts.parts[0])
-        notices = [*names.notices(wanted), *filter(None, [parts.notice])]
+        anew = fill.told(given.hidden, given.song) if given.hidden else ""
+        notices = [*names.notices(wanted), *filter(None, [anew, parts.notice])]
         return Task(config, compute, plan, whole_song(given, 0, wanted), tuple(notices), cached, parts)
     planned = planning.make_plan(given, wanted, config.max_length, most_spans, model.max_bars, model.vocab_size)
     plan = planned.plan if config.grammar else planned.plan._replace(max_bars=np.int32(model.max_bars))
@@ -99,12 +100,13 @@ def _usual_length(
 
 
 def _in_context(given: Given, wanted: Constraints, usual: planning.Room, context: int) -> int:
-    """--max-length of a given song by which the model sees no more than it learned from: of a longer song the bars
-    around what is written, or its last ones, as many as it goes on for at least.
+    """--max-length of a given song by which the model sees no more of it than it learned from: of a longer song the
+    bars around what is written, or its last ones.
     """
-    goes_on = not (wanted.add or wanted.fill)
-    new = usual.tokens - len(encode_song(given.song, given.chords).ids) if goes_on else 0
-    return max(context, -(-2 * new // LENGTH_MULTIPLE) * LENGTH_MULTIPLE, LENGTH_MULTIPLE)
+    if wanted.add or wanted.fill:
+        return max(context, LENGTH_MULTIPLE)
+    new = usual.tokens - len(encode_song(given.song, given.chords).ids)
+    return -(-(max(context, LENGTH_MULTIPLE) + new) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
 
 def _cache_bytes(model: ModelConfig, config: SampleConfig, compute: ComputeConfig, length: int) -> int:

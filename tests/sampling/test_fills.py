@@ -22,6 +22,7 @@ def test_hidden_bars_are_written_anew_and_all_else_is_as_it_was(model, given):
     """Eight at once, one like another before its first new token, and none like another behind it."""
     sampler = sampler_for(model, SampleConfig(**HOT | {"num_samples": 3}), given, Constraints(fill="bass:2-3"))
     assert sampler.task.whole.measures_anew == (1, 3)
+    assert sampler.task.notice == "bars 2-3 of #2 Fingered Bass are written anew"
     songs = list(sampler.samples())
     assert grammar.errors([song.ids for song in songs]) == [None] * 3 and all(song.finished for song in songs)
     assert len({song.ids.tobytes() for song in songs}) == 3

@@ -107,3 +107,9 @@ def test_what_is_new_has_its_track_s_color_and_what_was_given_is_grey():
     is_grey = np.concatenate([np.isclose(faces, pianoroll.GIVEN, atol=0.01).all(axis=1) for faces in shades])
     assert is_grey.sum() == 3 + len(drums.notes) - 2 and (~is_grey).sum() == 1 + 2
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["given", "Drums", "Acoustic Grand Piano"]
+
+
+@pytest.mark.parametrize("tracks", [1, 9, 17, 25])
+def test_no_track_has_the_color_of_given_notes(tracks):
+    colors = pianoroll._colors(tracks)
+    assert len(set(colors)) == tracks and np.ptp(colors, axis=1).min() > pianoroll.GREYISH

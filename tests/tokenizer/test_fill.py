@@ -33,6 +33,7 @@ def hidden(fill: str, **others) -> Hidden:
         ("38:3-4", Hidden(2, 4, (2,))),
         ("#4:3-4, strings:3 - 4", Hidden(2, 4, (3, 5))),
         ("piano:1-2", Hidden(0, 2, (3, 4))),
+        ("synth:3-4", Hidden(2, 4, (2,))),  # a part of names
     ],
 )
 def test_bars_count_from_one_and_instruments_go_by_what_they_are_called(fill, asked):
@@ -54,6 +55,7 @@ def test_bars_are_measures_however_long():
         (":3", "name the instrument before the colon"),
         (",", "name bars or instruments"),
         ("tuba:3", "has no tuba; its tracks are #1 Drums, #2 Fingered Bass, "),
+        ("violin:3", "has no violin; its tracks are"),  # nor do strings say so
         ("#7", "has no #7; its tracks are"),
         ("bass:1-2,drums:3-4", "bass in bars 1-2 and drums in bars 3-4; one range of bars at a time"),
         ("bass,drums:3-4", "bass in bars 1-8 and drums in bars 3-4"),

@@ -366,7 +366,7 @@ def test_without_a_wish_nothing_is_held():
     [
         (
             dict(pitches="flute:C4-C5", instruments="bass,drums"),
-            "--pitches flute:C4-C5: no Flute is written, but Drums, F",
+            "--pitches flute:C4-C5: no flute is written, but Drums, F",
         ),
         (dict(key="A minor", chords="Am E7"), "--chords: bar 2 is E7, whose G# --key A minor has not; change one"),
         (dict(density="drums:8", meter="1/16", instruments="drums"), "--density drums:8: .* not fit a bar of 1/16"),
@@ -417,11 +417,12 @@ def test_keys_are_scales(text, classes):
 
 
 def test_ranges_are_of_one_instrument_or_of_all_and_the_one_for_itself_holds():
-    assert names.pitches("bass:E1-G3, Bb2-F#5", "--pitches") == [(None, 46, 78), (33, 28, 55)]
-    assert names.pitches("28-55;drums:36", "--pitches") == [(None, 28, 55), (128, 36, 36)]
-    assert names.pitches("C-1-G9", "--pitches") == [(None, 0, 127)]
-    assert names.strikes("drums:8-16,4", "--density") == [(None, 4, 4), (128, 8, 16)]
-    assert names.voices("piano:1-4,bass:2", "--polyphony") == [(0, 1, 4), (33, 2, 2)]
+    basses, pianos = tuple(range(32, 40)), tuple(range(8))  # what people call so
+    assert names.pitches("bass:E1-G3, Bb2-F#5", "--pitches") == [("", (), 46, 78), ("bass", basses, 28, 55)]
+    assert names.pitches("28-55;drums:36", "--pitches") == [("", (), 28, 55), ("drums", (128,), 36, 36)]
+    assert names.pitches("C-1-G9", "--pitches") == [("", (), 0, 127)]
+    assert names.strikes("drums:8-16,4", "--density") == [("", (), 4, 4), ("drums", (128,), 8, 16)]
+    assert names.voices("piano:1-4,38:2", "--polyphony") == [("piano", pianos, 1, 4), ("38", (38,), 2, 2)]
     assert names.notices(Constraints(density="grand:1-4")) == [
         "grand -> Acoustic Grand Piano (0) (also: Electric Grand Piano (2))"
     ]
@@ -431,6 +432,7 @@ def test_ranges_are_of_one_instrument_or_of_all_and_the_one_for_itself_holds():
     ("wanted", "message"),
     [
         (dict(polyphony="piano:1-4,piano:2"), "--polyphony piano:1-4,piano:2: piano is said twice"),
+        (dict(polyphony="bass:1-4,38:2"), "--polyphony bass:1-4,38:2: 38 is said twice"),
         (dict(density="1,2-3"), "--density 1,2-3: all of them is said twice"),
         (dict(chord_notes="all"), "--chord-notes all says how --chords are played; give some"),
         (dict(key="H minor"), "--key: unknown key 'H minor'; H is B here. A key is such as C major, A minor"),

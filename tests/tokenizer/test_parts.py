@@ -8,8 +8,9 @@ from tests.rows import ids
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import Bars
 from tokenizer.grid.song import GRID_NOTE
+from tokenizer.music.composer import compose
 from tokenizer.tokens import fields, follow, grammar, plan
-from tokenizer.tokens.encode import encode_song, grid_song
+from tokenizer.tokens.encode import encode, encode_song, grid_song
 from tokenizer.tokens.given import given_song
 from tokenizer.tokens.parts import InParts, fitted
 
@@ -106,6 +107,17 @@ def test_a_part_of_a_long_song_sees_as_much_around_it_as_there_is_room_for(fill,
         assert (given == vocab.MASK).sum() == (part.stop - part.begin) * len(asked.tracks)
     last = parts.parts[-1]
     assert last.end > last.stop or last.stop == 300
+
+
+@pytest.mark.parametrize(
+    "asked", [dict(chords="Am F"), dict(chords="Am F", chord_notes="all"), dict(density="8-16")], ids=str
+)
+def test_each_part_has_room_for_what_must_hold(asked):
+    song = encode(compose(0)).ids
+    for tokens in range(500, 1700, 60):
+        made = in_parts(song, Constraints(fill="#2:9-16,#3:9-16", **asked), tokens)
+        for part in made.parts:
+            made.plan(made.begun(), part)
 
 
 def test_a_window_begins_with_the_tempo_and_meter_in_force_there():

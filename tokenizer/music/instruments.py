@@ -59,6 +59,11 @@ COMMON = {  # what people say for short
     "flute": 73,
     "lead": 81,
 }
+FAMILIES = {  # of which one is meant where a song has several of them: programs by the short word
+    "bass": range(32, 40), "piano": range(8), "guitar": range(24, 32), "organ": range(16, 24), "sax": range(64, 68),
+    "strings": (*range(40, 46), *range(48, 52)), "choir": range(52, 55), "trumpet": (56, 59), "brass": range(56, 64),
+    "lead": range(80, 88), "pad": range(88, 96),
+}  # fmt: skip
 OTHER_WORDS = {  # of which no name has all, or of several names the usual one
     "drum": DRUMS, "drum kit": DRUMS, "drumkit": DRUMS, "drum set": DRUMS, "percussion": DRUMS, "kit": DRUMS,
     "electric guitar": 27, "acoustic guitar": 25, "distorted guitar": 30, "classical guitar": 24, "rock guitar": 29,
@@ -97,6 +102,12 @@ def meant(word: str) -> Meant | None:
     usual = _USUAL.get(plain, _USUAL.get(plain.removesuffix("s")))
     found = list(dict.fromkeys([*([] if usual is None else [usual]), *whole, *begun]))
     return Meant(found[0], False, found[1:]) if found else None
+
+
+def family(word: str) -> tuple[int, ...]:
+    """The programs that a short word is for, such as bass: all basses; none where a word means one instrument."""
+    plain = _plain(word)
+    return tuple(FAMILIES.get(plain, FAMILIES.get(plain.removesuffix("s"), ())))
 
 
 def similar(word: str) -> list[str]:

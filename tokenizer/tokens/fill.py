@@ -11,7 +11,6 @@ from typing import NamedTuple
 from configs import InputError
 from tokenizer.grid.song import GridSong
 from tokenizer.music import instruments
-from tokenizer.tokens import room
 from tokenizer.tokens.encode import Hidden
 from tokenizer.tokens.fields import MOST_HIDDEN
 
@@ -47,7 +46,7 @@ def hidden_of(text: str, song: GridSong) -> Hidden:
         for track in _tracks(item.word, song):
             before = tracks.setdefault(track, asked)
             if before[1:] != asked[1:]:
-                raise InputError(f"{FLAG} {text}: {_twice(song, track)} is asked for twice")
+                raise InputError(f"{FLAG} {text}: {_numbered(song, track)} is asked for twice")
     if len(tracks) > MOST_HIDDEN:
         raise InputError(f"{FLAG} {text}: that is {len(tracks)} tracks; at most {MOST_HIDDEN} at a time")
     ranges = {(item.first, item.last): item.word for item in tracks.values()}
@@ -91,19 +90,20 @@ def _tracks(word: str, song: GridSong) -> list[int]:
 
 
 def _named(word: str, programs: list[int]) -> list[int]:
-    """Of that instrument, else of those that it may mean, else of its family where that is what the word names."""
+    """Of the family that the word is for, else of that instrument, else of those that it may mean."""
     if not (meant := instruments.meant(word)):
         return []
-    may_be = {meant.program, *meant.others}
-    family = room.group(meant.program) if word.strip().lower() in instruments.COMMON else None
-    for suits in (
-        lambda program: program == meant.program and (meant.is_name and family is None),
-        lambda program: program in may_be or room.group(program) == family,
-    ):
-        if found := [number for number, program in enumerate(programs) if suits(program)]:
-            return found
-    return []
+    means = instruments.family(word) or (meant.program, *([] if meant.is_name else meant.others))
+    return [number for number, program in enumerate(programs) if program in means]
 
 
-def _twice(song: GridSong, track: int) -> str:
+def told(hidden: Hidden, song: GridSong) -> str:
+    """Which bars of which tracks are written anew."""
+    first, last = (int(song.bars.measure[bar]) + 1 for bar in (hidden.first, hidden.stop - 1))
+    tracks = ", ".join(_numbered(song, track) for track in hidden.tracks)
+    of_tracks = "all tracks" if len(hidden.tracks) == len(song.tracks) else tracks
+    return f"bars {first}-{last} of {of_tracks} are written anew"
+
+
+def _numbered(song: GridSong, track: int) -> str:
     return f"#{track + 1} {instruments.name(song.tracks[track].program)}"

@@ -113,9 +113,10 @@ def _numbered(program: int) -> str:
 
 
 class Span(NamedTuple):
-    """From low to high, both included, of a program (128 drums), or where that is None of all."""
+    """From low to high, both included, of what a word means, or where that is "" of all. programs: 128 drums."""
 
-    program: int | None
+    word: str
+    programs: tuple[int, ...]
     low: int
     high: int
 
@@ -140,13 +141,14 @@ def _by_instrument(text: str, flag: str, value: Callable[[str, str], tuple[int, 
     found = []
     for item in _listed(text):
         *instrument, what = item.rsplit(":", 1)
-        program = _meant(instrument[0].strip(), flag).program if instrument else None
-        if any(program == span.program for span in found):
-            raise InputError(f"{flag} {text}: {instrument[0].strip() if instrument else 'all of them'} is said twice")
-        found.append(Span(program, *value(what.strip(), flag)))
+        word = instrument[0].strip() if instrument else ""
+        programs = (instruments.family(word) or (_meant(word, flag).program,)) if instrument else ()
+        if any(set(programs) & set(span.programs) or not (programs or span.programs) for span in found):
+            raise InputError(f"{flag} {text}: {word or 'all of them'} is said twice")
+        found.append(Span(word, programs, *value(what.strip(), flag)))
     if not found:
         raise InputError(f"{flag}: say for which instrument, and from what to what, such as {example}")
-    return sorted(found, key=lambda span: span.program is not None)
+    return sorted(found, key=lambda span: span.programs != ())
 
 
 def _counts(text: str, flag: str, least: int) -> tuple[int, int]:

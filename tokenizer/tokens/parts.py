@@ -17,7 +17,7 @@ import numpy as np
 from configs import Constraints, InputError
 from tokenizer.grid.meter import STEP_TICKS, Bars
 from tokenizer.grid.song import GRID_NOTE, HID_RANK, GridSong, GridTrack
-from tokenizer.tokens import fields, names, plan, room, scripts
+from tokenizer.tokens import fields, names, plan, room, scripts, wishes
 from tokenizer.tokens.encode import Hidden, encode_song, grid_song
 from tokenizer.tokens.given import Given, chord_pattern
 from tokenizer.tokens.own_time import left_free
@@ -198,6 +198,7 @@ class InParts:
         """int64[3]: tokens, spans and bars that a window takes besides those of its measures."""
         tracks, written = len(self.given.song.tracks) + len(self.programs), len(self.hidden.tracks)
         tokens = TOKENS_OUTSIDE + TOKENS_PER_TRACK * tracks + TOKENS_PER_WRITTEN * written
+        tokens += 2 * _asked_per_bar(self) + (written + 1) * wishes.of(self.wanted).tokens_per_note
         return np.array([tokens + plan.NOTE_AND_END + plan.SLACK_TOKENS, plan.SLACK_SPANS * (1 + written), 0])
 
 
@@ -212,10 +213,16 @@ def _sizes_before(song: InParts, begins: np.ndarray) -> np.ndarray:
     sizes = np.concatenate([sizes, np.ones((count, 1), np.int64)], axis=1)
     hidden, tracks = song.hidden, song.begun().tracks
     usual = sum(room.tokens_per_bar(tracks[number].program) for number in hidden.tracks) + 2 * len(hidden.tracks)
-    sizes[hidden.first : hidden.stop, 0] += usual
+    sizes[hidden.first : hidden.stop, 0] += usual + _asked_per_bar(song)
     sizes[hidden.first : hidden.stop, 1] += 2 * len(hidden.tracks)
     before = np.concatenate([np.zeros((1, 3), np.int64), np.cumsum(sizes, axis=0)])
     return before[begins]
+
+
+def _asked_per_bar(song: InParts) -> int:
+    """Tokens that what must hold takes at most in a bar of all tracks that are written."""
+    tracks, of_program = song.begun().tracks, wishes.of(song.wanted).tokens_per_bar.max(axis=0)
+    return int(sum(of_program[tracks[number].program] for number in song.hidden.tracks))
 
 
 def _within(notes: np.ndarray, hidden: Hidden) -> np.ndarray:

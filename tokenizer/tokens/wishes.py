@@ -171,7 +171,7 @@ def _strikes_taken(fewest: Any, worth: Any, notes: Any) -> Any:
 
 def _programs(span: Span, of_all: np.ndarray) -> np.ndarray:
     """bool[129]"""
-    return of_all if span.program is None else np.arange(vocab.N_TRACKS) == span.program
+    return np.isin(np.arange(vocab.N_TRACKS), span.programs) if span.programs else of_all
 
 
 def _spans(text: str, flag: str, find: Any, default: tuple[int, int], of_all: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -277,11 +277,11 @@ def hold(
     chooses = places == [(slice(None), slice(None))]
     if not chooses:
         _refuse_others(wanted, [program for _, program in places])
+    _refuse_chords_beyond_the_key(wanted, chords)
     possible = np.array([_why_not(wishes, LEADING, program) is None for program in range(vocab.N_TRACKS)])
     for row, program in places if not chooses else [] if possible.any() else [(LEADING, 0)]:
         if why := _why_not(wishes, row, program):
             raise InputError(f"{_flags(wanted)}: {instruments.name(program)} {why}")
-    _refuse_chords_beyond_the_key(wanted, chords)
 
     of_any = [(slice(None), possible)] if chooses else places
     has_room = np.all([_has_room(wishes, *place) for place in of_any], axis=0)
@@ -340,9 +340,9 @@ def _refuse_others(wanted: Constraints, programs: list[int]) -> None:
         ("--polyphony", wanted.polyphony, names.voices),
     ):
         for span in find(text, flag) if text else ():
-            if span.program not in (None, *programs):
+            if span.programs and not set(span.programs) & set(programs):
                 written = ", ".join(dict.fromkeys(map(instruments.name, programs)))
-                raise InputError(f"{flag} {text}: no {instruments.name(span.program)} is written, but {written}")
+                raise InputError(f"{flag} {text}: no {span.word} is written, but {written}")
 
 
 def _why_not(wishes: Wishes, row: int, program: int) -> str | None:
