@@ -882,8 +882,8 @@ SAMPLING = (
     fault(
         "jax_impl/sampling/cache.py",
         "a summary stands after its span's last token",
-        "turn = rotation(cache.length[rows][:, None] - 1, dtype)",
-        "turn = rotation(cache.length[rows][:, None], dtype)",
+        "turn = rotation(state.position[:, None], dtype)\n    s = model",
+        "turn = rotation(state.position[:, None] + 1, dtype)\n    s = model",
         "tests/sampling/test_cache.py",
     ),
     fault(
