@@ -59,7 +59,7 @@ class Constraints:
     # which notes of pitched tracks are tones of the --chords that are given: those on beats, beside which others end by
     # the next one (beats), all of them, over a whole chord that lasts for its bar (all), or as the model likes (free);
     # but for free, the lowest track's first note in each bar is the root, the first notes of the first track that is
-    # no bass are the whole chord, a beat long at least, and none rings into a chord without it
+    # no bass are the whole chord, two beats long at least, and none rings into a chord without it
     chord_notes: ChordNotes = "beats"
     pedal: Pedal = PEDAL  # of the given song: notes ring while its sustain pedal is down, or ignore it
     # where the given song has its beats: where the music has them, or where the file says if they are not heard well

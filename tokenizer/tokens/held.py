@@ -86,7 +86,7 @@ def clauses(plan: Plan, state: grammar.State, xp: Any = np) -> dict[str, Any]:
         "a pitch is one of those that may be struck": only((offered.pitches & chord.pitches)[:, PITCH_OF], PITCH),
         "a note ends before it takes what others need": only(_column(now) + value <= _column(longest), DURATION),
         "a length in force that is too long is said anew": ~_column(is_wrong) | xp.asarray(grammar.of(DURATION)),
-        "a chord lasts for its bar, or a beat": only(_column(now) + value >= _column(chord.until), DURATION),
+        "a chord lasts for its bar, or two beats": only(_column(now) + value >= _column(chord.until), DURATION),
         "the notes of a chord are as long": only(~goes_along | is_wrong, DURATION),
         "the notes of a chord are as loud": only(~goes_along, VELOCITY),
         "a bar begins with the whole chord": only(~chord.is_written | ~chord.lacks, POSITION, CHORD, *ENDS),
@@ -253,7 +253,7 @@ class Chord(NamedTuple):
     lacks: Any  # bool[B] a tone that does not sound yet
     places: Any  # bool[B, P] where it may begin
     pitches: Any  # bool[B, 128] that leave room above for the tones that it lacks
-    until: Any  # int32[B] the time to which its notes last at least
+    until: Any  # int32[B] the time to which the last note lasts at least, if it is a tone
 
 
 def _chord(held: Held, state: grammar.State, track: Track, offered: Offered, xp: Any) -> Chord:
@@ -273,9 +273,10 @@ def _chord(held: Held, state: grammar.State, track: Track, offered: Offered, xp:
     adds = lacking[:, PITCH_CLASS] | says_root
     pitches = ~_column(is_written & lacking.any(axis=1)) | (adds & (PITCHES < limit))
     at_start = track.opens_with_chord & held.tones_always & (state.onsets == 0)
-    least = xp.where(held.tones_always, track.length, xp.minimum(xp.asarray(BEAT)[state.signature], track.length))
+    least = xp.where(held.tones_always, track.length, xp.minimum(2 * xp.asarray(BEAT)[state.signature], track.length))
     lasts = held.lengths[xp.clip(least - state.step, 0, len(held.lengths) - 1)]
-    until = xp.where(is_written, state.start + state.step + lasts, 0)
+    is_tone = track.tones[xp.arange(len(state.pitch)), xp.maximum(state.pitch, 0)]
+    until = xp.where(is_written & is_tone, state.start + state.step + lasts, 0)
     return Chord(is_written, lacking.any(axis=1), ~_column(at_start) | (PLACES == 0), pitches, until)
 
 
