@@ -246,10 +246,8 @@ def left_free(
     does, int64[N] when the next of its pitch begins.
     """
     order = np.lexsort((given_begins, given_pitch))
-    onsets = _pitch_time(given_pitch, given_begins)[order]
-    until = np.append(
-        np.maximum.accumulate(_pitch_time(given_pitch, given_ends)[order]), -1
-    )  # by those that have begun
+    onsets, ends = (_pitch_time(given_pitch, times)[order] for times in (given_begins, given_ends))
+    until = np.append(np.maximum.accumulate(ends), -1)  # sounding, by those that have begun; of lower pitches: before
     at = _pitch_time(pitch, begins)
     begun = np.searchsorted(onsets, at, side="right") - 1
     is_free = (until[begun] <= at) & (np.append(onsets, -1)[begun] < at)
