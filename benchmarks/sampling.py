@@ -20,6 +20,7 @@ from flax import nnx
 from report import write_report
 
 from configs import MODEL_SIZES, Constraints, SampleConfig
+from configs.model import VOCAB_SIZE
 from jax_impl.device import device
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling.sample import Sample, Sampler
@@ -110,7 +111,7 @@ def count_bars(samples: list[Sample]) -> int:
 
 def plan(song: Score, keep: int) -> planning.Plan:
     wanted = Constraints(keep_bars=keep, bars=BARS_TO_COME)
-    return planning.make_plan(given_song(song, wanted), wanted, 1 << 15, 1 << 13, 2048).plan
+    return planning.make_plan(given_song(song, wanted), wanted, 1 << 15, 1 << 13, 2048, VOCAB_SIZE).plan
 
 
 def main() -> None:

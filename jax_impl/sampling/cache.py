@@ -8,6 +8,10 @@ once. Of each layer:
     summary_k, summary_v    of every closed span, for SS               slot i holds span i
     k2, v2                  of every closed span, for RS               slot i holds span i
 
+They lie in chunks, each twice as large as all before it, and a chunk in which nothing lies yet is not read: one program
+writes songs of any length, and a token costs what the song so far does. (On a GPU, where each question whether to read
+would wait for the host, all chunks are read, and one is added when the others are full.)
+
 A span closes when the next chord, track or special token arrives. Before that token is computed, the span's summary
 runs through all layers, over its own tokens and the summaries before it. Rows close at different times: the summaries
 of the rows that close are computed together, a few rows at once, until none is left.
@@ -20,7 +24,9 @@ One file, because filling, writing a token and closing a span must agree on what
 have to say it again.
 """
 
-from collections.abc import Sequence
+import functools
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,19 +37,38 @@ from flax import nnx
 from configs import ComputeConfig, ModelConfig
 from configs.model import HEAD_DIM
 from jax_impl.batch import Batch, pack_row, stack_rows
+from jax_impl.device import device
 from jax_impl.model import masks
-from jax_impl.model.museformer import DTYPES, Keys, Layer, MuseFormer, merge_heads, rotate, rotation, split_heads
+from jax_impl.model.museformer import (
+    DTYPES,
+    Keys,
+    MuseFormer,
+    abstract_model,
+    merge_heads,
+    rotate,
+    rotation,
+    split_heads,
+)
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import FieldState, TokenFields
 
 CLOSING_SHARE = 8  # of B rows, B / 8 summaries are computed at once: a bar has about 14 tokens
-OWN_BLOCK = 64  # slots that a summary reads at once, from the last back to its span's first
+NOWHERE = -1  # a slot that no chunk has
+OWN_BLOCK = 64  # slots that a summary reads at once, from its span's first to the last; every chunk has whole ones
+
+
+class Chunk(NamedTuple):
+    """Slots of a part of a cache."""
+
+    tokens: int
+    summaries: int
 
 
 class Cache(NamedTuple):
-    """Everything the next token needs of those before it. B rows, T token slots, M summary slots."""
+    """Everything the next token needs of those before it. B rows, T token slots, M summary slots, in chunks of them."""
 
-    keys: tuple[Keys, ...]  # of each layer: k, v [B * N, T, H]; summary_k, summary_v, k2, v2 [B * N, M, H]; see `flat`
+    # Of each layer and chunk: k, v [B * N, T, H]; summary_k, summary_v, k2, v2 [B * N, M, H]; see `flat`
+    keys: tuple[tuple[Keys, ...], ...]
     tokens: masks.Tokens  # int32[B, T] each, fields of the tokens in the slots; document 0 = empty
     fields: FieldState  # of B songs, after the last token
     length: jax.Array  # int32[B], tokens of each row
@@ -68,29 +93,43 @@ class Weights(NamedTuple):
     layers: tuple[Any, ...]
 
 
-def weights(model: MuseFormer, compute: ComputeConfig) -> Weights:
-    stacked = nnx.state(model.layers)
-    cast = lambda layer: jax.tree.map(lambda parameter: parameter[layer].astype(DTYPES[compute.precision]), stacked)
-    return Weights(nnx.state(model), tuple(cast(layer) for layer in range(model.config.layers)))
+def weights(parameters: Any, compute: ComputeConfig) -> Weights:
+    """Of nested dicts of a model's arrays, on the host, or of jax.ShapeDtypeStruct, of which it makes the same."""
+    dtype = np.dtype(DTYPES[compute.precision])
+
+    def of_layer(stacked: Any, layer: int) -> Any:
+        if isinstance(stacked, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(stacked.shape[1:], dtype)
+        return stacked[layer].astype(dtype, copy=False)
+
+    is_abstract = isinstance(jax.tree.leaves(parameters)[0], jax.ShapeDtypeStruct)
+    model = parameters if is_abstract else jax.tree.map(np.asarray, parameters)
+    stacked, count = model["layers"], jax.tree.leaves(model["layers"])[0].shape[0]
+    return Weights(model, tuple(jax.tree.map(lambda x: of_layer(x, layer), stacked) for layer in range(count)))
 
 
-def graphs(model: MuseFormer) -> tuple[nnx.GraphDef, nnx.GraphDef]:
+@functools.cache
+def graphs(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.GraphDef]:
     """What, merged with Weights.model and with one of Weights.layers, is the model and the layer."""
-    return nnx.graphdef(model), nnx.graphdef(model.layers)
+    graph, parameters = abstract_model(config)
+    return graph, nnx.graphdef(nnx.merge(graph, parameters).layers)
 
 
 # ---------------------------------------------------------------- beginning
 
 
-def empty(config: ModelConfig, compute: ComputeConfig, rows: int, slots: int, summary_slots: int) -> Cache:
+def empty(config: ModelConfig, compute: ComputeConfig, rows: int, chunks: Sequence[Chunk]) -> Cache:
     """No token yet, in any row."""
-    make = lambda length: jnp.zeros((rows * config.heads, length, HEAD_DIM), DTYPES[compute.precision])
-    keys = lambda: Keys(*(make(slots) for _ in range(2)), *(make(summary_slots) for _ in range(4)))
-    tokens = masks.Tokens(*(jnp.zeros((rows, slots), jnp.int32) for _ in masks.Tokens._fields))
-    state = fields.begin(rows, jnp)
-    return Cache(
-        tuple(keys() for _ in range(config.layers)), tokens, state, jnp.zeros(rows, jnp.int32), jnp.zeros((), jnp.int32)
-    )
+    tokens = sum(chunk.tokens for chunk in chunks)
+    keys = tuple(_empty_keys(rows * config.heads, chunk, DTYPES[compute.precision]) for chunk in chunks)
+    fields_of_tokens = masks.Tokens(*(jnp.zeros((rows, tokens), jnp.int32) for _ in masks.Tokens._fields))
+    zero = jnp.zeros((), jnp.int32)
+    return Cache((keys,) * config.layers, fields_of_tokens, fields.begin(rows, jnp), jnp.zeros(rows, jnp.int32), zero)
+
+
+def _empty_keys(lines: int, chunk: Chunk, dtype: Any) -> Keys:
+    make = lambda slots: jnp.zeros((lines, slots, HEAD_DIM), dtype)
+    return Keys(*(make(chunk.tokens) for _ in range(2)), *(make(chunk.summaries) for _ in range(4)))
 
 
 def right_aligned(prompts: Sequence[TokenFields], length: int) -> tuple[Batch, FieldState]:
@@ -107,16 +146,29 @@ def right_aligned(prompts: Sequence[TokenFields], length: int) -> tuple[Batch, F
 
 
 def prefill(
-    model: MuseFormer, batch: Batch, state: FieldState, compute: ComputeConfig, slots: int, summary_slots: int
+    model: MuseFormer, batch: Batch, state: FieldState, compute: ComputeConfig, chunks: Sequence[Chunk]
 ) -> Cache:
-    """The cache after right-aligned rows [B, P], P <= slots, from one parallel pass."""
-    keys = model.keys(batch, max_spans=summary_slots, compute=compute)
-    data = masks.summaries(batch, model.config.mask_rule, summary_slots)
-    grown = _grow_tokens(masks.all_tokens(batch, data), slots)
-    layers = tuple(Keys(*(flat(x[layer]) for x in keys)) for layer in range(model.config.layers))
-    layers = tuple(_grow_keys(layer, slots, summary_slots) for layer in layers)
+    """The cache after right-aligned rows [B, P], for which the chunks have room, from one parallel pass."""
+    parts = _parts(chunks)
+    slots, summaries = parts[-1].tokens.stop, parts[-1].summaries.stop
+    keys = model.keys(batch, max_spans=summaries, compute=compute)
+    data = masks.summaries(batch, model.config.mask_rule, summaries)
+    tokens = _longer(masks.all_tokens(batch, data), slots)
+
+    def cut(layer: int, part: Part) -> Keys:
+        of_layer = (flat(x[layer]) for x in keys)
+        places = (*(part.tokens,) * 2, *(part.summaries,) * 4)
+        return Keys(*(_slots_of(x, place) for x, place in zip(of_layer, places, strict=True)))
+
+    layers = tuple(tuple(cut(layer, part) for part in parts) for layer in range(model.config.layers))
     length = jnp.sum(batch.document > 0, axis=1).astype(jnp.int32)
-    return Cache(layers, grown, jax.tree.map(jnp.asarray, state), length, jnp.asarray(batch.tokens.shape[1], jnp.int32))
+    return Cache(layers, tokens, jax.tree.map(jnp.asarray, state), length, jnp.asarray(batch.tokens.shape[1], jnp.int32))
+
+
+def _slots_of(x: jax.Array, place: slice) -> jax.Array:
+    """x [.., S, H] at these slots, zeros beyond its end."""
+    found = x[:, place]
+    return jnp.pad(found, ((0, 0), (0, place.stop - place.start - found.shape[1]), (0, 0)))
 
 
 def flat(x: jax.Array) -> jax.Array:
@@ -126,19 +178,36 @@ def flat(x: jax.Array) -> jax.Array:
     return x.reshape(-1, *x.shape[2:])
 
 
-def grow(cache: Cache, slots: int, summary_slots: int) -> Cache:
-    """The same with more room."""
-    keys = tuple(_grow_keys(layer, slots, summary_slots) for layer in cache.keys)
-    return cache._replace(keys=keys, tokens=_grow_tokens(cache.tokens, slots))
+def grow(cache: Cache, chunk: Chunk) -> Cache:
+    """The same with a chunk more."""
+    lines, _, _ = cache.keys[0][0].k.shape
+    more = _empty_keys(lines, chunk, cache.keys[0][0].k.dtype)
+    tokens = _longer(cache.tokens, cache.tokens.document.shape[1] + chunk.tokens)
+    return cache._replace(keys=tuple((*chunks, more) for chunks in cache.keys), tokens=tokens)
 
 
-def _grow_keys(keys: Keys, slots: int, summary_slots: int) -> Keys:
-    pad = lambda x, length: jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))
-    return Keys(pad(keys.k, slots), pad(keys.v, slots), *(pad(x[:, :summary_slots], summary_slots) for x in keys[2:]))
-
-
-def _grow_tokens(tokens: masks.Tokens, slots: int) -> masks.Tokens:
+def _longer(tokens: masks.Tokens, slots: int) -> masks.Tokens:
     return jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, slots - x.shape[1]))), tokens)
+
+
+class Part(NamedTuple):
+    """Which slots of the whole cache are those of a chunk."""
+
+    tokens: slice
+    summaries: slice
+
+
+def chunks_of(cache: Cache) -> list[Chunk]:
+    return _chunks(cache.keys[0])
+
+
+def _chunks(of_layer: Sequence[Keys]) -> list[Chunk]:
+    return [Chunk(keys.k.shape[1], keys.k2.shape[1]) for keys in of_layer]
+
+
+def _parts(chunks: Sequence[Chunk]) -> list[Part]:
+    ends = np.cumsum([(0, 0), *chunks], axis=0).tolist()
+    return [Part(*map(slice, first, end)) for first, end in itertools.pairwise(ends)]
 
 
 def repeat(cache: Cache, rows: int) -> Cache:
@@ -151,10 +220,10 @@ def repeat(cache: Cache, rows: int) -> Cache:
 
 
 def append(
-    model: MuseFormer, layers: Sequence[Layer], cache: Cache, token: jax.Array, alive: jax.Array
+    model: MuseFormer, layers: Sequence[Any], cache: Cache, token: jax.Array, alive: jax.Array
 ) -> tuple[Cache, jax.Array]:
     """One more token int32[B] in each row where alive bool[B]; logits float32[B, V] of the one after it. The slot
-    must exist.
+    must exist. layers: Weights.layers.
 
     Spans that the token closes must have their summaries: see `closing` and `close`.
     """
@@ -171,33 +240,61 @@ def append(
     )
     write = lambda slots, value: jax.lax.dynamic_update_slice(slots, value[:, None], (0, cache.slot))
     tokens = jax.tree.map(write, cache.tokens, query)
-    query = jax.tree.map(lambda x: x[:, None], query)
-    sees_token = masks.rr(query, tokens, model.config.mask_rule)
-    sees_summary = masks.rs(query, _slots(cache, alive))
-
-    dtype = cache.keys[0].k.dtype
-    turn = rotation(state.position[:, None], dtype)
+    query, parts = jax.tree.map(lambda x: x[:, None], query), _parts(chunks_of(cache))
+    first, spans = cache.slot - jnp.max(cache.length), jnp.max(state.spans)  # of the longest row
+    has_tokens = lambda part: (part.tokens.start <= cache.slot) & (first < part.tokens.stop)
+    is_read = lambda part: has_tokens(part) | (part.summaries.start < spans)
+    dtype = cache.keys[0][0].k.dtype
+    sees = _Sees(
+        tokens=masks.rr(query, tokens, model.config.mask_rule),
+        summaries=masks.rs(query, _slots(alive, parts)),
+        reads=tuple(map(is_read, parts)),
+        turn=rotation(state.position[:, None], dtype),
+    )
     r = model.embed_tokens(token, state.instrument)[:, None].astype(dtype)
     keys = []
-    for layer, held in zip(layers, cache.keys, strict=True):
-        q, k, v = layer.regular.project(r)
-        put = lambda slots, value: jax.lax.dynamic_update_slice(slots, flat(value), (0, cache.slot, 0))
-        held = held._replace(k=put(held.k, rotate(k, turn)), v=put(held.v, v))
-        q = rotate(q, turn)
-        seen = _see(q, _nothing(q), held.k2, held.v2, sees_summary)
-        updated = _mean(q, _see(q, seen, held.k, held.v, sees_token))
-        r = r + layer.regular.out(merge_heads(updated))
-        r = r + layer.regular.feed_forward(r)
+    for parameters, held in zip(layers, cache.keys, strict=True):
+        held, r = _append_to_layer(model.config, parameters, held, r, sees, cache.slot)
         keys.append(held)
     state = state.where(alive, before, jnp)
     cache = Cache(tuple(keys), tokens, state, cache.length + alive, cache.slot + 1)
     return cache, model.logits(r)[:, 0]
 
 
-def _slots(cache: Cache, alive: jax.Array) -> masks.Slots:
+class _Sees(NamedTuple):
+    """What all layers know of a query in each row."""
+
+    tokens: jax.Array  # bool[B, T]
+    summaries: jax.Array  # bool[B, M]
+    reads: tuple[jax.Array, ...]  # bool[] of each chunk
+    turn: Any
+
+
+@functools.partial(jax.jit, static_argnums=0)  # so that it is traced once for all layers
+def _append_to_layer(
+    config: ModelConfig, parameters: Any, held: tuple[Keys, ...], r: jax.Array, sees: _Sees, slot: jax.Array
+) -> tuple[tuple[Keys, ...], jax.Array]:
+    """A layer's chunks with the token of a slot, and its stream r [B, 1, D] after the layer."""
+    layer, parts = nnx.merge(graphs(config)[1], parameters), _parts(_chunks(held))
+    q, k, v = layer.regular.project(r)
+    of_tokens = ([keys.k for keys in held], rotate(k, sees.turn)), ([keys.v for keys in held], v)
+    with_token = (_put(chunks, flat(value), 0, slot) for chunks, value in of_tokens)
+    held = tuple(keys._replace(k=k, v=v) for keys, k, v in zip(held, *with_token, strict=True))
+    q, seen = rotate(q, sees.turn), _nothing(q)
+    for keys, part, reads in zip(held, parts, sees.reads, strict=True):
+
+        def see(seen: Seen, keys: Keys = keys, part: Part = part) -> Seen:
+            seen = _see(q, seen, keys.k2, keys.v2, sees.summaries[:, part.summaries])
+            return _see(q, seen, keys.k, keys.v, sees.tokens[:, part.tokens])
+
+        seen = _where(reads, see, seen, len(parts))
+    r = r + layer.regular.out(merge_heads(_mean(q, seen)))
+    return held, r + layer.regular.feed_forward(r)
+
+
+def _slots(alive: jax.Array, parts: Sequence[Part]) -> masks.Slots:
     """Summaries as keys, [B, M]: which of them are written is the query's to know (rs: visible, ss: its own index)."""
-    index = jnp.arange(cache.keys[0].k2.shape[1])
-    return masks.Slots(alive.astype(jnp.int32)[:, None], index[None])
+    return masks.Slots(alive.astype(jnp.int32)[:, None], jnp.arange(parts[-1].summaries.stop)[None])
 
 
 def closing(cache: Cache, token: jax.Array, alive: jax.Array) -> jax.Array:
@@ -205,7 +302,7 @@ def closing(cache: Cache, token: jax.Array, alive: jax.Array) -> jax.Array:
     return alive & (cache.fields.span >= 0) & (cache.fields.push(token, jnp).span != cache.fields.span)
 
 
-def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, rows: jax.Array) -> Cache:
+def close(model: MuseFormer, layers: Sequence[Any], cache: Cache, rows: jax.Array) -> Cache:
     """Computes the summaries of the spans that end here in the rows bool[B], as `closing` says.
 
     A loop that runs only where a row closes: it carries the summaries' keys, so that they are written in place, and
@@ -218,62 +315,135 @@ def close(model: MuseFormer, layers: Sequence[Layer], cache: Cache, rows: jax.Ar
         chosen = jnp.argsort(~pending, stable=True)[:together]  # rows that close first
         return _summaries(model, layers, cache, held, chosen, pending[chosen]), pending.at[chosen].set(False)
 
-    held = tuple(SummaryKeys(keys.summary_k, keys.summary_v, keys.k2, keys.v2) for keys in cache.keys)
+    of_chunk = lambda keys: SummaryKeys(keys.summary_k, keys.summary_v, keys.k2, keys.v2)
+    held = tuple(tuple(map(of_chunk, chunks)) for chunks in cache.keys)
     held, _ = jax.lax.while_loop(lambda carry: carry[1].any(), some, (held, rows))
-    return cache._replace(
-        keys=tuple(keys._replace(**summary._asdict()) for keys, summary in zip(cache.keys, held, strict=True))
-    )
+    joined = lambda keys, summary: keys._replace(**summary._asdict())
+    return cache._replace(keys=tuple(tuple(map(joined, *of_layer)) for of_layer in zip(cache.keys, held, strict=True)))
 
 
 def _summaries(
     model: MuseFormer,
-    layers: Sequence[Layer],
+    layers: Sequence[Any],
     cache: Cache,
-    held: tuple[SummaryKeys, ...],
+    held: tuple[tuple[SummaryKeys, ...], ...],
     rows: jax.Array,
     valid: jax.Array,
-) -> tuple[SummaryKeys, ...]:
+) -> tuple[tuple[SummaryKeys, ...], ...]:
     """Of each layer what `held` has, with the current spans of some rows int32[K] written, where valid bool[K]."""
-    # Where the rows' heads lie in [B * N, ...] arrays, and which slot each writes: none where not valid
-    all_slots, state = held[0].summary_k.shape[1], jax.tree.map(lambda x: x[rows], cache.fields)
-    heads = len(held[0].summary_k) // len(cache.length)
-    lines = (rows[:, None] * heads + jnp.arange(heads)).reshape(-1)
-    slot = jnp.repeat(jnp.where(valid, state.span, all_slots), heads)
-    write = lambda slots, value: slots.at[lines, slot].set(flat(value)[:, 0], mode="drop")
-
-    # What they see. Their spans' tokens are the last ones of their rows: within `reach` slots, in blocks of OWN_BLOCK
+    parts, state = _parts(chunks_of(cache)), jax.tree.map(lambda x: x[rows], cache.fields)
+    heads = len(cache.keys[0][0].k) // len(cache.length)
     document = jnp.ones_like(rows)[:, None]
     query = masks.Slots(document, state.span[:, None])
-    sees_summary = masks.ss(query, masks.Slots(document, jnp.arange(all_slots)[None]))
     sees_token = masks.sr(query, jax.tree.map(lambda x: x[rows], cache.tokens))
-    reach = jnp.max(jnp.where(valid, cache.slot - jnp.argmax(sees_token, axis=1), 0))
-    blocks = -(-reach // OWN_BLOCK)
-
-    def pool(q: jax.Array, tokens: Keys, summary_k: jax.Array, summary_v: jax.Array) -> jax.Array:
-        """Summaries, their own included, then blocks of tokens, from the last one back."""
-
-        def see_block(number: jax.Array, seen: Seen) -> Seen:
-            slots = cache.slot - OWN_BLOCK * (number + 1) + jnp.arange(OWN_BLOCK)
-            visible = sees_token[:, slots] & (slots >= 0)
-            return _see(q, seen, tokens.k[lines[:, None], slots], tokens.v[lines[:, None], slots], visible)
-
-        seen = _see(q, _nothing(q), summary_k[lines], summary_v[lines], sees_summary)
-        return _mean(q, jax.lax.fori_loop(0, blocks, see_block, seen))
-
-    # Through the layers, as museformer.Layer does it; a summary stands at its span's last token
-    dtype = cache.keys[0].k.dtype
-    turn = rotation(state.position[:, None], dtype)
+    first = jnp.min(jnp.where(valid, jnp.argmax(sees_token, axis=1), cache.slot))
+    spans = jnp.max(jnp.where(valid, state.spans, 0))
+    dtype = cache.keys[0][0].k.dtype
+    pools = _Pools(
+        tokens=sees_token,
+        summaries=masks.ss(query, _slots(rows >= 0, parts)),
+        reads=tuple(part.summaries.start < spans for part in parts),
+        turn=rotation(state.position[:, None], dtype),
+        lines=rows[:, None] * heads + jnp.arange(heads),
+        slot=jnp.where(valid, state.span, NOWHERE),
+        blocks=(first // OWN_BLOCK, -(-cache.slot // OWN_BLOCK)),
+    )
     s = model.embed_summaries(state.bar, state.instrument)[:, None].astype(dtype)
     written = []
-    for layer, tokens, before in zip(layers, cache.keys, held, strict=True):
-        q, k, v = layer.summary.project(s)
-        summary_k, summary_v = write(before.summary_k, rotate(k, turn)), write(before.summary_v, v)
-        pooled = merge_heads(pool(rotate(q, turn), tokens, summary_k, summary_v))
-        k2, v2 = split_heads(layer.kv2(pooled), parts=2)
-        k2, v2 = write(before.k2, rotate(k2, turn)), write(before.v2, v2)
-        written.append(SummaryKeys(summary_k, summary_v, k2, v2))
-        s = s + layer.summary.out(pooled)
-        s = s + layer.summary.feed_forward(s)
+    for parameters, tokens, before in zip(layers, cache.keys, held, strict=True):
+        after, s = _close_in_layer(model.config, parameters, tokens, before, s, pools)
+        written.append(after)
+    return tuple(written)
+
+
+class _Pools(NamedTuple):
+    """What all layers know of the spans that close."""
+
+    tokens: jax.Array  # bool[K, T] that they see: the last ones of their rows
+    summaries: jax.Array  # bool[K, M] likewise, their own included
+    reads: tuple[jax.Array, ...]  # bool[] of each chunk, for its summaries
+    turn: Any
+    lines: jax.Array  # int32[K, N] where the rows' heads lie in [B * N, ...] arrays
+    slot: jax.Array  # int32[K] of each summary, or NOWHERE
+    blocks: tuple[jax.Array, jax.Array]  # of OWN_BLOCK slots, from that of the first token that is seen to the last's
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _close_in_layer(
+    config: ModelConfig,
+    parameters: Any,
+    tokens: tuple[Keys, ...],
+    before: tuple[SummaryKeys, ...],
+    s: jax.Array,
+    pools: _Pools,
+) -> tuple[tuple[SummaryKeys, ...], jax.Array]:
+    """A layer's chunks with the summaries, and their stream s [K, 1, D] after the layer, as museformer.Layer does it; a
+    summary stands at its span's last token.
+    """
+    layer, parts, lines = nnx.merge(graphs(config)[1], parameters), _parts(_chunks(tokens)), pools.lines.reshape(-1)
+
+    def own_block(number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """k, v [K * N, OWN_BLOCK, H] of the slots of a block."""
+        at = number * OWN_BLOCK
+
+        def of(keys: Keys, start: int) -> tuple[jax.Array, jax.Array]:
+            take = lambda slots: slots[lines[:, None], at - start + jnp.arange(OWN_BLOCK)]
+            return take(keys.k), take(keys.v)
+
+        ends = np.array([part.tokens.stop for part in parts[:-1]], np.int32)
+        branches = [functools.partial(of, keys, part.tokens.start) for keys, part in zip(tokens, parts, strict=True)]
+        return jax.lax.switch(jnp.sum(at >= ends), branches)
+
+    def pool(q: jax.Array, summary_k: Sequence[jax.Array], summary_v: Sequence[jax.Array]) -> jax.Array:
+        """Summaries, their own included, then blocks of tokens."""
+
+        def see_block(number: jax.Array, seen: Seen) -> Seen:
+            visible = jax.lax.dynamic_slice_in_dim(pools.tokens, number * OWN_BLOCK, OWN_BLOCK, axis=1)
+            return _see(q, seen, *own_block(number), visible)
+
+        seen = _nothing(q)
+        for part, k, v, reads in zip(parts, summary_k, summary_v, pools.reads, strict=True):
+
+            def see(seen: Seen, part: Part = part, k: jax.Array = k, v: jax.Array = v) -> Seen:
+                return _see(q, seen, k[lines], v[lines], pools.summaries[:, part.summaries])
+
+            seen = _where(reads, see, seen, len(parts))
+        return _mean(q, jax.lax.fori_loop(*pools.blocks, see_block, seen))
+
+    before = SummaryKeys(*zip(*before, strict=True))  # of each kind its chunks
+    q, k, v = layer.summary.project(s)
+    written = (rotate(k, pools.turn), v)  # before they are read: a copy of all would be kept for the reader
+    summary_k, summary_v = _with_summaries((before.summary_k, before.summary_v), written, pools)
+    pooled = merge_heads(pool(rotate(q, pools.turn), summary_k, summary_v))
+    k2, v2 = split_heads(layer.kv2(pooled), parts=2)
+    k2, v2 = _with_summaries((before.k2, before.v2), (rotate(k2, pools.turn), v2), pools)
+    s = s + layer.summary.out(pooled)
+    return tuple(map(SummaryKeys, summary_k, summary_v, k2, v2)), s + layer.summary.feed_forward(s)
+
+
+def _with_summaries(arrays: Any, values: Any, pools: _Pools) -> Any:
+    """Each array's chunks with its value [K, N, 1, H], row by row."""
+
+    def write_row(index: jax.Array, arrays: Any) -> Any:
+        line, slot = pools.lines[index, 0], pools.slot[index]
+        return tuple(_put(chunks, value[index], line, slot) for chunks, value in zip(arrays, values, strict=True))
+
+    return jax.lax.fori_loop(0, len(pools.slot), write_row, arrays)
+
+
+@jax.jit
+def _put(chunks: Sequence[jax.Array], value: jax.Array, line: jax.Array, slot: jax.Array) -> tuple[jax.Array, ...]:
+    """Chunks [B * N, .., H] with a value [L, 1, H] in a slot of the lines from `line` on. All chunks are written, so
+    that each stays where it is: the others with what they hold already.
+    """
+    start, written = 0, []
+    for slots in chunks:
+        size = slots.shape[1]
+        place = (line, jnp.clip(slot - start, 0, size - 1), 0)
+        there = jax.lax.dynamic_slice(slots, place, value.shape)
+        is_inside = (slot >= start) & (slot < start + size)
+        written.append(jax.lax.dynamic_update_slice(slots, jnp.where(is_inside, value, there), place))
+        start += size
     return tuple(written)
 
 
@@ -303,6 +473,13 @@ def _see(q: jax.Array, seen: Seen, k: jax.Array, v: jax.Array, visible: jax.Arra
     shrink, shares = jnp.exp(seen.highest - base), jnp.exp(scores - base[:, None])
     values = jnp.einsum("ZS,ZSH->ZH", shares.astype(v.dtype), v, preferred_element_type=jnp.float32)
     return Seen(highest, seen.total * shrink + shares.sum(axis=-1), seen.values * shrink[:, None] + values)
+
+
+def _where(reads: jax.Array, see: Callable[[Seen], Seen], seen: Seen, chunks: int) -> Seen:
+    """What is seen with one of so many chunks, which is read only where it must be."""
+    if chunks == 1 or device.on_gpu():
+        return see(seen)
+    return jax.lax.cond(reads, see, lambda seen: seen, seen)
 
 
 def _mean(q: jax.Array, seen: Seen) -> jax.Array:

@@ -76,7 +76,7 @@ class Ready:
         return cls(found, task, Origin.of(run, found.record, task.config, wanted, prompt))
 
     def sampler(self) -> Sampler:
-        return Sampler(self.found.load(), self.task)
+        return Sampler(self.found, self.task)
 
 
 # ---------------------------------------------------------------- new songs

@@ -2,11 +2,14 @@
 the penalty on what a track repeats. Called by sample.py at each token.
 """
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from configs import SampleConfig
+from tokenizer import vocabulary as vocab
 from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, ENDS, PITCH, POSITION, TRACK, UNK, VELOCITY
 
 REPEATABLE = np.isin(CLASS, (POSITION, PITCH, DURATION, VELOCITY))
@@ -14,24 +17,39 @@ IS_CHORD, IS_END, IS_UNK = CLASS == CHORD, np.isin(CLASS, ENDS), CLASS == UNK
 FORGET = 0.5  # of what the bars before count for, at each bar line
 
 
-def draw(key: jax.Array, logits: jax.Array, config: SampleConfig) -> jax.Array:
+class Settings(NamedTuple):
+    """Of a SampleConfig what a draw hangs on, as arguments of the compiled program: other values need no other one."""
+
+    temperature: Any  # float32[]
+    top_k: Any  # int32[]
+    top_p: Any  # float32[]
+    min_p: Any  # float32[]
+    repetition_penalty: Any  # float32[]
+
+    @classmethod
+    def of(cls, config: SampleConfig) -> "Settings":
+        numbers = (config.temperature, config.top_p, config.min_p, config.repetition_penalty)
+        temperature, top_p, min_p, penalty = map(np.float32, numbers)
+        return cls(temperature, np.int32(min(config.top_k, vocab.SIZE)), top_p, min_p, penalty)
+
+
+def draw(key: jax.Array, logits: jax.Array, settings: Settings) -> jax.Array:
     """One token from logits float32[V], -inf where not allowed. The likeliest token always stays; temperature 0 takes
     it.
     """
-    if config.temperature == 0:
-        return jnp.argmax(logits).astype(jnp.int32)
-    logits = logits / config.temperature
+    likeliest = jnp.argmax(logits)
+    logits = (logits - logits[likeliest]) / jnp.where(settings.temperature == 0, 1, settings.temperature)
     descending = jnp.sort(logits, descending=True)
-    if config.top_k:
-        logits = jnp.where(logits >= descending[config.top_k - 1], logits, -jnp.inf)
-        descending = jnp.sort(logits, descending=True)
+    last = jnp.where(settings.top_k == 0, len(logits), jnp.minimum(settings.top_k, len(logits))) - 1
+    descending = jnp.where(descending >= descending[last], descending, -jnp.inf)
     probabilities = jax.nn.softmax(descending)
-    kept = jnp.cumsum(probabilities) - probabilities < config.top_p  # up to the one that crosses top_p
-    kept |= config.top_p == 1  # all of them, however the sum was rounded
-    kept &= probabilities >= config.min_p * probabilities[0]
+    kept = jnp.cumsum(probabilities) - probabilities < settings.top_p  # up to the one that crosses top_p
+    kept |= settings.top_p == 1  # all of them, however the sum was rounded
+    kept &= probabilities >= settings.min_p * probabilities[0]
     kept = kept.at[0].set(True)
     threshold = jnp.min(jnp.where(kept, descending, jnp.inf))
-    return jax.random.categorical(key, jnp.where(logits >= threshold, logits, -jnp.inf)).astype(jnp.int32)
+    drawn = jax.random.categorical(key, jnp.where(logits >= threshold, logits, -jnp.inf))
+    return jnp.where(settings.temperature == 0, likeliest, drawn).astype(jnp.int32)
 
 
 def bar_is_over(logits: jax.Array, allowed: jax.Array) -> jax.Array:
@@ -53,9 +71,9 @@ def bar_is_over(logits: jax.Array, allowed: jax.Array) -> jax.Array:
     return jnp.where(goes_on, logits + to_chords, jnp.where(ends, logits + to_ends, logits))
 
 
-def penalized(logits: jax.Array, heard: jax.Array, penalty: float) -> jax.Array:
+def penalized(logits: jax.Array, heard: jax.Array, penalty: jax.Array) -> jax.Array:
     """Logits [B, V], lower by log(penalty) for each time that a token was heard [B, V] lately."""
-    return logits - jnp.log(penalty) * heard if penalty != 1 else logits
+    return logits - jnp.log(penalty) * heard
 
 
 def hear(heard: jax.Array, token: jax.Array) -> jax.Array:

@@ -2,39 +2,38 @@
 
     generate(run, prompt=score, constraints=Constraints(add="bass"), sampler=SampleConfig(seed=1))   ->  [Score, ...]
 
-One loop for everything (jax.lax.while_loop, no host in it): a token goes through the model (jax_impl.sampling.cache),
-the plan (tokenizer.tokens.plan, follow) says what may come or must come next, one is drawn. Programs have static sizes:
-where a song outgrows one, the next, twice as large, goes on. The loop comes back to the host every few tokens, to tell
-how far it is.
+One loop for everything (loop.py), no host in it. It comes back to the host every few tokens, to tell how far it is, and
+goes on while the host looks. What has to be compiled is compiled while the checkpoint is read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from configs import Constraints, SampleConfig
-from jax_impl.batch import Batch
-from jax_impl.model.museformer import MuseFormer
-from jax_impl.sampling import asked, cache, uncached
-from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
+from jax_impl.device import device
+from jax_impl.model.museformer import MuseFormer, abstract_model
+from jax_impl.sampling import asked, cache, loop
+from jax_impl.sampling.cache import OWN_BLOCK, Chunk
+from jax_impl.sampling.draw import Settings
+from jax_impl.sampling.loop import HEARD_AT_ONCE, Loop, Program
 from jax_impl.sampling.task import Task, summary_slots
+from jax_impl.training.checkpoint import Found
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
-from tokenizer.tokens import fields, follow, grammar
+from tokenizer.tokens import fields, grammar
 from tokenizer.tokens import plan as planning
 from tokenizer.tokens.parts import InParts
 from tokenizer.tokens.plan import Plan
 from tokenizer.tokens.whole import Whole
 
-SMALLEST_SLOTS = 256  # program sizes double from here up
-PROMPT_MULTIPLE = 64  # prompts are filled up to this, so that few programs are compiled
+FIRST_CHUNK = 1024  # slots; those of a program are a multiple of it
+FEW = 8  # given tokens, such as those before a new song, that the grammar follows on the host
 STRIDE = 64  # tokens between two looks of the host
 ANYTHING, DEFAULT, NEW = Constraints(), SampleConfig(), Whole()
 
@@ -71,20 +70,6 @@ class Sample:
         return self.whole.chords(self.ids)
 
 
-class Loop(NamedTuple):
-    """What one turn of the loop makes of the one before. B songs."""
-
-    past: Any  # cache.Cache or uncached.Songs, without `token`
-    token: jax.Array  # int32[B] the last one
-    grammar: grammar.State
-    place: jax.Array  # int32[B] in the script
-    heard: jax.Array  # float32[B, V] note tokens of the track's last bars
-    tokens: jax.Array  # int32[B, max_length]
-    done: jax.Array  # bool[B]
-    errors: jax.Array  # int32[B]
-    cut_short: jax.Array  # bool[B]
-
-
 def generate(
     run: str | Path,
     *,
@@ -100,7 +85,7 @@ def generate(
     """
     found, task = asked.task(run, prompt, constraints, sampler, checkpoint)
     asked.tell(task.notice)
-    return [sample.score() for sample in Sampler(found.load(), task).samples()]
+    return [sample.score() for sample in Sampler(found, task).samples()]
 
 
 def generate_files(
@@ -116,7 +101,7 @@ def generate_files(
     """
     found, task = asked.task(run, prompt, constraints, sampler, checkpoint)
     asked.tell(task.notice)
-    made = [sample.midi() for sample in Sampler(found.load(), task).samples()]
+    made = [sample.midi() for sample in Sampler(found, task).samples()]
     asked.tell("; ".join(dict.fromkeys(lost for _, lost in made if lost)))
     return [content for content, _ in made]
 
@@ -124,15 +109,18 @@ def generate_files(
 class Sampler:
     """Songs of one model under one plan. Song i depends on (model, settings, seed, i) and, in its last bits, on the
     songs beside it: they are sampled in groups of config.batch, and a group is always the same.
+
+    model: or a checkpoint, which is read meanwhile; where that cannot be, the first song raises CheckpointError.
     """
 
-    def __init__(self, model: MuseFormer, task: Task):
-        self.model, self.task, self.cached = model, task, task.cached
-        self.config, self.compute, self.plan = task.config, task.compute, task.plan
-        self._graphs, self._weights = cache.graphs(model), cache.weights(model, self.compute)
-        self._go_on = jax.jit(self._turns, donate_argnums=1)
-        self._hear_given = jax.jit(self._grammar_after)
-        self._fill_cache = jax.jit(self._prefilled, static_argnames=("slots", "rows"))
+    def __init__(self, model: MuseFormer | Found, task: Task):
+        shape = model.record.model_config if isinstance(model, Found) else model.config
+        self.task, self.config, self.plan = task, task.config, task.plan
+        self.program = Program(shape, task.compute, task.config.grammar, task.cached)
+        self._settings = Settings.of(task.config)
+        reader = ThreadPoolExecutor(1)
+        self._weights: Future[cache.Weights] = reader.submit(_weights, model, task)
+        reader.shutdown(wait=False)
 
     def groups(self) -> list[range]:
         """Numbers of the songs that are sampled together."""
@@ -182,180 +170,104 @@ class Sampler:
         self, numbers: Sequence[int], stride: int, plan: Plan | None = None, part: int = 0
     ) -> Iterator[list[Sample]]:
         """The songs so far, after every `stride` tokens. plan: of a part of the songs, of this number; None: of all."""
-        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(self.config.seed)))(jnp.asarray(numbers))
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, part))(keys) if part else keys
         plan = self.plan if plan is None else plan
-        state, device_plan = self._begin(len(numbers), plan), jax.tree.map(jnp.asarray, plan)
+        state, (chunks, *more) = self._begin(len(numbers), plan)
+        keys = loop.keys_of(np.uint32(self.config.seed), np.array(numbers, np.int32), part)
+        arguments = (jax.device_put(plan), keys, self._settings, np.int32(stride))
+        if not self._weights.done():
+            self._compile(state, arguments)
+        go_on = lambda state: self.program.go_on(self._weights.result(), state, *arguments)
+        state, seen = go_on(state)
         while True:
-            slots = self._size(int(state.past.slot), int(self._spans(state)), plan)
-            if slots > self._slots(state):
-                state = state._replace(past=self._grow(state.past, slots))
-            state = self._go_on(self._weights, state, device_plan, keys, stride)
-            lengths, done = np.asarray(state.past.length), np.asarray(state.done)
-            tokens, errors = np.asarray(state.tokens), np.asarray(state.errors)
-            cut_short = np.asarray(state.cut_short)
+            ahead = go_on(state)  # while the host looks; where no song goes on it ends as it begins
+            seen = jax.device_get(seen)
             samples = []
             for row, number in enumerate(numbers):
-                ids = tokens[row, : lengths[row] + 1]
-                finished = bool(ids[-1] == vocab.EOS)
-                told = (int(errors[row]), number, bool(cut_short[row]))
-                samples.append(Sample(ids, finished, *told, self.task.whole))
+                ids = seen.tokens[row, : seen.length[row] + 1]
+                told = (int(seen.errors[row]), number, bool(seen.cut_short[row]))
+                samples.append(Sample(ids, bool(ids[-1] == vocab.EOS), *told, self.task.whole))
             yield samples
-            if done.all():
+            if seen.done.all():
                 return
+            state, after = ahead
+            slots, summaries = loop.room(state.past)
+            if more and (seen.slot >= slots or seen.spans >= summaries):
+                state = state._replace(past=self.program.grown(state.past, more.pop(0)))
+                state, after = go_on(state)
+            seen = after
 
-    # ------------------------------------------------------------ the loop
+    def _compile(self, state: Loop, arguments: tuple) -> None:
+        """The program, while the weights are read. Raises CheckpointError where they cannot be."""
+        weights = cache.weights(abstract_model(self.program.model)[1], self.program.compute)
+        lowered = Program.go_on.lower(self.program, weights, state, *arguments)
+        if self._weights.done():
+            self._weights.result()
+        lowered.compile()
 
-    def _begin(self, rows: int, plan: Plan) -> Loop:
+    def _begin(self, rows: int, plan: Plan) -> tuple[Loop, list[list[Chunk]]]:
         """The state before the first free place."""
         given = planning.prefix(plan)
-        state = self._hear_given(plan.script, len(given))
-        state = jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), state)
-        filled, spans = self._filled(given), int(fields.compute(given).span.max()) + 1
-        slots = self._size(max(filled, len(given)), spans, plan)
-        if not self.cached:
-            past = jax.jit(self._append_all)(self._weights, uncached.empty(rows, slots), jnp.asarray(given[:-1]))
-        elif filled:
-            past = self._prefill(given, filled, slots, rows)
+        filled = self._filled(given)
+        chunks, more = self._chunks(filled, len(given), int(fields.compute(given).span.max()) + 1)
+        slots, followed = sum(chunk.tokens for chunk in (*chunks, *more)), self._followed(given)
+        program = self.program
+        if filled:
+            batch, state = cache.right_aligned([fields.compute(given[:-1])], filled)
+            coming = np.asarray(given[-1:], np.int32)
+            past = program.prefilled(rows, chunks, self._weights.result(), batch, state, coming)
         else:
-            past = cache.empty(self.model.config, self.compute, rows, slots, summary_slots(slots))
-        tokens = np.zeros((rows, self.config.max_length), np.int32)
-        tokens[:, : len(given)] = given
-        zero = jnp.zeros(rows, jnp.int32)
-        heard = jnp.zeros((rows, self.model.config.vocab_size), jnp.float32)
-        told = (heard, jnp.asarray(tokens), zero > 0, zero, zero > 0)
-        return Loop(past, zero + given[-1], state, zero + len(given), *told)
+            past = program.empty(rows, chunks)
+            if len(given) > 1:
+                past = program.append_all(self._weights.result(), past, np.asarray(given[:-1], np.int32))
+        return loop.begun(past, followed, given, slots, program.model.vocab_size), [chunks, *more]
 
-    def _grammar_after(self, script: jax.Array, length: jax.Array) -> grammar.State:
-        """Of one song, after so many tokens of a script."""
-
-        def push(state: grammar.State, token: tuple[jax.Array, jax.Array]) -> tuple[grammar.State, None]:
-            new = grammar.push(state, token[1][None], jnp)
-            return jax.tree.map(lambda new, old: jnp.where(token[0] < length, new, old), new, state), None
-
-        begun = grammar.begin(1, self.model.config.max_bars, jnp)
-        return jax.lax.scan(push, begun, (jnp.arange(len(script)), script))[0]
-
-    def _prefill(self, given: np.ndarray, filled: int, slots: int, rows: int) -> cache.Cache:
-        """The cache of the given tokens but the last, whose coming is announced, for every row."""
-        batch, state = cache.right_aligned([fields.compute(given[:-1])], filled)
-        return self._fill_cache(self._weights, batch, state, jnp.asarray(given[-1:], jnp.int32), slots=slots, rows=rows)
-
-    def _prefilled(self, weights: cache.Weights, batch: Batch, state: Any, token: jax.Array, slots: int, rows: int):
-        model, layers = self._merge(weights)
-        one = cache.prefill(model, batch, state, self.compute, slots, summary_slots(slots))
-        return cache.repeat(cache.close(model, layers, one, cache.closing(one, token, jnp.ones(1, bool))), rows)
-
-    def _append_all(self, weights, past: uncached.Songs, ids: jax.Array) -> uncached.Songs:
-        """The given tokens written down; their logits are not wanted."""
-        for_row = jnp.ones(len(past.length), jnp.int32)
-        step = lambda past, token: (self._append(weights, past, for_row * token, for_row > 0)[0], None)
-        return jax.lax.scan(step, past, ids)[0]
-
-    def _merge(self, weights: cache.Weights) -> tuple[MuseFormer, list]:
-        model, layer = self._graphs
-        return nnx.merge(model, weights.model), [nnx.merge(layer, parameters) for parameters in weights.layers]
-
-    def _append(self, weights, past, token: jax.Array, alive: jax.Array):
-        model, layers = self._merge(weights)
-        if self.cached:
-            return cache.append(model, layers, past, token, alive)
-        return uncached.append(model, past, token, alive, summary_slots(past.batch.tokens.shape[1]), self.compute)
-
-    def _turns(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array, turns: int) -> Loop:
-        """At most so many tokens more, as long as a song goes on and there is room.
-
-        Two loops: the inner one writes tokens until a bar is full in some row, whose summary the outer one then
-        computes.
-        """
-        slots, summaries = self._slots(state), summary_slots(self._slots(state))
-
-        def goes_on(turn, state):
-            return (turn < turns) & ~state.done.all() & (state.past.slot < slots) & (self._spans(state) < summaries)
-
-        def write(carry: tuple) -> tuple:
-            turn, state, _ = carry
-            new = self._turn(weights, state, plan, keys)
-            closes = cache.closing(new.past, new.token, ~state.done) if self.cached else jnp.zeros_like(state.done)
-            return turn + 1, new, closes
-
-        def write_and_close(carry: tuple) -> tuple:
-            none = jnp.zeros_like(carry[1].done)
-            until_full = lambda carry: goes_on(*carry[:2]) & ~carry[2].any()
-            turn, state, closes = jax.lax.while_loop(until_full, write, (*carry, none))
-            if self.cached:
-                state = state._replace(past=cache.close(*self._merge(weights), state.past, closes))
-            return turn, state
-
-        return jax.lax.while_loop(lambda carry: goes_on(*carry), write_and_close, (0, state))[1]
-
-    def _turn(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array) -> Loop:
-        alive = ~state.done
-        past, logits = self._append(weights, state.past, state.token, alive)
-        with jax.named_scope("choose"):
-            token, errors, cut_short = self._choose(state, plan, keys, past, logits)
-            token = jnp.where(alive, token, vocab.PAD)
-
-        def keep(new, old):
-            return jax.tree.map(lambda n, o: jnp.where(alive.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)
-
-        length = jnp.minimum(past.length, state.tokens.shape[1] - 1)  # of ended rows, which write what is there
-        written = jnp.where(alive, token, state.tokens[jnp.arange(len(token)), length])
-        is_full = past.length + 1 >= plan.max_tokens
-        return Loop(
-            past,
-            token,
-            keep(grammar.push(state.grammar, token, jnp), state.grammar),
-            keep(follow.advance(plan, state.place, token, jnp), state.place),
-            hear(state.heard, token),
-            state.tokens.at[jnp.arange(len(token)), length].set(written),
-            state.done | (alive & ((token == vocab.EOS) | is_full)),
-            state.errors + (alive & errors),
-            state.cut_short | (alive & (cut_short | (is_full & (token != vocab.EOS)))),
-        )
-
-    def _choose(self, state: Loop, plan: Plan, keys: jax.Array, past, logits: jax.Array) -> tuple[jax.Array, ...]:
-        """(next token int32[B], whether the grammar is against it bool[B], whether it cuts a song short bool[B])."""
-        spans, rows, size = past.fields.spans, jnp.arange(len(keys)), logits.shape[1]  # what the model can write
-        if self.config.grammar:
-            choice = follow.choices(plan, state.place, state.grammar, past.length, spans, jnp)
-            forced, allowed = choice.forced, choice.allowed[:, :size]
-            logits = bar_is_over(logits, allowed)
-        else:
-            choice, forced = None, plan.script[state.place]
-            room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)
-            allowed = (plan.free & (room[:, None] | (jnp.asarray(grammar.CLASS) != grammar.CHORD)))[:, :size]
-        logits = jnp.where(allowed, penalized(logits, state.heard, self.config.repetition_penalty), -jnp.inf)
-        drawn = jax.vmap(lambda key, at, row: draw(jax.random.fold_in(key, at), row, self.config))(
-            keys, past.length, logits
-        )
-        token = jnp.where(forced >= 0, forced, drawn)
-        errors = (forced < 0) & ~grammar.allowed(state.grammar, jnp)[rows, token]
-        return token, errors, follow.cuts_short(choice, token, jnp) if choice else jnp.zeros_like(errors)
+    def _followed(self, given: np.ndarray) -> grammar.State:
+        """The grammar of one song after the given tokens."""
+        state = grammar.begin(1, self.program.model.max_bars)
+        if len(given) <= FEW:
+            for token in given:
+                after = grammar.push(state, np.array([token]))
+                state = grammar.State(*(new.astype(old.dtype) for new, old in zip(after, state, strict=True)))
+            return state
+        for start in range(0, len(given), HEARD_AT_ONCE):
+            some = np.zeros(HEARD_AT_ONCE, np.int32)
+            some[: len(given) - start] = given[start : start + HEARD_AT_ONCE]
+            state = self.program.follow_given(state, some, np.int32(min(len(given) - start, HEARD_AT_ONCE)))
+        return state
 
     # ------------------------------------------------------------ sizes
 
-    def _spans(self, state: Loop) -> jax.Array:
-        return jnp.max(state.past.fields.spans)
-
-    def _slots(self, state: Loop) -> int:
-        return (state.past.tokens.document if self.cached else state.past.batch.tokens).shape[1]
-
     def _filled(self, given: np.ndarray) -> int:
-        """Slots that the given tokens but the last take in a cache: for songs in parts one number for all."""
-        if not self.cached:
+        """Slots that the given tokens but the last take in a cache: of few sizes, a power of two or one and a half of
+        it, so that few programs are compiled. For songs in parts one number for all.
+        """
+        if not self.program.cached or len(given) == 1:
             return 0
         tokens = self.config.max_length if self.task.parts and len(self.task.parts.parts) > 1 else len(given) - 1
-        return -(-tokens // PROMPT_MULTIPLE) * PROMPT_MULTIPLE
+        size = OWN_BLOCK
+        while size < tokens:
+            size *= 2
+        return size * 3 // 4 if size > OWN_BLOCK and size * 3 // 4 >= tokens else size
 
-    def _size(self, used: int, spans: int, plan: Plan) -> int:
-        """Token slots of the smallest program with room for one more than so many tokens and spans."""
-        slots, most = SMALLEST_SLOTS, self._filled(planning.prefix(plan)) + self.config.max_length
-        while slots <= used or summary_slots(slots) <= spans:
-            slots *= 2
-        return min(slots, most)
+    def _chunks(self, filled: int, given: int, spans: int) -> tuple[tuple[Chunk, ...], list[Chunk]]:
+        """Those that a program begins with, and those that it gets as songs outgrow it: none where a chunk in which
+        nothing lies costs nothing.
+        """
+        first = FIRST_CHUNK if self.program.cached else OWN_BLOCK
+        slots = -(-(filled + self.config.max_length) // first) * first
+        ends = [0, first]
+        while ends[-1] < slots:
+            ends.append(min(2 * ends[-1], slots))
+        summaries = [0, *map(summary_slots, ends[1:])]
+        chunks = [Chunk(*size) for size in np.diff([ends, summaries]).T.tolist()]
+        if self.program.cached and not device.on_gpu():
+            return tuple(chunks), []
+        needed = 1
+        while ends[needed] <= max(filled, given) or summaries[needed] <= spans:
+            needed += 1
+        return tuple(chunks[:needed]), chunks[needed:]
 
-    def _grow(self, past, slots: int):
-        if self.cached:
-            return jax.jit(partial(cache.grow, slots=slots, summary_slots=summary_slots(slots)))(past)
-        return uncached.grow(past, slots)
+
+def _weights(model: MuseFormer | Found, task: Task) -> cache.Weights:
+    parameters = model.parameters() if isinstance(model, Found) else nnx.to_pure_dict(nnx.state(model))
+    return jax.device_put(cache.weights(parameters, task.compute))

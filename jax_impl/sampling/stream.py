@@ -82,7 +82,7 @@ def stream(
     """
     found, task = asked.task(run, prompt, constraints, sampler, checkpoint)
     asked.tell(task.notice)
-    return Stream(Sampler(found.load(), task))
+    return Stream(Sampler(found, task))
 
 
 class Stream:

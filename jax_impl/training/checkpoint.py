@@ -349,10 +349,18 @@ class Found:
     record: Record
 
     def load(self) -> MuseFormer:
-        """Raises CheckpointError."""
+        """The model, on the first device of this process. Raises CheckpointError."""
+        graph, abstract = abstract_model(self.record.model_config)
+        return nnx.merge(graph, self._read(on_default_device(abstract)))
+
+    def parameters(self) -> Any:
+        """Nested dicts of the model's parameters on the host, of numpy. Raises CheckpointError."""
+        _, abstract = abstract_model(self.record.model_config)
+        return self._read(jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract))
+
+    def _read(self, abstract: Any) -> Any:
         with Checkpoints(self.run_dir, keep_last=None) as checkpoints:
-            graph, abstract = abstract_model(self.record.model_config)
-            return nnx.merge(graph, checkpoints.parameters(self.record.step, on_default_device(abstract)))
+            return checkpoints.parameters(self.record.step, abstract)
 
 
 def find(run_dir: Path, step: int | str) -> Found:

@@ -1,0 +1,127 @@
+"""Compiled programs, kept from one process to the next: XLA compiles each once in a life.
+
+JAX asks `Folder` for a program by a key, which it makes of the program itself, of all options and of the versions of
+compiler and device: no program that has changed has the key of another. JAX's own store of this kind writes entries in
+place: one that a killed process or a full disk cut short is met again at every start, and never replaced. Here an entry
+is whole, with its digest, or not there; whatever goes wrong costs a compilation and nothing else.
+
+The command line asks for it (process.keep_programs); importing this changes nothing.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import jax
+from jax._src import compilation_cache
+from jax._src.compilation_cache_interface import CacheInterface
+
+VARIABLE, NONE = "HID_CACHE", "none"
+JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"  # who sets it wants JAX's own store
+LIMIT = 1 << 30  # bytes of all entries; those that were used least lately go first
+ENTRY, UNFINISHED = ".program", ".unfinished"
+ABANDONED_SECONDS = 3600.0  # no write takes so long: whoever began it was killed
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def folder() -> Path | None:
+    """Where programs are kept: as HID_CACHE says, or in the user's cache folder (XDG_CACHE_HOME); None: nowhere."""
+    if named := os.environ.get(VARIABLE):
+        return None if named.lower() == NONE else Path(named).expanduser().absolute()
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        home = Path(caches) if os.path.isabs(caches) else Path.home() / ".cache"
+    except RuntimeError:  # this user has no home
+        return None
+    return home / "hid-museformer" / "programs"
+
+
+def keep() -> Path | None:
+    """From here on JAX keeps what it compiles, and asks there first. Returns where, None where nothing is kept or JAX
+    keeps it as its own variable says.
+    """
+    if os.environ.get(JAX_VARIABLE) or (where := folder()) is None:
+        return None
+    with suppress(OSError):
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds machine code that will be run
+    jax.config.update("jax_compilation_cache_dir", str(where))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # folders of XLA's that nobody prunes
+    compilation_cache.reset_cache()
+    compilation_cache._cache, compilation_cache._cache_initialized = Folder(where), True
+    return where
+
+
+class Folder(CacheInterface):
+    """Entries by key, each a file: sha256 of the content, content. Any number of processes may use it at once."""
+
+    def __init__(self, path: Path, limit: int = LIMIT):
+        self._path, self._limit, self._machine = path, limit, _machine()
+
+    def get(self, key: str) -> bytes | None:
+        """None where it is not there, or not whole."""
+        entry = self._entry(key)
+        try:
+            content = entry.read_bytes()
+        except OSError:
+            return None
+        digest, program = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if digest != hashlib.sha256(program).digest():
+            with suppress(OSError):
+                entry.unlink()
+            return None
+        with suppress(OSError):
+            os.utime(entry)  # used now
+        return program
+
+    def put(self, key: str, value: bytes) -> None:
+        """What cannot be written is not kept."""
+        if DIGEST_BYTES + len(value) > self._limit:
+            return
+        with suppress(OSError):
+            self._prune(DIGEST_BYTES + len(value))
+            handle, name = tempfile.mkstemp(suffix=UNFINISHED, dir=self._path)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(hashlib.sha256(value).digest() + value)
+                os.replace(name, self._entry(key))
+            except BaseException:
+                os.unlink(name)
+                raise
+
+    def _entry(self, key: str) -> Path:
+        """Its name begins with that of the program, for people; the rest is of the key and of the machine."""
+        name = re.sub(r"\W", "", key.rpartition("-")[0])[:40]
+        return self._path / f"{name}-{hashlib.sha256(f'{key} {self._machine}'.encode()).hexdigest()[:40]}{ENTRY}"
+
+    def _prune(self, more: int) -> None:
+        """Makes room for so many bytes more."""
+        found = []
+        for file in self._path.iterdir():
+            with suppress(OSError):  # another process was faster
+                stat = file.stat()
+                if file.suffix == ENTRY:
+                    found.append((stat.st_mtime, stat.st_size, file))
+                elif file.suffix == UNFINISHED and time.time() - stat.st_mtime > ABANDONED_SECONDS:
+                    file.unlink()
+        total = more + sum(size for _, size, _ in found)
+        for _, size, file in sorted(found):
+            if total <= self._limit:
+                return
+            with suppress(OSError):
+                file.unlink()
+            total -= size
+
+
+def _machine() -> str:
+    """What code for this processor may not run on another: a home may be shared by machines of several kinds."""
+    features = ""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {platform.processor()} {features}"
