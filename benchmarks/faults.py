@@ -908,11 +908,18 @@ SAMPLING = (
         "tests/sampling/test_stream.py",
     ),
     fault(
-        "jax_impl/sampling/outputs.py",
+        "jax_impl/sampling/sound.py",
         "any file is taken for a SoundFont",
         'if head[:4] != b"RIFF" or head[8:] != b"sfbk":',
         "if False:",
-        "tests/sampling/test_compose.py",
+        "tests/sampling/test_sound.py",
+    ),
+    fault(
+        "jax_impl/sampling/sound.py",
+        "the last note is cut where the song ends",
+        "length = end + int(audible.max(initial=-1)) + 1",
+        "length = end",
+        "tests/sampling/test_sound.py",
     ),
     fault(
         "jax_impl/sampling/outputs.py",

@@ -5,10 +5,6 @@ and the JSON from which it can be made again bit for bit on the same machine.
 import base64
 import dataclasses
 import json
-import os
-import shutil
-import subprocess
-import tempfile
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs import Constraints, InputError, Pedal, SampleConfig
-from jax_impl.sampling import pianoroll
+from jax_impl.sampling import pianoroll, sound
 from jax_impl.sampling.sample import Sample
 from jax_impl.training.checkpoint import Record, plain, versions
 from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
@@ -28,14 +24,6 @@ from tokenizer.music.messages import GivenFile
 from tokenizer.music.score import Score, Tempo
 from tokenizer.tokens import own_time
 from tokenizer.tokens.given import Prompt
-
-SOUNDFONTS = (
-    "/usr/share/sounds/sf2",
-    "/usr/share/soundfonts",
-    "/usr/local/share/soundfonts",
-    "/opt/homebrew/share/soundfonts",
-)
-SAMPLE_RATE = 44100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +114,7 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str |
             parts = dict(chords=sample.chords(), new=whole.new_on_grid(sample.ids), anew=whole.measures_anew)
             pianoroll.piano_roll(sample.on_grid(), by_suffix[".png"], **parts)
         if formats.soundfont:
-            _play(content, by_suffix[".wav"], formats.soundfont)
+            sound.play(content, by_suffix[".wav"], formats.soundfont)
         values = dataclasses.asdict(origin)
         values |= {
             "number": sample.number,
@@ -240,49 +228,3 @@ def refuse_other_settings(folder: Path, origin: Origin) -> None:
         if differs:
             what = "; ".join(sorted(differs))
             raise InputError(f"{folder}: holds samples made with other settings ({what}); give another --out")
-
-
-# ---------------------------------------------------------------- sound
-
-
-def find_soundfont() -> Path:
-    """A SoundFont to play with: that of the variable SOUNDFONT, else the first where systems keep them. Raises
-    InputError that says how to get one and FluidSynth, or what is wrong with the one that is named.
-    """
-    named = os.environ.get("SOUNDFONT")
-    if named and (problem := _problem(Path(named))):
-        raise InputError(f"--wav: SOUNDFONT={named}: {problem}")
-    folders = [Path(folder) for folder in SOUNDFONTS]
-    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
-    found = [file for file in files if file.suffix in (".sf2", ".sf3") and not _problem(file)]
-    if not shutil.which("fluidsynth") or not (named or found):
-        raise InputError(
-            "--wav needs FluidSynth and a SoundFont (apt install fluidsynth fluid-soundfont-gm, or brew "
-            "install fluid-synth); "
-            "set SOUNDFONT to a .sf2 or .sf3 file that lies elsewhere"
-        )
-    return Path(named) if named else found[0]
-
-
-def _problem(soundfont: Path) -> str:
-    """Why the file cannot be played with, "" where it can: FluidSynth would play with another font in silence."""
-    try:
-        with soundfont.open("rb") as file:
-            head, size = file.read(12), os.fstat(file.fileno()).st_size
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
-        return "is no SoundFont (.sf2, .sf3)"
-    said = int.from_bytes(head[4:8], "little") + 8
-    return "" if size >= said else f"is cut short: {size:,} of {said:,} bytes"
-
-
-def _play(song: bytes, path: Path, soundfont: Path) -> None:
-    """song: a MIDI file. path: a .wav file."""
-    with tempfile.TemporaryDirectory() as folder:
-        midi.write_bytes(song, file := Path(folder, "song.mid"))  # FluidSynth takes no .rmi
-        command = ["fluidsynth", "-ni", "-r", str(SAMPLE_RATE), "-F", str(path), str(soundfont), str(file)]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
-    is_other_font = "Failed to load" in done.stderr  # and it went on with its own
-    if done.returncode or is_other_font or not path.exists():
-        raise InputError(f"--wav: FluidSynth failed with {soundfont} ({(done.stderr or done.stdout).strip()[-200:]})")
