@@ -923,6 +923,20 @@ SAMPLING = (
     ),
     fault(
         "jax_impl/sampling/outputs.py",
+        "the picture of the song before counts as that of the new one",
+        "(there.files if is_same_song else {})",
+        "(there.files if there else {})",
+        "tests/sampling/test_written.py",
+    ),
+    fault(
+        "jax_impl/sampling/outputs.py",
+        "what an interrupted call was to replace is taken for somebody else's",
+        "for digests in (self.files, self.replaces)",
+        "for digests in (self.files,)",
+        "tests/sampling/test_written.py",
+    ),
+    fault(
+        "jax_impl/sampling/outputs.py",
         "a song without its MIDI file counts as made",
         "for file in formats.files(path)[1:]\n    )",
         "for file in formats.files(path)[2:]\n    )",

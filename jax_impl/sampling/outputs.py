@@ -1,4 +1,4 @@
-"""What a sample leaves: MIDI, a picture, sound,
+"""What a sample leaves: MIDI, then a picture and sound,
 and the JSON from which it can be made again bit for bit on the same machine.
 """
 
@@ -7,6 +7,7 @@ import dataclasses
 import json
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,35 +100,56 @@ class Formats:
 
 
 def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str | None:
-    """path (.mid), and beside it .png, .wav where asked for, and .json with the digests of them: all or none. Returns
-    what a player may lose of it (see Whole.midi). Raises InputError.
+    """path (.mid) and beside it .json, both or none; then, each whole or not at all, .png and .wav where asked for. The
+    JSON has the digests of what is there by then. Returns what a player may lose of the song (see Whole.midi). Raises
+    InputError, which says so where the song is there and only the picture or the sound is not.
 
     The picture is on the grid, also of a song that is written in its own time: its bars are those that the model had,
     and that --bars and --keep-bars count.
     """
-    files = formats.files(path)
-    with atomic_together(files) as (json_file, midi_file, *others):
-        (content, notice), by_suffix = sample.midi(), {file.suffix: file for file in others}
-        midi.write_bytes(content, midi_file)
-        if formats.picture:
-            whole = sample.whole
-            parts = dict(chords=sample.chords(), new=whole.new_on_grid(sample.ids), anew=whole.measures_anew)
-            pianoroll.piano_roll(sample.on_grid(), by_suffix[".png"], **parts)
-        if formats.soundfont:
-            sound.play(content, by_suffix[".wav"], formats.soundfont)
-        values = dataclasses.asdict(origin)
-        values |= {
-            "number": sample.number,
-            "finished": sample.finished,
-            "errors": sample.errors,
-            "cut_short": sample.cut_short,
-            "tokens": sample.ids.tolist(),
-            "files": {
-                file.name: file_digest(written) for file, written in zip(files[1:], (midi_file, *others), strict=True)
-            },
-        }
-        write_json(json_file, values)
+    json_file, midi_file, *others = formats.files(path)
+    (content, notice), values, there = sample.midi(), _values(sample, origin), beside(path)
+    replaces = {}
+    for file in (midi_file, *others):
+        with suppress(OSError):
+            replaces[file.name] = file_digest(file)
+    with atomic_together([json_file, midi_file]) as (new_json, new_midi):
+        midi.write_bytes(content, new_midi)
+        digest = file_digest(new_midi)
+        is_same_song = there is not None and there.files.get(midi_file.name) == digest
+        files = {**(there.files if is_same_song else {}), midi_file.name: digest}
+        write_json(new_json, values | {"files": files, "replaces": replaces})
+    try:
+        for file in others:
+            with atomic_together([json_file, file]) as (new_json, new_file):
+                if file.suffix == ".png":
+                    _draw(sample, new_file)
+                else:
+                    sound.play(content, new_file, formats.soundfont)
+                files[file.name] = file_digest(new_file)
+                write_json(new_json, values | {"files": files, "replaces": replaces})
+        if replaces:
+            write_json(json_file, values | {"files": files})
+    except InputError as error:
+        raise InputError(f"{error}; the song itself is written: {midi_file}") from error
     return notice
+
+
+def _values(sample: Sample, origin: Origin) -> dict:
+    """What the JSON says but for files. Inverse: read."""
+    return dataclasses.asdict(origin) | {
+        "number": sample.number,
+        "finished": sample.finished,
+        "errors": sample.errors,
+        "cut_short": sample.cut_short,
+        "tokens": sample.ids.tolist(),
+    }
+
+
+def _draw(sample: Sample, path: Path) -> None:
+    whole = sample.whole
+    parts = dict(chords=sample.chords(), new=whole.new_on_grid(sample.ids), anew=whole.measures_anew)
+    pianoroll.piano_roll(sample.on_grid(), path, **parts)
 
 
 def config_of(kind: type, values: dict) -> Any:
@@ -143,16 +165,23 @@ def config_of(kind: type, values: dict) -> Any:
 
 class Written(NamedTuple):
     """What a sample's JSON says. sample: its tokens alone, without what makes them whole. files: digests of the files
-    that were written with it, by name.
+    that were written with it, by name. replaces: of those that lay there before, and may until they are replaced: where
+    an interruption came between.
     """
 
     origin: Origin
     sample: Sample
     files: dict[str, str]
+    replaces: dict[str, str]
+
+    def may_replace(self, file: Path) -> bool:
+        """Whether a file is one of these, as it was noted."""
+        return any(is_as_written(file, digests.get(file.name)) for digests in (self.files, self.replaces))
 
 
 # What samples that were made before do not say
-OF_OLDER = {"prompt_tempos": [], "prompt_own_time": None, "prompt_file": None, "cut_short": False, "files": {}}
+OF_OLDER = {"prompt_tempos": [], "prompt_own_time": None, "prompt_file": None, "cut_short": False}
+OF_OLDER |= {"files": {}, "replaces": {}}
 
 
 def read(path: Path) -> Written:
@@ -169,7 +198,7 @@ def read(path: Path) -> Written:
         origin.given()
         ids, cut_short = np.array(values["tokens"], np.int32), bool(values["cut_short"])
         sample = Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]), cut_short)
-        return Written(origin, sample, dict(values["files"]))
+        return Written(origin, sample, dict(values["files"]), dict(values["replaces"]))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except InputError as error:
@@ -197,7 +226,7 @@ def refuse_to_replace_any(path: Path, formats: Formats, inputs: Sequence[Path | 
     json_file, *others = formats.files(path)
     refuse_to_replace(json_file, inputs, flag="--out", overwrite=overwrite, ours=there is not None)
     for file in others:
-        ours = there is not None and is_as_written(file, there.files.get(file.name))
+        ours = there is not None and there.may_replace(file)
         refuse_to_replace(file, inputs, flag="--out", overwrite=overwrite, ours=ours)
 
 
