@@ -32,8 +32,8 @@ SAMPLE_RATE = 44100
 HIGHEST = (1 << 15) - 1  # of a frame, and -HIGHEST - 1 the lowest
 PACKAGE, PACKAGED = "pretty_midi", "TimGM6mb.sf2"
 INSTALL = (
-    "--wav needs what plays MIDI files, and a SoundFont: pip install 'hid-museformer[sound]', or HID_EXTRAS=sound before "
-    "./hid (or FluidSynth: apt install fluidsynth fluid-soundfont-gm, brew install fluid-synth)"
+    "--wav needs what plays MIDI files, and a SoundFont: pip install 'hid-museformer[sound]', or HID_EXTRAS=sound "
+    "before ./hid (or FluidSynth: apt install fluidsynth fluid-soundfont-gm, brew install fluid-synth)"
 )
 
 # What midirenderer does, and what is made of it
