@@ -173,3 +173,14 @@ def test_the_face_of_the_jax_implementation_is_light_and_all_of_it_is_there():
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.stdout == "[]\n[True, True, True, True, True]\n", done.stderr
     assert "cannot import name 'lauder' from 'jax_impl'" in done.stderr
+
+
+def test_writing_a_song_loads_what_draws_and_plays_only_where_it_draws_and_plays():
+    program = (
+        "import sys, jax_impl.sampling.outputs, jax_impl.sampling.compose\n"
+        "from jax_impl.sampling import sound\n"
+        "sound._packaged()\n"
+        "print(sorted({'matplotlib', 'midirenderer', 'pretty_midi', 'scipy.signal'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
+    assert done.stdout == "[]\n"

@@ -41,13 +41,13 @@ def generate(
         song: a MIDI file of which the bars of --fill are written anew.
         again: the JSON of a sample, to make it once more.
         stream: print the bars of one song as they are finished; with --out it is written as well.
-        wav: also write sound, with FluidSynth.
+        wav: also write sound, with FluidSynth where it is installed, else with the extra `sound`.
         picture: also draw the piano roll.
         checkpoint: best (lowest validation loss), latest, or a step.
         overwrite: write over files that are there, whoever made them.
     """
     names.check(constraints)
-    from jax_impl.sampling import compose, outputs
+    from jax_impl.sampling import compose, outputs, sound
 
     given = {"--continue": continue_, "--accompany": accompany, "--song": song}
     if len(flags := [flag for flag, file in given.items() if file]) > 1:
@@ -92,7 +92,7 @@ def generate(
     if out == STANDARD_OUTPUT:
         _refuse(f"--out {out} is one MIDI file on standard output", many | files | {"--no-picture": False})
 
-    formats = outputs.Formats(picture, outputs.find_soundfont() if wav else None)
+    formats = outputs.Formats(picture, sound.find_soundfont() if wav else None)
     request = compose.Request(run, config, constraints, file, checkpoint)
     if again:
         return compose.make_again(run, out, again, formats, overwrite)

@@ -192,7 +192,7 @@ def make_again(run: Path, out: str | Path, path: Path, formats: Formats, overwri
     """Makes the sample of the JSON at `path` once more. out: a MIDI file, a folder, or "-". Raises InputError where the
     checkpoint is another or the result differs.
     """
-    origin, made, _ = outputs.read(path)
+    origin, made, *_ = outputs.read(path)
     if out == STANDARD_OUTPUT:
         with destination.standard_output(OUT) as output:
             sample = _same_sample(run, path, origin, made)

@@ -1,16 +1,13 @@
-"""What a sample leaves: MIDI, a picture, sound,
+"""What a sample leaves: MIDI, then a picture and sound,
 and the JSON from which it can be made again bit for bit on the same machine.
 """
 
 import base64
 import dataclasses
 import json
-import os
-import shutil
-import subprocess
-import tempfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs import Constraints, InputError, Pedal, SampleConfig
-from jax_impl.sampling import pianoroll
+from jax_impl.sampling import pianoroll, sound
 from jax_impl.sampling.sample import Sample
 from jax_impl.training.checkpoint import Record, plain, versions
 from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
@@ -28,14 +25,6 @@ from tokenizer.music.messages import GivenFile
 from tokenizer.music.score import Score, Tempo
 from tokenizer.tokens import own_time
 from tokenizer.tokens.given import Prompt
-
-SOUNDFONTS = (
-    "/usr/share/sounds/sf2",
-    "/usr/share/soundfonts",
-    "/usr/local/share/soundfonts",
-    "/opt/homebrew/share/soundfonts",
-)
-SAMPLE_RATE = 44100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,35 +100,56 @@ class Formats:
 
 
 def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str | None:
-    """path (.mid), and beside it .png, .wav where asked for, and .json with the digests of them: all or none. Returns
-    what a player may lose of it (see Whole.midi). Raises InputError.
+    """path (.mid) and beside it .json, both or none; then, each whole or not at all, .png and .wav where asked for. The
+    JSON has the digests of what is there by then. Returns what a player may lose of the song (see Whole.midi). Raises
+    InputError, which says so where the song is there and only the picture or the sound is not.
 
     The picture is on the grid, also of a song that is written in its own time: its bars are those that the model had,
     and that --bars and --keep-bars count.
     """
-    files = formats.files(path)
-    with atomic_together(files) as (json_file, midi_file, *others):
-        (content, notice), by_suffix = sample.midi(), {file.suffix: file for file in others}
-        midi.write_bytes(content, midi_file)
-        if formats.picture:
-            whole = sample.whole
-            parts = dict(chords=sample.chords(), new=whole.new_on_grid(sample.ids), anew=whole.measures_anew)
-            pianoroll.piano_roll(sample.on_grid(), by_suffix[".png"], **parts)
-        if formats.soundfont:
-            _play(content, by_suffix[".wav"], formats.soundfont)
-        values = dataclasses.asdict(origin)
-        values |= {
-            "number": sample.number,
-            "finished": sample.finished,
-            "errors": sample.errors,
-            "cut_short": sample.cut_short,
-            "tokens": sample.ids.tolist(),
-            "files": {
-                file.name: file_digest(written) for file, written in zip(files[1:], (midi_file, *others), strict=True)
-            },
-        }
-        write_json(json_file, values)
+    json_file, midi_file, *others = formats.files(path)
+    (content, notice), values, there = sample.midi(), _values(sample, origin), beside(path)
+    replaces = {}
+    for file in (midi_file, *others):
+        with suppress(OSError):
+            replaces[file.name] = file_digest(file)
+    with atomic_together([json_file, midi_file]) as (new_json, new_midi):
+        midi.write_bytes(content, new_midi)
+        digest = file_digest(new_midi)
+        is_same_song = there is not None and there.files.get(midi_file.name) == digest
+        files = {**(there.files if is_same_song else {}), midi_file.name: digest}
+        write_json(new_json, values | {"files": files, "replaces": replaces})
+    try:
+        for file in others:
+            with atomic_together([json_file, file]) as (new_json, new_file):
+                if file.suffix == ".png":
+                    _draw(sample, new_file)
+                else:
+                    sound.play(content, new_file, formats.soundfont)
+                files[file.name] = file_digest(new_file)
+                write_json(new_json, values | {"files": files, "replaces": replaces})
+        if replaces:
+            write_json(json_file, values | {"files": files})
+    except InputError as error:
+        raise InputError(f"{error}; the song itself is written: {midi_file}") from error
     return notice
+
+
+def _values(sample: Sample, origin: Origin) -> dict:
+    """What the JSON says but for files. Inverse: read."""
+    return dataclasses.asdict(origin) | {
+        "number": sample.number,
+        "finished": sample.finished,
+        "errors": sample.errors,
+        "cut_short": sample.cut_short,
+        "tokens": sample.ids.tolist(),
+    }
+
+
+def _draw(sample: Sample, path: Path) -> None:
+    whole = sample.whole
+    parts = dict(chords=sample.chords(), new=whole.new_on_grid(sample.ids), anew=whole.measures_anew)
+    pianoroll.piano_roll(sample.on_grid(), path, **parts)
 
 
 def config_of(kind: type, values: dict) -> Any:
@@ -155,16 +165,23 @@ def config_of(kind: type, values: dict) -> Any:
 
 class Written(NamedTuple):
     """What a sample's JSON says. sample: its tokens alone, without what makes them whole. files: digests of the files
-    that were written with it, by name.
+    that were written with it, by name. replaces: of those that lay there before, and may until they are replaced: where
+    an interruption came between.
     """
 
     origin: Origin
     sample: Sample
     files: dict[str, str]
+    replaces: dict[str, str]
+
+    def may_replace(self, file: Path) -> bool:
+        """Whether a file is one of these, as it was noted."""
+        return any(is_as_written(file, digests.get(file.name)) for digests in (self.files, self.replaces))
 
 
 # What samples that were made before do not say
-OF_OLDER = {"prompt_tempos": [], "prompt_own_time": None, "prompt_file": None, "cut_short": False, "files": {}}
+OF_OLDER = {"prompt_tempos": [], "prompt_own_time": None, "prompt_file": None, "cut_short": False}
+OF_OLDER |= {"files": {}, "replaces": {}}
 
 
 def read(path: Path) -> Written:
@@ -181,7 +198,7 @@ def read(path: Path) -> Written:
         origin.given()
         ids, cut_short = np.array(values["tokens"], np.int32), bool(values["cut_short"])
         sample = Sample(ids, bool(values["finished"]), int(values["errors"]), int(values["number"]), cut_short)
-        return Written(origin, sample, dict(values["files"]))
+        return Written(origin, sample, dict(values["files"]), dict(values["replaces"]))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except InputError as error:
@@ -209,7 +226,7 @@ def refuse_to_replace_any(path: Path, formats: Formats, inputs: Sequence[Path | 
     json_file, *others = formats.files(path)
     refuse_to_replace(json_file, inputs, flag="--out", overwrite=overwrite, ours=there is not None)
     for file in others:
-        ours = there is not None and is_as_written(file, there.files.get(file.name))
+        ours = there is not None and there.may_replace(file)
         refuse_to_replace(file, inputs, flag="--out", overwrite=overwrite, ours=ours)
 
 
@@ -240,49 +257,3 @@ def refuse_other_settings(folder: Path, origin: Origin) -> None:
         if differs:
             what = "; ".join(sorted(differs))
             raise InputError(f"{folder}: holds samples made with other settings ({what}); give another --out")
-
-
-# ---------------------------------------------------------------- sound
-
-
-def find_soundfont() -> Path:
-    """A SoundFont to play with: that of the variable SOUNDFONT, else the first where systems keep them. Raises
-    InputError that says how to get one and FluidSynth, or what is wrong with the one that is named.
-    """
-    named = os.environ.get("SOUNDFONT")
-    if named and (problem := _problem(Path(named))):
-        raise InputError(f"--wav: SOUNDFONT={named}: {problem}")
-    folders = [Path(folder) for folder in SOUNDFONTS]
-    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
-    found = [file for file in files if file.suffix in (".sf2", ".sf3") and not _problem(file)]
-    if not shutil.which("fluidsynth") or not (named or found):
-        raise InputError(
-            "--wav needs FluidSynth and a SoundFont (apt install fluidsynth fluid-soundfont-gm, or brew "
-            "install fluid-synth); "
-            "set SOUNDFONT to a .sf2 or .sf3 file that lies elsewhere"
-        )
-    return Path(named) if named else found[0]
-
-
-def _problem(soundfont: Path) -> str:
-    """Why the file cannot be played with, "" where it can: FluidSynth would play with another font in silence."""
-    try:
-        with soundfont.open("rb") as file:
-            head, size = file.read(12), os.fstat(file.fileno()).st_size
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
-        return "is no SoundFont (.sf2, .sf3)"
-    said = int.from_bytes(head[4:8], "little") + 8
-    return "" if size >= said else f"is cut short: {size:,} of {said:,} bytes"
-
-
-def _play(song: bytes, path: Path, soundfont: Path) -> None:
-    """song: a MIDI file. path: a .wav file."""
-    with tempfile.TemporaryDirectory() as folder:
-        midi.write_bytes(song, file := Path(folder, "song.mid"))  # FluidSynth takes no .rmi
-        command = ["fluidsynth", "-ni", "-r", str(SAMPLE_RATE), "-F", str(path), str(soundfont), str(file)]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
-    is_other_font = "Failed to load" in done.stderr  # and it went on with its own
-    if done.returncode or is_other_font or not path.exists():
-        raise InputError(f"--wav: FluidSynth failed with {soundfont} ({(done.stderr or done.stdout).strip()[-200:]})")

@@ -1,17 +1,12 @@
-"""A picture of a song: notes of all tracks over bars, drums below, chords on top. `generate` and `demo` draw it."""
+"""A picture of a song: notes of all tracks over bars, drums below, chords on top. `generate` and `demo` draw it;
+matplotlib is loaded then.
+"""
 
 import os
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
-from matplotlib.colors import hsv_to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import atomic
@@ -20,6 +15,7 @@ from tokenizer.grid.quantize import quantize
 from tokenizer.music import instruments
 from tokenizer.music.score import DRUMS, Score, Tempo, Track
 
+DPI = 110  # dots an inch
 # Sizes in inches
 BAR, NARROWEST, WIDEST = 0.42, 9.0, 26.0
 PITCHES, DRUM_ROW, DRUM_MARGIN = 4.2, 0.14, 0.15
@@ -55,9 +51,13 @@ def piano_roll(
     heard. new: the notes of each track of the score that nobody gave; all others are grey. anew: the first of the bars
     that were written anew, from 0, and one past the last; they are shaded.
     """
-    figure = draw(score, title, chords, new, anew)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.image import imsave
+
+    canvas = FigureCanvasAgg(draw(score, title, chords, new, anew))
+    canvas.draw()  # once, where savefig draws twice for the layout
     with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+        imsave(temporary, canvas.buffer_rgba(), format="png", dpi=DPI)
 
 
 def draw(
@@ -66,8 +66,13 @@ def draw(
     chords: Sequence[str] | None = None,
     new: Sequence[Track] | None = None,
     anew: tuple[int, int] | None = None,
-) -> Figure:
-    """The axes of pitches, unless there are drums alone, above those of drums, if there are any."""
+):
+    """The matplotlib Figure: the axes of pitches, unless there are drums alone, above those of drums, if there are
+    any.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
     fresh = [of_track for of_track, track in zip(new or (), score.tracks, strict=bool(new)) if len(track.notes)]
     song, tempo = quantize(score), score.tempos[0]
     score, starts = song.to_score(), song.bars.start_ticks
@@ -81,7 +86,7 @@ def draw(
     columns = int(width / NAME)
     heights = [PITCHES] * has_pitches + [DRUM_MARGIN + DRUM_ROW * len(drums)] * has_drums
     legend_height = NAME_ROW * -(-len(score.tracks) // columns)
-    figure = Figure(figsize=(width, sum(heights) + legend_height + 1.3), layout="constrained")
+    figure = Figure(figsize=(width, sum(heights) + legend_height + 1.3), dpi=DPI, layout="constrained")
     axes = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
     colors, legend = _colors(len(score.tracks)), {"given": Patch(color=GIVEN)} if new else {}
     for index, (track, color) in enumerate(zip(score.tracks, colors, strict=True)):
@@ -112,6 +117,9 @@ def _names(notes: np.ndarray) -> np.ndarray:
 
 def _colors(tracks: int) -> list[tuple[float, float, float]]:
     """One for each track."""
+    from matplotlib import colormaps
+    from matplotlib.colors import hsv_to_rgb
+
     for colors in (colormaps["tab10"].colors, colormaps["tab20"].colors):
         vivid = [color for color in colors if np.ptp(color) > GREYISH]
         if tracks <= len(vivid):
@@ -119,8 +127,10 @@ def _colors(tracks: int) -> list[tuple[float, float, float]]:
     return [tuple(hsv_to_rgb((n / tracks, (0.9, 0.55)[n % 2], (0.6, 0.9)[n % 2]))) for n in range(tracks)]
 
 
-def _notes(axis: Axes, notes: np.ndarray, rows: np.ndarray, color: tuple[float, float, float]) -> None:
+def _notes(axis, notes: np.ndarray, rows: np.ndarray, color: tuple[float, float, float]) -> None:
     """A rectangle for each note; rows: int[N], where each is drawn."""
+    from matplotlib.collections import PolyCollection
+
     left, right = notes["onset_ticks"], notes["onset_ticks"] + notes["duration_ticks"]
     bottom, top = rows - 0.45, rows + 0.45
     corners = np.stack([left, bottom, left, top, right, top, right, bottom], axis=-1).reshape(-1, 4, 2)
@@ -128,7 +138,9 @@ def _notes(axis: Axes, notes: np.ndarray, rows: np.ndarray, color: tuple[float, 
     axis.add_collection(PolyCollection(corners, facecolors=shades))
 
 
-def _pitch_axis(axis: Axes, pitches: list[np.ndarray]) -> None:
+def _pitch_axis(axis, pitches: list[np.ndarray]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     every = np.concatenate([*pitches, [60] * (not pitches)])
     missing = max(0, FEWEST_PITCHES - int(np.ptp(every)))
     axis.set_ylim(every.min() - 1 - missing / 2, every.max() + 1 + missing / 2)
@@ -136,7 +148,7 @@ def _pitch_axis(axis: Axes, pitches: list[np.ndarray]) -> None:
     axis.set_ylabel("MIDI pitch")
 
 
-def _drum_axis(axis: Axes, drums: np.ndarray) -> None:
+def _drum_axis(axis, drums: np.ndarray) -> None:
     """A row for each drum that is struck, with its General MIDI name, or its pitch where it has none."""
     named = range(FIRST_DRUM, FIRST_DRUM + len(DRUM_NAMES))
     names = [DRUM_NAMES[drum - FIRST_DRUM] if drum in named else str(drum) for drum in drums.tolist()]
@@ -145,7 +157,7 @@ def _drum_axis(axis: Axes, drums: np.ndarray) -> None:
     axis.set_ylabel("drums")
 
 
-def _bars(axes: list[Axes], lines: np.ndarray, width: float, chords: Sequence[str]) -> None:
+def _bars(axes: list, lines: np.ndarray, width: float, chords: Sequence[str]) -> None:
     """Lines and numbers of bars, with chords above: of all bars, or of every second, fourth, ... if there are many, but
     none of bars that are too short.
     """

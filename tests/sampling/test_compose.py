@@ -1,12 +1,11 @@
 """What sampling leaves behind: files that can be made again, folders that go on where they stopped, nothing of the
-user's written over, sound, and the bars of a song as they are finished.
+user's written over, and the bars of a song as they are finished.
 """
 
 import dataclasses
 import json
 import re
 import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -321,73 +320,3 @@ def test_a_song_is_made_again_where_asked(run_dir, tmp_path, capfdbinary):
     out, messages = capfdbinary.readouterr()
     assert out == (tmp_path / "v1.2 takes" / "x.mid").read_bytes() == (tmp_path / "x.mid").read_bytes()
     assert b"standard output: the same" in messages
-
-
-# ---------------------------------------------------------------- sound
-
-
-def sound_font(path: Path, more: int = 0) -> Path:
-    """The least that is a SoundFont; more: bytes that it says it has beyond those."""
-    path.write_bytes(b"RIFF" + (4 + more).to_bytes(4, "little") + b"sfbk")
-    return path
-
-
-def stand_in(folder: Path, script: str) -> None:
-    """For FluidSynth, which need not be installed where tests run."""
-    program = folder / "fluidsynth"
-    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    program.chmod(0o755)
-
-
-def test_sound_without_fluidsynth_says_how_to_get_it(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("SOUNDFONT", raising=False)
-    with pytest.raises(InputError, match="apt install fluidsynth"):
-        outputs.find_soundfont()
-
-
-def test_sound_is_what_fluidsynth_makes_of_the_song(tmp_path, monkeypatch):
-    stand_in(tmp_path, 'echo "$@" > "$5"')
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("SOUNDFONT", str(sound_font(tmp_path / "font.sf2")))
-    assert outputs.find_soundfont() == tmp_path / "font.sf2"
-    outputs._play(SONG.midi()[0], tmp_path / "x.wav", outputs.find_soundfont())
-    played = (tmp_path / "x.wav").read_text(encoding="utf-8")
-    assert str(tmp_path / "font.sf2") in played and "song.mid" in played
-
-
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("none.sf2", "cannot be read (No such file or directory)"),
-        ("folder.sf2", "cannot be read (Is a directory)"),
-        ("text.sf2", "is no SoundFont"),
-        ("empty.sf2", "is no SoundFont"),
-        ("short.sf2", "is cut short: 12 of 112 bytes"),
-    ],
-)
-def test_a_soundfont_that_is_none_is_named(tmp_path, monkeypatch, name, problem):
-    """FluidSynth would play with another one and say nothing."""
-    (tmp_path / "folder.sf2").mkdir()
-    (tmp_path / "text.sf2").write_text("a text of some length", encoding="utf-8")
-    (tmp_path / "empty.sf2").touch()
-    sound_font(tmp_path / "short.sf2", more=100)
-    stand_in(tmp_path, "true")
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("SOUNDFONT", str(tmp_path / name))
-    with pytest.raises(InputError) as error:
-        outputs.find_soundfont()
-    assert f"SOUNDFONT={tmp_path / name}: {problem}" in str(error.value)
-    monkeypatch.delenv("SOUNDFONT")
-    monkeypatch.setattr(outputs, "SOUNDFONTS", [str(tmp_path)])
-    with pytest.raises(InputError, match="needs FluidSynth and a SoundFont"):
-        outputs.find_soundfont()
-    whole = sound_font(tmp_path / "whole.sf2")
-    assert outputs.find_soundfont() == whole
-
-
-def test_a_font_that_fluidsynth_does_not_take_after_all_is_told(tmp_path, monkeypatch):
-    stand_in(tmp_path, 'echo sound > "$5"; echo "Failed to load the SoundFont" >&2')
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(InputError, match=r"FluidSynth failed with .*font.sf2 \(Failed to load"):
-        outputs._play(SONG.midi()[0], tmp_path / "x.wav", tmp_path / "font.sf2")
