@@ -11,10 +11,17 @@ unknown one is an error, never a fallback.
 
 import jax
 
-from jax_impl.attention import pallas, reference, xla
+from jax_impl.attention import reference, xla
 from jax_impl.attention.block_mask import KEPT, BlockMask, pack, pack_dense, unpack, visible_pairs
 
-IMPLEMENTATIONS = {"reference": reference.attention, "xla": xla.attention, "pallas": pallas.attention}
+
+def _pallas(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
+    from jax_impl.attention import pallas  # what writes kernels takes long to import, and only Hopper GPUs run them
+
+    return pallas.attention(q, k, v, mask)
+
+
+IMPLEMENTATIONS = {"reference": reference.attention, "xla": xla.attention, "pallas": _pallas}
 
 __all__ = ["IMPLEMENTATIONS", "KEPT", "BlockMask", "attention", "pack", "pack_dense", "unpack", "visible_pairs"]
 

@@ -62,7 +62,7 @@ def main() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(130)  # threads that still compile may crash an interpreter on its way out
-    sys.exit(status)
+    process.end(status)
 
 
 def _run(words: Sequence[str]) -> int:

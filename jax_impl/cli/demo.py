@@ -97,7 +97,7 @@ def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
     with tqdm(total=presets.DEMO_SAMPLE.max_length, desc="sampling", unit="token", disable=None) as bar:
         task = task_of(model.config, presets.DEMO_SAMPLE, device.sampling_compute(), None, Constraints())
         sampler = sample.Sampler(model, task)
-        (song,) = sampler.samples(lambda length: bar.update(length - bar.n))
+        (song,) = sampler.samples(lambda length, _: bar.update(length - bar.n))
     validated = [line for line in metrics.read(config.output_dir / metrics.FILE) if line["kind"] == "validation"]
     best = next((line for line in validated if line["step"] == record.step), None)
     summary = {"made_by": MADE_BY}

@@ -7,6 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from configs import ALIGN, PEDAL, Constraints, InputError, SampleConfig
+from jax_impl.cli import process
 from tokenizer.disk.destination import STANDARD_OUTPUT
 from tokenizer.tokens import names
 
@@ -47,6 +48,7 @@ def generate(
         overwrite: write over files that are there, whoever made them.
     """
     names.check(constraints)
+    process.keep_programs()
     from jax_impl.sampling import compose, outputs, sound
 
     given = {"--continue": continue_, "--accompany": accompany, "--song": song}

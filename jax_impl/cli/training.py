@@ -7,6 +7,7 @@ from tyro.conf import arg
 
 from configs import ClusterConfig, TrainConfig
 from configs.model import ModelSize
+from jax_impl.cli import process
 
 
 def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[ClusterConfig, arg(name="")]) -> int:
@@ -14,6 +15,7 @@ def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[Clust
 
     SIGTERM and Ctrl-C finish the step, save a checkpoint and end with exit status 143 or 130.
     """
+    process.keep_programs()
     from jax_impl.device import sharding
     from jax_impl.training import train
 
@@ -60,6 +62,7 @@ def demo(midi: Path | None = None, out: Path = Path("demo"), overwrite: bool = F
         out: folder for the checkpoint, song.mid, pianoroll.png, loss.png and summary.json.
         overwrite: use a folder that no demo made, and begin anew where one did; files of these names are written over.
     """
+    process.keep_programs()
     from jax_impl.cli.demo import demo
 
     return demo(midi, out, overwrite)

@@ -5,7 +5,7 @@ compiler and device: no program that has changed has the key of another. JAX's o
 place: one that a killed process or a full disk cut short is met again at every start, and never replaced. Here an entry
 is whole, with its digest, or not there; whatever goes wrong costs a compilation and nothing else.
 
-The command line asks for it (process.keep_programs); importing this changes nothing.
+The command line asks for it (jax_impl.cli.process); importing this changes nothing.
 """
 
 import hashlib
@@ -20,6 +20,9 @@ from pathlib import Path
 import jax
 from jax._src import compilation_cache
 from jax._src.compilation_cache_interface import CacheInterface
+
+from configs import InputError
+from tokenizer.disk.atomic import FULL
 
 VARIABLE, NONE = "HID_CACHE", "none"
 JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"  # who sets it wants JAX's own store
@@ -43,12 +46,21 @@ def folder() -> Path | None:
 
 def keep() -> Path | None:
     """From here on JAX keeps what it compiles, and asks there first. Returns where, None where nothing is kept or JAX
-    keeps it as its own variable says.
+    keeps it as its own variable says. Raises InputError where HID_CACHE names a folder that cannot be written.
     """
     if os.environ.get(JAX_VARIABLE) or (where := folder()) is None:
         return None
-    with suppress(OSError):
+    try:
         where.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds machine code that will be run
+        with tempfile.TemporaryFile(dir=where):
+            pass
+    except OSError as error:
+        if not os.environ.get(VARIABLE) or error.errno in FULL:
+            return None
+        raise InputError(
+            f"{VARIABLE} {where}: cannot be written ({error.strerror}); name another folder for compiled programs, or "
+            f"{NONE}"
+        ) from error
     jax.config.update("jax_compilation_cache_dir", str(where))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # folders of XLA's that nobody prunes

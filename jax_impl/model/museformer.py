@@ -332,7 +332,6 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     return jnp.where(keep, x / (1 - rate), 0)
 
 
-@functools.cache
 def abstract_model(config: ModelConfig) -> tuple[nnx.GraphDef, Any]:
     """(graph, parameters): the model without memory; nnx.merge(graph, parameters) is a MuseFormer once they are filled
     in.

@@ -108,11 +108,20 @@ def weights(parameters: Any, compute: ComputeConfig) -> Weights:
     return Weights(model, tuple(jax.tree.map(lambda x: of_layer(x, layer), stacked) for layer in range(count)))
 
 
+class Shape(NamedTuple):
+    """Of a model without memory: what, merged with Weights.model and with one of Weights.layers, is the model and the
+    layer; and its parameters, as abstract_model says them.
+    """
+
+    model: nnx.GraphDef
+    layer: nnx.GraphDef
+    parameters: Any
+
+
 @functools.cache
-def graphs(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.GraphDef]:
-    """What, merged with Weights.model and with one of Weights.layers, is the model and the layer."""
+def shape(config: ModelConfig) -> Shape:
     graph, parameters = abstract_model(config)
-    return graph, nnx.graphdef(nnx.merge(graph, parameters).layers)
+    return Shape(graph, nnx.graphdef(nnx.merge(graph, parameters).layers), parameters)
 
 
 # ---------------------------------------------------------------- beginning
@@ -275,7 +284,7 @@ def _append_to_layer(
     config: ModelConfig, parameters: Any, held: tuple[Keys, ...], r: jax.Array, sees: _Sees, slot: jax.Array
 ) -> tuple[tuple[Keys, ...], jax.Array]:
     """A layer's chunks with the token of a slot, and its stream r [B, 1, D] after the layer."""
-    layer, parts = nnx.merge(graphs(config)[1], parameters), _parts(_chunks(held))
+    layer, parts = nnx.merge(shape(config).layer, parameters), _parts(_chunks(held))
     q, k, v = layer.regular.project(r)
     of_tokens = ([keys.k for keys in held], rotate(k, sees.turn)), ([keys.v for keys in held], v)
     with_token = (_put(chunks, flat(value), 0, slot) for chunks, value in of_tokens)
@@ -380,7 +389,7 @@ def _close_in_layer(
     """A layer's chunks with the summaries, and their stream s [K, 1, D] after the layer, as museformer.Layer does it; a
     summary stands at its span's last token.
     """
-    layer, parts, lines = nnx.merge(graphs(config)[1], parameters), _parts(_chunks(tokens)), pools.lines.reshape(-1)
+    layer, parts, lines = nnx.merge(shape(config).layer, parameters), _parts(_chunks(tokens)), pools.lines.reshape(-1)
 
     def own_block(number: jax.Array) -> tuple[jax.Array, jax.Array]:
         """k, v [K * N, OWN_BLOCK, H] of the slots of a block."""

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs import Constraints, InputError, SampleConfig
-from jax_impl.sampling import asked, outputs
+from jax_impl.sampling import asked, outputs, pianoroll
 from jax_impl.sampling.outputs import Formats, Origin
 from jax_impl.sampling.sample import Sample, Sampler
 from jax_impl.sampling.stream import Stream
@@ -122,7 +122,7 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
         if missing:
             sampler = ready.sampler()
             try:
-                for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing)):
+                for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing), formats.picture):
                     write(sample)
             except KeyboardInterrupt:
                 if is_folder:
@@ -154,16 +154,23 @@ def print_bars(request: Request) -> int:
     return 0
 
 
-def _sampled(sampler: Sampler, numbers: Set[int]) -> Iterator[Sample]:
-    """The songs of these numbers, with a progress bar: of tokens where it is one, else of songs."""
+def _sampled(sampler: Sampler, numbers: Set[int], picture: bool = False) -> Iterator[Sample]:
+    """The songs of these numbers, with a progress bar: of tokens where it is one, else of songs. picture: what draws
+    them is loaded while the first are written.
+    """
     one = len(numbers) == 1
     total, unit = (sampler.config.max_length, "token") if one else (len(numbers), "song")
     # What a group makes depends on it as a whole
     groups = [group for group in sampler.groups() if numbers.intersection(group)]
     with tqdm(total=total, unit=unit, disable=None) as progress:
 
-        def advance(length: int) -> None:
+        def advance(length: int, longest: Sample) -> None:
+            if picture:
+                pianoroll.load_ahead()
             if one:
+                if longest.place:
+                    program, measure = longest.place
+                    progress.set_postfix_str(f"{instruments.name(program)}, bar {measure + 1}", refresh=False)
                 progress.update(length - progress.n)
             else:
                 progress.set_postfix(tokens=length)

@@ -45,7 +45,7 @@ def draw(key: jax.Array, logits: jax.Array, settings: Settings) -> jax.Array:
     probabilities = jax.nn.softmax(descending)
     kept = jnp.cumsum(probabilities) - probabilities < settings.top_p  # up to the one that crosses top_p
     kept |= settings.top_p == 1  # all of them, however the sum was rounded
-    kept &= probabilities >= settings.min_p * probabilities[0]
+    kept &= (probabilities >= settings.min_p * probabilities[0]) & (descending > -jnp.inf)
     kept = kept.at[0].set(True)
     threshold = jnp.min(jnp.where(kept, descending, jnp.inf))
     drawn = jax.random.categorical(key, jnp.where(logits >= threshold, logits, -jnp.inf))

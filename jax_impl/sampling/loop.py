@@ -49,6 +49,8 @@ class Seen(NamedTuple):
     done: jax.Array  # bool[B]
     errors: jax.Array  # int32[B]
     cut_short: jax.Array  # bool[B]
+    program: jax.Array  # int32[B] of the track that is being written
+    measure: jax.Array  # int32[B] that is being written, -1 outside of any
     slot: jax.Array  # int32[], slots of the cache that are filled
     spans: jax.Array  # int32[], of the song that has most
 
@@ -134,7 +136,8 @@ class Program:
 
         state = jax.lax.while_loop(lambda carry: goes_on(*carry), write_and_close, (0, state))[1]
         of_songs = (state.tokens, state.past.length, state.done, state.errors, state.cut_short)
-        return state, Seen(*of_songs, state.past.slot, _spans(state))
+        place = (state.grammar.program, state.grammar.measure)
+        return state, Seen(*of_songs, *place, state.past.slot, _spans(state))
 
     @partial(jax.jit, static_argnums=(0, 2))
     def grown(self, past: Any, chunk: cache.Chunk) -> Any:
@@ -196,7 +199,7 @@ class Program:
         return uncached.append(model, past, token, alive, room(past)[1], self.compute)
 
     def _merged(self, weights: cache.Weights) -> tuple[MuseFormer, tuple]:
-        return nnx.merge(cache.graphs(self.model)[0], weights.model), weights.layers
+        return nnx.merge(cache.shape(self.model).model, weights.model), weights.layers
 
 
 @partial(jax.jit, static_argnums=2)

@@ -2,8 +2,11 @@
 matplotlib is loaded then.
 """
 
+import functools
+import importlib
 import os
 import textwrap
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,6 +40,12 @@ DRUM_NAMES = (
     "Long Whistle|Short Guiro|Long Guiro|Claves|High Wood Block|Low Wood Block|Mute Cuica|Open Cuica|"
     "Mute Triangle|Open Triangle"
 ).split("|")
+
+
+@functools.cache
+def load_ahead() -> None:
+    """Loads matplotlib meanwhile, once."""
+    threading.Thread(target=importlib.import_module, args=["matplotlib.figure"], daemon=True).start()
 
 
 def piano_roll(

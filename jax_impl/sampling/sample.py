@@ -15,9 +15,9 @@ import jax
 import numpy as np
 from flax import nnx
 
-from configs import Constraints, SampleConfig
+from configs import ComputeConfig, Constraints, SampleConfig
 from jax_impl.device import device
-from jax_impl.model.museformer import MuseFormer, abstract_model
+from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import asked, cache, loop
 from jax_impl.sampling.cache import OWN_BLOCK, Chunk
 from jax_impl.sampling.draw import Settings
@@ -43,7 +43,7 @@ class Sample:
     """ids: int32[T], from BOS on, as the model saw and wrote them. finished: it ends in EOS. errors: tokens that the
     grammar would not have allowed. number: of the song among those of its seed. cut_short: it, or one of its tracks,
     was brought to an end for want of room, where the model might have gone on. whole: what makes the song of them, all
-    of a given one included.
+    of a given one included. place: program of the track and number of the measure, from 0, that are being written.
     """
 
     ids: np.ndarray
@@ -52,6 +52,7 @@ class Sample:
     number: int
     cut_short: bool = False
     whole: Whole = NEW
+    place: tuple[int, int] | None = None
 
     def score(self) -> Score:
         """The whole song; a given one in its own time."""
@@ -106,6 +107,9 @@ def generate_files(
     return [content for content, _ in made]
 
 
+OnToken = Callable[[int, Sample], None]
+
+
 class Sampler:
     """Songs of one model under one plan. Song i depends on (model, settings, seed, i) and, in its last bits, on the
     songs beside it: they are sampled in groups of config.batch, and a group is always the same.
@@ -114,12 +118,12 @@ class Sampler:
     """
 
     def __init__(self, model: MuseFormer | Found, task: Task):
-        shape = model.record.model_config if isinstance(model, Found) else model.config
+        config = model.record.model_config if isinstance(model, Found) else model.config
         self.task, self.config, self.plan = task, task.config, task.plan
-        self.program = Program(shape, task.compute, task.config.grammar, task.cached)
+        self.program = Program(config, task.compute, task.config.grammar, task.cached)
         self._settings = Settings.of(task.config)
-        reader = ThreadPoolExecutor(1)
-        self._weights: Future[cache.Weights] = reader.submit(_weights, model, task)
+        reader, shape = ThreadPoolExecutor(1), cache.shape(config)
+        self._weights: Future[cache.Weights] = reader.submit(_weights, model, shape, task.compute)
         reader.shutdown(wait=False)
 
     def groups(self) -> list[range]:
@@ -127,20 +131,21 @@ class Sampler:
         count, size = self.config.num_samples, self.config.batch
         return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
-    def samples(self, on_token: Callable[[int], None] = lambda _: None) -> Iterator[Sample]:
-        """All songs, group by group. on_token: told the length so far."""
+    def samples(self, on_token: OnToken = lambda *_: None) -> Iterator[Sample]:
+        """All songs, group by group. on_token: told the length so far, and the longest song."""
         for numbers in self.groups():
             yield from self.group(numbers, on_token)
 
-    def group(self, numbers: Sequence[int], on_token: Callable[[int], None] = lambda _: None) -> list[Sample]:
+    def group(self, numbers: Sequence[int], on_token: OnToken = lambda *_: None) -> list[Sample]:
         """The songs with these numbers, side by side."""
         if self.task.parts:
             return self._in_parts(self.task.parts, numbers, on_token)
         for samples in self.steps(numbers, STRIDE):
-            on_token(max(len(sample.ids) for sample in samples))
+            longest = max(samples, key=lambda sample: len(sample.ids))
+            on_token(len(longest.ids), longest)
         return samples
 
-    def _in_parts(self, parts: InParts, numbers: Sequence[int], on_token: Callable[[int], None]) -> list[Sample]:
+    def _in_parts(self, parts: InParts, numbers: Sequence[int], on_token: OnToken) -> list[Sample]:
         """The songs, of which the first part is the same for all; the others hang on what the ones before became."""
         songs = {number: parts.begun() for number in numbers}
         written: dict[int, list[Sample]] = {number: [] for number in numbers}
@@ -149,8 +154,9 @@ class Sampler:
             for together in [[number] for number in numbers] if index else [numbers]:
                 plan, before = parts.plan(songs[together[0]], part), tokens
                 for samples in self.steps(together, STRIDE, plan, index):
-                    tokens = before + max(len(sample.ids) for sample in samples)
-                    on_token(tokens)
+                    longest = max(samples, key=lambda sample: len(sample.ids))
+                    tokens = before + len(longest.ids)
+                    on_token(tokens, longest)
                 for sample in samples:
                     written[sample.number].append(sample)
                     songs[sample.number] = parts.with_written(songs[sample.number], part, sample.ids)
@@ -185,7 +191,9 @@ class Sampler:
             for row, number in enumerate(numbers):
                 ids = seen.tokens[row, : seen.length[row] + 1]
                 told = (int(seen.errors[row]), number, bool(seen.cut_short[row]))
-                samples.append(Sample(ids, bool(ids[-1] == vocab.EOS), *told, self.task.whole))
+                measure = int(seen.measure[row])
+                place = (int(seen.program[row]), self.task.whole.measures_left_out + measure) if measure >= 0 else None
+                samples.append(Sample(ids, bool(ids[-1] == vocab.EOS), *told, self.task.whole, place))
             yield samples
             if seen.done.all():
                 return
@@ -198,7 +206,7 @@ class Sampler:
 
     def _compile(self, state: Loop, arguments: tuple) -> None:
         """The program, while the weights are read. Raises CheckpointError where they cannot be."""
-        weights = cache.weights(abstract_model(self.program.model)[1], self.program.compute)
+        weights = cache.weights(cache.shape(self.program.model).parameters, self.program.compute)
         lowered = Program.go_on.lower(self.program, weights, state, *arguments)
         if self._weights.done():
             self._weights.result()
@@ -268,6 +276,9 @@ class Sampler:
         return tuple(chunks[:needed]), chunks[needed:]
 
 
-def _weights(model: MuseFormer | Found, task: Task) -> cache.Weights:
-    parameters = model.parameters() if isinstance(model, Found) else nnx.to_pure_dict(nnx.state(model))
-    return jax.device_put(cache.weights(parameters, task.compute))
+def _weights(model: MuseFormer | Found, shape: cache.Shape, compute: ComputeConfig) -> cache.Weights:
+    if isinstance(model, Found):
+        parameters = model.parameters(shape.parameters)
+    else:
+        parameters = nnx.to_pure_dict(nnx.state(model))
+    return jax.device_put(cache.weights(parameters, compute))

@@ -353,9 +353,10 @@ class Found:
         graph, abstract = abstract_model(self.record.model_config)
         return nnx.merge(graph, self._read(on_default_device(abstract)))
 
-    def parameters(self) -> Any:
-        """Nested dicts of the model's parameters on the host, of numpy. Raises CheckpointError."""
-        _, abstract = abstract_model(self.record.model_config)
+    def parameters(self, abstract: Any) -> Any:
+        """Nested dicts of the model's parameters on the host, of numpy. abstract: as abstract_model says them. Raises
+        CheckpointError.
+        """
         return self._read(jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract))
 
     def _read(self, abstract: Any) -> Any:

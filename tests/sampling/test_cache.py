@@ -21,7 +21,8 @@ from tokenizer.tokens.crop import crop
 from tokenizer.tokens.encode import encode
 
 COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")
-SLOTS, SUMMARIES = 256, 64
+CHUNKS = (cache.Chunk(64, 8), cache.Chunk(64, 24), cache.Chunk(128, 32))
+SLOTS, SUMMARIES = np.sum(CHUNKS, axis=0).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +58,15 @@ def step(model):
     return jax.jit(stepper(model))
 
 
+def weights_of(model, compute=COMPUTE):
+    return jax.device_put(cache.weights(nnx.to_pure_dict(nnx.state(model)), compute))
+
+
 def stepper(model, close=cache.close):
-    graphs, weights = cache.graphs(model), cache.weights(model, COMPUTE)
+    weights = weights_of(model)
 
     def step(past: cache.Cache, token, alive):
-        merged, layers = nnx.merge(graphs[0], weights.model), [nnx.merge(graphs[1], layer) for layer in weights.layers]
+        merged, layers = nnx.merge(cache.shape(model.config).model, weights.model), weights.layers
         return cache.append(
             merged, layers, close(merged, layers, past, cache.closing(past, token, alive)), token, alive
         )
@@ -110,7 +115,7 @@ def differences(step, past: cache.Cache, songs, begun, want) -> list[np.ndarray]
 @pytest.mark.parametrize("kind", ["random", "real"])
 def test_cached_logits_equal_the_full_forward_at_every_position(model, step, full, real, kind):
     songs = real if kind == "real" else [random_song(0), random_song(2, bars=5), short_hidden_song()]
-    past = cache.empty(model.config, COMPUTE, 3, SLOTS, SUMMARIES)
+    past = cache.empty(model.config, COMPUTE, 3, CHUNKS)
     want, allowed = full(songs)
     found = differences(step, past, songs, [0, 0, 0], want)
     assert [len(row) for row in found] == [len(song) for song in songs]
@@ -120,7 +125,7 @@ def test_cached_logits_equal_the_full_forward_at_every_position(model, step, ful
 def test_a_model_of_v121_s_tokens_is_cached_alike():
     songs = [random_song(seed, bars=3, size=vocab.V121_SIZE) for seed in range(2)]
     model = model_of(vocab.V121_SIZE)
-    past = cache.empty(model.config, COMPUTE, 2, SLOTS, SUMMARIES)
+    past = cache.empty(model.config, COMPUTE, 2, CHUNKS)
     want, allowed = forward_of(model)(songs)
     found = differences(jax.jit(stepper(model)), past, songs, [0, 0], want)
     assert want.shape[-1] == vocab.V121_SIZE and max(row.max() for row in found) <= allowed
@@ -135,7 +140,8 @@ def test_prompts_of_different_lengths_filled_in_at_once_go_on_as_if_written_toke
     begun = [int(chord) + shift, 23 + shift, int(track) + shift]
     prompts = [fields.compute(song.ids[:length]) for song, length in zip(songs, begun, strict=True)]
     batch, state = cache.right_aligned(prompts, 128)
-    past = jax.jit(lambda batch, state: cache.prefill(model, batch, state, COMPUTE, 2 * SLOTS, SUMMARIES))(batch, state)
+    chunks = (*CHUNKS, cache.Chunk(SLOTS, SUMMARIES))
+    past = jax.jit(lambda batch, state: cache.prefill(model, batch, state, COMPUTE, chunks))(batch, state)
     want, allowed = full(songs)
     found = differences(step, past, songs, begun, want)
     assert max(row.max() for row in found) <= allowed
@@ -143,11 +149,12 @@ def test_prompts_of_different_lengths_filled_in_at_once_go_on_as_if_written_toke
 
 def test_a_cache_that_grew_goes_on(model, step, full):
     song = random_song(0, bars=4)
-    past = cache.empty(model.config, COMPUTE, 1, 64, 32)
+    past = cache.empty(model.config, COMPUTE, 1, CHUNKS[:1])
     small = jax.jit(stepper(model))
     for token in song.ids[:60]:
         past, _ = small(past, np.array([token]), np.ones(1, bool))
-    past = cache.grow(past, SLOTS, SUMMARIES)
+    for chunk in CHUNKS[1:]:
+        past = cache.grow(past, chunk)
     want, allowed = full([song])
     (found,) = differences(step, past, [song], [60], want)
     assert len(found) == len(song) - 60 and found.max() <= allowed
@@ -155,7 +162,7 @@ def test_a_cache_that_grew_goes_on(model, step, full):
 
 def test_rows_that_ended_change_nothing(model, step, full):
     songs = [random_song(0, bars=4), random_song(1, bars=1)]
-    past = cache.empty(model.config, COMPUTE, 2, SLOTS, SUMMARIES)
+    past = cache.empty(model.config, COMPUTE, 2, CHUNKS)
     want, allowed = full(songs)
     found = differences(step, past, songs, [0, 0], want)
     assert len(found[0]) > len(found[1]) + 20 and found[0].max() <= allowed
@@ -165,7 +172,7 @@ def test_without_the_summaries_of_closed_spans_the_logits_are_others(model, full
     """The comparison sees a cache that forgets to close spans."""
     song = random_song(0, bars=4)
     forgetful = jax.jit(stepper(model, close=lambda model, layers, past, rows: past))
-    past = cache.empty(model.config, COMPUTE, 1, SLOTS, SUMMARIES)
+    past = cache.empty(model.config, COMPUTE, 1, CHUNKS)
     want, allowed = full([song])
     (found,) = differences(forgetful, past, [song], [0], want)
     second = int(np.flatnonzero(song.span == 1)[0])
@@ -173,5 +180,5 @@ def test_without_the_summaries_of_closed_spans_the_logits_are_others(model, full
 
 
 def test_bf16_weights_are_cast_once(model):
-    weights = cache.weights(model, ComputeConfig(attention="xla", precision="bf16", remat="none"))
+    weights = weights_of(model, ComputeConfig(attention="xla", precision="bf16", remat="none"))
     assert {leaf.dtype for leaf in jax.tree.leaves(weights.layers)} == {jnp.dtype(jnp.bfloat16)}

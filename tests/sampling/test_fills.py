@@ -39,7 +39,7 @@ def test_a_song_written_in_parts_is_one_song(model, given):
     sampler = sampler_for(model, settings, given, Constraints(fill="piano"))
     assert len(sampler.task.parts.parts) > 1 and "parts, for the model sees no more at once" in sampler.task.notice
     lengths: list[int] = []
-    songs = sampler.group(range(2), lengths.append)
+    songs = sampler.group(range(2), lambda length, _: lengths.append(length))
     assert lengths == sorted(lengths)
     assert grammar.errors([song.ids for song in songs]) == [None] * 2 and all(song.finished for song in songs)
     assert [(song.ids == vocab.MASK).sum() for song in songs] == [4, 4]

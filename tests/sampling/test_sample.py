@@ -14,8 +14,9 @@ from flax import nnx
 
 from configs import MASK_RULES, Constraints, InputError, ModelConfig, SampleConfig
 from jax_impl.batch import pack_row, stack_rows
+from jax_impl.device import device
 from jax_impl.model.museformer import MuseFormer
-from jax_impl.sampling import compose, sample, task
+from jax_impl.sampling import compose, loop, sample, task
 from jax_impl.sampling.draw import bar_is_over
 from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
 from jax_impl.training.step import TrainState
@@ -87,28 +88,46 @@ def test_a_song_depends_on_seed_and_number_alone(model):
 
 
 def test_a_song_that_outgrows_a_program_goes_on_in_the_next(model, monkeypatch):
-    monkeypatch.setattr(task, "FEWEST_SUMMARIES", 8)  # for both, for the plan leaves room for so many spans
+    """As on a GPU, where chunks come as they are needed, and as elsewhere, where all are there and are skipped."""
+    monkeypatch.setattr(task, "FEWEST_SUMMARIES", 8)  # for all, for the plan leaves room for so many spans
     (whole,) = samples(model, wanted=Constraints(bars=20), seed=1)
-    monkeypatch.setattr(sample, "SMALLEST_SLOTS", 64)
-    sampler = sampler_for(model, SampleConfig(**HOT | {"seed": 1}), None, Constraints(bars=20))
-    sizes, size = [], sampler._size
-    monkeypatch.setattr(sampler, "_size", lambda *used: sizes.append(size(*used)) or sizes[-1])
-    (grown,) = sampler.samples()
-    assert sizes[0] == 64 and len(set(sizes)) >= 3
-    assert np.array_equal(grown.ids, whole.ids)
+    monkeypatch.setattr(sample, "FIRST_CHUNK", 64)
+    (skipped,) = samples(model, wanted=Constraints(bars=20), seed=1)
+    monkeypatch.setattr(device, "on_gpu", lambda: True)
+    monkeypatch.setattr(device, "memory_limit", lambda: 1 << 30)
+    jax.clear_caches()  # of programs that were traced where this is no GPU
+    sizes, room_of = [], loop.room
+    monkeypatch.setattr(loop, "room", lambda past: sizes.append(room_of(past)) or sizes[-1])
+    (grown,) = samples(model, wanted=Constraints(bars=20), seed=1)
+    jax.clear_caches()
+    assert len(whole.ids) > 64 and sorted({slots for slots, _ in sizes}) == [64, 128, 256]
+    assert np.array_equal(grown.ids, whole.ids) and np.array_equal(skipped.ids, whole.ids)
 
 
-@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("rows", [1, 3, 9])
 def test_no_token_copies_a_cache(rows):
     """The loop's compiled program updates them in place: a copy at every token would cost more than the model."""
     model = MuseFormer(ModelConfig(layers=2, width=128, ffn=64, max_bars=8), nnx.Rngs(0))
-    sampler = sampler_for(model, SampleConfig(max_length=300), None, Constraints())
-    state, keys = sampler._begin(rows, sampler.plan), jax.random.split(jax.random.key(0), rows)
-    program = sampler._go_on.lower(sampler._weights, state, sampler.plan, keys, 8).compile().as_text()
-    for slots in {held.shape[1] for held in state.past.keys[0]}:
+    sampler = sampler_for(model, SampleConfig(max_length=1100), None, Constraints())
+    state, _ = sampler._begin(rows, sampler.plan)
+    keys = loop.keys_of(np.uint32(0), np.arange(rows, dtype=np.int32), 0)
+    arguments = (sampler._weights.result(), state, sampler.plan, keys, sampler._settings, np.int32(8))
+    program = loop.Program.go_on.lower(sampler.program, *arguments).compile().as_text()
+    held = {keys.shape[1] for chunk in state.past.keys[0] for keys in chunk}
+    assert len(state.past.keys[0]) == 2
+    for slots in held:
         shape = rf"f32\[(?:{2 * rows},|{rows},2,){slots},64\]"
         assert re.search(rf"= {shape}\S* parameter\(", program)
         assert not re.search(rf"= {shape}\S* copy\(", program)
+
+
+def test_other_settings_need_no_other_program(model):
+    samples(model, max_length=200)
+    compiled = loop.Program.go_on._cache_size()
+    for settings in (dict(temperature=0), dict(top_k=5), dict(top_p=0.5, min_p=0.1), dict(max_length=100, seed=7)):
+        samples(model, **settings)
+    samples(model, wanted=Constraints(bars=3, tempo=100, meter="3/4"))
+    assert loop.Program.go_on._cache_size() == compiled
 
 
 def test_a_model_of_rule_v121_is_sampled_without_a_cache_and_says_so(tmp_path, capsys):
@@ -146,7 +165,7 @@ def test_uncached_songs_of_the_span_rule_are_the_cached_ones(model, given):
     cached, uncached = (
         sampler_for(model, SampleConfig(**HOT), given, Constraints(keep_bars=1, bars=3)) for _ in range(2)
     )
-    uncached.cached = False
+    uncached.program = dataclasses.replace(uncached.program, cached=False)
     assert np.array_equal(next(cached.samples()).ids, next(uncached.samples()).ids)
 
 
