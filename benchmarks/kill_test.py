@@ -25,7 +25,8 @@ from report import write_report
 
 from configs import PrepareConfig
 from jax_impl.training import metrics
-from jax_impl.training.checkpoint import FOLDER, Checkpoints, load_model
+from jax_impl.training.checkpoint import Checkpoints, load_model
+from jax_impl.training.found import FOLDER
 from tokenizer.dataset.prepare import prepare
 from tokenizer.music import midi
 from tokenizer.music.composer import compose

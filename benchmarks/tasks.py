@@ -24,7 +24,7 @@ from tqdm import tqdm
 from configs import TrainConfig
 from jax_impl import score_logits, train
 from jax_impl.training import metrics
-from jax_impl.training.checkpoint import find
+from jax_impl.training.found import find
 from tokenizer.dataset.songs import Dataset
 from tokenizer.grid.song import GridSong
 from tokenizer.music.score import DRUMS

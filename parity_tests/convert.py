@@ -13,8 +13,10 @@ from flax import nnx
 from configs import MASK_RULES, InputError, MaskRule, ModelConfig, TrainConfig
 from configs.model import HEAD_DIM, V121_VOCAB_SIZE
 from jax_impl.model.v121 import WeightsError, from_v121, to_v121
-from jax_impl.training.checkpoint import Checkpoints, Record, find, plain, versions
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.found import find
 from jax_impl.training.optimizer import optimizer
+from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
 from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import WriteError, move_aside

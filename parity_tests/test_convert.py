@@ -18,7 +18,8 @@ from flax import nnx
 from configs import MASK_RULES, InputError, ModelConfig
 from jax_impl.cli import main, v121
 from jax_impl.model.museformer import MuseFormer
-from jax_impl.training.checkpoint import Checkpoints, Record, load_model, plain, versions
+from jax_impl.training.checkpoint import Checkpoints, load_model
+from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
 from parity_tests.convert import export_torch, import_torch
 from parity_tests.pairs import jax_weights, magnified, torch_model

@@ -23,8 +23,9 @@ from configs.model import V121_VOCAB_SIZE
 from jax_impl.device import sharding
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.training import train
-from jax_impl.training.checkpoint import Checkpoints, Record, load_model, plain, versions
+from jax_impl.training.checkpoint import Checkpoints, load_model
 from jax_impl.training.progress import Progress
+from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState, make_step
 from tests import ROOT
 from tests.rows import random_song

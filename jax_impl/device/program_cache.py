@@ -13,8 +13,10 @@ import os
 import platform
 import re
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jax
@@ -69,14 +71,31 @@ def keep() -> Path | None:
     return where
 
 
+def current() -> "Folder | None":
+    """Where this process keeps programs."""
+    return compilation_cache._cache if isinstance(compilation_cache._cache, Folder) else None
+
+
 class Folder(CacheInterface):
     """Entries by key, each a file: sha256 of the content, content. Any number of processes may use it at once."""
 
     def __init__(self, path: Path, limit: int = LIMIT):
         self._path, self._limit, self._machine = path, limit, _machine()
+        self._passed_by = threading.local()
+
+    @contextmanager
+    def passed_by(self) -> Iterator[None]:
+        """What this thread compiles in here is neither looked for nor kept."""
+        self._passed_by.now = True
+        try:
+            yield
+        finally:
+            self._passed_by.now = False
 
     def get(self, key: str) -> bytes | None:
         """None where it is not there, or not whole."""
+        if getattr(self._passed_by, "now", False):
+            return None
         entry = self._entry(key)
         try:
             content = entry.read_bytes()
@@ -93,7 +112,7 @@ class Folder(CacheInterface):
 
     def put(self, key: str, value: bytes) -> None:
         """What cannot be written is not kept."""
-        if DIGEST_BYTES + len(value) > self._limit:
+        if getattr(self._passed_by, "now", False) or DIGEST_BYTES + len(value) > self._limit:
             return
         with suppress(OSError):
             self._prune(DIGEST_BYTES + len(value))

@@ -13,7 +13,7 @@ import numpy as np
 from configs import Align, Constraints, InputError, Pedal, SampleConfig
 from jax_impl.device import device
 from jax_impl.sampling.task import Task, task_of
-from jax_impl.training.checkpoint import Found, find, step_named
+from jax_impl.training.found import Found, find, step_named
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.align import Aligned, align
 from tokenizer.grid.changes import meters_written

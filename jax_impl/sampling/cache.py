@@ -97,7 +97,7 @@ def weights(parameters: Any, compute: ComputeConfig) -> Weights:
     """Of nested dicts of a model's arrays, on the host, or of jax.ShapeDtypeStruct, of which it makes the same."""
     dtype = np.dtype(DTYPES[compute.precision])
 
-    def of_layer(stacked: Any, layer: int) -> Any:
+    def of_layer(layer: int, stacked: Any) -> Any:
         if isinstance(stacked, jax.ShapeDtypeStruct):
             return jax.ShapeDtypeStruct(stacked.shape[1:], dtype)
         return stacked[layer].astype(dtype, copy=False)
@@ -105,7 +105,8 @@ def weights(parameters: Any, compute: ComputeConfig) -> Weights:
     is_abstract = isinstance(jax.tree.leaves(parameters)[0], jax.ShapeDtypeStruct)
     model = parameters if is_abstract else jax.tree.map(np.asarray, parameters)
     stacked, count = model["layers"], jax.tree.leaves(model["layers"])[0].shape[0]
-    return Weights(model, tuple(jax.tree.map(lambda x: of_layer(x, layer), stacked) for layer in range(count)))
+    apart = (jax.tree.map(functools.partial(of_layer, layer), stacked) for layer in range(count))
+    return Weights(model, tuple(apart))
 
 
 class Shape(NamedTuple):
@@ -171,7 +172,9 @@ def prefill(
 
     layers = tuple(tuple(cut(layer, part) for part in parts) for layer in range(model.config.layers))
     length = jnp.sum(batch.document > 0, axis=1).astype(jnp.int32)
-    return Cache(layers, tokens, jax.tree.map(jnp.asarray, state), length, jnp.asarray(batch.tokens.shape[1], jnp.int32))
+    return Cache(
+        layers, tokens, jax.tree.map(jnp.asarray, state), length, jnp.asarray(batch.tokens.shape[1], jnp.int32)
+    )
 
 
 def _slots_of(x: jax.Array, place: slice) -> jax.Array:

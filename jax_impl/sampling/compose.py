@@ -17,7 +17,7 @@ from jax_impl.sampling.outputs import Formats, Origin
 from jax_impl.sampling.sample import Sample, Sampler
 from jax_impl.sampling.stream import Stream
 from jax_impl.sampling.task import Task
-from jax_impl.training.checkpoint import Found, step_named
+from jax_impl.training.found import Found, step_named
 from tokenizer.disk import destination
 from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT
 from tokenizer.disk.lock import only_writer

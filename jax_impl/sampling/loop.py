@@ -1,8 +1,8 @@
 """The compiled loop of a sampler: a token goes through the model (cache.py), the plan (tokenizer.tokens.plan, follow)
 says what may come or must come next, one is drawn. Called by sample.py.
 
-What a program is compiled for is in Program and in the sizes of its arguments, which come in few steps; everything else,
-the draw's settings and the weights too, is an argument. So one program serves all songs of a model of this kind.
+What a program is compiled for is in Program and in the sizes of its arguments, which come in few steps; all else, the
+draw's settings and the weights too, is an argument. So one program serves all songs of a model of this kind.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,13 @@ class Program:
 
     @partial(jax.jit, static_argnums=(0, 1, 2))
     def prefilled(
-        self, rows: int, chunks: tuple[cache.Chunk, ...], weights: cache.Weights, batch: Batch, state: Any, token: jax.Array
+        self,
+        rows: int,
+        chunks: tuple[cache.Chunk, ...],
+        weights: cache.Weights,
+        batch: Batch,
+        state: Any,
+        token: jax.Array,
     ) -> cache.Cache:
         """The cache of a right-aligned row [1, P], whose coming token int32[1] is announced, for every song."""
         model, layers = self._merged(weights)
@@ -202,11 +208,15 @@ class Program:
         return nnx.merge(cache.shape(self.model).model, weights.model), weights.layers
 
 
-@partial(jax.jit, static_argnums=2)
-def keys_of(seed: jax.Array, numbers: jax.Array, part: int) -> jax.Array:
+@jax.jit
+def keys_of(seed: jax.Array, numbers: jax.Array, part: jax.Array) -> jax.Array:
     """Random keys [B] of the songs with these numbers int32[B], of a part of them (0: of all of one)."""
-    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(numbers)
-    return jax.vmap(lambda key: jax.random.fold_in(key, part))(keys) if part else keys
+
+    def key_of(number: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        return jnp.where(part == 0, key, jax.random.fold_in(key, part))
+
+    return jax.vmap(key_of)(numbers)
 
 
 def room(past: Any) -> tuple[int, int]:

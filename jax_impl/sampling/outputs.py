@@ -17,7 +17,7 @@ import numpy as np
 from configs import Constraints, InputError, Pedal, SampleConfig
 from jax_impl.sampling import pianoroll, sound
 from jax_impl.sampling.sample import Sample
-from jax_impl.training.checkpoint import Record, plain, versions
+from jax_impl.training.record import Record, plain, versions
 from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
 from tokenizer.disk.destination import MIDI
 from tokenizer.music import midi

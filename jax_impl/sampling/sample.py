@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,13 +18,14 @@ from flax import nnx
 
 from configs import ComputeConfig, Constraints, SampleConfig
 from jax_impl.device import device
+from jax_impl.device.ready import ready
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import asked, cache, loop
 from jax_impl.sampling.cache import OWN_BLOCK, Chunk
 from jax_impl.sampling.draw import Settings
 from jax_impl.sampling.loop import HEARD_AT_ONCE, Loop, Program
 from jax_impl.sampling.task import Task, summary_slots
-from jax_impl.training.checkpoint import Found
+from jax_impl.training.found import Found
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
 from tokenizer.tokens import fields, grammar
@@ -177,12 +179,10 @@ class Sampler:
     ) -> Iterator[list[Sample]]:
         """The songs so far, after every `stride` tokens. plan: of a part of the songs, of this number; None: of all."""
         plan = self.plan if plan is None else plan
-        state, (chunks, *more) = self._begin(len(numbers), plan)
-        keys = loop.keys_of(np.uint32(self.config.seed), np.array(numbers, np.int32), part)
-        arguments = (jax.device_put(plan), keys, self._settings, np.int32(stride))
-        if not self._weights.done():
-            self._compile(state, arguments)
-        go_on = lambda state: self.program.go_on(self._weights.result(), state, *arguments)
+        state, more = self._begin(len(numbers), plan)
+        of_songs = (np.uint32(self.config.seed), np.array(numbers, np.int32), np.int32(part))
+        arguments = (jax.device_put(plan), self._run(loop.keys_of, (), *of_songs), self._settings, np.int32(stride))
+        go_on = self._go_on(state, arguments)
         state, seen = go_on(state)
         while True:
             ahead = go_on(state)  # while the host looks; where no song goes on it ends as it begins
@@ -201,33 +201,43 @@ class Sampler:
             slots, summaries = loop.room(state.past)
             if more and (seen.slot >= slots or seen.spans >= summaries):
                 state = state._replace(past=self.program.grown(state.past, more.pop(0)))
+                go_on = self._go_on(state, arguments)
                 state, after = go_on(state)
             seen = after
 
-    def _compile(self, state: Loop, arguments: tuple) -> None:
-        """The program, while the weights are read. Raises CheckpointError where they cannot be."""
+    def _go_on(self, state: Loop, arguments: tuple) -> Callable[[Loop], tuple[Loop, loop.Seen]]:
+        """The program, compiled while the weights are read. Raises CheckpointError where they cannot be."""
         weights = cache.weights(cache.shape(self.program.model).parameters, self.program.compute)
-        lowered = Program.go_on.lower(self.program, weights, state, *arguments)
-        if self._weights.done():
-            self._weights.result()
-        lowered.compile()
+        program = ready(
+            Program.go_on,
+            (self.program,),
+            weights,
+            state,
+            *arguments,
+            before_compiling=lambda: self._weights.result() if self._weights.done() else None,
+        )
+        read = self._weights.result()
+        return lambda state: program(read, state, *arguments)
 
-    def _begin(self, rows: int, plan: Plan) -> tuple[Loop, list[list[Chunk]]]:
-        """The state before the first free place."""
+    def _run(self, function: Any, static: tuple, *arguments: Any) -> Any:
+        return ready(function, static, *arguments)(*arguments)
+
+    def _begin(self, rows: int, plan: Plan) -> tuple[Loop, list[Chunk]]:
+        """The state before the first free place, and the chunks that it may get."""
         given = planning.prefix(plan)
         filled = self._filled(given)
         chunks, more = self._chunks(filled, len(given), int(fields.compute(given).span.max()) + 1)
         slots, followed = sum(chunk.tokens for chunk in (*chunks, *more)), self._followed(given)
-        program = self.program
+        program, new = self.program, (rows, chunks)
         if filled:
             batch, state = cache.right_aligned([fields.compute(given[:-1])], filled)
             coming = np.asarray(given[-1:], np.int32)
-            past = program.prefilled(rows, chunks, self._weights.result(), batch, state, coming)
+            past = self._run(Program.prefilled, (program, *new), self._weights.result(), batch, state, coming)
         else:
-            past = program.empty(rows, chunks)
+            past = self._run(Program.empty, (program, *new))
             if len(given) > 1:
                 past = program.append_all(self._weights.result(), past, np.asarray(given[:-1], np.int32))
-        return loop.begun(past, followed, given, slots, program.model.vocab_size), [chunks, *more]
+        return loop.begun(past, followed, given, slots, program.model.vocab_size), more
 
     def _followed(self, given: np.ndarray) -> grammar.State:
         """The grammar of one song after the given tokens."""
@@ -240,7 +250,8 @@ class Sampler:
         for start in range(0, len(given), HEARD_AT_ONCE):
             some = np.zeros(HEARD_AT_ONCE, np.int32)
             some[: len(given) - start] = given[start : start + HEARD_AT_ONCE]
-            state = self.program.follow_given(state, some, np.int32(min(len(given) - start, HEARD_AT_ONCE)))
+            count = np.int32(min(len(given) - start, HEARD_AT_ONCE))
+            state = self._run(Program.follow_given, (self.program,), state, some, count)
         return state
 
     # ------------------------------------------------------------ sizes
@@ -278,7 +289,10 @@ class Sampler:
 
 def _weights(model: MuseFormer | Found, shape: cache.Shape, compute: ComputeConfig) -> cache.Weights:
     if isinstance(model, Found):
-        parameters = model.parameters(shape.parameters)
+        from jax_impl.training.checkpoint import parameters_of  # its libraries take longest to import
+
+        on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shape.parameters)
+        parameters = parameters_of(model, on_host)
     else:
         parameters = nnx.to_pure_dict(nnx.state(model))
     return jax.device_put(cache.weights(parameters, compute))

@@ -11,12 +11,10 @@ and restoring compares them.
 
 import dataclasses
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,51 +22,27 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from orbax.checkpoint import checkpoint_managers as managers
 
-from configs import InputError
-from configs.model import V121_VOCAB_SIZE
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training import digest
-from jax_impl.training import record as records
-from jax_impl.training.record import Damage, Record, plain, versions
+from jax_impl.training.found import FOLDER, CheckpointError, Found, Steps, chain, find, lowest, said
+from jax_impl.training.record import Damage, Record
 from jax_impl.training.step import TrainState
-from tokenizer import vocabulary as vocab
 from tokenizer.disk.atomic import FULL, disk_full
 
-__all__ = [
-    "CheckpointError",
-    "Checkpoints",
-    "Found",
-    "Record",
-    "find",
-    "load_model",
-    "on_default_device",
-    "plain",
-    "versions",
-]
 
-FOLDER = "checkpoints"
-
-
-class CheckpointError(InputError):
-    """A checkpoint that is not there, is damaged, or belongs to something else; the message names it and says what to
-    do.
-    """
-
-
-class Checkpoints:
+class Checkpoints(Steps):
     """The checkpoints of one run. With keep_last it writes: the best, the last so many and that of the step `keep` are
     kept; with None it only reads.
     """
 
     def __init__(self, run_dir: Path, keep_last: int | None, keep: int | None = None):
-        self.folder = Path(run_dir).absolute() / FOLDER
         self._losses: dict[int, float | None] = {}  # by step, as far as they were asked for
         self._bytes: int | None = None  # of the arrays of the last save
         if keep_last is None:
-            if not self.folder.is_dir():
-                raise CheckpointError(f"{run_dir}: no checkpoints here; give the --output-dir of a training run")
+            super().__init__(run_dir)
             options = managers.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
         else:
+            self.folder = Path(run_dir).absolute() / FOLDER
             kept = [managers.LatestN(keep_last), _TheBest(self), managers.CustomSteps([] if keep is None else [keep])]
             policy = managers.AnyPreservationPolicy(kept)
             options = managers.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True)
@@ -100,24 +74,6 @@ class Checkpoints:
         """After checkpoints were moved."""
         self._manager.reload()
 
-    def choose(self, step: int | Literal["best", "latest"]) -> int:
-        """A step that there is. "best" has the lowest validation loss; where none was validated yet, it is the latest.
-        Raises CheckpointError.
-        """
-        there = self.steps()
-        if not there:
-            raise CheckpointError(
-                f"{self.folder}: no checkpoint yet; train longer, or with a smaller --checkpoint-every"
-            )
-        if step == "latest":
-            return there[-1]
-        if step == "best":
-            best = lowest({step: self.record(step).validation_loss for step in there})
-            return there[-1] if best is None else best
-        if step not in there:
-            raise CheckpointError(f"{self.folder}: no checkpoint of step {step}; there are {_listed(there)}")
-        return step
-
     def save(self, state: TrainState, record: Record, validation_loss: float | None) -> None:
         """Returns once the arrays are copied; writing goes on behind. A failure shows at the next save or at finish."""
         arrays = {"parameters": state.parameters, "optimizer": state.optimizer}
@@ -146,20 +102,6 @@ class Checkpoints:
         """Waits until the last save is on disk."""
         with self._writing(self.latest()):
             self._manager.wait_until_finished()
-
-    def record(self, step: int) -> Record:
-        """Raises CheckpointError also where the tokens mean something else now."""
-        with self._reading(step):
-            found = records.read(self.folder / str(step))
-            if found.step != step:
-                raise Damage(f"it is that of step {found.step}")
-        tokens = found.model.get("vocab_size", V121_VOCAB_SIZE)
-        if found.vocabulary != vocab.fingerprint(tokens):
-            raise CheckpointError(
-                f"{self.folder / str(step)}: trained with vocabulary {found.vocabulary}, whose {tokens} tokens are "
-                f"{vocab.fingerprint(tokens)} in this program; use the version of the program that trained it"
-            )
-        return found
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """The state of a step; abstract: its shapes, dtypes and shardings. Raises CheckpointError."""
@@ -194,22 +136,6 @@ class Checkpoints:
             )
 
     @contextmanager
-    def _reading(self, step: int, found: Record | None = None) -> Iterator[None]:
-        """Errors of the layers below, which come in every class, as a CheckpointError: what is understood in words,
-        what is not as it came.
-        """
-        try:
-            yield
-        except CheckpointError:
-            raise
-        except Exception as error:
-            others = [there for there in self._manager.all_steps() if there != step]
-            advice = "use another with `train --resume-from STEP` or `generate --checkpoint STEP` "
-            advice += f"(there: {_listed(others)}), or bring a copy back"
-            what = why_unread(error, found)
-            raise CheckpointError(f"{self.folder / str(step)}: {what.format(advice=advice)}") from error
-
-    @contextmanager
     def _writing(self, step: int | None) -> Iterator[None]:
         try:
             yield
@@ -222,7 +148,7 @@ class Checkpoints:
             if _is_full(error):
                 reason = f"{disk_full(self.folder, self._bytes)}; make room and give the same command again"
                 raise CheckpointError(f"{message}: {reason}") from error
-            raise CheckpointError(f"{message} ({_said(error)})") from error
+            raise CheckpointError(f"{message} ({said(error)})") from error
 
 
 class _TheBest(managers.PreservationPolicy):
@@ -259,66 +185,12 @@ def _unwarned() -> Iterator[None]:
         logger.removeFilter(is_worse)
 
 
-def lowest(losses: dict[int, float | None]) -> int | None:
-    """The step of the lowest loss that is a number, of equal ones the last; None where there is none."""
-    finite = {step: loss for step, loss in losses.items() if loss is not None and math.isfinite(loss)}
-    return min(finite, key=lambda step: (finite[step], -step), default=None)
-
-
-# ---------------------------------------------------------------- what an error of the layers below means
-
-
-def why_unread(error: Exception, found: Record | None) -> str:
-    """What is so, where that is known, with {advice} for what to do; else the error as it came, with the libraries that
-    wrote the checkpoint where they are others.
-    """
-    said = _said(error).replace("{", "{{").replace("}", "}}")
-    text = " ".join(map(str, _chain(error)))
-    kinds = tuple(map(type, _chain(error)))
-    if MemoryError in kinds or "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower():
-        return f"does not fit into memory; take more devices with --fsdp-devices, or end what else uses them ({said})"
-    if PermissionError in kinds or "PERMISSION_DENIED" in text:
-        return f"may not be read: the permissions of its files forbid it ({said})"
-    if FileNotFoundError in kinds or "NOT_FOUND" in text:
-        return f"a file of it is missing; {{advice}} ({said})"
-    if "Truncated" in text or "OUT_OF_RANGE" in text:  # tensorstore reads a missing data file as an empty one
-        return f"damaged: a file of it is cut short or missing; {{advice}} ({said})"
-    if (
-        Damage in kinds
-        or JSONDecodeError in kinds
-        or any(mark in text for mark in ("DATA_LOSS", "CRC", "ZSTD", "corrupt"))
-    ):
-        return f"damaged; {{advice}} ({said})"
-    now = versions()
-    other = [f"{name} {there} (here {now[name]})" for name, there in (found.versions if found else {}).items()
-             if now.get(name, there) != there]  # fmt: skip
-    written = f"; it was written with {', '.join(other)}" if other else "; {advice}"
-    return f"could not be restored{written} ({said})"
-
-
 def _is_full(error: BaseException) -> bool:
     """Whether its cause is a full disk; tensorstore says so in text alone."""
     signs = ("No space left", "Disk quota exceeded")
     return any(
-        getattr(cause, "errno", None) in FULL or any(sign in str(cause) for sign in signs) for cause in _chain(error)
+        getattr(cause, "errno", None) in FULL or any(sign in str(cause) for sign in signs) for cause in chain(error)
     )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, what it came from, and so on."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _said(error: BaseException) -> str:
-    """Class and text, in one line, of what an error came from at first; of a long one the beginning."""
-    *_, first = _chain(error) if not isinstance(error, Damage) else [error]
-    return f"{type(first).__name__}: {' '.join(str(first).split())[:300]}"
-
-
-def _listed(steps: Sequence[int]) -> str:
-    return ", ".join(map(str, sorted(steps))) or "none"
 
 
 def on_default_device(abstract: Any) -> Any:
@@ -327,55 +199,18 @@ def on_default_device(abstract: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=place), abstract)
 
 
-def step_named(step: Any) -> int | Literal["best", "latest"]:
-    """A step as a number or as text, "best" or "latest". Raises InputError."""
-    if isinstance(step, int | np.integer) and not isinstance(step, bool):
-        return int(step)
-    if isinstance(step, str):
-        if step in ("best", "latest"):
-            return step
-        if step.isascii() and step.isdecimal() and len(step) < 20:
-            return int(step)
-    raise InputError(f"checkpoint must be best, latest or a step, got {step!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """A checkpoint that is there, of which the record is read and not yet the arrays: what its model is can be asked
-    before that takes memory and time.
+def parameters_of(found: Found, abstract: Any) -> Any:
+    """Nested dicts of a model's parameters. abstract: their shapes and dtypes, with a sharding where they are to lie on
+    devices; of numpy arrays, on the host. Raises CheckpointError.
     """
-
-    run_dir: Path
-    record: Record
-
-    def load(self) -> MuseFormer:
-        """The model, on the first device of this process. Raises CheckpointError."""
-        graph, abstract = abstract_model(self.record.model_config)
-        return nnx.merge(graph, self._read(on_default_device(abstract)))
-
-    def parameters(self, abstract: Any) -> Any:
-        """Nested dicts of the model's parameters on the host, of numpy. abstract: as abstract_model says them. Raises
-        CheckpointError.
-        """
-        return self._read(jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract))
-
-    def _read(self, abstract: Any) -> Any:
-        with Checkpoints(self.run_dir, keep_last=None) as checkpoints:
-            return checkpoints.parameters(self.record.step, abstract)
-
-
-def find(run_dir: Path, step: int | str) -> Found:
-    """A checkpoint of a run. step: "best", "latest", or a number. Raises CheckpointError, and InputError where it is
-    none of these.
-    """
-    step = step_named(step)
-    with Checkpoints(run_dir, keep_last=None) as checkpoints:
-        return Found(Path(run_dir), checkpoints.record(checkpoints.choose(step)))
+    with Checkpoints(found.run_dir, keep_last=None) as checkpoints:
+        return checkpoints.parameters(found.record.step, abstract)
 
 
 def load_model(run_dir: Path, step: int | str) -> tuple[MuseFormer, Record]:
-    """The model of a run from its checkpoint alone: no flags are needed. step: as for `find`. Raises CheckpointError,
-    and InputError.
+    """The model of a run from its checkpoint alone, on the first device of this process: no flags are needed. step: as
+    for `find`. Raises CheckpointError, and InputError.
     """
     found = find(run_dir, step)
-    return found.load(), found.record
+    graph, abstract = abstract_model(found.record.model_config)
+    return nnx.merge(graph, parameters_of(found, on_default_device(abstract))), found.record

@@ -78,7 +78,7 @@ def _places(shape: tuple[int, ...]) -> jax.Array:
 
 
 def _mix(word: Any) -> Any:
-    """Of uint32, in numpy or jax. The finalizer of MurmurHash3 (Appleby), a bijection of uint32 in which each bit reaches all."""
+    """The finalizer of MurmurHash3 (Appleby), a bijection of uint32 in which each bit reaches all; in numpy or jax."""
     word = (word ^ (word >> 16)) * np.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13)) * np.uint32(0xC2B2AE35)
     return word ^ (word >> 16)

@@ -12,7 +12,9 @@ import optax
 
 from configs import ModelConfig
 from jax_impl.device import sharding
-from jax_impl.training.checkpoint import CheckpointError, Checkpoints, plain
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.found import CheckpointError
+from jax_impl.training.record import plain
 from jax_impl.training.step import TrainState
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from configs import InputError, ModelConfig, TrainConfig
 from jax_impl.device import sharding
 from jax_impl.training import metrics, rollback
-from jax_impl.training.checkpoint import FOLDER, CheckpointError, Checkpoints
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.found import FOLDER, CheckpointError
 from jax_impl.training.record import CONFIG_FILE, Record, plain
 from tokenizer.dataset.songs import Dataset
 from tokenizer.disk.atomic import WriteError, write_text

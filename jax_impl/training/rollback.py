@@ -9,7 +9,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jax_impl.training.checkpoint import CheckpointError, Checkpoints
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.found import CheckpointError
 from jax_impl.training.record import digest_of
 from tokenizer.disk.atomic import write_json
 

@@ -37,11 +37,12 @@ from jax_impl.loading import loader
 from jax_impl.model import flops
 from jax_impl.model.museformer import abstract_model
 from jax_impl.training import loss_plot, rollback
-from jax_impl.training.checkpoint import FOLDER, CheckpointError, Checkpoints, Record, plain, versions
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.found import FOLDER, CheckpointError
 from jax_impl.training.init_from import state_from
 from jax_impl.training.metrics import Metrics
 from jax_impl.training.progress import Progress
-from jax_impl.training.record import CONFIG_FILE
+from jax_impl.training.record import CONFIG_FILE, Record, plain, versions
 from jax_impl.training.resume import check_schedule, find_start, leave_behind, with_lengths
 from jax_impl.training.step import Measured, abstract_batches, make_step, validation_step
 from jax_impl.training.stop import Stop

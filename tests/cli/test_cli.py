@@ -15,7 +15,8 @@ from flax import nnx
 from configs import InputError, ModelConfig
 from jax_impl.cli import demo
 from jax_impl.model.museformer import MuseFormer
-from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests import ROOT
 from tests.runs import write_dataset

@@ -13,7 +13,7 @@ from jax_impl import cli
 from jax_impl.cli import songs, v121
 from jax_impl.sampling import asked, compose, outputs
 from jax_impl.sampling.sample import Sample
-from jax_impl.training.checkpoint import plain
+from jax_impl.training.record import plain
 from tests.runs import write_dataset
 from tests.tokenizer.given_file import FILES
 from tokenizer.disk import destination

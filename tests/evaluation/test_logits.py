@@ -13,7 +13,9 @@ from jax_impl import score_logits
 from jax_impl.batch import pack_row, stack_rows
 from jax_impl.evaluation.logits import _logits
 from jax_impl.model.museformer import MuseFormer
-from jax_impl.training.checkpoint import CheckpointError, Checkpoints, Record, plain, versions
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.found import CheckpointError
+from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests.rounding import apart, budget, moved
 from tests.rows import ids, random_song

@@ -6,7 +6,8 @@ import pytest
 from flax import nnx
 
 from jax_impl.model.museformer import MuseFormer
-from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests.rows import ids
 from tests.sampling.small import CONFIG

@@ -7,7 +7,7 @@ import pytest
 
 from configs import Constraints, InputError
 from jax_impl.sampling import asked, sample, stream
-from jax_impl.training.checkpoint import step_named
+from jax_impl.training.found import step_named
 from tests.played import BEAT, aligned_as, played
 from tokenizer.grid.song import HID_RANK
 from tokenizer.music import midi

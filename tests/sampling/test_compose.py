@@ -14,7 +14,7 @@ import pytest
 from configs import Constraints, InputError, SampleConfig
 from jax_impl.sampling import asked, compose, outputs
 from jax_impl.sampling.sample import Sample, Sampler
-from jax_impl.training.checkpoint import Found, plain
+from jax_impl.training.record import plain
 from tests.played import BEAT, aligned_as, played
 from tests.rows import ids
 from tests.sampling.small import HOT
@@ -151,7 +151,7 @@ def test_a_song_is_made_when_all_its_files_are_there_as_they_were_written(run_di
     before = {path.name: path.read_bytes() for path in many.iterdir()}
     assert sorted(before) == [f"000{number}.{suffix}" for number in range(3) for suffix in ("json", "mid")]
     capsys.readouterr()
-    monkeypatch.setattr(Found, "load", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(compose.Ready, "sampler", lambda *_: pytest.fail("sampled again"))
     (many / "0001.mid").unlink()
     write(run_dir, many, **settings)
     assert "2 of 3 songs are there already" in capsys.readouterr().out
@@ -178,7 +178,7 @@ def test_a_song_is_made_when_all_its_files_are_there_as_they_were_written(run_di
 )
 def test_what_cannot_be_is_said_before_the_model_is_loaded(run_dir, given, tmp_path, monkeypatch, wanted, message):
     midi.write(given, tmp_path / "given.mid")
-    monkeypatch.setattr(Found, "load", lambda *_: pytest.fail("loaded first"))
+    monkeypatch.setattr(compose.Ready, "sampler", lambda *_: pytest.fail("loaded first"))
     with pytest.raises(InputError, match=message):
         write(run_dir, tmp_path / "new" / "x.mid", wanted, tmp_path / "given.mid", max_length=90)
     assert not (tmp_path / "new").exists()

@@ -18,7 +18,8 @@ from jax_impl.device import device
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import compose, loop, sample, task
 from jax_impl.sampling.draw import bar_is_over
-from jax_impl.training.checkpoint import Checkpoints, Record, plain, versions
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests.rows import ids
 from tests.sampling.small import COMPUTE, CONFIG, HOT, sampler_for
@@ -110,7 +111,7 @@ def test_no_token_copies_a_cache(rows):
     model = MuseFormer(ModelConfig(layers=2, width=128, ffn=64, max_bars=8), nnx.Rngs(0))
     sampler = sampler_for(model, SampleConfig(max_length=1100), None, Constraints())
     state, _ = sampler._begin(rows, sampler.plan)
-    keys = loop.keys_of(np.uint32(0), np.arange(rows, dtype=np.int32), 0)
+    keys = loop.keys_of(np.uint32(0), np.arange(rows, dtype=np.int32), np.int32(0))
     arguments = (sampler._weights.result(), state, sampler.plan, keys, sampler._settings, np.int32(8))
     program = loop.Program.go_on.lower(sampler.program, *arguments).compile().as_text()
     held = {keys.shape[1] for chunk in state.past.keys[0] for keys in chunk}

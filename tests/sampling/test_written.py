@@ -10,7 +10,7 @@ import pytest
 from configs import Constraints, InputError, SampleConfig
 from jax_impl.sampling import outputs, sound
 from jax_impl.sampling.sample import Sample
-from jax_impl.training.checkpoint import plain
+from jax_impl.training.record import plain
 from tests.rows import ids
 from tokenizer.disk.atomic import WriteError
 

@@ -14,15 +14,9 @@ from flax import nnx
 from configs import MASK_RULES, ModelConfig
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.training import digest
-from jax_impl.training.checkpoint import (
-    CheckpointError,
-    Checkpoints,
-    Record,
-    load_model,
-    on_default_device,
-    plain,
-    versions,
-)
+from jax_impl.training.checkpoint import Checkpoints, load_model, on_default_device
+from jax_impl.training.found import CheckpointError
+from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests.runs import write_run_of_v121
 from tokenizer import vocabulary as vocab
@@ -253,7 +247,20 @@ def test_where_words_and_arrays_stand_is_in_the_digest(moved):
 
 
 def test_the_digest_of_given_arrays_stays():
-    assert digest.checksum(ARRAYS) == "8f74174cefe241dafa4bff03e2a3e685"
+    for arrays in (ARRAYS, jax.tree.map(jnp.asarray, ARRAYS)):  # on the host, and on a device
+        assert digest.checksum(arrays) == "8f74174cefe241dafa4bff03e2a3e685"
+
+
+def test_the_checksum_is_the_same_on_the_host(monkeypatch):
+    """Of every kind of array, whole and in parts."""
+    large = {"large": np.arange(3 * 5 * 7, dtype=np.float32).reshape(3, 5, 7), "none": np.zeros((0, 2), np.int32)}
+    arrays = jax.tree.map(np.asarray, ARRAYS) | large
+    on_device = digest.checksum(jax.tree.map(jnp.asarray, arrays))
+    assert digest.checksum(arrays) == on_device
+    monkeypatch.setattr(digest, "AT_ONCE", 8)
+    assert digest.checksum(arrays) == on_device
+    arrays["large"].flat[-1] += 1
+    assert digest.checksum(arrays) != on_device
 
 
 # ---------------------------------------------------------------- what is so

@@ -18,15 +18,11 @@ from flax import nnx
 from configs import InputError, PrepareConfig
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.training import metrics, resume, rollback, train
-from jax_impl.training.checkpoint import (
-    CheckpointError,
-    Checkpoints,
-    Record,
-    plain,
-    versions,
-)
+from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.found import CheckpointError
 from jax_impl.training.optimizer import optimizer
 from jax_impl.training.progress import Diverged
+from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
 from tests import ROOT
 from tests.rows import random_song

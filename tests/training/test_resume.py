@@ -16,7 +16,8 @@ import pytest
 from configs import InputError, TrainConfig
 from configs.train import PROJECT
 from jax_impl.training import metrics, resume, train
-from jax_impl.training.checkpoint import CheckpointError, Checkpoints, load_model
+from jax_impl.training.checkpoint import Checkpoints, load_model
+from jax_impl.training.found import CheckpointError
 from jax_impl.training.optimizer import learning_rate
 from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState

@@ -22,11 +22,8 @@ from configs import MASK_RULES, ComputeConfig, DataConfig, InputError
 from jax_impl.loading import loader
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training import metrics, train
-from jax_impl.training.checkpoint import (
-    CheckpointError,
-    Checkpoints,
-    load_model,
-)
+from jax_impl.training.checkpoint import Checkpoints, load_model
+from jax_impl.training.found import CheckpointError
 from jax_impl.training.optimizer import decayed, learning_rate
 from jax_impl.training.progress import Diverged, Progress
 from jax_impl.training.step import Measured, dropout_key, make_step

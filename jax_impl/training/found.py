@@ -1,0 +1,176 @@
+"""The checkpoints of a run, as far as their records say: which there are, and what a model is. No array is read here,
+and nothing is imported that reads or writes them (see checkpoint.py).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from configs import InputError
+from configs.model import V121_VOCAB_SIZE
+from jax_impl.training import record as records
+from jax_impl.training.record import Damage, Record, versions
+from tokenizer import vocabulary as vocab
+
+FOLDER = "checkpoints"
+
+
+class CheckpointError(InputError):
+    """A checkpoint that is not there, is damaged, or belongs to something else; the message names it and says what to
+    do.
+    """
+
+
+class Steps:
+    """The checkpoints of one run. Raises CheckpointError where there is no folder of them."""
+
+    def __init__(self, run_dir: Path):
+        self.folder = Path(run_dir).absolute() / FOLDER
+        if not self.folder.is_dir():
+            raise CheckpointError(f"{run_dir}: no checkpoints here; give the --output-dir of a training run")
+
+    def steps(self) -> list[int]:
+        """Those that there are, in order: a folder has its number for a name once all of it is written."""
+        try:
+            names = [path.name for path in self.folder.iterdir() if path.is_dir()]
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: cannot be opened ({error})") from error
+        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+    def choose(self, step: int | Literal["best", "latest"]) -> int:
+        """A step that there is. "best" has the lowest validation loss; where none was validated yet, it is the latest.
+        Raises CheckpointError.
+        """
+        there = self.steps()
+        if not there:
+            raise CheckpointError(
+                f"{self.folder}: no checkpoint yet; train longer, or with a smaller --checkpoint-every"
+            )
+        if step == "latest":
+            return there[-1]
+        if step == "best":
+            best = lowest({step: self.record(step).validation_loss for step in there})
+            return there[-1] if best is None else best
+        if step not in there:
+            raise CheckpointError(f"{self.folder}: no checkpoint of step {step}; there are {_listed(there)}")
+        return step
+
+    def record(self, step: int) -> Record:
+        """Raises CheckpointError also where the tokens mean something else now."""
+        with self._reading(step):
+            found = records.read(self.folder / str(step))
+            if found.step != step:
+                raise Damage(f"it is that of step {found.step}")
+        tokens = found.model.get("vocab_size", V121_VOCAB_SIZE)
+        if found.vocabulary != vocab.fingerprint(tokens):
+            raise CheckpointError(
+                f"{self.folder / str(step)}: trained with vocabulary {found.vocabulary}, whose {tokens} tokens are "
+                f"{vocab.fingerprint(tokens)} in this program; use the version of the program that trained it"
+            )
+        return found
+
+    @contextmanager
+    def _reading(self, step: int, found: Record | None = None) -> Iterator[None]:
+        """Errors of the layers below, which come in every class, as a CheckpointError: what is understood in words,
+        what is not as it came.
+        """
+        try:
+            yield
+        except CheckpointError:
+            raise
+        except Exception as error:
+            others = [there for there in self.steps() if there != step]
+            advice = "use another with `train --resume-from STEP` or `generate --checkpoint STEP` "
+            advice += f"(there: {_listed(others)}), or bring a copy back"
+            what = why_unread(error, found)
+            raise CheckpointError(f"{self.folder / str(step)}: {what.format(advice=advice)}") from error
+
+
+def lowest(losses: dict[int, float | None]) -> int | None:
+    """The step of the lowest loss that is a number, of equal ones the last; None where there is none."""
+    finite = {step: loss for step, loss in losses.items() if loss is not None and math.isfinite(loss)}
+    return min(finite, key=lambda step: (finite[step], -step), default=None)
+
+
+def step_named(step: Any) -> int | Literal["best", "latest"]:
+    """A step as a number or as text, "best" or "latest". Raises InputError."""
+    if isinstance(step, int | np.integer) and not isinstance(step, bool):
+        return int(step)
+    if isinstance(step, str):
+        if step in ("best", "latest"):
+            return step
+        if step.isascii() and step.isdecimal() and len(step) < 20:
+            return int(step)
+    raise InputError(f"checkpoint must be best, latest or a step, got {step!r}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint that is there, of which the record is read and not yet the arrays: what its model is can be asked
+    before that takes memory and time.
+    """
+
+    run_dir: Path
+    record: Record
+
+
+def find(run_dir: Path, step: int | str) -> Found:
+    """A checkpoint of a run. step: "best", "latest", or a number. Raises CheckpointError, and InputError where it is
+    none of these.
+    """
+    checkpoints = Steps(run_dir)
+    return Found(Path(run_dir), checkpoints.record(checkpoints.choose(step_named(step))))
+
+
+# ---------------------------------------------------------------- what an error of the layers below means
+
+
+def why_unread(error: Exception, found: Record | None) -> str:
+    """What is so, where that is known, with {advice} for what to do; else the error as it came, with the libraries that
+    wrote the checkpoint where they are others.
+    """
+    told = said(error).replace("{", "{{").replace("}", "}}")
+    text = " ".join(map(str, chain(error)))
+    kinds = tuple(map(type, chain(error)))
+    if MemoryError in kinds or "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower():
+        return f"does not fit into memory; take more devices with --fsdp-devices, or end what else uses them ({told})"
+    if PermissionError in kinds or "PERMISSION_DENIED" in text:
+        return f"may not be read: the permissions of its files forbid it ({told})"
+    if FileNotFoundError in kinds or "NOT_FOUND" in text:
+        return f"a file of it is missing; {{advice}} ({told})"
+    if "Truncated" in text or "OUT_OF_RANGE" in text:  # tensorstore reads a missing data file as an empty one
+        return f"damaged: a file of it is cut short or missing; {{advice}} ({told})"
+    if (
+        Damage in kinds
+        or JSONDecodeError in kinds
+        or any(mark in text for mark in ("DATA_LOSS", "CRC", "ZSTD", "corrupt"))
+    ):
+        return f"damaged; {{advice}} ({told})"
+    now = versions()
+    other = [f"{name} {there} (here {now[name]})" for name, there in (found.versions if found else {}).items()
+             if now.get(name, there) != there]  # fmt: skip
+    written = f"; it was written with {', '.join(other)}" if other else "; {advice}"
+    return f"could not be restored{written} ({told})"
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it came from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def said(error: BaseException) -> str:
+    """Class and text, in one line, of what an error came from at first; of a long one the beginning."""
+    *_, first = chain(error) if not isinstance(error, Damage) else [error]
+    return f"{type(first).__name__}: {' '.join(str(first).split())[:300]}"
+
+
+def _listed(steps: Sequence[int]) -> str:
+    return ", ".join(map(str, sorted(steps))) or "none"
