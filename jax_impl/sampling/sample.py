@@ -35,6 +35,7 @@ from tokenizer.tokens.plan import Plan
 from tokenizer.tokens.whole import Whole
 
 FIRST_CHUNK = 1024  # slots; those of a program are a multiple of it
+FIRST_UNCACHED = 256  # where a token costs all slots
 FEW = 8  # given tokens, such as those before a new song, that the grammar follows on the host
 STRIDE = 64  # tokens between two looks of the host
 ANYTHING, DEFAULT, NEW = Constraints(), SampleConfig(), Whole()
@@ -187,14 +188,7 @@ class Sampler:
         while True:
             ahead = go_on(state)  # while the host looks; where no song goes on it ends as it begins
             seen = jax.device_get(seen)
-            samples = []
-            for row, number in enumerate(numbers):
-                ids = seen.tokens[row, : seen.length[row] + 1]
-                told = (int(seen.errors[row]), number, bool(seen.cut_short[row]))
-                measure = int(seen.measure[row])
-                place = (int(seen.program[row]), self.task.whole.measures_left_out + measure) if measure >= 0 else None
-                samples.append(Sample(ids, bool(ids[-1] == vocab.EOS), *told, self.task.whole, place))
-            yield samples
+            yield [self._sample(seen, row, number) for row, number in enumerate(numbers)]
             if seen.done.all():
                 return
             state, after = ahead
@@ -204,6 +198,12 @@ class Sampler:
                 go_on = self._go_on(state, arguments)
                 state, after = go_on(state)
             seen = after
+
+    def _sample(self, seen: loop.Seen, row: int, number: int) -> Sample:
+        ids, whole, measure = seen.tokens[row, : seen.length[row] + 1], self.task.whole, int(seen.measure[row])
+        place = (int(seen.program[row]), whole.measures_left_out + measure) if measure >= 0 else None
+        told = (int(seen.errors[row]), number, bool(seen.cut_short[row]))
+        return Sample(ids, bool(ids[-1] == vocab.EOS), *told, whole, place)
 
     def _go_on(self, state: Loop, arguments: tuple) -> Callable[[Loop], tuple[Loop, loop.Seen]]:
         """The program, compiled while the weights are read. Raises CheckpointError where they cannot be."""
@@ -272,7 +272,7 @@ class Sampler:
         """Those that a program begins with, and those that it gets as songs outgrow it: none where a chunk in which
         nothing lies costs nothing.
         """
-        first = FIRST_CHUNK if self.program.cached else OWN_BLOCK
+        first = FIRST_CHUNK if self.program.cached else FIRST_UNCACHED
         slots = -(-(filled + self.config.max_length) // first) * first
         ends = [0, first]
         while ends[-1] < slots:

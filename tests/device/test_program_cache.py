@@ -14,14 +14,9 @@ from configs import InputError
 from jax_impl.device import program_cache, ready
 from jax_impl.device.program_cache import ABANDONED_SECONDS, ENTRY, UNFINISHED, Folder
 from tests import ROOT
+from tests.processes import environment
 
 KEY = "jit_f-0123"
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """Of a process for which nobody has said where programs are kept."""
-    ours = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "HID_CACHE", "XDG_CACHE_HOME")
-    return {name: value for name, value in os.environ.items() if name not in ours} | variables
 
 
 # ---------------------------------------------------------------- entries

@@ -5,6 +5,8 @@ user's written over, and the bars of a song as they are finished.
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 import tempfile
 from types import SimpleNamespace
 
@@ -15,7 +17,9 @@ from configs import Constraints, InputError, SampleConfig
 from jax_impl.sampling import asked, compose, outputs
 from jax_impl.sampling.sample import Sample, Sampler
 from jax_impl.training.record import plain
+from tests import ROOT
 from tests.played import BEAT, aligned_as, played
+from tests.processes import environment
 from tests.rows import ids
 from tests.sampling.small import HOT
 from tests.tokenizer.test_whole import BAR, scale
@@ -320,3 +324,32 @@ def test_a_song_is_made_again_where_asked(run_dir, tmp_path, capfdbinary):
     out, messages = capfdbinary.readouterr()
     assert out == (tmp_path / "v1.2 takes" / "x.mid").read_bytes() == (tmp_path / "x.mid").read_bytes()
     assert b"standard output: the same" in messages
+
+
+TRACED = """
+import sys, jax
+from jax_impl.cli import main
+traced = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **more: traced.append(more.get("fun_name")) if "trace" in event else None
+)
+try:
+    main()
+except SystemExit as end:
+    print(end.code, sum("go_on" in str(name) for name in traced))
+"""
+
+
+def test_the_next_process_writes_the_same_songs_and_traces_no_program(run_dir, tmp_path):
+    midi.write(scale(8), tmp_path / "given.mid")
+    variables = environment(HID_CACHE=str(tmp_path / "programs"))
+    wanted = (["--bars", "3"], ["--continue", str(tmp_path / "given.mid")], ["--temperature", "0.5", "--bars", "2"])
+    for name, traced in (("first", [1, 0, 0]), ("second", [0, 0, 0])):
+        for number, words in enumerate(wanted):
+            out = ["-o", str(tmp_path / f"{name}{number}.mid"), "--no-picture", "--max-length", "250"]
+            program = [sys.executable, "-c", TRACED, "generate", str(run_dir), *out, *words]
+            done = subprocess.run(program, cwd=ROOT, env=variables, capture_output=True, encoding="utf-8")
+            assert done.stdout.splitlines()[-1] == f"0 {traced[number]}", done.stderr
+    for number in range(len(wanted)):
+        first, second = (tmp_path / f"{name}{number}.mid" for name in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
