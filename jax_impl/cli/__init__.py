@@ -19,7 +19,8 @@ DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them,
   hid-museformer train --data-dir songs --output-dir run
   hid-museformer generate run -o new.mid
 
-hid-museformer --version says which one this is.
+Compiled programs are kept for the next time, in the user's cache folder; the variable
+HID_CACHE names another folder, or none. hid-museformer --version says which one this is.
 """
 PROGRAM = "hid-museformer"
 VERBS = (  # in the order of --help

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from configs import Constraints, InputError, PrepareConfig, presets
+from configs import InputError, PrepareConfig, presets
 from jax_impl.device import device
 from jax_impl.sampling import pianoroll, sample
 from jax_impl.sampling.task import task_of
@@ -95,7 +95,7 @@ def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
         return 128 + result.signal
     model, record = load_model(config.output_dir, "best")
     with tqdm(total=presets.DEMO_SAMPLE.max_length, desc="sampling", unit="token", disable=None) as bar:
-        task = task_of(model.config, presets.DEMO_SAMPLE, device.sampling_compute(), None, Constraints())
+        task = task_of(model.config, presets.DEMO_SAMPLE, device.sampling_compute(), None, presets.DEMO_SONG)
         sampler = sample.Sampler(model, task)
         (song,) = sampler.samples(lambda length, _: bar.update(length - bar.n))
     validated = [line for line in metrics.read(config.output_dir / metrics.FILE) if line["kind"] == "validation"]
@@ -120,7 +120,8 @@ def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
         )
     print(
         f"{out}: {SONG} ({len(song.ids)} tokens), {PIANO_ROLL}, {LOSS}, {SUMMARY} after {summary['seconds']:.0f} s\n"
-        f"another song: hid-museformer generate {shlex.quote(str(config.output_dir))} -o another.mid --seed 1"
+        f"another song: hid-museformer generate {shlex.quote(str(config.output_dir))} -o another.mid --seed 1 "
+        f"--instruments {presets.DEMO_SONG.instruments} --bars {presets.DEMO_SONG.bars}"
     )
     return 0
 

@@ -47,8 +47,9 @@ def ready(
             before_compiling()
             with store.passed_by():  # of a program that came from there only parts are there to be kept once more
                 program = lowered.compile()
-            content = pickle.dumps(serialize_executable.serialize(program))
-            store.put(key, zlib.compress(content, FASTEST))
+            with suppress(Exception):  # where a program cannot be serialized, it is compiled each time
+                content = pickle.dumps(serialize_executable.serialize(program))
+                store.put(key, zlib.compress(content, FASTEST))
         _loaded[key] = program
     return _loaded[key]
 
