@@ -13,8 +13,8 @@ DEMO_SONG = Constraints(instruments="drums,bass,piano,strings", bars=16)
 
 
 def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
-    """What `hid-museformer demo` trains: 0.43 M tokens on two CPU cores in about a minute and a half. Rows of 512 tokens
-    learn more in that time than longer ones.
+    """What `hid-museformer demo` trains: 0.43 M tokens on two CPU cores in about a minute and a half. Short rows learn
+    more in that time.
     """
     return TrainConfig(
         data_dir,
