@@ -1,5 +1,5 @@
 """The cache of a sampler: what layers hold of the tokens so far, and one more token at the cost of its path alone.
-Filled and read by sample.py.
+Filled and read by loop.py.
 
 Under a rule of scope "span" nothing depends on a later token and no position ever moves: keys and values are computed
 once. Of each layer:
@@ -8,9 +8,9 @@ once. Of each layer:
     summary_k, summary_v    of every closed span, for SS               slot i holds span i
     k2, v2                  of every closed span, for RS               slot i holds span i
 
-They lie in chunks, each twice as large as all before it, and a chunk in which nothing lies yet is not read: one program
-writes songs of any length, and a token costs what the song so far does. (On a GPU, where each question whether to read
-would wait for the host, all chunks are read, and one is added when the others are full.)
+They lie in chunks, each as large as all before it together, and a chunk in which nothing lies yet is not read: one
+program writes short songs and long ones, and a token costs what the song so far does. (On a GPU, where each question
+whether to read would wait for the host, all chunks are read, and one is added when the others are full.)
 
 A span closes when the next chord, track or special token arrives. Before that token is computed, the span's summary
 runs through all layers, over its own tokens and the summaries before it. Rows close at different times: the summaries
@@ -26,7 +26,7 @@ have to say it again.
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,18 +37,19 @@ from flax import nnx
 from configs import ComputeConfig, ModelConfig
 from configs.model import HEAD_DIM
 from jax_impl.batch import Batch, pack_row, stack_rows
-from jax_impl.device import device
 from jax_impl.model import masks
 from jax_impl.model.museformer import (
     DTYPES,
     Keys,
     MuseFormer,
-    abstract_model,
     merge_heads,
     rotate,
     rotation,
     split_heads,
 )
+from jax_impl.sampling import attend
+from jax_impl.sampling.attend import Seen, flat, mean, nothing, see_where
+from jax_impl.sampling.weights import shape_of
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import FieldState, TokenFields
 
@@ -82,47 +83,6 @@ class SummaryKeys(NamedTuple):
     summary_v: jax.Array
     k2: jax.Array
     v2: jax.Array
-
-
-class Weights(NamedTuple):
-    """A model's parameters as the step reads them: layers apart (a stack of them would be copied slice by slice) and in
-    compute dtype.
-    """
-
-    model: Any  # of the whole model, fp32; the step uses its tables and last norm
-    layers: tuple[Any, ...]
-
-
-def weights(parameters: Any, compute: ComputeConfig) -> Weights:
-    """Of nested dicts of a model's arrays, on the host, or of jax.ShapeDtypeStruct, of which it makes the same."""
-    dtype = np.dtype(DTYPES[compute.precision])
-
-    def of_layer(layer: int, stacked: Any) -> Any:
-        if isinstance(stacked, jax.ShapeDtypeStruct):
-            return jax.ShapeDtypeStruct(stacked.shape[1:], dtype)
-        return stacked[layer].astype(dtype, copy=False)
-
-    is_abstract = isinstance(jax.tree.leaves(parameters)[0], jax.ShapeDtypeStruct)
-    model = parameters if is_abstract else jax.tree.map(np.asarray, parameters)
-    stacked, count = model["layers"], jax.tree.leaves(model["layers"])[0].shape[0]
-    apart = (jax.tree.map(functools.partial(of_layer, layer), stacked) for layer in range(count))
-    return Weights(model, tuple(apart))
-
-
-class Shape(NamedTuple):
-    """Of a model without memory: what, merged with Weights.model and with one of Weights.layers, is the model and the
-    layer; and its parameters, as abstract_model says them.
-    """
-
-    model: nnx.GraphDef
-    layer: nnx.GraphDef
-    parameters: Any
-
-
-@functools.cache
-def shape(config: ModelConfig) -> Shape:
-    graph, parameters = abstract_model(config)
-    return Shape(graph, nnx.graphdef(nnx.merge(graph, parameters).layers), parameters)
 
 
 # ---------------------------------------------------------------- beginning
@@ -181,13 +141,6 @@ def _slots_of(x: jax.Array, place: slice) -> jax.Array:
     """x [.., S, H] at these slots, zeros beyond its end."""
     found = x[:, place]
     return jnp.pad(found, ((0, 0), (0, place.stop - place.start - found.shape[1]), (0, 0)))
-
-
-def flat(x: jax.Array) -> jax.Array:
-    """[B, N, length, H] to [B * N, length, H]: with an axis of one row the compiler would compute each update twice and
-    copy the cache.
-    """
-    return x.reshape(-1, *x.shape[2:])
 
 
 def grow(cache: Cache, chunk: Chunk) -> Cache:
@@ -287,20 +240,20 @@ def _append_to_layer(
     config: ModelConfig, parameters: Any, held: tuple[Keys, ...], r: jax.Array, sees: _Sees, slot: jax.Array
 ) -> tuple[tuple[Keys, ...], jax.Array]:
     """A layer's chunks with the token of a slot, and its stream r [B, 1, D] after the layer."""
-    layer, parts = nnx.merge(shape(config).layer, parameters), _parts(_chunks(held))
+    layer, parts = nnx.merge(shape_of(config).layer, parameters), _parts(_chunks(held))
     q, k, v = layer.regular.project(r)
     of_tokens = ([keys.k for keys in held], rotate(k, sees.turn)), ([keys.v for keys in held], v)
     with_token = (_put(chunks, flat(value), 0, slot) for chunks, value in of_tokens)
     held = tuple(keys._replace(k=k, v=v) for keys, k, v in zip(held, *with_token, strict=True))
-    q, seen = rotate(q, sees.turn), _nothing(q)
+    q, seen = rotate(q, sees.turn), nothing(q)
     for keys, part, reads in zip(held, parts, sees.reads, strict=True):
 
         def see(seen: Seen, keys: Keys = keys, part: Part = part) -> Seen:
-            seen = _see(q, seen, keys.k2, keys.v2, sees.summaries[:, part.summaries])
-            return _see(q, seen, keys.k, keys.v, sees.tokens[:, part.tokens])
+            seen = attend.see(q, seen, keys.k2, keys.v2, sees.summaries[:, part.summaries])
+            return attend.see(q, seen, keys.k, keys.v, sees.tokens[:, part.tokens])
 
-        seen = _where(reads, see, seen, len(parts))
-    r = r + layer.regular.out(merge_heads(_mean(q, seen)))
+        seen = see_where(reads, see, seen, len(parts))
+    r = r + layer.regular.out(merge_heads(mean(q, seen)))
     return held, r + layer.regular.feed_forward(r)
 
 
@@ -392,7 +345,11 @@ def _close_in_layer(
     """A layer's chunks with the summaries, and their stream s [K, 1, D] after the layer, as museformer.Layer does it; a
     summary stands at its span's last token.
     """
-    layer, parts, lines = nnx.merge(shape(config).layer, parameters), _parts(_chunks(tokens)), pools.lines.reshape(-1)
+    layer, parts, lines = (
+        nnx.merge(shape_of(config).layer, parameters),
+        _parts(_chunks(tokens)),
+        pools.lines.reshape(-1),
+    )
 
     def own_block(number: jax.Array) -> tuple[jax.Array, jax.Array]:
         """k, v [K * N, OWN_BLOCK, H] of the slots of a block."""
@@ -411,16 +368,16 @@ def _close_in_layer(
 
         def see_block(number: jax.Array, seen: Seen) -> Seen:
             visible = jax.lax.dynamic_slice_in_dim(pools.tokens, number * OWN_BLOCK, OWN_BLOCK, axis=1)
-            return _see(q, seen, *own_block(number), visible)
+            return attend.see(q, seen, *own_block(number), visible)
 
-        seen = _nothing(q)
+        seen = nothing(q)
         for part, k, v, reads in zip(parts, summary_k, summary_v, pools.reads, strict=True):
 
             def see(seen: Seen, part: Part = part, k: jax.Array = k, v: jax.Array = v) -> Seen:
-                return _see(q, seen, k[lines], v[lines], pools.summaries[:, part.summaries])
+                return attend.see(q, seen, k[lines], v[lines], pools.summaries[:, part.summaries])
 
-            seen = _where(reads, see, seen, len(parts))
-        return _mean(q, jax.lax.fori_loop(*pools.blocks, see_block, seen))
+            seen = see_where(reads, see, seen, len(parts))
+        return mean(q, jax.lax.fori_loop(*pools.blocks, see_block, seen))
 
     before = SummaryKeys(*zip(*before, strict=True))  # of each kind its chunks
     q, k, v = layer.summary.project(s)
@@ -457,43 +414,3 @@ def _put(chunks: Sequence[jax.Array], value: jax.Array, line: jax.Array, slot: j
         written.append(jax.lax.dynamic_update_slice(slots, jnp.where(is_inside, value, there), place))
         start += size
     return tuple(written)
-
-
-# ---------------------------------------------------------------- attention of one query a row, q [B, N, 1, H], over
-# groups of keys
-
-
-class Seen(NamedTuple):
-    """A softmax over the keys so far, of each row and head."""
-
-    highest: jax.Array  # float32[B * N] score, -inf before any
-    total: jax.Array  # float32[B * N], sum of exp(score - highest)
-    values: jax.Array  # float32[B * N, H], sum of exp(score - highest) * value
-
-
-def _nothing(q: jax.Array) -> Seen:
-    lines = q.shape[0] * q.shape[1]
-    return Seen(jnp.full(lines, -jnp.inf), jnp.zeros(lines), jnp.zeros((lines, q.shape[-1])))
-
-
-def _see(q: jax.Array, seen: Seen, k: jax.Array, v: jax.Array, visible: jax.Array) -> Seen:
-    """k, v [B * N, S, H], visible bool[B, S]."""
-    scores = jnp.einsum("ZH,ZSH->ZS", flat(q)[:, 0] * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(jnp.repeat(visible, q.shape[1], axis=0), scores, -jnp.inf)
-    highest = jnp.maximum(seen.highest, scores.max(axis=-1))
-    base = jnp.where(jnp.isfinite(highest), highest, 0)
-    shrink, shares = jnp.exp(seen.highest - base), jnp.exp(scores - base[:, None])
-    values = jnp.einsum("ZS,ZSH->ZH", shares.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    return Seen(highest, seen.total * shrink + shares.sum(axis=-1), seen.values * shrink[:, None] + values)
-
-
-def _where(reads: jax.Array, see: Callable[[Seen], Seen], seen: Seen, chunks: int) -> Seen:
-    """What is seen with one of so many chunks, which is read only where it must be."""
-    if chunks == 1 or device.on_gpu():
-        return see(seen)
-    return jax.lax.cond(reads, see, lambda seen: seen, seen)
-
-
-def _mean(q: jax.Array, seen: Seen) -> jax.Array:
-    """Shaped as q; zeros where nothing was visible, as jax_impl.attention.attention."""
-    return (seen.values / jnp.where(seen.total > 0, seen.total, 1)[:, None]).reshape(q.shape).astype(q.dtype)

@@ -20,6 +20,7 @@ from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import cache, uncached
 from jax_impl.sampling.draw import Settings, bar_is_over, draw, hear, penalized
 from jax_impl.sampling.task import summary_slots
+from jax_impl.sampling.weights import Weights, shape_of
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens import follow, grammar
 from tokenizer.tokens.plan import Plan
@@ -41,7 +42,7 @@ class Loop(NamedTuple):
     cut_short: jax.Array  # bool[B]
 
 
-class Seen(NamedTuple):
+class Report(NamedTuple):
     """What the host looks at while the loop goes on."""
 
     tokens: jax.Array  # int32[B, T]
@@ -87,7 +88,7 @@ class Program:
         self,
         rows: int,
         chunks: tuple[cache.Chunk, ...],
-        weights: cache.Weights,
+        weights: Weights,
         batch: Batch,
         state: Any,
         token: jax.Array,
@@ -98,7 +99,7 @@ class Program:
         return cache.repeat(cache.close(model, layers, one, cache.closing(one, token, jnp.ones(1, bool))), rows)
 
     @partial(jax.jit, static_argnums=0)
-    def append_all(self, weights: cache.Weights, past: uncached.Songs, ids: jax.Array) -> uncached.Songs:
+    def append_all(self, weights: Weights, past: uncached.Songs, ids: jax.Array) -> uncached.Songs:
         """The given tokens written down; their logits are not wanted."""
         for_row = jnp.ones(len(past.length), jnp.int32)
         step = lambda past, token: (self._append(weights, past, for_row * token, for_row > 0)[0], None)
@@ -109,13 +110,13 @@ class Program:
     @partial(jax.jit, static_argnums=0, donate_argnums=2)
     def go_on(
         self,
-        weights: cache.Weights,
+        weights: Weights,
         state: Loop,
         plan: Plan,
         keys: jax.Array,
         settings: Settings,
         turns: jax.Array,
-    ) -> tuple[Loop, Seen]:
+    ) -> tuple[Loop, Report]:
         """At most so many tokens more, as long as a song goes on and there is room.
 
         Two loops: the inner one writes tokens until a bar is full in some row, whose summary the outer one then
@@ -143,7 +144,7 @@ class Program:
         state = jax.lax.while_loop(lambda carry: goes_on(*carry), write_and_close, (0, state))[1]
         of_songs = (state.tokens, state.past.length, state.done, state.errors, state.cut_short)
         place = (state.grammar.program, state.grammar.measure)
-        return state, Seen(*of_songs, *place, state.past.slot, _spans(state))
+        return state, Report(*of_songs, *place, state.past.slot, _spans(state))
 
     @partial(jax.jit, static_argnums=(0, 2))
     def grown(self, past: Any, chunk: cache.Chunk) -> Any:
@@ -152,7 +153,7 @@ class Program:
             return cache.grow(past, chunk)
         return uncached.grow(past, past.batch.tokens.shape[1] + chunk.tokens)
 
-    def _turn(self, weights: cache.Weights, state: Loop, plan: Plan, keys: jax.Array, settings: Settings) -> Loop:
+    def _turn(self, weights: Weights, state: Loop, plan: Plan, keys: jax.Array, settings: Settings) -> Loop:
         alive = ~state.done
         past, logits = self._append(weights, state.past, state.token, alive)
         with jax.named_scope("choose"):
@@ -198,14 +199,14 @@ class Program:
         errors = (forced < 0) & ~grammar.allowed(state.grammar, jnp)[rows, token]
         return token, errors, follow.cuts_short(choice, token, jnp) if choice else jnp.zeros_like(errors)
 
-    def _append(self, weights: cache.Weights, past: Any, token: jax.Array, alive: jax.Array) -> tuple[Any, jax.Array]:
+    def _append(self, weights: Weights, past: Any, token: jax.Array, alive: jax.Array) -> tuple[Any, jax.Array]:
         model, layers = self._merged(weights)
         if self.cached:
             return cache.append(model, layers, past, token, alive)
         return uncached.append(model, past, token, alive, room(past)[1], self.compute)
 
-    def _merged(self, weights: cache.Weights) -> tuple[MuseFormer, tuple]:
-        return nnx.merge(cache.shape(self.model).model, weights.model), weights.layers
+    def _merged(self, weights: Weights) -> tuple[MuseFormer, tuple]:
+        return nnx.merge(shape_of(self.model).model, weights.model), weights.layers
 
 
 @jax.jit

@@ -25,6 +25,7 @@ from jax_impl.sampling.cache import OWN_BLOCK, Chunk
 from jax_impl.sampling.draw import Settings
 from jax_impl.sampling.loop import HEARD_AT_ONCE, Loop, Program
 from jax_impl.sampling.task import Task, summary_slots
+from jax_impl.sampling.weights import Shape, Weights, shape_of, weights_of
 from jax_impl.training.found import Found
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
@@ -125,8 +126,8 @@ class Sampler:
         self.task, self.config, self.plan = task, task.config, task.plan
         self.program = Program(config, task.compute, task.config.grammar, task.cached)
         self._settings = Settings.of(task.config)
-        reader, shape = ThreadPoolExecutor(1), cache.shape(config)
-        self._weights: Future[cache.Weights] = reader.submit(_weights, model, shape, task.compute)
+        reader, shape = ThreadPoolExecutor(1), shape_of(config)
+        self._weights: Future[Weights] = reader.submit(_weights, model, shape, task.compute)
         reader.shutdown(wait=False)
 
     def groups(self) -> list[range]:
@@ -199,15 +200,15 @@ class Sampler:
                 state, after = go_on(state)
             seen = after
 
-    def _sample(self, seen: loop.Seen, row: int, number: int) -> Sample:
+    def _sample(self, seen: loop.Report, row: int, number: int) -> Sample:
         ids, whole, measure = seen.tokens[row, : seen.length[row] + 1], self.task.whole, int(seen.measure[row])
         place = (int(seen.program[row]), whole.measures_left_out + measure) if measure >= 0 else None
         told = (int(seen.errors[row]), number, bool(seen.cut_short[row]))
         return Sample(ids, bool(ids[-1] == vocab.EOS), *told, whole, place)
 
-    def _go_on(self, state: Loop, arguments: tuple) -> Callable[[Loop], tuple[Loop, loop.Seen]]:
+    def _go_on(self, state: Loop, arguments: tuple) -> Callable[[Loop], tuple[Loop, loop.Report]]:
         """The program, compiled while the weights are read. Raises CheckpointError where they cannot be."""
-        weights = cache.weights(cache.shape(self.program.model).parameters, self.program.compute)
+        weights = weights_of(shape_of(self.program.model).parameters, self.program.compute)
         program = ready(
             Program.go_on,
             (self.program,),
@@ -287,7 +288,7 @@ class Sampler:
         return tuple(chunks[:needed]), chunks[needed:]
 
 
-def _weights(model: MuseFormer | Found, shape: cache.Shape, compute: ComputeConfig) -> cache.Weights:
+def _weights(model: MuseFormer | Found, shape: Shape, compute: ComputeConfig) -> Weights:
     if isinstance(model, Found):
         from jax_impl.training.checkpoint import parameters_of  # its libraries take longest to import
 
@@ -295,4 +296,4 @@ def _weights(model: MuseFormer | Found, shape: cache.Shape, compute: ComputeConf
         parameters = parameters_of(model, on_host)
     else:
         parameters = nnx.to_pure_dict(nnx.state(model))
-    return jax.device_put(cache.weights(parameters, compute))
+    return jax.device_put(weights_of(parameters, compute))

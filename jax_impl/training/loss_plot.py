@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-
 from jax_impl.training import metrics
 from tokenizer.disk.atomic import atomic
 
@@ -16,6 +13,9 @@ def draw(metrics_path: Path, png: Path) -> None:
     """Training and validation loss over steps, beside the losses of a uniform and a unigram guess where they were
     measured.
     """
+    from matplotlib.figure import Figure  # long to import: not before the first step
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
     records = metrics.read(metrics_path)
     train = [record for record in records if record["kind"] == "train"]
     validation = [record for record in records if record["kind"] == "validation"]

@@ -12,6 +12,7 @@ from configs import ComputeConfig, ModelConfig
 from jax_impl.batch import pack_row, stack_rows
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import cache
+from jax_impl.sampling import weights as of_model
 from tests.rounding import budget, moved
 from tests.rows import random_song, short_hidden_song
 from tokenizer import vocabulary as vocab
@@ -59,14 +60,14 @@ def step(model):
 
 
 def weights_of(model, compute=COMPUTE):
-    return jax.device_put(cache.weights(nnx.to_pure_dict(nnx.state(model)), compute))
+    return jax.device_put(of_model.weights_of(nnx.to_pure_dict(nnx.state(model)), compute))
 
 
 def stepper(model, close=cache.close):
     weights = weights_of(model)
 
     def step(past: cache.Cache, token, alive):
-        merged, layers = nnx.merge(cache.shape(model.config).model, weights.model), weights.layers
+        merged, layers = nnx.merge(of_model.shape_of(model.config).model, weights.model), weights.layers
         return cache.append(
             merged, layers, close(merged, layers, past, cache.closing(past, token, alive)), token, alive
         )

@@ -1,0 +1,52 @@
+"""A model's parameters as the loop of a sampler reads them."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from configs import ComputeConfig, ModelConfig
+from jax_impl.model.museformer import DTYPES, abstract_model
+
+
+class Weights(NamedTuple):
+    """A model's parameters as the step reads them: layers apart (a stack of them would be copied slice by slice) and in
+    compute dtype.
+    """
+
+    model: Any  # of the whole model, fp32; the step uses its tables and last norm
+    layers: tuple[Any, ...]
+
+
+def weights_of(parameters: Any, compute: ComputeConfig) -> Weights:
+    """Of nested dicts of a model's arrays, on the host, or of jax.ShapeDtypeStruct, of which it makes the same."""
+    dtype = np.dtype(DTYPES[compute.precision])
+
+    def of_layer(layer: int, stacked: Any) -> Any:
+        if isinstance(stacked, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(stacked.shape[1:], dtype)
+        return stacked[layer].astype(dtype, copy=False)
+
+    is_abstract = isinstance(jax.tree.leaves(parameters)[0], jax.ShapeDtypeStruct)
+    model = parameters if is_abstract else jax.tree.map(np.asarray, parameters)
+    stacked, count = model["layers"], jax.tree.leaves(model["layers"])[0].shape[0]
+    apart = (jax.tree.map(functools.partial(of_layer, layer), stacked) for layer in range(count))
+    return Weights(model, tuple(apart))
+
+
+class Shape(NamedTuple):
+    """Of a model without memory: what, merged with Weights.model and with one of Weights.layers, is the model and the
+    layer; and its parameters, as abstract_model says them.
+    """
+
+    model: nnx.GraphDef
+    layer: nnx.GraphDef
+    parameters: Any
+
+
+@functools.cache
+def shape_of(config: ModelConfig) -> Shape:
+    graph, parameters = abstract_model(config)
+    return Shape(graph, nnx.graphdef(nnx.merge(graph, parameters).layers), parameters)
