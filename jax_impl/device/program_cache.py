@@ -28,6 +28,7 @@ from tokenizer.disk.atomic import FULL
 
 VARIABLE, NONE = "HID_CACHE", "none"
 JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"  # who sets it wants JAX's own store
+OTHERWISE = f"name another folder for compiled programs, or {NONE}"
 LIMIT = 1 << 30  # bytes of all entries; those that were used least lately go first
 ENTRY, UNFINISHED = ".program", ".unfinished"
 ABANDONED_SECONDS = 3600.0  # no write takes so long: whoever began it was killed
@@ -35,9 +36,14 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def folder() -> Path | None:
-    """Where programs are kept: as HID_CACHE says, or in the user's cache folder (XDG_CACHE_HOME); None: nowhere."""
-    if named := os.environ.get(VARIABLE):
-        return None if named.lower() == NONE else Path(named).expanduser().absolute()
+    """Where programs are kept: as HID_CACHE says, or in the user's cache folder (XDG_CACHE_HOME); None: nowhere. Raises
+    InputError where HID_CACHE names nobody's home.
+    """
+    if named := os.environ.get(VARIABLE, "").strip():
+        try:
+            return None if named.lower() == NONE else Path(named).expanduser().absolute()
+        except RuntimeError as error:
+            raise InputError(f"{VARIABLE} {named}: there is no such home; {OTHERWISE}") from error
     caches = os.environ.get("XDG_CACHE_HOME", "")
     try:
         home = Path(caches) if os.path.isabs(caches) else Path.home() / ".cache"
@@ -47,22 +53,19 @@ def folder() -> Path | None:
 
 
 def keep() -> Path | None:
-    """From here on JAX keeps what it compiles, and asks there first. Returns where, None where nothing is kept or JAX
-    keeps it as its own variable says. Raises InputError where HID_CACHE names a folder that cannot be written.
+    """From here on JAX keeps what it compiles, and asks there first. Returns where, None where nothing is kept, or, as
+    HID_CACHE says nothing, JAX keeps it as its own variable says. A folder that may only be read is read. Raises
+    InputError where HID_CACHE names none and none can be made.
     """
-    if os.environ.get(JAX_VARIABLE) or (where := folder()) is None:
+    is_named = bool(os.environ.get(VARIABLE, "").strip())
+    if (os.environ.get(JAX_VARIABLE) and not is_named) or (where := folder()) is None:
         return None
     try:
         where.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds machine code that will be run
-        with tempfile.TemporaryFile(dir=where):
-            pass
     except OSError as error:
-        if not os.environ.get(VARIABLE) or error.errno in FULL:
+        if not is_named or error.errno in FULL:
             return None
-        raise InputError(
-            f"{VARIABLE} {where}: cannot be written ({error.strerror}); name another folder for compiled programs, or "
-            f"{NONE}"
-        ) from error
+        raise InputError(f"{VARIABLE} {where}: cannot be made ({error.strerror}); {OTHERWISE}") from error
     jax.config.update("jax_compilation_cache_dir", str(where))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # folders of XLA's that nobody prunes
@@ -77,7 +80,9 @@ def current() -> "Folder | None":
 
 
 class Folder(CacheInterface):
-    """Entries by key, each a file: sha256 of the content, content. Any number of processes may use it at once."""
+    """Entries by key, each a file: sha256 of its name and content, content. Any number of processes may use it at once.
+    Those of other users, who might have them do anything, are not read.
+    """
 
     def __init__(self, path: Path, limit: int = LIMIT):
         self._path, self._limit, self._machine = path, limit, _machine()
@@ -98,11 +103,13 @@ class Folder(CacheInterface):
             return None
         entry = self._entry(key)
         try:
-            content = entry.read_bytes()
+            with entry.open("rb") as file:
+                if not _is_trusted(os.fstat(file.fileno())):
+                    return None
+                digest, program = file.read(DIGEST_BYTES), file.read()
         except OSError:
             return None
-        digest, program = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-        if digest != hashlib.sha256(program).digest():
+        if digest != _digest(entry, program):
             with suppress(OSError):
                 entry.unlink()
             return None
@@ -114,13 +121,14 @@ class Folder(CacheInterface):
         """What cannot be written is not kept."""
         if getattr(self._passed_by, "now", False) or DIGEST_BYTES + len(value) > self._limit:
             return
+        entry = self._entry(key)
         with suppress(OSError):
             self._prune(DIGEST_BYTES + len(value))
             handle, name = tempfile.mkstemp(suffix=UNFINISHED, dir=self._path)
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(value).digest() + value)
-                os.replace(name, self._entry(key))
+                    file.write(_digest(entry, value) + value)
+                os.replace(name, entry)
             except BaseException:
                 os.unlink(name)
                 raise
@@ -147,6 +155,15 @@ class Folder(CacheInterface):
             with suppress(OSError):
                 file.unlink()
             total -= size
+
+
+def _digest(entry: Path, program: bytes) -> bytes:
+    return hashlib.sha256(entry.name.encode() + program).digest()
+
+
+def _is_trusted(stat: os.stat_result) -> bool:
+    """Whether a file is this user's or the system's; some systems know no users."""
+    return not hasattr(os, "getuid") or stat.st_uid in (os.getuid(), 0)
 
 
 def _machine() -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import psutil
 from jax.experimental import serialize_executable
 
 from jax_impl.device import program_cache
@@ -37,7 +38,7 @@ def ready(
     before_compiling: called once it is clear that nothing is kept.
     """
     store = program_cache.current()
-    if store is None:
+    if store is None or not _are_as_imported():
         return functools.partial(function, *static)
     key = _key(function, static, arguments)
     if key not in _loaded:
@@ -49,7 +50,8 @@ def ready(
                 program = lowered.compile()
             with suppress(Exception):  # where a program cannot be serialized, it is compiled each time
                 content = pickle.dumps(serialize_executable.serialize(program))
-                store.put(key, zlib.compress(content, FASTEST))
+                if _are_as_imported():
+                    store.put(key, zlib.compress(content, FASTEST))
         _loaded[key] = program
     return _loaded[key]
 
@@ -90,9 +92,19 @@ def _surroundings() -> tuple:
 @functools.cache
 def _sources() -> str:
     """Of all files of this project that are imported, and of the data beside them."""
-    root, digest = Path(__file__).parents[2], hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in (".py", ".npz"):
-                digest.update(repr((str(path.relative_to(root)), path.stat().st_size)).encode() + path.read_bytes())
+    digest = hashlib.sha256()
+    for path in _files():
+        digest.update(repr((path.name, path.parent.name, path.stat().st_size)).encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _are_as_imported() -> bool:
+    """Whether none of these files was changed after this process began: what it traces is what stands there."""
+    begun = psutil.Process().create_time()
+    return all(max(path.stat().st_mtime, path.stat().st_ctime) < begun for path in _files())
+
+
+def _files() -> list[Path]:
+    root = Path(__file__).parents[2]
+    found = (path for package in PACKAGES for path in sorted((root / package).rglob("*")))
+    return [path for path in found if path.suffix in (".py", ".npz")]

@@ -2,6 +2,7 @@
 in pretty_midi's wheel, both of the extra `sound`. midirenderer is loaded when it plays, pretty_midi never.
 """
 
+import errno
 import importlib.util
 import io
 import os
@@ -54,6 +55,7 @@ def find_soundfont() -> Path:
     that is named.
     """
     named, has_fluidsynth = os.environ.get("SOUNDFONT"), shutil.which("fluidsynth") is not None
+    named = named and os.path.expanduser(named)
     if named and (problem := _problem(Path(named))):
         raise InputError(f"--wav: SOUNDFONT={named}: {problem}")
     if not has_fluidsynth and importlib.util.find_spec("midirenderer") is None:
@@ -112,8 +114,10 @@ def _fluidsynth(song: bytes, path: Path, soundfont: Path) -> None:
         midi.write_bytes(song, file := Path(folder, "song.mid"))  # it takes no .rmi
         command = ["fluidsynth", "-ni", "-r", str(SAMPLE_RATE), "-F", str(path), str(soundfont), str(file)]
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    if "No space left" in done.stderr:  # and it ends as if all were well
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     is_other_font = "Failed to load" in done.stderr  # and it went on with its own
-    if done.returncode or is_other_font or not path.exists():
+    if done.returncode or is_other_font or "write error" in done.stderr or not path.exists():
         raise InputError(f"--wav: FluidSynth failed with {soundfont} ({(done.stderr or done.stdout).strip()[-200:]})")
 
 

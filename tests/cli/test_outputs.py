@@ -80,7 +80,9 @@ def no_model(monkeypatch):
     """Sampling costs none: every song is SONG."""
     ready = SimpleNamespace(origin=ORIGIN, sampler=lambda: None)
     monkeypatch.setattr(compose.Request, "ready", lambda request: ready)
-    monkeypatch.setattr(compose, "_sampled", lambda _, numbers: [dataclasses.replace(SONG, number=i) for i in numbers])
+    monkeypatch.setattr(
+        compose, "_sampled", lambda _, numbers, *__: [dataclasses.replace(SONG, number=i) for i in numbers]
+    )
     monkeypatch.setattr(compose, "_same_sample", lambda *_: SONG)
 
 

@@ -30,14 +30,16 @@ def test_an_entry_comes_back_and_another_key_has_none(tmp_path):
     assert [path.suffix for path in tmp_path.iterdir()] == [ENTRY]
 
 
-@pytest.mark.parametrize("what", ["cut", "flipped", "empty"])
+@pytest.mark.parametrize("what", ["cut", "flipped", "empty", "another's"])
 def test_an_entry_that_is_not_whole_is_none_and_makes_room_for_a_whole_one(tmp_path, what):
     folder = Folder(tmp_path)
     folder.put(KEY, b"program" * 9)
     (entry,) = tmp_path.iterdir()
     content = bytearray(entry.read_bytes())
     content[-1] ^= 1
-    entry.write_bytes({"cut": content[:-3], "flipped": content, "empty": b""}[what])
+    folder.put("other", b"other")
+    (other,) = set(tmp_path.iterdir()) - {entry}
+    entry.write_bytes({"cut": content[:-3], "flipped": content, "empty": b"", "another's": other.read_bytes()}[what])
     assert folder.get(KEY) is None and not entry.exists()
     folder.put(KEY, b"new")
     assert folder.get(KEY) == b"new"
@@ -80,6 +82,15 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path):
     assert folder.get(KEY) is None
 
 
+def test_an_entry_of_another_user_is_none(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    folder.put(KEY, b"program")
+    monkeypatch.setattr(os, "getuid", lambda: 12345, raising=False)
+    stranger = os.stat_result((0o600, 0, 0, 1, 54321, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "fstat", lambda _: stranger)
+    assert folder.get(KEY) is None
+
+
 # ---------------------------------------------------------------- where
 
 
@@ -97,12 +108,12 @@ def test_programs_are_kept_where_the_user_says(tmp_path, monkeypatch):
         assert program_cache.folder() is None
 
 
-def test_a_folder_that_is_named_and_cannot_be_written_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+def test_a_folder_that_is_named_and_cannot_be_made_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("HID_CACHE", str(tmp_path / "file" / "folder"))
-    with pytest.raises(InputError, match=r"HID_CACHE .*folder: cannot be written .*name another folder"):
-        program_cache.keep()
+    for name, why in ((str(tmp_path / "file" / "folder"), "cannot be made"), ("~no-such-user/x", "no such home")):
+        monkeypatch.setenv("HID_CACHE", name)
+        with pytest.raises(InputError, match=rf"HID_CACHE .*: .*{why}.*name another folder"):
+            program_cache.keep()
 
 
 # ---------------------------------------------------------------- between processes
@@ -174,6 +185,15 @@ def test_two_processes_at_once_keep_the_same_programs(tmp_path):
     assert run("ready", HID_CACHE=str(tmp_path))[-1] == "0" and not list(tmp_path.glob(f"*{UNFINISHED}"))
 
 
+def test_a_process_whose_files_were_changed_meanwhile_keeps_nothing(monkeypatch, tmp_path):
+    f, x = jax.jit(lambda settings, x: x * settings, static_argnums=0), np.ones(3, np.float32)
+    monkeypatch.setattr(program_cache, "current", lambda: Folder(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(ready.psutil.Process, "create_time", lambda _: 0.0)
+        assert ready.ready(f, (2,), x)(x).tolist() == [2, 2, 2] and not list(tmp_path.iterdir())
+    assert ready.ready(f, (2,), x)(x).tolist() == [2, 2, 2] and len(list(tmp_path.iterdir())) == 1
+
+
 def test_no_program_has_the_key_of_another(monkeypatch):
     """Each of what a trace may hang on changes it."""
     f, x = jax.jit(lambda settings, x: x, static_argnums=0), np.zeros(3, np.float32)
@@ -212,4 +232,5 @@ def test_the_sources_of_a_key_are_those_of_this_project(monkeypatch, tmp_path):
     monkeypatch.setattr(ready, "__file__", str(place))
     there = ready._sources.__wrapped__()
     (tmp_path / "tokenizer" / "a.py").write_text("2")
+    assert not ready._are_as_imported()
     assert len({here, there, ready._sources.__wrapped__()}) == 3

@@ -100,6 +100,14 @@ def test_a_font_that_fluidsynth_does_not_take_after_all_is_told(tmp_path, monkey
         sound.play(SONG, tmp_path / "x.wav", tmp_path / "font.sf2")
 
 
+def test_a_full_disk_is_told_though_fluidsynth_ends_well(tmp_path, monkeypatch):
+    stand_in(tmp_path, 'echo half > "$5"; echo "error: Audio file write error: No space left on device." >&2')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(InputError, match=r"a\.wav: no space left on the disk"):
+        sound.play(file_of(1, 480, [([], 0)]), tmp_path / "a.wav", sound_font(tmp_path / "a.sf2"))
+    assert not (tmp_path / "a.wav").exists()
+
+
 def test_a_font_that_is_damaged_inside_is_named_before_a_song_is_made(tmp_path, no_fluidsynth, monkeypatch):
     """midirenderer stops at one with an error, at the other with a panic, which is no Exception."""
     content = sound.find_soundfont().read_bytes()
