@@ -13,7 +13,7 @@ from flax import nnx
 from configs import MASK_RULES, InputError, MaskRule, ModelConfig, TrainConfig
 from configs.model import HEAD_DIM, V121_VOCAB_SIZE
 from jax_impl.model.v121 import WeightsError, from_v121, to_v121
-from jax_impl.training.checkpoint import Checkpoints
+from jax_impl.training.checkpoint import Checkpoints, load_model
 from jax_impl.training.found import find
 from jax_impl.training.optimizer import optimizer
 from jax_impl.training.record import Record, plain, versions
@@ -110,7 +110,7 @@ def export_torch(run: Path, path: Path) -> ModelConfig:
             "sixteenths, no notes above 64 of them, no meters of n/16, no tempi below 40 and above 250. `generate` "
             "writes its music here; a run of import-torch can be exported"
         )
-    weights = to_v121(nnx.to_pure_dict(nnx.state(found.load())))
+    weights = to_v121(nnx.to_pure_dict(nnx.state(load_model(run, found.record.step)[0])))
     args = {names[0]: size for names, size in _sizes(config).items()}
     args |= {"vocab_size": config.vocab_size, "dropout": config.dropout}
     torch_file.write(weights, args | {RULE: rule_name(config.mask_rule)}, path)
