@@ -76,7 +76,7 @@ def test_a_program_of_another_processor_is_none(tmp_path, monkeypatch):
 
 def test_where_nothing_can_be_written_nothing_is_kept(tmp_path):
     file = tmp_path / "file"
-    file.write_text("")
+    file.write_text("", encoding="utf-8")
     folder = Folder(file)
     folder.put(KEY, b"program")
     assert folder.get(KEY) is None
@@ -109,7 +109,7 @@ def test_programs_are_kept_where_the_user_says(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_named_and_cannot_be_made_is_an_error(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for name, why in ((str(tmp_path / "file" / "folder"), "cannot be made"), ("~no-such-user/x", "no such home")):
         monkeypatch.setenv("HID_CACHE", name)
         with pytest.raises(InputError, match=rf"HID_CACHE .*: .*{why}.*name another folder"):
@@ -225,12 +225,12 @@ def test_the_sources_of_a_key_are_those_of_this_project(monkeypatch, tmp_path):
     here = ready._sources.__wrapped__()
     for package in ready.PACKAGES:
         (tmp_path / package).mkdir()
-        (tmp_path / package / "a.py").write_text("1")
+        (tmp_path / package / "a.py").write_text("1", encoding="utf-8")
     place = tmp_path / "jax_impl" / "device" / "ready.py"
     place.parent.mkdir()
-    place.write_text("")
+    place.write_text("", encoding="utf-8")
     monkeypatch.setattr(ready, "__file__", str(place))
     there = ready._sources.__wrapped__()
-    (tmp_path / "tokenizer" / "a.py").write_text("2")
+    (tmp_path / "tokenizer" / "a.py").write_text("2", encoding="utf-8")
     assert not ready._are_as_imported()
     assert len({here, there, ready._sources.__wrapped__()}) == 3

@@ -22,7 +22,8 @@ ORIGIN = outputs.Origin("run", 5, "00", plain(SampleConfig()), plain(Constraints
 @pytest.fixture
 def formats(tmp_path, monkeypatch):
     """Picture and sound, which cost nothing: see files_of."""
-    monkeypatch.setattr(outputs.pianoroll, "piano_roll", lambda score, path, **_: path.write_text(f"{score}"))
+    draw = lambda score, path, **_: path.write_text(f"{score}", encoding="utf-8")
+    monkeypatch.setattr(outputs.pianoroll, "piano_roll", draw)
     monkeypatch.setattr(sound, "play", lambda song, path, _: path.write_bytes(song + b"played"))
     return outputs.Formats(picture=True, soundfont=tmp_path / "font.sf2")
 
