@@ -258,16 +258,14 @@ class Sampler:
     # ------------------------------------------------------------ sizes
 
     def _filled(self, given: np.ndarray) -> int:
-        """Slots that the given tokens but the last take in a cache: of few sizes, a power of two or one and a half of
-        it, so that few programs are compiled. For songs in parts one number for all.
+        """Slots that the given tokens but the last take in a cache: of few sizes, eighths of the next power of two, so
+        that few programs are compiled. For songs in parts one number for all.
         """
         if not self.program.cached or len(given) == 1:
             return 0
         tokens = self.config.max_length if self.task.parts and len(self.task.parts.parts) > 1 else len(given) - 1
-        size = OWN_BLOCK
-        while size < tokens:
-            size *= 2
-        return size * 3 // 4 if size > OWN_BLOCK and size * 3 // 4 >= tokens else size
+        step = max(1 << (tokens - 1).bit_length() >> 3, OWN_BLOCK)
+        return -(-tokens // step) * step
 
     def _chunks(self, filled: int, given: int, spans: int) -> tuple[tuple[Chunk, ...], list[Chunk]]:
         """Those that a program begins with, and those that it gets as songs outgrow it: none where a chunk in which
