@@ -22,7 +22,7 @@ for package in ("configs", "tokenizer", "jax_impl"):
             importlib.import_module(module.name)
 """
 STATE = """
-import logging, os, random, signal, sys, threading, warnings
+import gc, logging, os, random, signal, sys, threading, warnings
 import absl.flags, jax._src.xla_bridge, matplotlib, numpy
 
 def state():
@@ -45,6 +45,7 @@ def state():
         "jax": dict(jax.config.values),
         "jax has looked for devices": bool(jax._src.xla_bridge._backends),
         "numpy": numpy.get_printoptions() | numpy.geterr(),
+        "collector": (gc.isenabled(), gc.get_threshold()),
         "random": (random.getstate(), str(numpy.random.get_state())),
         "threads": threading.active_count(),
     }
@@ -82,6 +83,7 @@ def test_what_the_command_line_settles_is_seen():
     """So the test above would see it."""
     assert changes("from jax_impl.cli import process; process.settle()") == {
         "environment XLA_PYTHON_CLIENT_MEM_FRACTION",
+        "collector ",
         "hooks ",
         "logging absl",
         "logging asyncio",

@@ -15,7 +15,7 @@ from jax_impl.device import device
 from jax_impl.sampling import pianoroll, sample
 from jax_impl.sampling.task import task_of
 from jax_impl.training import metrics, train
-from jax_impl.training.checkpoint import load_model
+from jax_impl.training.found import find
 from tokenizer.dataset.prepare import prepare
 from tokenizer.disk.atomic import (
     WriteError,
@@ -93,10 +93,11 @@ def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
     result = train.train(config)
     if result.signal:
         return 128 + result.signal
-    model, record = load_model(config.output_dir, "best")
+    found = find(config.output_dir, "best")
+    record = found.record
     with tqdm(total=presets.DEMO_SAMPLE.max_length, desc="sampling", unit="token", disable=None) as bar:
-        task = task_of(model.config, presets.DEMO_SAMPLE, device.sampling_compute(), None, presets.DEMO_SONG)
-        sampler = sample.Sampler(model, task)
+        task = task_of(record.model_config, presets.DEMO_SAMPLE, device.sampling_compute(), None, presets.DEMO_SONG)
+        sampler = sample.Sampler(found, task)
         (song,) = sampler.samples(lambda length, _: bar.update(length - bar.n))
     validated = [line for line in metrics.read(config.output_dir / metrics.FILE) if line["kind"] == "validation"]
     best = next((line for line in validated if line["step"] == record.step), None)

@@ -42,7 +42,7 @@ def end(status: int) -> NoReturn:
 
 def keep_programs() -> None:
     """Compiled programs are kept for the next process, where HID_CACHE says. Raises InputError where it names a folder
-    that cannot be written.
+    that cannot be made.
     """
     from jax_impl.device import program_cache
 

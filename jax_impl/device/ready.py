@@ -28,6 +28,12 @@ PACKAGES = ("configs", "jax_impl", "tokenizer")
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy")
 OF_PLACES = ("jax_compilation_cache_dir", "jax_persistent_cache")  # settings that change no program begin so
 FASTEST = 1  # of zlib's levels
+NOT_SERIALIZED = (
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    pickle.PicklingError,
+)  # as a device or compiler says so
 
 
 def ready(
@@ -48,7 +54,7 @@ def ready(
             before_compiling()
             with store.passed_by():  # of a program that came from there only parts are there to be kept once more
                 program = lowered.compile()
-            with suppress(Exception):  # where a program cannot be serialized, it is compiled each time
+            with suppress(*NOT_SERIALIZED):  # it is compiled each time
                 content = pickle.dumps(serialize_executable.serialize(program))
                 if _are_as_imported():
                     store.put(key, zlib.compress(content, FASTEST))

@@ -1,5 +1,5 @@
 """One token out of logits: how likely a bar is over, temperature, what is kept of the likeliest,
-the penalty on what a track repeats. Called by sample.py at each token.
+the penalty on what a track repeats. Called by loop.py at each token.
 """
 
 from typing import Any, NamedTuple

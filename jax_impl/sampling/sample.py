@@ -221,6 +221,7 @@ class Sampler:
         return lambda state: program(read, state, *arguments)
 
     def _run(self, function: Any, static: tuple, *arguments: Any) -> Any:
+        """What a function of jax.jit, whose first arguments are static, makes of the others."""
         return ready(function, static, *arguments)(*arguments)
 
     def _begin(self, rows: int, plan: Plan) -> tuple[Loop, list[Chunk]]:
