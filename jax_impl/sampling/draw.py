@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import SampleConfig
-from tokenizer import vocabulary as vocab
 from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, ENDS, PITCH, POSITION, TRACK, UNK, VELOCITY
 
 REPEATABLE = np.isin(CLASS, (POSITION, PITCH, DURATION, VELOCITY))
@@ -30,7 +29,7 @@ class Settings(NamedTuple):
     def of(cls, config: SampleConfig) -> "Settings":
         numbers = (config.temperature, config.top_p, config.min_p, config.repetition_penalty)
         temperature, top_p, min_p, penalty = map(np.float32, numbers)
-        return cls(temperature, np.int32(min(config.top_k, vocab.SIZE)), top_p, min_p, penalty)
+        return cls(temperature, np.int32(config.top_k), top_p, min_p, penalty)
 
 
 def draw(key: jax.Array, logits: jax.Array, settings: Settings) -> jax.Array:
