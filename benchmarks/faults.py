@@ -903,7 +903,7 @@ SAMPLING = (
     fault(
         "jax_impl/device/program_cache.py",
         "an entry that is not whole is used",
-        "if digest != hashlib.sha256(program).digest():",
+        "if digest != _digest(entry, program):",
         "if False:",
         "tests/device/test_program_cache.py",
     ),
