@@ -13,6 +13,9 @@ tiles. Why 128 rows share one list though the mask is known by 64: each block of
 rows. With a list for every 64 rows the tensor cores, at half their rate, would ask the L2 cache for about 5 TB/s, which
 is all it can give.
 
+The longest lists are begun first, so that no processor is left with a long one when the others are done; and two heads
+at a time, whose keys and values stay in the L2 cache.
+
 fp32 inputs are split in two bf16 halves, x = high + low; a product is high·high + high·low + low·high: 16 bits of
 mantissa from bf16 units.
 """
@@ -28,12 +31,13 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from jax_impl.attention.block_mask import TILE, WORD
+from jax_impl.attention.block_mask import LIST_ALIGNMENT, TILE, WORD
 
 HEAD_DIM = 64
 SCALE_LOG2 = HEAD_DIM**-0.5 * math.log2(math.e)  # softmax in base 2: the hardware has exp2
 COMPUTE_WARPGROUPS = 2
 COMPUTE_REGISTERS, COPY_REGISTERS = 232, 40  # 2 x 232 + 40 = 504 of the 512 that three warpgroups may hold per lane
+HEADS_AT_A_TIME = 2  # of all rows of a batch of 4 x 8192 tokens their keys and values take 19 MB of 50 in the L2 cache
 LARGEST_COPY = 256  # elements along an axis that one TMA copy can take
 WGMMA = plgpu.Layout.WGMMA
 # Pairs of halves that are multiplied; low·low is below fp32's rounding
@@ -190,16 +194,29 @@ def slot_of(step: jax.Array, stages: int) -> jax.Array:
     return lax.rem(step, jnp.int32(stages))
 
 
-def copy_list(blocks: Any, shared: Any, ready: Any) -> None:
-    """A row's list int32[capacity] into shared memory; the barrier counts list_copies(capacity)."""
+def longest_first(lists: jax.Array, counts: jax.Array, blocks_per_step: int) -> jax.Array:
+    """int32[B P, HEADER and a list, padded], by steps downwards: what each program of one head has to do.
+
+    lists: int32[B, P, capacity]; counts: int32[B, P, 2], of blocks: full ones, and all.
+    """
+    rows, blocks = (x.reshape(-1) for x in jnp.indices(counts.shape[:2], dtype=jnp.int32))
+    full_steps = counts[..., 0].reshape(-1) // blocks_per_step
+    steps = (counts[..., 1].reshape(-1) + blocks_per_step - 1) // blocks_per_step
+    header = jnp.stack([rows, blocks, full_steps, steps], axis=1)
+    table = jnp.concatenate([header, lists.reshape(len(header), -1)], axis=1)
+    table = jnp.pad(table, ((0, 0), (0, -table.shape[1] % LIST_ALIGNMENT)))
+    return table[jnp.argsort(-steps, stable=True)]
+
+
+def copy_list(entry: Any, shared: Any, ready: Any) -> None:
+    """Begins to copy an entry of the table into shared memory; the barrier counts list_copies(its width)."""
     for start in range(0, shared.shape[0], LARGEST_COPY):
         part = pl.ds(start, min(LARGEST_COPY, shared.shape[0] - start))
-        plgpu.copy_gmem_to_smem(blocks.at[part], shared.at[part], ready)
-    plgpu.barrier_wait(ready)
+        plgpu.copy_gmem_to_smem(entry.at[part], shared.at[part], ready)
 
 
-def list_copies(capacity: int) -> int:
-    return pl.cdiv(capacity, LARGEST_COPY)
+def list_copies(width: int) -> int:
+    return pl.cdiv(width, LARGEST_COPY)
 
 
 def copy_ahead(
@@ -223,6 +240,9 @@ def copy_ahead(
                 plgpu.barrier_wait(barrier.at[slot])
 
 
+HEADER = 4  # what stands before a list: the first two and last two numbers of Program
+
+
 class Program(NamedTuple):
     """Which one this is, and how many steps its list has: the first full_steps know no mask."""
 
@@ -232,7 +252,10 @@ class Program(NamedTuple):
     warpgroup: jax.Array
     full_steps: jax.Array
     steps: jax.Array
-    list_shared: Any  # int32[capacity], the list, in shared memory; for the copy warpgroup
+    entry: Any  # int32[HEADER + capacity] in shared memory, the list at its end
+
+    def listed(self, index: jax.Array) -> jax.Array:
+        return self.entry[HEADER + index]
 
 
 def walk(step: Callable[[bool, jax.Array, Any], Any], program: Program, sums: Any) -> Any:
@@ -263,33 +286,39 @@ def launch(
 
     Two warpgroups run compute(program, scratch, *arrays, *outputs); the third runs copy_step(program, scratch, index,
     slot, reused, *arrays) for every step, which waits for the consumed barriers if the slot is reused. The last grid
-    axis runs fastest: programs of one head run side by side and find its keys and values in the L2 cache.
+    axis runs fastest: programs of two heads run side by side and find their keys and values in the L2 cache.
     """
-    batch, heads = arrays[0].shape[-4:-2]
-    capacity = lists.shape[2]
+    heads = arrays[0].shape[-3]
+    together = math.gcd(heads, HEADS_AT_A_TIME)
+    table = longest_first(lists, counts, blocks_per_step)
+    programs, width = table.shape
     scratch_types = scratch._asdict() | {  # Pallas hands them to the body by name
-        "list_shared": plgpu.SMEM((capacity,), jnp.int32),
-        "list_ready": plgpu.Barrier(num_arrivals=list_copies(capacity)),
+        "list_shared": plgpu.SMEM((width,), jnp.int32),
+        "list_ready": plgpu.Barrier(num_arrivals=list_copies(width)),
     }
 
     def body(*refs, list_shared, list_ready, **scratch_refs):
-        inputs, lists_gmem, counts_gmem = refs[: len(arrays)], refs[len(arrays)], refs[len(arrays) + 1]
-        results = refs[len(arrays) + 2 :]
+        inputs, table_gmem, results = refs[: len(arrays)], refs[len(arrays)], refs[len(arrays) + 1 :]
         own = type(scratch)(**scratch_refs)
-        row, head, block = (lax.axis_index(axis) for axis in ("batch", "head", "block"))
-        full_steps = lax.div(counts_gmem[row, block, 0], jnp.int32(blocks_per_step))
-        steps = lax.div(counts_gmem[row, block, 1] + (blocks_per_step - 1), jnp.int32(blocks_per_step))
-        program = Program(row, head, block, lax.axis_index("warpgroup"), full_steps, steps, list_shared)
+        warpgroup = lax.axis_index("warpgroup")
 
-        @pl.when(program.warpgroup < COMPUTE_WARPGROUPS)
+        @pl.when(warpgroup == COMPUTE_WARPGROUPS)
+        def _():
+            copy_list(table_gmem.at[lax.axis_index("program")], list_shared, list_ready)
+
+        plgpu.barrier_wait(list_ready)
+        row, block, full_steps, steps = (list_shared[place] for place in range(HEADER))
+        head = lax.axis_index("heads") * together + lax.axis_index("head")
+        program = Program(row, head, block, warpgroup, full_steps, steps, list_shared)
+
+        @pl.when(warpgroup < COMPUTE_WARPGROUPS)
         def _():
             plgpu.set_max_registers(COMPUTE_REGISTERS, action="increase")
             compute(program, own, *inputs, *results)
 
-        @pl.when(program.warpgroup == COMPUTE_WARPGROUPS)
+        @pl.when(warpgroup == COMPUTE_WARPGROUPS)
         def _():
             plgpu.set_max_registers(COPY_REGISTERS, action="decrease")
-            copy_list(lists_gmem.at[row, block], list_shared, list_ready)
             copy = lambda index, slot, reused: copy_step(program, own, index, slot, reused, *inputs)
             copy_ahead(steps, stages, copy, consumed(own))
 
@@ -297,12 +326,12 @@ def launch(
         body,
         out_type=list(outputs),
         scratch_types=scratch_types,
-        grid=(batch, heads, lists.shape[1]),
-        grid_names=("batch", "head", "block"),
+        grid=(heads // together, programs, together),
+        grid_names=("heads", "program", "head"),
         num_threads=COMPUTE_WARPGROUPS + 1,
         thread_name="warpgroup",
         kernel_name=name,
         compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Warpgroup),
         interpret=interpret,
     )
-    return kernel(*arrays, lists, counts)
+    return kernel(*arrays, table)

@@ -133,7 +133,7 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
     def copy_step(
         program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles
     ):
-        row, head, key_block = program.row, program.head, program.list_shared[index]
+        row, head, key_block = program.row, program.head, program.listed(index)
         keys, ready = pl.ds(key_block * TILE, TILE), scratch.ready.at[slot]
         if reused:
             plgpu.barrier_wait(scratch.consumed.at[slot])
@@ -222,7 +222,7 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
     def copy_step(
         program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles
     ):
-        row, head, query_block = program.row, program.head, program.list_shared[index]
+        row, head, query_block = program.row, program.head, program.listed(index)
         queries, ready = pl.ds(query_block * TILE, TILE), scratch.ready.at[slot]
         if reused:
             plgpu.barrier_wait(scratch.consumed.at[slot])

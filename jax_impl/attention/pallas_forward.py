@@ -124,7 +124,7 @@ def forward(
 
     def copy_step(program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, tiles):
         # What follows an odd count in a list is an empty block: its tiles are 0, so a step is always whole.
-        listed = [program.list_shared[index * per_step + part] for part in range(per_step)]
+        listed = [program.listed(index * per_step + part) for part in range(per_step)]
 
         def copy_rows(source, target, ready):
             for part, key_block in enumerate(listed):
