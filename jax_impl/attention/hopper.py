@@ -10,8 +10,8 @@ A program is one thread block of three warpgroups, all its work on one head of o
 `ready` barriers say that a slot is loaded, `consumed` barriers that both compute warpgroups are done with it. Blocks
 that are full for all 128 rows come first in the lists; the loop over them knows no mask, and only the second loop loads
 tiles. Why 128 rows share one list though the mask is known by 64: each block of 64 keys brings 16 KB for 1 MFLOP per 64
-rows. With a list for every 64 rows the tensor cores, at half their rate, would ask the L2 cache for about 5 TB/s, which
-is all it can give.
+rows. With a list for every 64 rows the tensor cores, at half their rate, would ask the L2 cache for 7.4 to 7.7 TB/s,
+which is more than it can give; with one for 128 rows it is half of that.
 
 The longest lists are begun first, so that no processor is left with a long one when the others are done; and two heads
 at a time, whose keys and values stay in the L2 cache.
@@ -60,6 +60,9 @@ def matrix(*shape: int, dtype: Any = jnp.bfloat16) -> plgpu.SMEM:
     return plgpu.SMEM(shape, dtype, transforms=(plgpu.TilingTransform((8, width)), plgpu.SwizzleTransform(128)))
 
 
+Beside = Callable[[], Sequence[jax.Array]]  # work for the ordinary units while the tensor cores have theirs
+
+
 class Compiled:
     """Operations of the compute warpgroups, on registers in wgmma's layout."""
 
@@ -85,29 +88,57 @@ class Compiled:
         return plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=WGMMA)
 
     @staticmethod
-    def product_transposed(a: Any, b: Any, issued: Callable[[], None] = lambda: None) -> jax.Array:
-        """fp32[64, N] a @ b^T of shared a [halves, 64, H] and b [halves, N, H]. issued() runs while the tensor cores
-        work.
+    def operand(shared: Any) -> list[Any]:
+        """The halves of shared [halves, 64, H] that every step multiplies: read once, into registers. Two of them would
+        spill: they stay where they are, and each product reads them.
+        """
+        if shared.shape[0] == 1:
+            return [plgpu.load(shared.at[0], (), layout=WGMMA)]
+        return [shared.at[half] for half in range(shared.shape[0])]
+
+    @staticmethod
+    def product_transposed(a: list[Any], b: Any, beside: Beside = lambda: ()) -> tuple[jax.Array, ...]:
+        """fp32[64, N] a @ b^T of an operand a and shared b [halves, N, H], and what beside() returns: it runs while the
+        tensor cores work. It must not wait for a barrier: behind one the compiler waits for the product first.
         """
 
         def multiply(accumulator):
-            for i, j in PRODUCTS[a.shape[0]]:
-                plgpu.wgmma(accumulator, a.at[i], b.at[j].transpose((1, 0)))
-            issued()
-            return accumulator[...]
+            for i, j in PRODUCTS[len(a)]:
+                plgpu.wgmma(accumulator, a[i], b.at[j].transpose((1, 0)))
+            results = beside()
+            if results:  # what makes them ends here, before the product is waited for
+                results = lax.optimization_barrier(tuple(results))
+            return accumulator[...], *results
 
-        return pl.run_scoped(multiply, plgpu.ACC((a.shape[1], b.shape[1]), jnp.float32))
+        return pl.run_scoped(multiply, plgpu.ACC((TILE, b.shape[1]), jnp.float32))
 
     @staticmethod
-    def add_product(total: jax.Array, a: jax.Array, b: Any) -> jax.Array:
-        """total + a @ b of registers a fp32[64, N], rounded to as many halves as shared b [halves, N, H] has."""
-        parts = registers_in_halves(a, b.shape[0])
+    def add_product(total: jax.Array, a: list[jax.Array], b: Any) -> jax.Array:
+        """total + a @ b of registers a (halves, [64, N]) and shared b [halves, N, H]."""
 
         def multiply(accumulator):
-            for i, j in PRODUCTS[b.shape[0]]:
-                plgpu.wgmma(accumulator, parts[i], b.at[j])
+            for i, j in PRODUCTS[len(a)]:
+                plgpu.wgmma(accumulator, a[i], b.at[j])
 
         return pl.run_state(multiply)(plgpu.ACC.init(total))
+
+    @staticmethod
+    def add_product_beside(
+        total: jax.Array, a: list[jax.Array], b: Any, beside: Callable[[], jax.Array], like: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The same, and what beside() returns, of like's shape and type: it runs while the tensor cores work, unless
+        two halves of a leave no registers for it.
+        """
+        if len(a) > 1:
+            return Compiled.add_product(total, a, b), beside()
+
+        def multiply(state):
+            accumulator, result = state
+            for i, j in PRODUCTS[len(a)]:
+                plgpu.wgmma(accumulator, a[i], b.at[j])
+            result[...] = beside()
+
+        return pl.run_state(multiply)((plgpu.ACC.init(total), like))
 
 
 class Interpreted:
@@ -122,19 +153,27 @@ class Interpreted:
     iota = staticmethod(lambda shape, axis: lax.broadcasted_iota(jnp.int32, shape, axis))
 
     @staticmethod
-    def product_transposed(a: Any, b: Any, issued: Callable[[], None] = lambda: None) -> jax.Array:
-        left, right = a[...].astype(jnp.float32), b[...].astype(jnp.float32)
-        total = sum(left[i] @ right[j].T for i, j in PRODUCTS[len(left)])
-        plgpu.commit_smem()
-        issued()
-        return total
+    def operand(shared: Any) -> list[jax.Array]:
+        return list(shared[...])
 
     @staticmethod
-    def add_product(total: jax.Array, a: jax.Array, b: Any) -> jax.Array:
+    def product_transposed(a: list[jax.Array], b: Any, beside: Beside = lambda: ()) -> tuple[jax.Array, ...]:
+        left, right = [x.astype(jnp.float32) for x in a], b[...].astype(jnp.float32)
+        total = sum(left[i] @ right[j].T for i, j in PRODUCTS[len(left)])
+        plgpu.commit_smem()
+        return total, *beside()
+
+    @staticmethod
+    def add_product(total: jax.Array, a: list[jax.Array], b: Any) -> jax.Array:
         right = b[...].astype(jnp.float32)
         plgpu.commit_smem()
-        parts = registers_in_halves(a, len(right))
-        return total + sum(parts[i].astype(jnp.float32) @ right[j] for i, j in PRODUCTS[len(right)])
+        return total + sum(a[i].astype(jnp.float32) @ right[j] for i, j in PRODUCTS[len(a)])
+
+    @staticmethod
+    def add_product_beside(
+        total: jax.Array, a: list[jax.Array], b: Any, beside: Callable[[], jax.Array], like: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        return Interpreted.add_product(total, a, b), beside()
 
 
 def operations(interpret: Any) -> type[Compiled] | type[Interpreted]:
@@ -200,8 +239,10 @@ def longest_first(lists: jax.Array, counts: jax.Array, blocks_per_step: int) -> 
     lists: int32[B, P, capacity]; counts: int32[B, P, 2], of blocks: full ones, and all.
     """
     rows, blocks = (x.reshape(-1) for x in jnp.indices(counts.shape[:2], dtype=jnp.int32))
-    full_steps = counts[..., 0].reshape(-1) // blocks_per_step
-    steps = (counts[..., 1].reshape(-1) + blocks_per_step - 1) // blocks_per_step
+    full, some = counts[..., 0].reshape(-1), counts[..., 1].reshape(-1)
+    # Every program has a last step, with a mask; of an empty list its block is one that the mask hides.
+    steps = jnp.maximum((some + blocks_per_step - 1) // blocks_per_step, 1)
+    full_steps = jnp.minimum(full // blocks_per_step, steps - 1)
     header = jnp.stack([rows, blocks, full_steps, steps], axis=1)
     table = jnp.concatenate([header, lists.reshape(len(header), -1)], axis=1)
     table = jnp.pad(table, ((0, 0), (0, -table.shape[1] % LIST_ALIGNMENT)))
@@ -244,7 +285,9 @@ HEADER = 4  # what stands before a list: the first two and last two numbers of P
 
 
 class Program(NamedTuple):
-    """Which one this is, and how many steps its list has: the first full_steps know no mask."""
+    """Which one this is, and how many steps its list has, at least one: the first full_steps know no mask, the last
+    does.
+    """
 
     row: jax.Array
     head: jax.Array

@@ -108,18 +108,23 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
         plgpu.copy_gmem_to_smem(delta_gmem.at[row, head, queries], delta_shared, own_ready)
         plgpu.barrier_wait(own_ready)
         lse_rows, delta_rows = ops.load_per_row(lse_shared), ops.load_per_row(delta_shared)
+        q_halves, d_out_halves = ops.operand(q_shared), ops.operand(d_out_shared)
 
         def step(masked, index, dq):
             slot = slot_of(index, stages)
             plgpu.barrier_wait(scratch.ready.at[slot])
-            scores = ops.product_transposed(q_shared, scratch.k_shared.at[slot])
-            exponents = scores * SCALE_LOG2 - per_row(lse_rows, scores.shape)
-            if masked:  # hiding the exponents, not the scores, leaves multiplication and difference one instruction
+            if masked:
                 plgpu.barrier_wait(scratch.tiles_ready.at[slot])
-                exponents = hopper.hide(ops, exponents, scratch.tiles_shared.at[slot, pl.ds(warpgroup, 1)])
-            weights = jnp.exp2(exponents)
-            d_weights = ops.product_transposed(d_out_shared, scratch.v_shared.at[slot])
-            d_scores = weights * (d_weights - per_row(delta_rows, scores.shape))
+            (scores,) = ops.product_transposed(q_halves, scratch.k_shared.at[slot])
+
+            def weights_of_scores():
+                exponents = scores * SCALE_LOG2 - per_row(lse_rows, scores.shape)
+                if masked:  # hiding the exponents, not the scores, leaves multiplication and difference one instruction
+                    exponents = hopper.hide(ops, exponents, scratch.tiles_shared.at[slot, pl.ds(warpgroup, 1)])
+                return (jnp.exp2(exponents),)
+
+            d_weights, weights = ops.product_transposed(d_out_halves, scratch.v_shared.at[slot], weights_of_scores)
+            d_scores = hopper.registers_in_halves(weights * (d_weights - per_row(delta_rows, scores.shape)), count)
             dq = ops.add_product(dq, d_scores, scratch.k_shared.at[slot])
             hopper.give_back(scratch.consumed.at[slot], loaded=masked)
             return dq
@@ -192,22 +197,34 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
             plgpu.copy_gmem_to_smem(v_gmem.at[half, row, head, keys], v_shared.at[half], own_ready)
         plgpu.barrier_wait(own_ready)
 
+        k_halves, v_halves = ops.operand(k_shared), ops.operand(v_shared)
+
         def step(masked, index, sums):
             dk, dv = sums
             slot = slot_of(index, stages)
             plgpu.barrier_wait(scratch.ready.at[slot])
-            scores = ops.product_transposed(k_shared, scratch.q_shared.at[slot])  # [keys, queries]
-            lse_columns = ops.load_per_column(scratch.lse_shared.at[slot])
-            exponents = scores * SCALE_LOG2 - per_column(lse_columns, scores.shape)
             if masked:
                 plgpu.barrier_wait(scratch.tiles_ready.at[slot])
-                exponents = hopper.hide_transposed(ops, exponents, scratch.tiles_shared.at[slot, warpgroup])
-            weights = jnp.exp2(exponents)
-            d_weights = ops.product_transposed(v_shared, scratch.d_out_shared.at[slot])
-            dv = ops.add_product(dv, weights, scratch.d_out_shared.at[slot])
-            delta_columns = ops.load_per_column(scratch.delta_shared.at[slot])
-            d_scores = weights * (d_weights - per_column(delta_columns, scores.shape))
-            dk = ops.add_product(dk, d_scores, scratch.q_shared.at[slot])
+            lse_columns = ops.load_per_column(scratch.lse_shared.at[slot])
+            (scores,) = ops.product_transposed(k_halves, scratch.q_shared.at[slot])  # [keys, queries]
+
+            def weights_of_scores():
+                exponents = scores * SCALE_LOG2 - per_column(lse_columns, scores.shape)
+                if masked:
+                    exponents = hopper.hide_transposed(ops, exponents, scratch.tiles_shared.at[slot, warpgroup])
+                return (jnp.exp2(exponents),)
+
+            d_weights, weights = ops.product_transposed(v_halves, scratch.d_out_shared.at[slot], weights_of_scores)
+
+            def d_scores_of_weights():
+                delta_columns = ops.load_per_column(scratch.delta_shared.at[slot])
+                return weights * (d_weights - per_column(delta_columns, scores.shape))
+
+            weight_halves = hopper.registers_in_halves(weights, count)
+            dv, d_scores = ops.add_product_beside(
+                dv, weight_halves, scratch.d_out_shared.at[slot], d_scores_of_weights, like=weights
+            )
+            dk = ops.add_product(dk, hopper.registers_in_halves(d_scores, count), scratch.q_shared.at[slot])
             hopper.give_back(scratch.consumed.at[slot], loaded=True)
             return dk, dv
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
@@ -51,7 +50,6 @@ class Scratch(NamedTuple):
     tiles_ready: Any
     k_consumed: Any
     v_consumed: Any
-    turn: Any  # one, at which the two warpgroups meet
 
 
 def forward(
@@ -76,41 +74,43 @@ def forward(
         for half in range(count):
             plgpu.copy_gmem_to_smem(q_gmem.at[half, row, head, queries], q_shared.at[half], q_ready)
         plgpu.barrier_wait(q_ready)
+        q_halves = ops.operand(q_shared)
 
-        def take_turns():
-            plgpu.barrier_arrive(scratch.turn)
-            plgpu.barrier_wait(scratch.turn)
-
-        def step(masked, index, carry):
-            out, maximum, total = carry
+        def scores_of(index, beside=lambda: ()):
             slot = slot_of(index, stages)
             plgpu.barrier_wait(scratch.k_ready.at[slot])
-            scores = ops.product_transposed(q_shared, scratch.k_shared.at[slot], take_turns)
+            scores, *results = ops.product_transposed(q_halves, scratch.k_shared.at[slot], beside)
+            hopper.give_back(scratch.k_consumed.at[slot], loaded=False)
+            return scores, *results
+
+        def softmax(masked, index, scores, out, maximum, total):
             if masked:
-                plgpu.barrier_wait(scratch.tiles_ready.at[slot])
-                scores = hopper.hide(ops, scores, scratch.tiles_shared.at[slot, warpgroup])
-            hopper.give_back(scratch.k_consumed.at[slot], loaded=masked)
+                scores = hopper.hide(ops, scores, scratch.tiles_shared.at[slot_of(index, stages), warpgroup])
             new_maximum = jnp.maximum(maximum, scores.max(axis=1) * SCALE_LOG2)
             decay = jnp.exp2(maximum - new_maximum)
             weights = jnp.exp2(scores * SCALE_LOG2 - per_row(new_maximum, scores.shape))
-            out *= per_row(decay, out.shape)
             total = total * decay + weights.sum(axis=1)
-            # The softmax ends here.
-            out, total, new_maximum, weights = lax.optimization_barrier((out, total, new_maximum, weights))
-            plgpu.barrier_arrive(scratch.turn)
-            plgpu.barrier_wait(scratch.v_ready.at[slot])
-            plgpu.barrier_wait(scratch.turn)
-            out = ops.add_product(out, weights, scratch.v_shared.at[slot])
-            hopper.give_back(scratch.v_consumed.at[slot], loaded=False)
-            return out, new_maximum, total
+            return out * per_row(decay, out.shape), new_maximum, total, *hopper.registers_in_halves(weights, count)
 
-        # One warpgroup multiplies while the other does its softmax: warpgroup 1 starts half a step late and 0 waits for
-        # it at the end.
-        pl.when(warpgroup == 1)(take_turns)
-        out, maximum, total = walk(
-            step, program, (ops.zeros(TILE, HEAD_DIM), ops.full_rows(LOWEST), ops.full_rows(0.0))
-        )
-        pl.when(warpgroup == 0)(take_turns)
+        def add_values(masked, index, out, maximum, total, *weights):
+            slot = slot_of(index, stages)
+            plgpu.barrier_wait(scratch.v_ready.at[slot])
+            out = ops.add_product(out, weights, scratch.v_shared.at[slot])
+            hopper.give_back(scratch.v_consumed.at[slot], loaded=masked)
+            return out, maximum, total
+
+        def step(masked, index, carry):
+            # The tensor cores have the next step's scores to do while this step's go through the softmax.
+            if masked:
+                plgpu.barrier_wait(scratch.tiles_ready.at[slot_of(index, stages)])
+            next_scores, *sums = scores_of(index + 1, beside=lambda: softmax(masked, index, *carry))
+            return next_scores, *add_values(masked, index, *sums)
+
+        nothing = ops.zeros(TILE, HEAD_DIM), ops.full_rows(LOWEST), ops.full_rows(0.0)
+        last = program.steps - 1
+        carry = walk(step, program._replace(steps=last), (*scores_of(jnp.int32(0)), *nothing))
+        plgpu.barrier_wait(scratch.tiles_ready.at[slot_of(last, stages)])
+        out, maximum, total = add_values(True, last, *softmax(True, last, *carry))
 
         sees = total > 0
         total = jnp.where(sees, total, 1.0)
@@ -135,6 +135,8 @@ def forward(
         if reused:
             plgpu.barrier_wait(scratch.k_consumed.at[slot])
         copy_rows(k_gmem, scratch.k_shared, scratch.k_ready)
+        if reused:
+            plgpu.barrier_wait(scratch.v_consumed.at[slot])
 
         @pl.when(index >= program.full_steps)
         def _():
@@ -145,8 +147,6 @@ def forward(
                         tile, scratch.tiles_shared.at[slot, group, part], scratch.tiles_ready.at[slot]
                     )
 
-        if reused:
-            plgpu.barrier_wait(scratch.v_consumed.at[slot])
         copy_rows(v_gmem, scratch.v_shared, scratch.v_ready)
 
     copies = count * per_step
@@ -171,7 +171,6 @@ def forward(
             tiles_ready=plgpu.Barrier(num_arrivals=per_step * COMPUTE_WARPGROUPS, num_barriers=stages),
             k_consumed=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS, num_barriers=stages),
             v_consumed=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS, num_barriers=stages),
-            turn=plgpu.Barrier(num_arrivals=COMPUTE_WARPGROUPS),
         ),
         consumed=lambda scratch: (scratch.k_consumed, scratch.v_consumed),
         stages=stages,
