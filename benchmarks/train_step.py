@@ -231,15 +231,15 @@ def run_case(case: tuple, args: argparse.Namespace, seconds: float) -> dict:
     """In a process of its own; what went wrong instead of figures."""
     command = [
         sys.executable,
-        __file__,
+        str(Path(__file__).resolve()),
         "--case",
         json.dumps(case),
         "--rows",
-        str(args.rows),
+        str(args.rows.resolve()),
         "--steps",
         str(args.steps),
     ]
-    command += ["--songs", str(args.songs)] if args.songs else []
+    command += ["--songs", str(args.songs.resolve())] if args.songs else []
     with tempfile.TemporaryDirectory() as folder:
         findings, log = Path(folder) / "findings", Path(folder) / "log"
         ended = stages.run([*command, "--findings", str(findings)], max(seconds, 1), stages.environment(), log)
