@@ -25,9 +25,9 @@ from jax_impl.device import device
 NAMES = ("out", "dq", "dk", "dv")
 DTYPES = ("bfloat16", "float32")
 # Of our error to that of the bf16 reference: TOGETHER over a tensor's elements in all checks of a dtype, and in each
-# check alone. Like all flash kernels ours take delta from the rounded output, so where a query sees few keys the ratio
-# of one small draw scatters: over 96 draws its median is 1.2, and 2 is passed by chance in 1 of 100 (norm) and 6 of 100
-# (largest element). A scale that is wrong by 2 % gives 8.
+# check alone, where the ratio of one small draw scatters: with delta from the rounded output, as training takes it, its
+# median is 1.2 over 96 draws, and 2 is passed by chance in 1 of 100 (norm) and 6 of 100 (largest element). A scale that
+# is wrong by 2 % gives 8.
 TOGETHER, ALONE = 2.0, 4.0
 FP32_SHARE = 1 / 32  # fp32 inputs: products have 16 bits of mantissa where bf16 has 8
 SHARES = {"bfloat16": 1.0, "float32": FP32_SHARE}
@@ -50,22 +50,21 @@ def errors(got: np.ndarray, exact: np.ndarray) -> dict[str, float]:
 
 
 def wrong(name: str, norm: str, errors_of: dict[str, float], bound: float) -> list[str]:
-    """What is to be said of it, if anything; NaN is wrong."""
+    """What is to be said of it, if anything; NaN is wrong, and so is what nothing is known of."""
+    if not errors_of:
+        return [f"{name}: not computed"]
     if errors_of["ours"] <= bound * errors_of["bf16 reference"]:
         return []
     return [f"{name}: {norm} error {errors_of['ours']:.3g}, of the bf16 reference {errors_of['bf16 reference']:.3g}"]
 
 
-def together(checks: list[dict[str, dict]], dtype: str) -> dict[str, dict[str, float]]:
-    """Root mean square over checks of the relative errors, by tensor. Raises ValueError where ours is too large."""
-    result, complaints = {}, []
+def together(checks: list[dict[str, dict]]) -> dict[str, dict[str, float]]:
+    """Root mean square over checks of the relative errors, by tensor."""
+    result = {}
     for name in NAMES:
         found = [check[name]["norm"] for check in checks if name in check]
-        mean = lambda who, found=found: (sum(one[who] ** 2 for one in found) / len(found)) ** 0.5
-        result[name] = {who: float(f"{mean(who):.3g}") for who in ("ours", "bf16 reference")}
-        complaints += wrong(name, "norm", result[name], TOGETHER * SHARES[dtype])
-    if complaints:
-        raise ValueError("; ".join(complaints))
+        mean = lambda who, found=found: (sum(one[who] ** 2 for one in found) / max(len(found), 1)) ** 0.5
+        result[name] = {who: float(f"{mean(who):.3g}") for who in ("ours", "bf16 reference")} if found else {}
     return result
 
 
@@ -104,15 +103,16 @@ def check(
             if any(not np.array_equal(np.asarray(x), y) for x, y in zip(run(), first, strict=True)):
                 complaints.append(f"two runs of {kernel} differ")
 
-    # fp32 sums of what is rounded less than delta of a rounded output would be, as training takes it
-    out = rounded["out"] if dtype == "bfloat16" else exact["out"]
-    delta = jnp.asarray((np.asarray(out, np.float64) * np.asarray(d_out, np.float64)).sum(-1), jnp.float32)
-    lse = jnp.asarray(exact["lse"], jnp.float32)
+    lse, delta = (jnp.asarray(exact[name], jnp.float32) for name in ("lse", "delta"))
     for kernel, run in kernels.calls(q, k, v, mask, d_out, lse, delta):
         attempt(findings, *place, kernel, measure=lambda kernel=kernel, run=run: check_kernel(kernel, run))
+    complain(findings, place, complaints)
+    return result
+
+
+def complain(findings: Path, place: tuple[str, ...], complaints: list[str]) -> None:
     if complaints:
         tell(findings, "failed", " / ".join(place), value=" / ".join(place) + ": " + "; ".join(complaints))
-    return result
 
 
 def main() -> None:
@@ -127,16 +127,19 @@ def main() -> None:
     kernels = Kernels(None if gpu else InterpretGPUParams())
     batch = first_rows(args.rows, length, 1)
     for dtype in DTYPES:
-        found = []
+        found: list[dict] = []
         for seed in range(args.seeds):
             for rule in args.rules:
                 masks = both_masks(batch, rule, Case(rule, length).slots)
                 for call in CALLS:
                     place = "errors against fp64", dtype, rule, call, *([f"seed {seed}"] if args.seeds > 1 else [])
                     print(*place, flush=True)
-                    found.append(check(masks[call], 1, heads, dtype, seed, kernels, repeats, args.findings, place))
-        place = "errors against fp64", dtype, "together"
-        attempt(args.findings, *place, measure=lambda found=found, dtype=dtype: together(found, dtype))
+                    parts = masks[call], 1, heads, dtype, seed, kernels, repeats, args.findings, place
+                    attempt(args.findings, *place, measure=lambda parts=parts, found=found: found.append(check(*parts)))
+        place, mean = ("errors against fp64", dtype, "together"), together(found)
+        tell(args.findings, *place, value=mean)
+        bound = TOGETHER * SHARES[dtype]
+        complain(args.findings, place, [word for name in NAMES for word in wrong(name, "norm", mean[name], bound)])
 
 
 if __name__ == "__main__":
