@@ -71,7 +71,7 @@ FIRST = (
     Stage("step small", 70, STEP + " '{small}'"),
     Stage("step torch", 80, STEP + " '{torch}'"),
     Stage("train", 600, TRAIN, kept=90, grace=20),
-    Stage("bring back", 45, BRING_BACK, kept=25),
+    Stage("bring back", 60, BRING_BACK, kept=40),
 )
 SECOND = (
     Stage("variants", 300, ""),  # two stages for each folder: see variant_stages
@@ -81,7 +81,7 @@ SECOND = (
     Stage("flex longer", 150, FLEX + " bf16 {longer}"),
     Stage("step torch fp32", 110, STEP + " '{torch fp32}'"),
     Stage("train", 600, TRAIN, kept=60, grace=20),
-    Stage("bring back", 45, BRING_BACK, kept=25),
+    Stage("bring back", 60, BRING_BACK, kept=40),
 )
 REAL = {
     "interpret": "",
@@ -121,6 +121,8 @@ LEAST_SECONDS = 12  # a stage is not begun with less
 def prepare(carried: Path, songs: Path) -> None:
     """Makes what is not there yet. Exits where it is too much to carry."""
     carried.mkdir(parents=True, exist_ok=True)
+    for wheel in carried.glob("*.whl"):  # of two versions none would be installed
+        wheel.unlink()
     versions = [f"{name}=={importlib.metadata.version(name)}" for name in WHEELS]
     platforms = [f"--platform=manylinux_{number}_x86_64" for number in GLIBC] + ["--platform=manylinux2014_x86_64"]
     pip = [sys.executable, "-m", "pip", "-q", "download", "--no-deps", "--only-binary=:all:", "--python-version=3.12"]
