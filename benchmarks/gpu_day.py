@@ -105,7 +105,7 @@ REHEARSED = {
     "torch": '["torch fp32", "tiny", 1, 256]',
     "torch fp32": '["torch fp32", "tiny", 1, 256]',
     "steps": "3",
-    "training": "--model-size tiny --max-seq-len 256 --batch-size 2 --steps 20 --num-workers 0",
+    "training": "--model-size tiny --max-seq-len 256 --batch-size 2 --steps 6 --num-workers 0",
 }
 # What a machine with JAX, Flax, orbax and PyTorch lacks, with what these import and it lacks too
 WHEELS = ("grain", "array-record", "portpicker", "mido", "tyro", "typeguard", "docstring-parser")
