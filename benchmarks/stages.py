@@ -49,10 +49,11 @@ def run(
                     process.send_signal(signal.SIGTERM)  # to it alone: it ends its own children
                 time.sleep(0.2)
                 meanwhile()
+            late |= process.poll() is None
         finally:
             _kill(process)
     meanwhile()
-    if late or process.returncode in (None, -signal.SIGKILL):
+    if late:
         return f"stopped after {spent():.0f} s, its share of the time"
     ended = f"{spent():.0f} s"
     return f"done in {ended}" if process.returncode == 0 else f"died after {ended} with status {process.returncode}"
