@@ -14,15 +14,15 @@ exit status is 1 if anything failed.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import attention_rows
-from attention_cases import ROWS, STORED_LENGTHS
+import stages
 from report import RESULTS, write_report
 
 # Part: its share of the time. What a part leaves goes to those behind it.
@@ -32,6 +32,7 @@ PARTS = {
     ("attention_torch.py", "bf16"): 0.25,
     ("attention_torch.py", "fp32"): 0.2,
 }
+HERE = Path(__file__).resolve().parent
 OURS, BOTH = "ours", "forward and backward"
 # So many times faster than these, at 8192 tokens on an H200
 GOALS = {"FlexAttention bf16": 3.0, "FlexAttention fp32": 8.0, "dense causal bf16": 1.5}
@@ -51,47 +52,36 @@ def run_parts(rows: Path, minutes: float) -> dict:
         ended = {}
         for part, share in PARTS.items():
             start = time.monotonic()
-            ended[" ".join(part)] = run_part(part, rows, findings, left * share / share_left, ended)
+            script, *arguments = part
+            ended[" ".join(part)] = stages.run(
+                [sys.executable, str(HERE / script), str(rows), str(findings), *arguments],
+                left * share / share_left,
+                stages.environment(),
+                meanwhile=Changes(findings, lambda: write(collect(findings, ended))).look,
+            )
             left, share_left = left - (time.monotonic() - start), share_left - share
         return collect(findings, ended)
 
 
-def run_part(part: tuple[str, ...], rows: Path, findings: Path, limit_seconds: float, ended: dict[str, str]) -> str:
-    """How it ended."""
-    here = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])}
-    start, size = time.monotonic(), findings.stat().st_size
-    process = subprocess.Popen(
-        [sys.executable, str(here / part[0]), str(rows), str(findings), *part[1:]], env=environment
-    )
-    try:
-        while process.poll() is None and time.monotonic() - start < limit_seconds:
-            time.sleep(0.5)
-            if findings.stat().st_size != size:
-                size = findings.stat().st_size
-                write(collect(findings, ended))
-    finally:
-        late = process.poll() is None
-        process.kill()
-        process.wait()
-    spent = f"{time.monotonic() - start:.0f} s"
-    if late:
-        return f"stopped after {spent}, its share of the time"
-    return f"done in {spent}" if process.returncode == 0 else f"died after {spent} with status {process.returncode}"
+@dataclass
+class Changes:
+    """Calls `told` when something was added to the findings."""
+
+    findings: Path
+    told: Callable[[], object]
+    size: int = 0
+
+    def look(self) -> None:
+        if self.findings.stat().st_size != self.size:
+            self.size = self.findings.stat().st_size
+            self.told()
 
 
 def collect(findings: Path, ended: dict[str, str]) -> dict:
     results = {
         "note": "not run on a GPU: kernels interpreted, portable implementations timed small",
         "parts": dict(ended),
-    }
-    for line in findings.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):  # else it is being written
-            (*path, name), value = json.loads(line)
-            place = results
-            for step in path:
-                place = place.setdefault(step, {})
-            place[name] = value
+    } | stages.told(findings)
     if "gpu" in results:
         results["note"] = "timed on a Hopper GPU"
     results["failed"] = sorted(results.pop("failed", {}).values())
@@ -211,7 +201,8 @@ def main() -> None:
     parser.add_argument("--prepare", action="store_true", help="make the rows of all lengths and stop")
     parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
     args = parser.parse_args()
-    attention_rows.load(args.rows, args.songs, STORED_LENGTHS, ROWS)
+    make_rows = [sys.executable, HERE / "attention_rows.py", args.rows.resolve()]
+    subprocess.run([*make_rows, *([args.songs.resolve()] if args.songs else [])], env=stages.environment(), check=True)
     if args.prepare:
         return
     results = run_parts(args.rows.resolve(), args.minutes)

@@ -1,20 +1,23 @@
-"""What the attention benchmark runs, and how its parts, each a process of its own, say what they found."""
+"""What the attention benchmark runs, and how it is timed."""
 
-import json
+import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import attention_rows
+import jax
 import numpy as np
 
 from configs import MASK_RULES
+from configs.train import SPANS_PER_TOKEN
+from jax_impl.attention import BlockMask
 from jax_impl.batch import Batch
 from jax_impl.model import masks
 
 HEAD_DIM = 64
+CALLS = ("update", "summarize")  # of a layer, the one that takes the time first
 LENGTHS = (8192, 2048, 16384, 24576)  # in this order, should the time run out
 SMALL_LENGTHS = (256, 512)
 CHECKED_LENGTH, SMALL_CHECKED_LENGTH = 2048, 128
@@ -30,8 +33,8 @@ class Case:
 
     @property
     def slots(self) -> int:
-        """Summaries of a row."""
-        return -(-self.length // attention_rows.TOKENS_PER_SPAN // masks.SLOTS) * masks.SLOTS
+        """Summaries of a row, as training has them."""
+        return -(-int(self.length * SPANS_PER_TOKEN) // masks.SLOTS) * masks.SLOTS
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -49,8 +52,9 @@ class Case:
         return [random.standard_normal(shape, np.float32) for shape in shapes]
 
 
-def cases(gpu: bool) -> list[Case]:
-    return [Case(rule, length) for length in (LENGTHS if gpu else SMALL_LENGTHS) for rule in MASK_RULES]
+def cases(gpu: bool, lengths: Sequence[int] = ()) -> list[Case]:
+    """lengths: only these."""
+    return [Case(rule, length) for length in lengths or (LENGTHS if gpu else SMALL_LENGTHS) for rule in MASK_RULES]
 
 
 def rows_and_heads(gpu: bool) -> tuple[int, int]:
@@ -63,23 +67,14 @@ def first_rows(path: Path, length: int, rows: int) -> Batch:
         return Batch(*(kept[f"{length}/{name}"][:rows] for name in Batch._fields))
 
 
-def tell(findings: Path, *place: str, value: object) -> None:
-    """Adds a finding, for the report's place results[place[0]][place[1]]..., to a file that outlives this process."""
-    with findings.open("a", encoding="utf-8") as file:
-        file.write(json.dumps([place, value]) + "\n")
-
-
-def attempt(findings: Path, *place: str, measure: Callable[[], object]) -> None:
-    """Tells what measure() returns, if anything; or that it failed, and how, for the next measurement may not."""
-    try:
-        value = measure()
-    except (
-        Exception
-    ) as error:  # out of memory, a kernel that does not compile: whatever it is, it belongs to the report
-        value = " / ".join(place) + f": {type(error).__name__}: {' '.join(str(error).split())[:500]}"
-        place = "failed", f"{time.time():.3f}"
-    if value is not None:
-        tell(findings, *place, value=value)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def both_masks(batch: Batch, rule: str, slots: int) -> dict[str, BlockMask]:
+    """By CALLS."""
+    data = masks.summaries(batch, MASK_RULES[rule], slots)
+    return {
+        "update": masks.update_mask(batch, data, MASK_RULES[rule]),
+        "summarize": masks.summarize_mask(batch, data, MASK_RULES[rule]),
+    }
 
 
 def seconds(run: Callable[[], object], wait: Callable[[object], None]) -> float:

@@ -1,18 +1,21 @@
 """Rows of real songs for the attention benchmark,
 kept in a file so that the machine that times them needs no MIDI library.
+
+    python benchmarks/attention_rows.py FILE [FOLDER]      of a folder of MIDI files, else of the composer's songs
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from attention_cases import ROWS, STORED_LENGTHS
 
+from configs.train import SPANS_PER_TOKEN
 from jax_impl.batch import Batch, pack_row, stack_rows
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.encode import encode
 from tokenizer.tokens.fields import TokenFields
-
-TOKENS_PER_SPAN = 8  # as TrainConfig has it
 
 
 def load(path: Path, folder: Path | None, lengths: list[int], rows: int) -> dict[int, Batch]:
@@ -53,7 +56,7 @@ def _songs(folder: Path | None) -> Iterator[TokenFields]:
 def _row(songs: Iterator[TokenFields], length: int) -> Batch:
     """Songs one after another, the last one cut in musical time so that the row is nearly full."""
     taken, tokens, spans = [], 0, 0
-    fits = lambda song: len(song) <= length - tokens and song.span.max() < length // TOKENS_PER_SPAN - spans
+    fits = lambda song: len(song) <= length - tokens and song.span.max() < int(length * SPANS_PER_TOKEN) - spans
     for song in songs:
         bars = int(song.bar.max()) + 1
         while bars and not fits(song):
@@ -64,3 +67,7 @@ def _row(songs: Iterator[TokenFields], length: int) -> Batch:
         taken.append(song)
         tokens, spans = tokens + len(song), spans + int(song.span.max()) + 1
     raise SystemExit("no songs")
+
+
+if __name__ == "__main__":
+    load(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2:] else None, STORED_LENGTHS, ROWS)

@@ -1,7 +1,7 @@
 """Part of the attention benchmark: FlexAttention compiled on the same masks,
 and in bf16 dense causal attention (cuDNN) too.
 
-    python benchmarks/attention_torch.py ROWS FINDINGS bf16|fp32
+    python benchmarks/attention_torch.py ROWS FINDINGS bf16|fp32 [LENGTH ...]
 
 fp32 is how v1.2.1 ran FlexAttention. Without a GPU it is interpreted, forward only.
 """
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from attention_cases import Case, attempt, cases, first_rows, rows_and_heads, sample, seconds
+from attention_cases import Case, cases, first_rows, rows_and_heads, sample, seconds
+from stages import attempt
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from configs import MASK_RULES
@@ -35,8 +36,8 @@ def build_masks(rows: Rows, case: Case, gpu: bool) -> dict[str, object]:
     batch, where = len(rows.tokens), rows.tokens.device
     summaries = Summaries.of(rows, MASK_RULES[case.rule], case.slots)
     mods = {
-        "summarize": masks.summarize_mod(rows, summaries),
         "update": masks.update_mod(rows, summaries, MASK_RULES[case.rule]),
+        "summarize": masks.summarize_mod(rows, summaries),
     }
     keys = case.slots + case.length
     return {call: build(mod, batch, case.queries(call), keys, where) for call, mod in mods.items()}
@@ -90,7 +91,7 @@ def time_case(findings: Path, case: Case, rows: Rows, gpu: bool, precision: str)
 def main() -> None:
     rows_file, findings, precision = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     gpu = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
-    for case in cases(gpu):
+    for case in cases(gpu, list(map(int, sys.argv[4:]))):
         rows = Rows.of(first_rows(rows_file, case.length, rows_and_heads(gpu)[0])._asdict(), "cuda" if gpu else "cpu")
         attempt(findings, measure=lambda case=case, rows=rows: time_case(findings, case, rows, gpu, precision))
 

@@ -22,14 +22,15 @@ import importlib.util
 import json
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import attention_rows
 import numpy as np
+import stages
 from report import processor, write_report
 
 from configs import MODEL_SIZES, DataConfig, PrepareConfig, TrainConfig
@@ -59,7 +60,8 @@ def batch_of(file: Path, rows: int, length: int) -> Batch:
 # ---------------------------------------------------------------- ours
 
 
-def ours(size: str, rows: int, length: int, file: Path, songs: Path | None, steps: int) -> dict:
+def ours(size: str, rows: int, length: int, file: Path, songs: Path | None, steps: int) -> Iterator[dict]:
+    """Figures as they are known."""
     import jax
 
     from jax_impl.cli import process
@@ -80,6 +82,12 @@ def ours(size: str, rows: int, length: int, file: Path, songs: Path | None, step
     start = time.perf_counter()
     step, compute = memory.fastest_that_fits(compile_step, device.compute_config(config), device.memory_limit())
     compile_seconds = time.perf_counter() - start
+    yield {
+        "device": device.describe(compute),
+        "remat": compute.remat,
+        "compile_seconds": round(compile_seconds, 1),
+        "compiled_memory_gb": round(memory.of(step).total / 1e9, 2),
+    }
     state, batches = jax.jit(initialize)(), jax.device_put(Batch(*(field[None] for field in batch)))
     seconds = []
     for _ in range(steps):
@@ -90,22 +98,18 @@ def ours(size: str, rows: int, length: int, file: Path, songs: Path | None, step
     median, real = statistics.median(seconds[2:]), int((batch.document > 0).sum())
     needed, peak = flops.per_token(model, [batch], config.row_spans), device.peak_flops(compute, 1)
     used = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    state, shares = profile(step, state, batches)
-    return {
-        "device": device.describe(compute),
-        "remat": compute.remat,
-        "compile_seconds": round(compile_seconds, 1),
+    yield {
         "step_seconds": round(median, 4),
         "tokens_per_second": round(rows * length / median),
         "real_tokens_per_second": round(real / median),
         "needed_mflops_per_token": round(needed / 1e6, 1),
         "mfu": peak and round(needed * real / median / peak, 4),
         "peak_memory_gb": used and round(used / 1e9, 2),
-        "compiled_memory_gb": round(memory.of(step).total / 1e9, 2),
-        "shares": shares,
-        "input_wait": input_wait(step, state, config, songs, steps),
         "last_loss": round(loss, 3),
     }
+    state, shares = profile(step, state, batches)
+    yield {"shares": shares}
+    yield {"input_wait": input_wait(step, state, config, songs, steps)}
 
 
 def profile(step, state, batches) -> tuple:
@@ -174,7 +178,7 @@ def input_wait(step, state, config: TrainConfig, songs: Path | None, steps: int)
 # ---------------------------------------------------------------- PyTorch
 
 
-def torch_ref(kind: str, size: str, rows: int, length: int, file: Path, steps: int) -> dict:
+def torch_ref(kind: str, size: str, rows: int, length: int, file: Path, steps: int) -> Iterator[dict]:
     """torch_ref's step. "bf16": autocast; "fp32 attention": autocast, but q, k and v of the attention in fp32; "fp32":
     all of it.
     """
@@ -209,7 +213,7 @@ def torch_ref(kind: str, size: str, rows: int, length: int, file: Path, steps: i
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds[2:])
-    return {
+    yield {
         "device": torch.cuda.get_device_name() if gpu else f"cpu, {torch.get_num_threads()} threads",
         "first_step_seconds": round(seconds[0], 1),
         "step_seconds": round(median, 4),
@@ -227,24 +231,28 @@ def run_case(case: tuple, args: argparse.Namespace, seconds: float) -> dict:
     """In a process of its own; what went wrong instead of figures."""
     command = [
         sys.executable,
-        __file__,
+        str(Path(__file__).resolve()),
         "--case",
         json.dumps(case),
         "--rows",
-        str(args.rows),
+        str(args.rows.resolve()),
         "--steps",
         str(args.steps),
     ]
-    command += ["--songs", str(args.songs)] if args.songs else []
-    try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=max(seconds, 1))
-    except subprocess.TimeoutExpired:
-        return {"failed": f"took over {seconds:.0f} s"}
-    return (
-        json.loads(done.stdout.splitlines()[-1])
-        if done.returncode == 0
-        else {"failed": done.stderr.strip().splitlines()[-1][-300:]}
-    )
+    command += ["--songs", str(args.songs.resolve())] if args.songs else []
+    with tempfile.TemporaryDirectory() as folder:
+        findings, log = Path(folder) / "findings", Path(folder) / "log"
+        ended = stages.run([*command, "--findings", str(findings)], max(seconds, 1), stages.environment(), log)
+        figures = stages.told(findings).get("train step", {}).get(named(case), {}) if findings.exists() else {}
+        if not ended.startswith("done"):
+            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+            figures["failed"] = ": ".join([ended, *said])[:400]
+        return figures
+
+
+def named(case: tuple) -> str:
+    program, size, rows, length = case
+    return f"{program}, {size}, {rows} x {length}"
 
 
 def compare(cases: list[dict]) -> dict:
@@ -266,16 +274,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--minutes", type=float, default=9.5, help="after which no case is begun")
     parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--findings", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
         program, *shape = args.case
-        own = program == "ours"
-        figures = (
-            ours(*shape, args.rows, args.songs, args.steps)
-            if own
-            else torch_ref(program[6:], *shape, args.rows, args.steps)
-        )
-        print(json.dumps(figures))
+        if program == "ours":
+            found = ours(*shape, args.rows, args.songs, args.steps)
+        else:
+            found = torch_ref(program[6:], *shape, args.rows, args.steps)
+        for figures in found:
+            print(json.dumps(figures), flush=True)
+            for name, value in figures.items():
+                stages.tell(args.findings, "train step", named(args.case), name, value=value)
         return
     began, gpu = time.monotonic(), has_gpu()
     cases = GPU_CASES if gpu else CPU_CASES

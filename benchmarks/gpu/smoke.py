@@ -6,19 +6,22 @@ Run it under `timeout`: a kernel that never ends is seen by the line that does n
 JAX's GPU interpreter, on any machine and smaller. What is wrong is shown by blocks of 64 rows.
 """
 
+import argparse
+import os
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from attention_kernels import GIVES, Kernels, in_fp64
+from stages import tell
 
 from jax_impl.attention import BlockMask, pack_dense
-from jax_impl.attention.pallas_backward import dkv_kernel, dq_kernel
-from jax_impl.attention.pallas_forward import forward
 from jax_impl.device import device
 
-ALL = [f"{kernel} {dtype}" for dtype in ("bfloat16", "float32") for kernel in ("forward", "dq", "dkv")]
+ALL = [f"{kernel} {dtype}" for dtype in ("bfloat16", "float32") for kernel in GIVES]
 WRONG = {"bfloat16": 1e-2, "float32": 2e-4}  # relative error beyond which blocks are shown: dozens of roundings
 START = time.perf_counter()
 
@@ -40,64 +43,58 @@ def make_mask(rows: int, num_queries: int, num_keys: int, random: np.random.Gene
     return visible
 
 
-def in_fp64(q, k, v, d_out, visible: np.ndarray) -> dict[str, np.ndarray]:
-    """What the kernels should give: out, lse (base 2), delta, dq, dk, dv. q, k, v, d_out: [B, N, length, 64]."""
-    q, k, v, d_out = (np.asarray(x, np.float64) for x in (q, k, v, d_out))
-    scores = np.where(visible[:, None], q @ k.swapaxes(2, 3) / 8, -np.inf)
-    highest = np.maximum(scores.max(-1, keepdims=True), -1e30)
-    shares = np.exp(scores - highest)
-    total = shares.sum(-1, keepdims=True)
-    lse = np.where(total > 0, (highest + np.log(np.maximum(total, 1e-300))) / np.log(2), 0)[..., 0]
-    shares /= np.maximum(total, 1e-300)
-    out = shares @ v
-    delta = (out * d_out).sum(-1)
-    d_scores = shares * (d_out @ v.swapaxes(2, 3) - delta[..., None]) / 8
-    dk, dv = d_scores.swapaxes(2, 3) @ q, shares.swapaxes(2, 3) @ d_out
-    return {"out": out, "lse": lse, "delta": delta, "dq": d_scores @ k, "dk": dk, "dv": dv}
-
-
-def try_case(case: str, arrays: list[np.ndarray], visible: np.ndarray, mask: BlockMask, interpret) -> bool:
-    """Compiles and runs one kernel twice, and says how far it is from fp64; whether it is right."""
+def try_case(case: str, arrays: list[np.ndarray], visible: np.ndarray, mask: BlockMask, kernels: Kernels) -> dict:
+    """Runs one kernel twice, and says how far it is from fp64; by what it returns, the error and whether it is right,
+    or how it failed.
+    """
     kernel, dtype = case.split()
     q, k, v, d_out = (jnp.asarray(x, dtype) for x in arrays)
     truth = in_fp64(q, k, v, d_out, visible)
-    per_query = (jnp.asarray(truth[name], jnp.float32) for name in ("lse", "delta"))
-    backward = (q, k, v, d_out, *per_query, mask)
-    names, run = {
-        "forward": (("out", "lse"), lambda: forward(q, k, v, mask, interpret=interpret)),
-        "dq": (("dq",), lambda: (dq_kernel(*backward, interpret=interpret),)),
-        "dkv": (("dk", "dv"), lambda: dkv_kernel(*backward, interpret=interpret)),
-    }[kernel]
+    lse, delta = (jnp.asarray(truth[name], jnp.float32) for name in ("lse", "delta"))
+    run = dict(kernels.calls(q, k, v, mask, d_out, lse, delta))[kernel]
     say(case, "...")
     try:
-        compiled = run if interpret else jax.jit(run).lower().compile()
-        say(case, "compiled")
-        first, again = ([np.asarray(x, np.float64) for x in jax.block_until_ready(compiled())] for _ in range(2))
+        first = [np.asarray(x, np.float64) for x in jax.block_until_ready(run())]
+        say(case, "compiled and run")
+        again = [np.asarray(x, np.float64) for x in jax.block_until_ready(run())]
     except Exception as error:  # of the compiler or the device: told as it came, and the other kernels still run
-        say(case, "FAILED", type(error).__name__, str(error)[:500])
-        return False
-    right = True
-    for name, got, same in zip(names, first, again, strict=True):
+        say(case, "FAILED", type(error).__name__, str(error)[:2000])
+        return {"failed": f"{type(error).__name__}: {str(error)[:300]}", "right": False}
+    found = {"right": True}
+    for name, got, same in zip(GIVES[kernel], first, again, strict=True):
         off = got - truth[name]
         error = np.linalg.norm(off) / np.linalg.norm(truth[name])
         largest = np.abs(off).max() / np.abs(truth[name]).max()
         holes, repeats = int((~np.isfinite(got)).sum()), np.array_equal(got, same)
         say(f"{case} {name}: error {error:.2e} largest {largest:.2e} not finite {holes} same again {repeats}")
+        found[name] = {"error": float(f"{error:.3g}"), "not finite": holes, "same again": repeats}
         if not error < WRONG[dtype] or not repeats:
-            right = False
-            blocks = (off**2).reshape(*off.shape[:2], -1, 64, *off.shape[3:])
-            by_block = np.sqrt(blocks.sum(axis=tuple(range(3, blocks.ndim))))
-            say("WRONG, by 64 rows:", np.array2string(by_block, precision=2, max_line_width=200))
-    return right
+            found["right"] = False
+            say("WRONG, by 64 rows:", np.array2string(by_64_rows(off), precision=2, max_line_width=200))
+            say("runs differ, by 64 rows:", np.array2string(by_64_rows(got - same), precision=2, max_line_width=200))
+    return found
+
+
+def by_64_rows(off: np.ndarray) -> np.ndarray:
+    """Norms [B, N, blocks] of what is wrong."""
+    blocks = (off**2).reshape(*off.shape[:2], -1, 64, *off.shape[3:])
+    return np.sqrt(blocks.sum(axis=tuple(range(3, blocks.ndim))))
 
 
 def main() -> None:
-    cases, interpret = [word for word in sys.argv[1:] if not word.startswith("--")] or ALL, None
-    if "--interpret" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=ALL)
+    parser.add_argument("--interpret", action="store_true")
+    parser.add_argument("--findings", type=Path, help="file to which results are added")
+    parser.add_argument("--name", default="ours", help="what these kernels are called there")
+    args = parser.parse_args()
+    interpret = None
+    if args.interpret:
         from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
         interpret = InterpretGPUParams(detect_races=True)
     say(jax.__version__, jax.devices()[0].device_kind, "on_hopper", device.on_hopper())
+    kernels = Kernels(interpret)
     rows, heads, num_queries, num_keys = (1, 1, 256, 320) if interpret else (2, 3, 512, 640)
     random = np.random.default_rng(0)
     visible = make_mask(rows, num_queries, num_keys, random)
@@ -107,9 +104,15 @@ def main() -> None:
     arrays = [random.standard_normal((rows, heads, n, 64), np.float32) for n in (num_queries, keys, keys, num_queries)]
     say("lists", mask.key_counts.tolist())
     visible = np.pad(visible, ((0, 0), (0, 0), (0, padding)))
-    right = [try_case(case, arrays, visible, mask, interpret) for case in cases]
+    right = True
+    for case in args.cases:
+        found = try_case(case, arrays, visible, mask, kernels)
+        right &= found["right"]
+        if args.findings:
+            tell(args.findings, "each kernel alone", args.name, case, value=found)
     say("done")
-    sys.exit(not all(right))
+    sys.stdout.flush()
+    os._exit(not right)  # the interpreter's threads are long in ending
 
 
 if __name__ == "__main__":

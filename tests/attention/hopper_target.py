@@ -15,16 +15,23 @@ import sys
 import tempfile
 from pathlib import Path
 
+from configs.train import SPANS_PER_TOKEN
 from jax_impl.device import gpu_target
 from tests import ROOT
 
-# name: rows, heads, queries, keys. Heads and lengths of the model sizes, at max_seq_len / 8 summaries.
+
+def summaries(length: int) -> int:
+    """Of a row of so many tokens, in training."""
+    return int(length * SPANS_PER_TOKEN)
+
+
+# name: rows, heads, queries, keys. Heads and lengths of the model sizes.
 SHAPES = {
-    "tiny": (1, 2, 1024, 1024 + 128),
-    "small": (4, 4, 8192, 8192 + 1024),
-    "large": (4, 12, 8192, 8192 + 1024),
-    "large summarize": (4, 12, 1024, 8192 + 1024),
-    "large 24576": (1, 12, 24576, 24576 + 3072),
+    "tiny": (1, 2, 1024, 1024 + summaries(1024)),
+    "small": (4, 4, 8192, 8192 + summaries(8192)),
+    "large": (4, 12, 8192, 8192 + summaries(8192)),
+    "large summarize": (4, 12, summaries(8192), 8192 + summaries(8192)),
+    "large 24576": (1, 12, 24576, 24576 + summaries(24576)),
 }
 CASES = [f"{name} bfloat16" for name in SHAPES if name.startswith("large")] + ["large float32"]
 
@@ -126,12 +133,12 @@ def compile_masks(length: int = 24576, rows: int = 2) -> dict:
     for name, rule in MASK_RULES.items():
 
         def build(batch, rule=rule):
-            data = masks.summaries(batch, rule, length // 8)
+            data = masks.summaries(batch, rule, summaries(length))
             return masks.summarize_mask(batch, data, rule), masks.update_mask(batch, data, rule)
 
         memory = jax.jit(build).lower(batch).compile(compiler_options=gpu_target.NO_TIMING).memory_analysis()
         found[name] = {"outputs": memory.output_size_in_bytes, "temporaries": memory.temp_size_in_bytes}
-    return found | {"booleans": rows * length * (length + length // 8)}
+    return found | {"booleans": rows * length * (length + summaries(length))}
 
 
 def lower_train_step() -> str:
