@@ -31,7 +31,7 @@ from attention_kernels import PRODUCTS, Kernels, delta_of
 from stages import attempt, tell
 
 from jax_impl.attention import BlockMask, attention, visible_pairs
-from jax_impl.attention.block_mask import PAIR, TILE
+from jax_impl.attention.block_mask import FULL, LISTED, PAIR, TILE
 from jax_impl.batch import Batch
 from jax_impl.device import device
 
@@ -42,7 +42,7 @@ def block_shares(mask: BlockMask, length: int) -> dict[str, float]:
     """How sparse an update mask is, as shares of the causal triangle of the tokens (as block counts of that size)."""
     triangle = mask.tiles.shape[0] * length**2 / 2
     tile = (mask.tiles != 0).any((3, 4)).sum() * TILE**2
-    visited, full = (float(mask.key_counts[..., which].sum()) * PAIR * TILE for which in (1, 0))
+    visited, full = (float(mask.key_lists[..., which].sum()) * PAIR * TILE for which in (LISTED, FULL))
     shares = {"elements": float(visible_pairs(mask)), "tiles of 64 x 64": float(tile), "visited (128 x 64)": visited}
     return {name: round(value / triangle, 3) for name, value in shares.items()} | {
         "full of visited": round(full / max(visited, 1), 3)
@@ -51,7 +51,7 @@ def block_shares(mask: BlockMask, length: int) -> dict[str, float]:
 
 def visited_flops(mask: BlockMask, heads: int) -> float:
     """Of one product over every listed block of 128 queries and 64 keys."""
-    return float(mask.key_counts[..., 1].sum()) * heads * 2 * PAIR * TILE * HEAD_DIM
+    return float(mask.key_lists[..., LISTED].sum()) * heads * 2 * PAIR * TILE * HEAD_DIM
 
 
 def time_call(compiled: Callable, *arguments: object) -> float:

@@ -7,11 +7,12 @@ backward.
               ├────────┼────────┼────────┤         tiles[b, i, j, w, r], bit c: query 64 i + r sees key 64 j + 32 w + c
      64..127  │ full   │ empty  │ empty  │
               └────────┴────────┴────────┘
-    key_blocks[b, 0] = [0, 1, 2]  key_counts[b, 0] = [1, 2]: of 128 queries, block 0 full, 1 in part, 2 not at all
+    key_lists[b, 0] = [0, 1, 2, 0,  0, 1, 2]: of queries 0..127 one block is full, two are not empty; then the blocks
 
 The lists pair two rows of tiles, as the kernels do: two warpgroups of 64 queries each share every block of keys that is
 loaded, so a block is listed if either needs it, and full if it is full for both. Each list is a permutation of all
-blocks (full, then partial, then the rest), so it holds any mask, and what follows its count is empty.
+blocks (full, then partial, then the rest), so it holds any mask, and what follows the listed ones is empty. The longest
+lists stand first, since the kernels begin them in this order, and a long one begun last would keep all others waiting.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ TILE = 64
 PAIR = 2 * TILE  # both lengths are padded to a multiple of this
 KEPT = "attention"  # name, for jax.checkpoint policies, of what spares the backward pass a second forward one
 LIST_ALIGNMENT = 32  # lists are copied 128 bytes at a time
+HEADER = 4  # numbers in front of a list:
+NUMBER, FULL, LISTED = range(3)  # of the pair of rows it is for, how many blocks are full, how many not empty
 
 
 class BlockMask(NamedTuple):
@@ -32,16 +35,13 @@ class BlockMask(NamedTuple):
     are 0.
 
     tiles: uint32[B, 2 P, 2 R, 2, 64].
-    key_blocks: int32[B, P, >= 2 R], blocks of 64 keys per 128 queries; key_counts: int32[B, P, 2], how many are full,
-    how many not empty.
-    query_blocks: int32[B, R, >= 2 P] and query_counts: int32[B, R, 2], the same for 128 keys: blocks of 64 queries.
+    key_lists: int32[B, P, >= HEADER + 2 R], for 128 queries each: the header, then blocks of 64 keys.
+    query_lists: int32[B, R, >= HEADER + 2 P], the same for 128 keys: blocks of 64 queries.
     """
 
     tiles: jax.Array
-    key_blocks: jax.Array
-    key_counts: jax.Array
-    query_blocks: jax.Array
-    query_counts: jax.Array
+    key_lists: jax.Array
+    query_lists: jax.Array
 
 
 def pack(queries: Any, groups: Sequence[tuple[Callable[[Any, Any], jax.Array], Any]]) -> BlockMask:
@@ -102,15 +102,18 @@ def _with_lists(tiles: jax.Array) -> BlockMask:
     keys = _lists(jnp.logical_or(*pairs(some)), jnp.logical_and(*pairs(full)))
     some, full = some.swapaxes(1, 2), full.swapaxes(1, 2)
     queries = _lists(jnp.logical_or(*pairs(some)), jnp.logical_and(*pairs(full)))
-    return BlockMask(tiles, *keys, *queries)
+    return BlockMask(tiles, keys, queries)
 
 
-def _lists(some: jax.Array, full: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Blocks int32[B, rows, columns and padding] and counts int32[B, rows, 2] of bool[B, rows, columns]."""
+def _lists(some: jax.Array, full: jax.Array) -> jax.Array:
+    """Of bool[B, rows, columns] the lists of columns int32[B, rows, header, columns, padding], the longest first."""
     order = jnp.where(full, 0, jnp.where(some, 1, 2)).astype(jnp.int32)
     blocks = jnp.argsort(order, axis=-1, stable=True).astype(jnp.int32)
     counts = jnp.stack([full.sum(-1, dtype=jnp.int32), some.sum(-1, dtype=jnp.int32)], axis=-1)
-    return _pad(blocks, 2, LIST_ALIGNMENT), counts
+    number = jnp.broadcast_to(jnp.arange(some.shape[1], dtype=jnp.int32)[:, None], (*some.shape[:2], 1))
+    lists = jnp.concatenate([number, counts, jnp.zeros_like(number), blocks], axis=-1)
+    longest_first = jnp.argsort(-lists[..., LISTED], axis=1, stable=True)
+    return _pad(jnp.take_along_axis(lists, longest_first[..., None], axis=1), 2, LIST_ALIGNMENT)
 
 
 def _pad(x: jax.Array, axis: int, multiple: int) -> jax.Array:

@@ -31,7 +31,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from jax_impl.attention.block_mask import LIST_ALIGNMENT, TILE, WORD
+from jax_impl.attention.block_mask import FULL, HEADER, LISTED, NUMBER, TILE, WORD
 
 HEAD_DIM = 64
 SCALE_LOG2 = HEAD_DIM**-0.5 * math.log2(math.e)  # softmax in base 2: the hardware has exp2
@@ -233,27 +233,16 @@ def slot_of(step: jax.Array, stages: int) -> jax.Array:
     return lax.rem(step, jnp.int32(stages))
 
 
-def longest_first(lists: jax.Array, counts: jax.Array, blocks_per_step: int) -> jax.Array:
-    """int32[B P, HEADER and a list, padded], by steps downwards: what each program of one head has to do.
-
-    lists: int32[B, P, capacity]; counts: int32[B, P, 2], of blocks: full ones, and all.
-    """
-    rows, blocks = (x.reshape(-1) for x in jnp.indices(counts.shape[:2], dtype=jnp.int32))
-    full, some = counts[..., 0].reshape(-1), counts[..., 1].reshape(-1)
-    # Every program has a last step, with a mask; of an empty list its block is one that the mask hides.
-    steps = jnp.maximum((some + blocks_per_step - 1) // blocks_per_step, 1)
-    full_steps = jnp.minimum(full // blocks_per_step, steps - 1)
-    header = jnp.stack([rows, blocks, full_steps, steps], axis=1)
-    table = jnp.concatenate([header, lists.reshape(len(header), -1)], axis=1)
-    table = jnp.pad(table, ((0, 0), (0, -table.shape[1] % LIST_ALIGNMENT)))
-    return table[jnp.argsort(-steps, stable=True)]
+def heads_together(heads: int) -> int:
+    """How many heads' programs are begun in turn, list by list; a divisor of all."""
+    return math.gcd(heads, HEADS_AT_A_TIME)
 
 
-def copy_list(entry: Any, shared: Any, ready: Any) -> None:
-    """Begins to copy an entry of the table into shared memory; the barrier counts list_copies(its width)."""
+def copy_list(numbers: Any, shared: Any, ready: Any) -> None:
+    """Begins to copy a list with its header into shared memory; the barrier counts list_copies(its width)."""
     for start in range(0, shared.shape[0], LARGEST_COPY):
         part = pl.ds(start, min(LARGEST_COPY, shared.shape[0] - start))
-        plgpu.copy_gmem_to_smem(entry.at[part], shared.at[part], ready)
+        plgpu.copy_gmem_to_smem(numbers.at[part], shared.at[part], ready)
 
 
 def list_copies(width: int) -> int:
@@ -281,12 +270,9 @@ def copy_ahead(
                 plgpu.barrier_wait(barrier.at[slot])
 
 
-HEADER = 4  # what stands before a list: the first two and last two numbers of Program
-
-
 class Program(NamedTuple):
     """Which one this is, and how many steps its list has, at least one: the first full_steps know no mask, the last
-    does.
+    does. Of an empty list its block is one that the mask hides.
     """
 
     row: jax.Array
@@ -295,10 +281,10 @@ class Program(NamedTuple):
     warpgroup: jax.Array
     full_steps: jax.Array
     steps: jax.Array
-    entry: Any  # int32[HEADER + capacity] in shared memory, the list at its end
+    list_shared: Any  # int32[HEADER + capacity] in shared memory
 
     def listed(self, index: jax.Array) -> jax.Array:
-        return self.entry[HEADER + index]
+        return self.list_shared[HEADER + index]
 
 
 def walk(step: Callable[[bool, jax.Array, Any], Any], program: Program, sums: Any) -> Any:
@@ -314,7 +300,6 @@ def launch(
     name: str,
     arrays: Sequence[jax.Array],
     lists: jax.Array,
-    counts: jax.Array,
     outputs: Sequence[jax.ShapeDtypeStruct],
     scratch: Any,
     consumed: Callable[[Any], Sequence[Any]],
@@ -322,7 +307,7 @@ def launch(
     blocks_per_step: int = 1,
     interpret: Any,
 ) -> Sequence[jax.Array]:
-    """A program for every list of lists int32[B, P, capacity], of every head: arrays[0] is [..., B, N, T, H].
+    """A program for every list of lists int32[B, P, header and blocks], of every head: arrays[0] is [..., B, N, T, H].
 
     scratch: a NamedTuple of types, what the program has of shared memory and barriers; compute and copy_step get it
     with references for the types. consumed(scratch): the barriers that the last user of a slot arrives at.
@@ -332,27 +317,28 @@ def launch(
     axis runs fastest: programs of two heads run side by side and find their keys and values in the L2 cache.
     """
     heads = arrays[0].shape[-3]
-    together = math.gcd(heads, HEADS_AT_A_TIME)
-    table = longest_first(lists, counts, blocks_per_step)
-    programs, width = table.shape
+    together = heads_together(heads)
+    rows, programs, width = lists.shape
     scratch_types = scratch._asdict() | {  # Pallas hands them to the body by name
         "list_shared": plgpu.SMEM((width,), jnp.int32),
         "list_ready": plgpu.Barrier(num_arrivals=list_copies(width)),
     }
 
     def body(*refs, list_shared, list_ready, **scratch_refs):
-        inputs, table_gmem, results = refs[: len(arrays)], refs[len(arrays)], refs[len(arrays) + 1 :]
+        inputs, lists_gmem, results = refs[: len(arrays)], refs[len(arrays)], refs[len(arrays) + 1 :]
         own = type(scratch)(**scratch_refs)
-        warpgroup = lax.axis_index("warpgroup")
+        row, warpgroup = lax.axis_index("row"), lax.axis_index("warpgroup")
 
         @pl.when(warpgroup == COMPUTE_WARPGROUPS)
         def _():
-            copy_list(table_gmem.at[lax.axis_index("program")], list_shared, list_ready)
+            copy_list(lists_gmem.at[row, lax.axis_index("list")], list_shared, list_ready)
 
         plgpu.barrier_wait(list_ready)
-        row, block, full_steps, steps = (list_shared[place] for place in range(HEADER))
+        steps = lax.div(list_shared[LISTED] + (blocks_per_step - 1), jnp.int32(blocks_per_step))
+        steps = jnp.maximum(steps, 1)
+        full_steps = jnp.minimum(lax.div(list_shared[FULL], jnp.int32(blocks_per_step)), steps - 1)
         head = lax.axis_index("heads") * together + lax.axis_index("head")
-        program = Program(row, head, block, warpgroup, full_steps, steps, list_shared)
+        program = Program(row, head, list_shared[NUMBER], warpgroup, full_steps, steps, list_shared)
 
         @pl.when(warpgroup < COMPUTE_WARPGROUPS)
         def _():
@@ -369,12 +355,12 @@ def launch(
         body,
         out_type=list(outputs),
         scratch_types=scratch_types,
-        grid=(heads // together, programs, together),
-        grid_names=("heads", "program", "head"),
+        grid=(heads // together, programs, rows, together),
+        grid_names=("heads", "list", "row", "head"),
         num_threads=COMPUTE_WARPGROUPS + 1,
         thread_name="warpgroup",
         kernel_name=name,
         compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Warpgroup),
         interpret=interpret,
     )
-    return kernel(*arrays, table)
+    return kernel(*arrays, lists)

@@ -133,7 +133,7 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
         scratch.dq_shared.at[warpgroup][...] = (dq * SCALE).astype(dtype)
         plgpu.commit_smem()
         plgpu.copy_smem_to_gmem(scratch.dq_shared.at[warpgroup], dq_gmem.at[row, head, queries])
-        plgpu.wait_smem_to_gmem(0)
+        plgpu.wait_smem_to_gmem(0, wait_read_only=True)
 
     def copy_step(
         program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles
@@ -156,8 +156,7 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
         copy_step,
         name="block_sparse_dq",
         arrays=(q, k, v, d_out, lse, delta, mask.tiles),
-        lists=mask.key_blocks,
-        counts=mask.key_counts,
+        lists=mask.key_lists,
         outputs=[jax.ShapeDtypeStruct(q.shape[1:], dtype)],
         scratch=QueriesScratch(
             q_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),
@@ -234,7 +233,7 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
         plgpu.commit_smem()
         plgpu.copy_smem_to_gmem(scratch.dk_shared.at[warpgroup], dk_gmem.at[row, head, keys])
         plgpu.copy_smem_to_gmem(scratch.dv_shared.at[warpgroup], dv_gmem.at[row, head, keys])
-        plgpu.wait_smem_to_gmem(0)
+        plgpu.wait_smem_to_gmem(0, wait_read_only=True)
 
     def copy_step(
         program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles
@@ -259,8 +258,7 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
         copy_step,
         name="block_sparse_dkv",
         arrays=(q, k, v, d_out, lse, delta, mask.tiles),
-        lists=mask.query_blocks,
-        counts=mask.query_counts,
+        lists=mask.query_lists,
         outputs=[jax.ShapeDtypeStruct(k.shape[1:], dtype)] * 2,
         scratch=KeysScratch(
             k_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),

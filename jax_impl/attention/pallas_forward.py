@@ -120,7 +120,7 @@ def forward(
         plgpu.commit_smem()
         plgpu.copy_smem_to_gmem(out_shared, out_gmem.at[row, head, queries])
         plgpu.copy_smem_to_gmem(lse_shared, lse_gmem.at[row, head, queries])
-        plgpu.wait_smem_to_gmem(0)
+        plgpu.wait_smem_to_gmem(0, wait_read_only=True)
 
     def copy_step(program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, tiles):
         # What follows an odd count in a list is an empty block: its tiles are 0, so a step is always whole.
@@ -155,8 +155,7 @@ def forward(
         copy_step,
         name="block_sparse_forward",
         arrays=(q, k, v, mask.tiles),
-        lists=mask.key_blocks,
-        counts=mask.key_counts,
+        lists=mask.key_lists,
         outputs=[jax.ShapeDtypeStruct(q.shape[1:], dtype), jax.ShapeDtypeStruct(q.shape[1:4], jnp.float32)],
         scratch=Scratch(
             q_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),

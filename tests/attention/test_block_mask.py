@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from configs import MASK_RULES
 from jax_impl.attention import block_mask, pack, unpack, visible_pairs
+from jax_impl.attention.block_mask import LISTED, NUMBER
 from jax_impl.batch import Batch
 from jax_impl.model import masks
 from tests.rows import batch_of, window_of
@@ -16,14 +17,17 @@ from tests.rows import batch_of, window_of
 pack_dense = jax.jit(block_mask.pack_dense)
 
 
-def covered(blocks: np.ndarray, counts: np.ndarray, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def covered(lists: np.ndarray, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """bool[B, rows, columns] of what the lists say: some, full."""
     some, full = np.zeros(shape, bool), np.zeros(shape, bool)
-    for row in np.ndindex(shape[:2]):
-        num_full, num_some = counts[row]
-        assert sorted(blocks[row][: shape[2]]) == list(range(shape[2]))  # a permutation: whatever the mask, it fits
-        some[row][blocks[row][:num_some]] = True
-        full[row][blocks[row][:num_full]] = True
+    for row in range(shape[0]):
+        assert sorted(lists[row, :, NUMBER]) == list(range(shape[1]))
+        assert np.all(np.diff(lists[row, :, LISTED]) <= 0)  # the longest first
+        for number, num_full, num_some, _, *blocks in lists[row].tolist():
+            # A permutation: whatever the mask, it fits
+            assert sorted(blocks[: shape[2]]) == list(range(shape[2]))
+            some[row, number, blocks[:num_some]] = True
+            full[row, number, blocks[:num_full]] = True
     return some, full
 
 
@@ -33,11 +37,11 @@ def assert_exact(visible: np.ndarray, mask) -> None:
     padded = np.pad(visible, ((0, 0), (0, -num_queries % 128), (0, -num_keys % 128)))
     pairs, tiles = padded.shape[1] // 128, padded.shape[2] // 64
     by_key_block = padded.reshape(batch, pairs, 128, tiles, 64)
-    some, full = covered(np.asarray(mask.key_blocks), np.asarray(mask.key_counts), (batch, pairs, tiles))
+    some, full = covered(np.asarray(mask.key_lists), (batch, pairs, tiles))
     assert np.array_equal(some, by_key_block.any((2, 4))) and np.array_equal(full, by_key_block.all((2, 4)))
     pairs, tiles = padded.shape[2] // 128, padded.shape[1] // 64
     by_query_block = padded.reshape(batch, tiles, 64, pairs, 128).transpose(0, 3, 1, 2, 4)
-    some, full = covered(np.asarray(mask.query_blocks), np.asarray(mask.query_counts), (batch, pairs, tiles))
+    some, full = covered(np.asarray(mask.query_lists), (batch, pairs, tiles))
     assert np.array_equal(some, by_query_block.any((3, 4))) and np.array_equal(full, by_query_block.all((3, 4)))
     assert float(visible_pairs(mask)) == visible.sum()
 
@@ -81,11 +85,16 @@ def test_lists_are_as_drawn():
     visible[0, :, :64] = True
     visible[0, 10, 70] = True
     mask = pack_dense(visible)
-    assert mask.key_blocks[0, 0, :4].tolist() == [0, 1, 2, 3] and mask.key_counts[0].tolist() == [[1, 2]]
-    assert mask.query_blocks[0, :, :2].tolist() == [[0, 1], [0, 1]] and mask.query_counts[0].tolist() == [
-        [0, 2],
-        [0, 0],
-    ]
+    assert mask.key_lists[0, :, :8].tolist() == [[0, 1, 2, 0, 0, 1, 2, 3]]
+    assert mask.query_lists[0, :, :6].tolist() == [[0, 0, 2, 0, 0, 1], [1, 0, 0, 0, 0, 1]]
+
+
+def test_the_longest_lists_come_first():
+    visible = np.tril(np.ones((2, 384, 384), bool))
+    visible[1, 256:] = False
+    mask = pack_dense(visible)
+    assert mask.key_lists[..., :3].tolist() == [[[2, 4, 6], [1, 2, 4], [0, 0, 2]], [[1, 2, 4], [0, 0, 2], [2, 0, 0]]]
+    assert mask.query_lists[0, :, :3].tolist() == [[0, 4, 6], [1, 2, 4], [2, 0, 2]]
 
 
 def test_pack_evaluates_its_predicates_and_pads_with_zeros():
