@@ -88,6 +88,15 @@ def count_instructions(text: str) -> list[dict[str, int]]:
     return [{"all": len(loop)} | dict(sorted(collections.Counter(loop).items())) for loop in inner]
 
 
+def under_products(ptx: str) -> list[dict[str, int]]:
+    """Of each product, exponentials and waits for barriers between its beginning and the wait for its end."""
+    found = []
+    for part in ptx.split("wgmma.commit_group")[1:]:
+        meanwhile = part.split("wgmma.wait_group")[0]
+        found.append({"exponentials": meanwhile.count("ex2."), "waits": meanwhile.count("mbarrier.try_wait")})
+    return found
+
+
 def read_reports(folder: Path) -> list[dict]:
     """What ptxas said about each kernel compiled since the folder was emptied."""
     reports = []
@@ -109,6 +118,7 @@ def read_reports(folder: Path) -> list[dict]:
                 if sass.exists()
                 else None,
                 "shared_bytes": sorted(set(map(int, re.findall(r"dynamic_shared_memory_size %c(\d+)_i32", log_text)))),
+                "under_products": under_products(path.with_suffix(".ptx").read_text(encoding="utf-8")),
                 "warnings": re.findall(r".*[Ww]arning.*", text),
                 "compiler": compiler and compiler.group(1),
             }

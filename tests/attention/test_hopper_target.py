@@ -43,6 +43,17 @@ def test_no_kernel_spills_registers(compiled, case):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_exponentials_are_made_while_the_tensor_cores_work(compiled, case):
+    """In both loops, over full blocks and those in part. No barrier is waited for in between: the compiler would wait
+    for the product there, too.
+    """
+    for report in compiled[case]["kernels"]:
+        hidden = [product["exponentials"] for product in report["under_products"] if product["exponentials"]]
+        assert len(hidden) == 2 and hidden[0] == hidden[1] >= 32  # a thread's share of 64 x 64 scores
+        assert not any(product["waits"] for product in report["under_products"])
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_program_has_a_processor_to_itself_and_fits_its_shared_memory(compiled, case):
     """Two compute warpgroups that take turns at the tensor cores are what hides latency, not a second program:
     registers allow one.
