@@ -733,10 +733,24 @@ LOADING = (
         "tests/loading/test_loader.py",
     ),
     fault(
-        "jax_impl/loading/loader.py",
+        "jax_impl/loading/workers.py",
         "workers outlive the run",
         "    end_with_parent()\n",
         "    pass\n",
+        "tests/loading/test_workers.py",
+    ),
+    fault(
+        "jax_impl/loading/workers.py",
+        "the signal that stops a run ends its workers before it has saved",
+        "held_back(signal.SIGINT, signal.SIGTERM)",
+        "held_back(signal.SIGINT)",
+        "tests/loading/test_workers.py",
+    ),
+    fault(
+        "jax_impl/loading/workers.py",
+        "what a killed worker had begun to say is waited for",
+        "        its.close()",
+        "        pass",
         "tests/loading/test_workers.py",
     ),
     fault(
