@@ -747,13 +747,6 @@ LOADING = (
         "tests/loading/test_workers.py",
     ),
     fault(
-        "jax_impl/loading/workers.py",
-        "what a killed worker had begun to say is waited for",
-        "        its.close()",
-        "        pass",
-        "tests/loading/test_workers.py",
-    ),
-    fault(
         "jax_impl/loading/packing.py",
         "a song is augmented alike in every epoch",
         "np.random.SeedSequence([seed, epoch, song])",
