@@ -733,10 +733,17 @@ LOADING = (
         "tests/loading/test_loader.py",
     ),
     fault(
-        "jax_impl/loading/loader.py",
+        "jax_impl/loading/workers.py",
         "workers outlive the run",
         "    end_with_parent()\n",
         "    pass\n",
+        "tests/loading/test_workers.py",
+    ),
+    fault(
+        "jax_impl/loading/workers.py",
+        "the signal that stops a run ends its workers before it has saved",
+        "held_back(signal.SIGINT, signal.SIGTERM)",
+        "held_back(signal.SIGINT)",
         "tests/loading/test_workers.py",
     ),
     fault(

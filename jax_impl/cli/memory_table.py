@@ -38,7 +38,7 @@ class Target:
     device: jax.Device
     attention: str
     budget: int
-    options: dict[str, str]
+    options: dict[str, str | bool]
 
     def describe(self) -> str:
         return self.device.device_kind + ("" if self.device in jax.devices() else " (compiled for, not there)")

@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-import grain
 import numpy as np
-from absl import flags
 
 from configs import DataConfig, InputError
 from jax_impl.batch import Batch, pack_examples, stack_rows
 from jax_impl.loading.packing import EpochPlan
+from jax_impl.loading.workers import read_ahead, read_in_processes
 from tokenizer.dataset.files import Split
 from tokenizer.dataset.songs import Dataset, Songs
-from tokenizer.dataset.workers import ctrl_c_held_back, end_with_parent, start_tracker
 
 ENDLESS = 1 << 40  # batches; more than any run takes
 START = {"batches": 0, "rows": []}
-PREFETCH_BATCHES = 4  # per worker
 
 
 class BatchSource:
@@ -93,16 +90,10 @@ class Loader:
         """
         self.first = first
         self._position, self._rows = state["batches"], np.array(state.get("rows", []), np.int64)
-        batches = grain.MapDataset.source(source)[self._position :]
-        threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
-        iterated = batches.to_iter_dataset(threads)
         if workers := source.config.num_workers:
-            start_tracker()
-            if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl programs parse
-                flags.FLAGS.mark_as_parsed()
-            options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH_BATCHES)
-            iterated = iterated.mp_prefetch(options, worker_init_fn=_begin_worker)
-        self._batches = iter(iterated)
+            self._batches = read_in_processes(source, self._position, workers)
+        else:
+            self._batches = read_ahead(source, self._position)
 
     def __iter__(self) -> "Loader":
         return self
@@ -118,16 +109,7 @@ class Loader:
         self._batches = iter(())  # grain's would complain when the interpreter takes it down
 
     def __next__(self) -> Batch:
-        with ctrl_c_held_back():  # training, which handles it, still needs its workers to finish its step
-            try:
-                batch, self._rows = next(self._batches)
-            except RuntimeError as error:
-                if "terminated unexpectedly" not in str(error):
-                    raise
-                raise InputError(
-                    f"a loader process died (out of memory?): {error}; the same command with a smaller --num-workers "
-                    "goes on from the last checkpoint"
-                ) from error
+        batch, self._rows = next(self._batches)
         self._position += 1
         return batch
 
@@ -136,10 +118,6 @@ class Loader:
         of each epoch that is over, so that none of them is planned again.
         """
         return {"batches": self._position, "rows": self._rows.tolist()}
-
-
-def _begin_worker(*_: int) -> None:
-    end_with_parent()
 
 
 def loader(dataset: Dataset, config: DataConfig, split: Split, state: dict = START) -> Loader:

@@ -159,6 +159,14 @@ def lower_train_step() -> str:
     return memory_table.lower_step(MODEL_SIZES["tiny"], 4, 1024, "layer", memory_table.find_target()).as_text()
 
 
+def compile_train_step() -> int:
+    """Bytes that a short step of the tiny model takes, by the way that the verb `memory` goes."""
+    from configs import MODEL_SIZES
+    from jax_impl.cli import memory_table
+
+    return memory_table.measure(MODEL_SIZES["tiny"], 1, 256, "layer", memory_table.find_target()).total
+
+
 def compile_on_two_devices() -> str:
     """The optimized program of attention with its batch on two devices."""
     import jax
@@ -194,6 +202,7 @@ def main() -> None:
             return
         print(json.dumps({"case": "masks"} | compile_masks()), flush=True)
         print(json.dumps({"case": "train step", "text": lower_train_step()}), flush=True)
+        print(json.dumps({"case": "short train step", "total": compile_train_step()}), flush=True)
         print(json.dumps({"case": "two devices", "text": compile_on_two_devices()}), flush=True)
 
 

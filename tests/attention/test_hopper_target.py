@@ -100,6 +100,10 @@ def test_the_training_step_is_lowered_to_our_kernels(compiled):
     assert calls.count("block_sparse_forward") == 4
 
 
+def test_a_whole_training_step_is_compiled_without_a_gpu_to_time_kernels_on(compiled):
+    assert 20e6 < compiled["short train step"]["total"] < 200e6
+
+
 def test_on_several_devices_each_computes_its_rows(compiled):
     text = compiled["two devices"]["text"]
     assert all(kernel in text for kernel in KERNELS)

@@ -1,5 +1,5 @@
 """One function over many tasks: on all cores of this machine, or on a Ray cluster. For dataset's files;
-the loader takes its rule that workers end with their parent.
+the loader takes its rules that workers end with their parent and hear no signal.
 Results come as they are done, in any order.
 """
 
@@ -33,7 +33,7 @@ def _in_processes(function: Callable, tasks: Sequence, workers: int) -> Iterator
         try:
             waiting = iter(tasks)
             start_tracker()
-            with _starting(), ctrl_c_held_back():  # workers finish their tasks, which are not lost
+            with _starting(), held_back(signal.SIGINT):  # workers finish their tasks, which are not lost
                 running = {
                     pool.submit(function, task) for _, task in zip(range(workers * TASKS_AHEAD), waiting, strict=False)
                 }
@@ -119,19 +119,19 @@ def _read(path: Path) -> str:
     return ""
 
 
-# ---------------------------------------------------------------- Ctrl-C
+# ---------------------------------------------------------------- signals
 
 
 @contextmanager
-def ctrl_c_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the end. Processes that are started meanwhile never get it: a terminal sends it to them too,
-    but who started them handles it. Windows cannot hold it back: there it ends them at once, and what was not finished
-    is done again.
+def held_back(*numbers: int) -> Iterator[None]:
+    """These signals wait until the end. Processes that are started meanwhile never get them: a terminal sends Ctrl-C
+    (SIGINT) to them too, but who started them handles it. Windows cannot hold it back: there it ends them at once, and
+    what was not finished is done again.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
@@ -140,7 +140,7 @@ def ctrl_c_held_back() -> Iterator[None]:
 
 def start_tracker() -> None:
     """multiprocessing's tracker of what its processes share, which would otherwise start with the first of them and
-    lift the block of Ctrl-C. Windows has none.
+    lift what is held back. Windows has none.
     """
     if os.name == "posix":
         resource_tracker.ensure_running()
