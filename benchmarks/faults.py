@@ -686,6 +686,34 @@ ATTENTION = (
         "keys = _lists(jnp.logical_or(*pairs(some)), jnp.logical_or(*pairs(full)))",
         "tests/attention/test_block_mask.py",
     ),
+    fault(
+        "jax_impl/attention/block_mask.py",
+        "the shortest lists come first",
+        "jnp.argsort(-lists[..., LISTED],",
+        "jnp.argsort(lists[..., LISTED],",
+        "tests/attention/test_block_mask.py",
+    ),
+    fault(
+        "jax_impl/attention/hopper.py",
+        "a list that is all full ends without a step that knows the mask",
+        ", steps - 1)",
+        ", steps)",
+        "tests/attention/test_hopper_kernels.py",
+    ),
+    fault(
+        "jax_impl/attention/pallas_forward.py",
+        "values are copied over those that are still multiplied",
+        "            plgpu.barrier_wait(scratch.v_consumed.at[slot])\n",
+        "            pass\n",
+        "tests/attention/test_hopper_kernels.py",
+    ),
+    fault(
+        "jax_impl/attention/pallas_backward.py",
+        "the gradient of the keys misses delta",
+        "weights * (d_weights - per_column(delta_columns, scores.shape))",
+        "weights * d_weights",
+        "tests/attention/test_hopper_kernels.py",
+    ),
 )
 MODEL = (
     fault(

@@ -1,6 +1,6 @@
 """For a GPU that is there for minutes: everything, in the order of what must be known first.
 
-    python benchmarks/gpu_day.py --prepare --songs MIDI_FOLDER       on a machine with the project's packages
+    python benchmarks/gpu_day.py --prepare --songs MIDI_FOLDER ...   on a machine with the project's packages
     python benchmarks/gpu_day.py --out FOLDER                        on a machine with a Hopper GPU, JAX and PyTorch
     python benchmarks/gpu_day.py --out FOLDER --second               later: what the first had no time for
     python benchmarks/gpu_day.py --out FOLDER --rehearse             on any machine: tiny, the kernels interpreted
@@ -117,8 +117,10 @@ LEAST_SECONDS = 12  # a stage is not begun with less
 # ---------------------------------------------------------------- what is carried
 
 
-def prepare(carried: Path, songs: Path) -> None:
-    """Makes what is not there yet. Exits where it is too much to carry."""
+def prepare(carried: Path, songs: Sequence[Path]) -> None:
+    """Makes what is not there yet; rows are of the first folder, the dataset is of all. Exits where it is too much to
+    carry.
+    """
     carried.mkdir(parents=True, exist_ok=True)
     for wheel in carried.glob("*.whl"):  # of two versions none would be installed
         wheel.unlink()
@@ -126,7 +128,7 @@ def prepare(carried: Path, songs: Path) -> None:
     platforms = [f"--platform=manylinux_{number}_x86_64" for number in GLIBC] + ["--platform=manylinux2014_x86_64"]
     pip = [sys.executable, "-m", "pip", "-q", "download", "--no-deps", "--only-binary=:all:", "--python-version=3.12"]
     call([*pip, "--implementation=cp", *platforms, "-d", carried, *versions])
-    call([sys.executable, ROOT / "benchmarks" / "attention_rows.py", carried / "rows.npz", songs])
+    call([sys.executable, ROOT / "benchmarks" / "attention_rows.py", carried / "rows.npz", songs[0]])
     pack_songs(carried, songs)
     size = sum(path.stat().st_size for path in carried.rglob("*") if path.is_file())
     print(f"{carried}: {size / 1e6:.1f} MB")
@@ -134,14 +136,14 @@ def prepare(carried: Path, songs: Path) -> None:
         raise SystemExit(f"{carried} holds more than {MOST_BYTES >> 20} MB; give fewer songs")
 
 
-def pack_songs(carried: Path, songs: Path) -> None:
+def pack_songs(carried: Path, songs: Sequence[Path]) -> None:
     """songs.tar.gz: the dataset that `prepare` makes of them."""
     target = carried / "songs.tar.gz"
     if target.exists():
         return
     with tempfile.TemporaryDirectory() as folder:
         dataset = Path(folder) / "songs"
-        call([sys.executable, "-m", "jax_impl.cli", "prepare", songs, dataset])
+        call([sys.executable, "-m", "jax_impl.cli", "prepare", *songs, dataset])
         with tarfile.open(target, "w:gz") as tar:
             tar.add(dataset, "songs")
 
@@ -273,7 +275,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for all that is found")
     parser.add_argument("--carried", type=Path, default=ROOT / ".whl", help="folder of what --prepare made")
     parser.add_argument("--prepare", action="store_true", help="make that folder")
-    parser.add_argument("--songs", type=Path, help="folder of MIDI files, to prepare")
+    parser.add_argument("--songs", type=Path, nargs="+", help="folders of MIDI files, to prepare")
     parser.add_argument("--seconds", type=float, default=560, help="for everything")
     parser.add_argument("--second", action="store_true", help="the second table of stages")
     parser.add_argument("--rehearse", action="store_true", help="tiny, without a GPU, all stages")
@@ -285,7 +287,7 @@ def main() -> None:
     if args.prepare:
         if args.songs is None:
             parser.error("--prepare needs --songs")
-        return prepare(args.carried, args.songs.resolve())
+        return prepare(args.carried, [folder.resolve() for folder in args.songs])
     if args.out is None:
         parser.error("--out is needed")
     stages_here = SECOND if args.second else FIRST
