@@ -287,10 +287,23 @@ class Program(NamedTuple):
         return self.list_shared[HEADER + index]
 
 
-def walk(step: Callable[[bool, jax.Array, Any], Any], program: Program, sums: Any) -> Any:
-    """The loop over the list: step(masked, index, sums), without the mask as long as blocks are full."""
-    sums = lax.fori_loop(jnp.int32(0), program.full_steps, functools.partial(step, False), sums)
-    return lax.fori_loop(program.full_steps, program.steps, functools.partial(step, True), sums)
+def walk(step: Callable[[bool, jax.Array, Any], Any], program: Program, sums: Any, in_twos: bool = False) -> Any:
+    """The loop over the list: step(masked, index, sums), without the mask as long as blocks are full.
+
+    in_twos: two steps a turn, so that what one hands to the next in registers need not be copied to where it came from.
+    """
+
+    def loop(masked: bool, start: jax.Array, end: jax.Array, sums: Any) -> Any:
+        one = functools.partial(step, masked)
+        if not in_twos:
+            return lax.fori_loop(start, end, one, sums)
+        turns = lax.div(end - start, jnp.int32(2))
+        two = lambda turn, sums: one(start + 2 * turn + 1, one(start + 2 * turn, sums))
+        sums = lax.fori_loop(jnp.int32(0), turns, two, sums)
+        return lax.fori_loop(start + 2 * turns, end, one, sums)
+
+    sums = loop(False, jnp.int32(0), program.full_steps, sums)
+    return loop(True, program.full_steps, program.steps, sums)
 
 
 def launch(

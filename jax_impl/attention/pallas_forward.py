@@ -20,19 +20,20 @@ LOG2_E = math.log2(math.e)
 @dataclass(frozen=True)
 class ForwardParameters:
     """blocks_per_step: listed blocks of 64 keys that one step handles at once; they need not be neighbours.
-    stages: steps whose keys and values are in shared memory at once.
+    stages: steps whose keys and values are in shared memory at once. in_twos: two steps a turn of the loop.
     """
 
     blocks_per_step: int
     stages: int
+    in_twos: bool
 
 
 # 128 keys a step halve the softmax's bookkeeping (maximum, rescaling) per key, and 64 x 128 scores still fit the
 # registers; four stages (172 of 227 KB in all) keep the copies further ahead than L2 takes to answer, about one step.
-BF16 = ForwardParameters(blocks_per_step=2, stages=4)
+BF16 = ForwardParameters(blocks_per_step=2, stages=4, in_twos=True)
 # Two halves of everything: twice the shared memory, and the halves of the weights take the registers of the second
-# block.
-FP32 = ForwardParameters(blocks_per_step=1, stages=2)
+# block and of a second step.
+FP32 = ForwardParameters(blocks_per_step=1, stages=2, in_twos=False)
 
 
 class Scratch(NamedTuple):
@@ -108,7 +109,7 @@ def forward(
 
         nothing = ops.zeros(TILE, HEAD_DIM), ops.full_rows(LOWEST), ops.full_rows(0.0)
         last = program.steps - 1
-        carry = walk(step, program._replace(steps=last), (*scores_of(jnp.int32(0)), *nothing))
+        carry = walk(step, program._replace(steps=last), (*scores_of(jnp.int32(0)), *nothing), parameters.in_twos)
         plgpu.barrier_wait(scratch.tiles_ready.at[slot_of(last, stages)])
         out, maximum, total = add_values(True, last, *softmax(True, last, *carry))
 

@@ -84,8 +84,11 @@ def count_instructions(text: str) -> list[dict[str, int]]:
             target = labels.get(instruction.group(2), len(operations))
             if "HGMMA" in operations[target:]:  # a jump back: to before what is between
                 loops.append(operations[target:])
-    inner = sorted(loops, key=len)[:2]  # the others are waits that start again: they contain a step and more
-    return [{"all": len(loop)} | dict(sorted(collections.Counter(loop).items())) for loop in inner]
+    inner, steps = sorted(loops, key=len)[:4], 1  # the others are waits that start again: they contain a step and more
+    if all(loop.count("HGMMA") == 2 * inner[0].count("HGMMA") for loop in inner[2:]):
+        inner, steps = inner[2:], 2  # a turn; before come the loops over a last step that is left
+    counts = lambda loop: {"all": len(loop)} | dict(sorted(collections.Counter(loop).items()))
+    return [{name: round(count / steps) for name, count in counts(loop).items()} for loop in inner[:2]]
 
 
 def under_products(ptx: str) -> list[dict[str, int]]:
