@@ -31,27 +31,36 @@ from attention_kernels import PRODUCTS, Kernels, delta_of
 from stages import attempt, tell
 
 from jax_impl.attention import BlockMask, attention, visible_pairs
-from jax_impl.attention.block_mask import FULL, LISTED, PAIR, TILE
+from jax_impl.attention.block_mask import PAIR, TILE
 from jax_impl.batch import Batch
 from jax_impl.device import device
 
 BOTH = "forward and backward"
+BLOCK = PAIR * TILE  # pairs of query and key
+
+
+def blocks(mask: BlockMask) -> tuple[float, float]:
+    """Blocks of 128 queries and 64 keys that are visited, and of these full; by the tiles, which every variant of the
+    kernels has, however it lists them.
+    """
+    some, full = (mask.tiles != 0).any((3, 4)), (~mask.tiles == 0).all((3, 4))
+    return float((some[:, 0::2] | some[:, 1::2]).sum()), float((full[:, 0::2] & full[:, 1::2]).sum())
 
 
 def block_shares(mask: BlockMask, length: int) -> dict[str, float]:
     """How sparse an update mask is, as shares of the causal triangle of the tokens (as block counts of that size)."""
     triangle = mask.tiles.shape[0] * length**2 / 2
-    tile = (mask.tiles != 0).any((3, 4)).sum() * TILE**2
-    visited, full = (float(mask.key_lists[..., which].sum()) * PAIR * TILE for which in (LISTED, FULL))
-    shares = {"elements": float(visible_pairs(mask)), "tiles of 64 x 64": float(tile), "visited (128 x 64)": visited}
+    tile = float((mask.tiles != 0).any((3, 4)).sum()) * TILE**2
+    visited, full = blocks(mask)
+    shares = {"elements": float(visible_pairs(mask)), "tiles of 64 x 64": tile, "visited (128 x 64)": visited * BLOCK}
     return {name: round(value / triangle, 3) for name, value in shares.items()} | {
         "full of visited": round(full / max(visited, 1), 3)
     }
 
 
 def visited_flops(mask: BlockMask, heads: int) -> float:
-    """Of one product over every listed block of 128 queries and 64 keys."""
-    return float(mask.key_lists[..., LISTED].sum()) * heads * 2 * PAIR * TILE * HEAD_DIM
+    """Of one product over every visited block."""
+    return blocks(mask)[0] * heads * 2 * BLOCK * HEAD_DIM
 
 
 def time_call(compiled: Callable, *arguments: object) -> float:

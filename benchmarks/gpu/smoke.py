@@ -102,7 +102,6 @@ def main() -> None:
     padding = -num_keys % 128
     keys = num_keys + padding
     arrays = [random.standard_normal((rows, heads, n, 64), np.float32) for n in (num_queries, keys, keys, num_queries)]
-    say("lists (number, full, listed)", mask.key_lists[..., :3].tolist())
     visible = np.pad(visible, ((0, 0), (0, 0), (0, padding)))
     right = True
     for case in args.cases:
