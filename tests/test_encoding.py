@@ -18,7 +18,7 @@ def without_encoding(source: str) -> list[int]:
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         owner = getattr(getattr(node.func, "value", None), "id", "")
         keywords = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
-        if name == "open" and owner not in ("os", "wave", "webbrowser"):
+        if name == "open" and owner not in ("os", "tarfile", "wave", "webbrowser"):
             place = 0 if isinstance(node.func, ast.Attribute) else 1  # path.open(mode), open(path, mode)
             mode = node.args[place].value if len(node.args) > place else keywords.get("mode", "r")
             if "b" not in mode:
