@@ -41,7 +41,8 @@ def copy_of_program(folder: Path) -> Path:
 
 def first_failure(tree: Path, tests: tuple[str, ...]) -> str:
     """The first test that fails, or does not end; empty where all pass. No process of theirs is left."""
-    options = ["-x", "-q", "-n0", "-p", "no:cacheprovider", f"--timeout={SECONDS}"]
+    # "thread" also ends what waits outside of Python
+    options = ["-x", "-q", "-n0", "-p", "no:cacheprovider", f"--timeout={SECONDS}", "--timeout-method=thread"]
     command = [sys.executable, "-m", "pytest", *options, *tests]
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
@@ -51,6 +52,8 @@ def first_failure(tree: Path, tests: tuple[str, ...]) -> str:
             os.killpg(done.pid, signal.SIGKILL)
         said.seek(0)
         output = said.read()
+    if done.returncode and "+ Timeout +" in output:
+        return f"{' '.join(tests)}: does not end"
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
     if bool(done.returncode) != bool(failed):
         raise SystemExit(f"{' '.join(command)}\n{output}")
