@@ -202,7 +202,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
     args = parser.parse_args()
     make_rows = [sys.executable, HERE / "attention_rows.py", args.rows.resolve()]
-    subprocess.run([*make_rows, *([args.songs.resolve()] if args.songs else [])], env=stages.environment(), check=True)
+    make_rows += [args.songs.resolve()] if args.songs else []
+    if subprocess.run(make_rows, env=stages.environment()).returncode:
+        raise SystemExit(1)  # it has said why
     if args.prepare:
         return
     results = run_parts(args.rows.resolve(), args.minutes)

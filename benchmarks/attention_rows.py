@@ -5,14 +5,17 @@ kept in a file so that the machine that times them needs no MIDI library.
 """
 
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from attention_cases import ROWS, STORED_LENGTHS
 
+from configs import InputError
 from configs.train import SPANS_PER_TOKEN
 from jax_impl.batch import Batch, pack_row, stack_rows
+from tokenizer.disk.atomic import atomic
 from tokenizer.tokens.crop import crop
 from tokenizer.tokens.encode import encode
 from tokenizer.tokens.fields import TokenFields
@@ -23,10 +26,13 @@ def load(path: Path, folder: Path | None, lengths: list[int], rows: int) -> dict
     and then kept.
     """
     if path.exists():
-        with np.load(path) as kept:
-            batches = {
-                length: Batch(*(kept[f"{length}/{name}"][:rows] for name in Batch._fields)) for length in lengths
-            }
+        try:
+            with np.load(path) as kept:
+                batches = {
+                    length: Batch(*(kept[f"{length}/{name}"][:rows] for name in Batch._fields)) for length in lengths
+                }
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise SystemExit(f"{path} holds no such rows ({error}); remove it to have it made again") from error
         if any(len(batch.tokens) < rows for batch in batches.values()):
             raise SystemExit(f"{path} holds fewer than {rows} rows; remove it to have it made again")
         return batches
@@ -37,7 +43,8 @@ def load(path: Path, folder: Path | None, lengths: list[int], rows: int) -> dict
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"{length}/{name}": value for length, batch in batches.items() for name, value in batch._asdict().items()}
-    np.savez_compressed(path, **arrays)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     return batches
 
 
@@ -46,11 +53,19 @@ def _songs(folder: Path | None) -> Iterator[TokenFields]:
         from tokenizer.music.composer import compose
 
         yield from (encode(compose(seed)) for seed in range(1 << 20))
-    else:
-        from tokenizer.music import midi
+        return
+    from tokenizer.dataset.find import find_midi
+    from tokenizer.music import midi
 
-        while True:
-            yield from (encode(midi.read(path)) for path in sorted(folder.rglob("*.mid")))
+    readable = [path for _, path in find_midi([folder])[0]]
+    while readable:
+        for path in list(readable):
+            try:
+                yield encode(midi.read(path))
+            except InputError as error:
+                print(error, file=sys.stderr)
+                readable.remove(path)
+    raise SystemExit(f"{folder} holds no MIDI file that can be read")
 
 
 def _row(songs: Iterator[TokenFields], length: int) -> Batch:
@@ -70,4 +85,7 @@ def _row(songs: Iterator[TokenFields], length: int) -> Batch:
 
 
 if __name__ == "__main__":
-    load(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2:] else None, STORED_LENGTHS, ROWS)
+    try:
+        load(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2:] else None, STORED_LENGTHS, ROWS)
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -5,23 +5,27 @@
     python benchmarks/gpu_day.py --out FOLDER --second               later: what the first had no time for
     python benchmarks/gpu_day.py --out FOLDER --rehearse             on any machine: tiny, the kernels interpreted
 
-The project need not be installed there. --prepare makes the folder --carried: wheels of packages that such a machine
-lacks, rows of songs and a prepared dataset. --from STAGE goes on where an earlier command stopped, --only STAGE ...
-runs these alone. FOLDER then holds findings.jsonl (a line as each thing is known), log (what all stages said),
-metrics.jsonl of the training and its checkpoint in pieces: `cat FOLDER/run.tar.gz.* | tar xz` makes it a run again.
+The project need not be installed there. --prepare makes the folder --carried anew: wheels of packages that such a
+machine lacks (for its Python, --python), rows of songs and a prepared dataset. --from STAGE goes on where an earlier
+command stopped, --only STAGE ... runs these alone. FOLDER then holds findings.jsonl (a line as each thing is known),
+log (what all stages said), metrics.jsonl of the training and its checkpoint in pieces: `cat FOLDER/run.tar.gz.* | tar
+xz` makes it a run again. The run itself stays among the machine's temporary files, and the next command with the same
+FOLDER that is told where to begin, or is the --second, trains on. The exit status is 1 where anything failed.
 """
 
 import argparse
-import importlib.metadata
+import hashlib
 import json
+import math
+import re
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +34,18 @@ import attention
 import stages
 from stages import ROOT
 
+sys.path.insert(0, str(ROOT))
+from gpu.carried import find_variants, prepare
+
+from configs import InputError
+from tokenizer.disk.lock import only_writer
+
 
 @dataclass(frozen=True)
 class Stage:
-    """seconds: at most, of what is left. kept: those that no stage before it may take. wrong: run only where a kernel
-    alone was wrong. grace: seconds to save in, at the end of its time. What stands in braces is filled in.
+    """seconds: at most, of what is left. kept: those that no stage before it may take, but for the first. wrong: run
+    only where a kernel alone was wrong. grace: seconds to save in, at the end of its time. What stands in braces is
+    filled in: a text as one word, a tuple as so many.
     """
 
     name: str
@@ -62,13 +73,13 @@ FIRST = (
     Stage("forward", 50, SMOKE + " 'forward bfloat16' 'forward float32'"),
     Stage("dq", 50, SMOKE + " 'dq bfloat16' 'dq float32'"),
     Stage("dkv", 50, SMOKE + " 'dkv bfloat16' 'dkv float32'"),
-    Stage("sanitizer", 60, UNFILLED + "compute-sanitizer --tool memcheck " + SMOKE + " '{suspect}'", wrong=True),
+    Stage("sanitizer", 60, UNFILLED + "compute-sanitizer --tool memcheck " + SMOKE + " {suspect}", wrong=True),
     Stage("check", 90, "{python} benchmarks/attention_check.py {rows} {findings} --rules {checked}"),
     Stage("ours", 130, OURS + " --lengths {length}"),
     Stage("flex", 120, FLEX + " bf16 {length}"),
-    Stage("step large", 110, STEP + " '{large}'"),
-    Stage("step small", 70, STEP + " '{small}'"),
-    Stage("step torch", 80, STEP + " '{torch}'"),
+    Stage("step large", 110, STEP + " {large}"),
+    Stage("step small", 70, STEP + " {small}"),
+    Stage("step torch", 80, STEP + " {torch}"),
     Stage("train", 600, TRAIN, kept=90, grace=20),
     Stage("bring back", 60, BRING_BACK, kept=40),
 )
@@ -78,23 +89,23 @@ SECOND = (
     Stage("ours longer", 150, OURS + " --lengths {longer}"),
     Stage("flex fp32", 150, FLEX + " fp32 {length}"),
     Stage("flex longer", 150, FLEX + " bf16 {longer}"),
-    Stage("step torch fp32", 110, STEP + " '{torch fp32}'"),
+    Stage("step torch fp32", 110, STEP + " {torch fp32}"),
     Stage("train", 600, TRAIN, kept=60, grace=20),
     Stage("bring back", 60, BRING_BACK, kept=40),
 )
-REAL = {
-    "interpret": "",
-    "checked": "span v121",
+REAL: dict[str, str | tuple] = {
+    "interpret": (),
+    "checked": ("span", "v121"),
     "length": "8192",
-    "longer": "2048 16384 24576",
+    "longer": ("2048", "16384", "24576"),
     "large": '["ours", "large", 4, 8192]',
     "small": '["ours", "small", 16, 8192]',
     "torch": '["torch bf16", "large", 4, 8192]',
     "torch fp32": '["torch fp32 attention", "large", 4, 8192]',
     "steps": "10",
-    "training": "--model-size small --max-seq-len 8192 --batch-size 8 --steps 100000 --warmup-steps 100",
+    "training": tuple("--model-size small --max-seq-len 8192 --batch-size 8 --steps 100000 --warmup-steps 100".split()),
 }
-REHEARSED = {
+REHEARSED: dict[str, str | tuple] = {
     "interpret": "--interpret",
     "checked": "span",
     "length": "256",
@@ -104,52 +115,10 @@ REHEARSED = {
     "torch": '["torch fp32", "tiny", 1, 256]',
     "torch fp32": '["torch fp32", "tiny", 1, 256]',
     "steps": "3",
-    "training": "--model-size tiny --max-seq-len 256 --batch-size 2 --steps 6 --num-workers 0",
+    "training": tuple("--model-size tiny --max-seq-len 256 --batch-size 2 --steps 6 --num-workers 0".split()),
 }
-# What a machine with JAX, Flax, orbax and PyTorch lacks, with what these import and it lacks too
-WHEELS = ("grain", "array-record", "portpicker", "mido", "tyro", "typeguard", "docstring-parser")
-GLIBC = ("2_28", "2_27", "2_24", "2_17")
-MOST_BYTES = 40 << 20  # of what is carried
 SLOWER = 3  # a rehearsal, on a few cores
 LEAST_SECONDS = 12  # a stage is not begun with less
-
-
-# ---------------------------------------------------------------- what is carried
-
-
-def prepare(carried: Path, songs: Sequence[Path]) -> None:
-    """Makes what is not there yet; rows are of the first folder, the dataset is of all. Exits where it is too much to
-    carry.
-    """
-    carried.mkdir(parents=True, exist_ok=True)
-    for wheel in carried.glob("*.whl"):  # of two versions none would be installed
-        wheel.unlink()
-    versions = [f"{name}=={importlib.metadata.version(name)}" for name in WHEELS]
-    platforms = [f"--platform=manylinux_{number}_x86_64" for number in GLIBC] + ["--platform=manylinux2014_x86_64"]
-    pip = [sys.executable, "-m", "pip", "-q", "download", "--no-deps", "--only-binary=:all:", "--python-version=3.12"]
-    call([*pip, "--implementation=cp", *platforms, "-d", carried, *versions])
-    call([sys.executable, ROOT / "benchmarks" / "attention_rows.py", carried / "rows.npz", songs[0]])
-    pack_songs(carried, songs)
-    size = sum(path.stat().st_size for path in carried.rglob("*") if path.is_file())
-    print(f"{carried}: {size / 1e6:.1f} MB")
-    if size > MOST_BYTES:
-        raise SystemExit(f"{carried} holds more than {MOST_BYTES >> 20} MB; give fewer songs")
-
-
-def pack_songs(carried: Path, songs: Sequence[Path]) -> None:
-    """songs.tar.gz: the dataset that `prepare` makes of them."""
-    target = carried / "songs.tar.gz"
-    if target.exists():
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        dataset = Path(folder) / "songs"
-        call([sys.executable, "-m", "jax_impl.cli", "prepare", *songs, dataset])
-        with tarfile.open(target, "w:gz") as tar:
-            tar.add(dataset, "songs")
-
-
-def call(command: Sequence[object]) -> None:
-    subprocess.run([*map(str, command)], env=stages.environment(), cwd=ROOT, check=True)
 
 
 # ---------------------------------------------------------------- the stages
@@ -178,22 +147,25 @@ class Day:
         return self.seconds - (time.monotonic() - self.began)
 
     def unpack(self) -> None:
-        """What was carried: packages and songs."""
+        """What was carried: packages and songs. What cannot be unpacked costs only the stages that need it."""
         wheels = sorted(self.carried.glob("*.whl"))
         if wheels:
             pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
             command = [*pip, "--no-cache-dir", "--target", str(self.site), *map(str, wheels)]
             self.verdict("wheels", stages.run(command, 60, stages.environment(), self.log))
-        if (self.carried / "songs.tar.gz").exists():
+        try:
             with tarfile.open(self.carried / "songs.tar.gz") as tar:
                 tar.extractall(self.scratch, filter="data")
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+            self.verdict("songs", f"died: {error}; --prepare makes them")
 
     def words(self, command: str) -> list[str]:
-        """Of a stage's command, its names filled in; what is filled in for an unquoted name may be several words."""
-        quoted = {name: shlex.quote(value) for name, value in self.fill.items() if "/" in value}
-        for name, value in (self.fill | quoted).items():
-            command = command.replace("{" + name + "}", value)
-        return shlex.split(command)
+        """Of a stage's command."""
+        quoted = {
+            name: shlex.quote(value) if isinstance(value, str) else shlex.join(value)
+            for name, value in self.fill.items()
+        }
+        return shlex.split(re.sub(r"\{([a-z ]+[0-9]*)\}", lambda name: quoted[name[1]], command))
 
     def run(self, stage: Stage, kept: float, first: Sequence[Path] = ()) -> None:
         """kept: seconds that later stages need. first: folders whose packages go before all others."""
@@ -215,8 +187,8 @@ class Day:
 
     def verdict(self, name: str, how: str) -> None:
         self.ended[name] = how
-        stages.tell(self.findings, "stages", name, value=how)
         print(f"== {name}: {how}", flush=True)
+        stages.tell(self.findings, "stages", name, value=how)
 
     def suspects(self) -> list[str]:
         """Of the cases of smoke.py that were begun by a stage here, those that were wrong, or that nothing was heard
@@ -227,33 +199,38 @@ class Day:
         cases = [f"{kernel} {dtype}" for dtype in ("bfloat16", "float32") for kernel in kernels]
         return [case for case in cases if not alone.get(case, {}).get("right")]
 
-    def follow(self, table: Sequence[Stage], variants: Path) -> None:
+    def follow(self, table: Sequence[Stage], variants: Sequence[Path]) -> None:
+        """variants: folders with a jax_impl each."""
         for number, stage in enumerate(table):
-            kept = sum(later.kept for later in table[number + 1 :])
+            kept = sum(later.kept for later in table[number + 1 :]) if number else 0.0
             suspects = self.suspects()
             if stage.wrong and not suspects and not self.rehearse:
                 continue
             self.fill["suspect"] = next(iter(suspects), "forward bfloat16")
             if stage.name == "variants":
-                for variant in sorted(path for path in variants.glob("*") if path.is_dir()):
+                for variant in variants:
+                    self.fill |= {"variant": variant.name, "ours": f"ours, {variant.name}"}
                     for part in variant_stages(variant.name):
                         self.run(part, kept, [variant])
                 continue
             if any(case.endswith("bfloat16") for case in suspects):  # training still runs without the kernels
                 self.fill["attention"] = "xla"
             self.run(stage, kept)
-            if stage.name == "machine" and not self.rehearse and not self.ended["machine"].startswith("done"):
+            if stage.name == "machine" and not self.rehearse and self.ended["machine"].startswith("died"):
                 raise SystemExit("JAX sees no Hopper GPU here; what it said is in the log")
-            if stage.name == "train" and (self.scratch / "run" / "metrics.jsonl").exists():
-                shutil.copy(self.scratch / "run" / "metrics.jsonl", self.out)
+
+    def keep_metrics(self) -> None:
+        if (self.scratch / "run" / "metrics.jsonl").exists():
+            shutil.copy(self.scratch / "run" / "metrics.jsonl", self.out)
 
 
 def variant_stages(name: str) -> tuple[Stage, ...]:
     """Of another jax_impl: is it right, and how fast is it?"""
-    check = SMOKE + f" --name '{name}' 'forward bfloat16' 'dq bfloat16' 'dkv bfloat16'"
     return (
-        Stage(f"variant {name}: smoke", 60, check),
-        Stage(f"variant {name}: ours", 90, OURS + f" --lengths {{length}} --name 'ours, {name}'"),
+        Stage(
+            f"variant {name}: smoke", 60, SMOKE + " --name={variant} 'forward bfloat16' 'dq bfloat16' 'dkv bfloat16'"
+        ),
+        Stage(f"variant {name}: ours", 90, OURS + " --lengths {length} --name={ours}"),
     )
 
 
@@ -270,12 +247,14 @@ def table(results: dict) -> str:
     return "\n".join([*lines, "", attention.table(results), goals, *results["failed"]])
 
 
-def main() -> None:
+def command() -> int:
+    """The exit status. Raises InputError, and OSError where nothing can be written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder for all that is found")
     parser.add_argument("--carried", type=Path, default=ROOT / ".whl", help="folder of what --prepare made")
     parser.add_argument("--prepare", action="store_true", help="make that folder")
     parser.add_argument("--songs", type=Path, nargs="+", help="folders of MIDI files, to prepare")
+    parser.add_argument("--python", default="3.12", help="version of the other machine's, to prepare wheels for")
     parser.add_argument("--seconds", type=float, default=560, help="for everything")
     parser.add_argument("--second", action="store_true", help="the second table of stages")
     parser.add_argument("--rehearse", action="store_true", help="tiny, without a GPU, all stages")
@@ -287,9 +266,12 @@ def main() -> None:
     if args.prepare:
         if args.songs is None:
             parser.error("--prepare needs --songs")
-        return prepare(args.carried, [folder.resolve() for folder in args.songs])
-    if args.out is None:
-        parser.error("--out is needed")
+        prepare(args.carried, [folder.resolve() for folder in args.songs], args.python)
+        return 0
+    if args.out is None or not str(args.out).strip("."):
+        parser.error("--out is needed: a folder for what is found")
+    if not (math.isfinite(args.seconds) and args.seconds >= 2 * LEAST_SECONDS):
+        parser.error(f"--seconds {args.seconds:g}: {2 * LEAST_SECONDS} at least")
     stages_here = SECOND if args.second else FIRST
     names = [stage.name for stage in stages_here]
     for name in [*(args.only or []), *([args.begin] if args.begin else [])]:
@@ -299,18 +281,39 @@ def main() -> None:
         stages_here = stages_here[names.index(args.begin) :]
     if args.only:
         stages_here = [stage for stage in stages_here if stage.name in args.only]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # so that the stage that runs is ended
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # so that the stage that runs is ended, and may save
+        signal.signal(number, lambda number, _: sys.exit(f"stopped by {signal.Signals(number).name}"))
     args.out = args.out.resolve()
+    variants = find_variants(args.variants or args.carried / "variants", bool(args.variants)) if args.second else []
     args.out.mkdir(parents=True, exist_ok=True)
+    with only_writer(args.out):
+        return spend(args, stages_here, variants)
+
+
+def spend(args: argparse.Namespace, table_of_stages: Sequence[Stage], variants: Sequence[Path]) -> int:
+    """The exit status."""
     (args.out / "findings.jsonl").touch()
-    with tempfile.TemporaryDirectory() as folder:
-        day = Day(args, Path(folder))
-        try:
-            day.unpack()
-            day.follow(stages_here, args.variants or args.carried / "variants")
-        finally:
-            print(table(attention.collect(day.findings, {})))
+    scratch = Path(tempfile.gettempdir()) / f"gpu-day-{hashlib.sha256(bytes(args.out)).hexdigest()[:12]}"
+    kept = ["run"] if args.second or args.begin or args.only else []
+    for path in scratch.glob("*"):  # of a command before
+        if path.name not in kept:
+            shutil.rmtree(path)
+    scratch.mkdir(exist_ok=True)
+    day = Day(args, scratch)
+    try:
+        day.unpack()
+        day.follow(table_of_stages, variants)
+    finally:
+        day.keep_metrics()
+        results = attention.collect(day.findings, {})
+        print(table(results))
+        if (scratch / "run").exists():
+            print(f"the run itself stays in {scratch / 'run'}")
+    return int(bool(results["failed"]) or any(how.startswith("died") for how in day.ended.values()))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(command())
+    except (OSError, InputError) as error:
+        sys.exit(f"error: {error}")

@@ -83,6 +83,8 @@ def main() -> None:
     parser.add_argument("--disassembler", type=Path, help="folder with bin/nvdisasm in it")
     parser.add_argument("--songs", type=Path, help="folder of MIDI files")
     args = parser.parse_args()
+    if args.disassembler and not (args.disassembler / "bin" / "nvdisasm").exists():
+        parser.error(f"there is no {args.disassembler / 'bin' / 'nvdisasm'}")
     cases = [f"{name} {dtype}" for dtype in ("bfloat16", "float32") for name in NAMES]
     environment = hopper_target.environment()
     if args.disassembler:

@@ -2,6 +2,7 @@
 or runs out of time costs only what it had not yet found. Nothing of the project is imported here.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -31,32 +32,44 @@ def run(
     meanwhile: Callable[[], object] = lambda: None,
 ) -> str:
     """How it ended: "done in 3 s", "died after 3 s with status 1", "stopped after 3 s, its share of the time". The time
-    to end in is part of the seconds. log: file that gets its output, else this process's own. meanwhile: called all
-    the while.
+    to end in is part of the seconds; it has it too when this program is being ended. log: file that gets its output,
+    else this process's own. meanwhile: called all the while.
     """
     begin, late = time.monotonic(), False
     spent = lambda: time.monotonic() - begin
-    with open(log or os.devnull, "ab") as file:
-        output = {"stdout": file, "stderr": subprocess.STDOUT} if log else {}
-        try:
-            process = subprocess.Popen(command, env=environment, cwd=ROOT, process_group=0, **output)
-        except OSError as error:
-            return f"died at once: {error}"
-        try:
-            while process.poll() is None and spent() < seconds:
-                if not late and spent() > seconds - grace:
-                    late = True
-                    process.send_signal(signal.SIGTERM)  # to it alone: it ends its own children
-                time.sleep(0.2)
-                meanwhile()
-            late |= process.poll() is None
-        finally:
-            _kill(process)
+    try:
+        with open(log or os.devnull, "ab") as file:
+            output = {"stdout": file, "stderr": subprocess.STDOUT} if log else {}
+            process = subprocess.Popen(
+                command, env=environment, cwd=ROOT, process_group=0, preexec_fn=_end_with_parent, **output
+            )
+    except OSError as error:
+        return f"died at once: {error}"
+    try:
+        while process.poll() is None and spent() < seconds:
+            if not late and spent() > seconds - grace:
+                late = True
+                process.send_signal(signal.SIGTERM)  # to it alone: it ends its own children
+            time.sleep(0.2)
+            meanwhile()
+        late |= process.poll() is None
+    finally:
+        if process.poll() is None and not late:
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(grace)
+        _kill(process)
     meanwhile()
     if late:
         return f"stopped after {spent():.0f} s, its share of the time"
     ended = f"{spent():.0f} s"
     return f"done in {ended}" if process.returncode == 0 else f"died after {ended} with status {process.returncode}"
+
+
+def _end_with_parent() -> None:
+    """In a child on Linux: it is killed when this program is gone, even by SIGKILL."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _kill(process: subprocess.Popen) -> None:

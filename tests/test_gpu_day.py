@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -22,7 +23,7 @@ DAY = ROOT / "benchmarks" / "gpu_day.py"
 
 def run_python(folder, *arguments) -> subprocess.CompletedProcess:
     """Where the project is not installed: it is found beside the script, not by PYTHONPATH."""
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"TMPDIR": str(folder)}
     return subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=folder, env=variables, capture_output=True, encoding="utf-8"
     )
@@ -96,6 +97,41 @@ print(stages.run(["no-such-program"], 5, stages.environment(), Path("log")))
     assert log[0].startswith("heard") and log[-1] == "well"
     while runs(int(log[0].split()[1])):  # it was killed, which takes its time
         time.sleep(0.1)
+
+
+def test_what_a_killed_command_began_ends_with_it(tmp_path):
+    waits = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "benchmarks")!r})
+import stages
+stages.run([sys.executable, "-c", {waits!r}], 1000, stages.environment())
+"""
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, encoding="utf-8") as process:
+            child = int(process.stdout.readline())
+            assert runs(child)
+            process.send_signal(number)
+        while runs(child):
+            time.sleep(0.1)
+
+
+def test_what_cannot_be_is_told_in_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").touch()
+    (tmp_path / "variants" / "misspelt").mkdir(parents=True)
+    for arguments, words in {
+        ("--prepare", "--songs", "empty", "--carried", "carried"): "empty holds no MIDI file that can be read",
+        ("--prepare", "--songs", "nothing", "--carried", "carried"): "nothing: no such file or folder",
+        ("--out", "a file", "--rehearse"): "File exists",
+        ("--out", "out", "--seconds", "nan"): "--seconds nan: 24 at least",
+        ("--out", "out", "--only", "trian"): "there is no stage 'trian'; there are machine, forward,",
+        ("--out", "out", "--second", "--variants", "variants"): "misspelt holds no jax_impl",
+    }.items():
+        ran = run_python(tmp_path, DAY, *arguments)
+        assert ran.returncode and words in ran.stderr.splitlines()[-1], ran.stderr
+        assert "Traceback" not in ran.stderr
+    assert not list(tmp_path.glob("carried/rows*"))
 
 
 def runs(number: int) -> bool:

@@ -21,6 +21,7 @@ from jax_impl.training.checkpoint import Checkpoints, parameters_of
 from jax_impl.training.found import find
 from jax_impl.training.record import CONFIG_FILE
 from jax_impl.training.step import TrainState
+from tokenizer.disk.atomic import atomic_together
 
 PIECE_BYTES, PIECES = 15 << 20, 4
 BESIDE = (CONFIG_FILE, "metrics.jsonl", "loss.png")
@@ -54,8 +55,12 @@ def main() -> None:
     whole = packed.getvalue()
     if len(whole) > PIECES * PIECE_BYTES:
         sys.exit(f"{len(whole)} bytes are too many to bring back")
-    for number in range(-(-len(whole) // PIECE_BYTES)):
-        (out / f"run.tar.gz.{number}").write_bytes(whole[number * PIECE_BYTES : (number + 1) * PIECE_BYTES])
+    for older in out.glob("run.tar.gz.*"):
+        older.unlink()
+    pieces = [out / f"run.tar.gz.{number}" for number in range(-(-len(whole) // PIECE_BYTES))]
+    with atomic_together(pieces) as temporaries:
+        for number, temporary in enumerate(temporaries):
+            temporary.write_bytes(whole[number * PIECE_BYTES : (number + 1) * PIECE_BYTES])
     print(f"{len(whole)} bytes of the run brought back")
 
 

@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,11 +85,14 @@ def by_64_rows(off: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=ALL)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(ALL)}; by default all")
     parser.add_argument("--interpret", action="store_true")
     parser.add_argument("--findings", type=Path, help="file to which results are added")
     parser.add_argument("--name", default="ours", help="what these kernels are called there")
     args = parser.parse_args()
+    for case in args.cases:
+        if case not in ALL:
+            parser.error(f"there is no case {case!r}; there are {', '.join(ALL)}")
     interpret = None
     if args.interpret:
         from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
@@ -104,7 +109,7 @@ def main() -> None:
     arrays = [random.standard_normal((rows, heads, n, 64), np.float32) for n in (num_queries, keys, keys, num_queries)]
     visible = np.pad(visible, ((0, 0), (0, 0), (0, padding)))
     right = True
-    for case in args.cases:
+    for case in args.cases or ALL:
         found = try_case(case, arrays, visible, mask, kernels)
         right &= found["right"]
         if args.findings:

@@ -87,9 +87,15 @@ def _start() -> Worker:
 
 def _death(worker: Worker) -> InputError:
     worker.process.join(1)
+    status = worker.process.exitcode
+    if status is None or status < 0:  # killed
+        return InputError(
+            f"a loader process died (out of memory?), exit code {status}; the same command with a smaller "
+            "--num-workers goes on from the last checkpoint"
+        )
     return InputError(
-        f"a loader process died (out of memory?), exit code {worker.process.exitcode}; the same command with a smaller "
-        "--num-workers goes on from the last checkpoint"
+        f"a loader process ended with status {status} and has said why; a script of one's own needs "
+        "`if __name__ == '__main__':` around what it does, or num_workers=0"
     )
 
 
