@@ -285,7 +285,8 @@ def main() -> None:
         for figures in found:
             print(json.dumps(figures), flush=True)
             for name, value in figures.items():
-                stages.tell(args.findings, "train step", named(args.case), name, value=value)
+                if args.findings:
+                    stages.tell(args.findings, "train step", named(args.case), name, value=value)
         return
     began, gpu = time.monotonic(), has_gpu()
     cases = GPU_CASES if gpu else CPU_CASES

@@ -7,7 +7,7 @@ backward.
               ├────────┼────────┼────────┤         tiles[b, i, j, w, r], bit c: query 64 i + r sees key 64 j + 32 w + c
      64..127  │ full   │ empty  │ empty  │
               └────────┴────────┴────────┘
-    key_lists[b, 0] = [0, 1, 2, 0,  0, 1, 2]: of queries 0..127 one block is full, two are not empty; then the blocks
+    key_lists[b, 0] = [0, 1, 2,  0, 1, 2]: of queries 0..127 one block is full, two are not empty; then the blocks
 
 The lists pair two rows of tiles, as the kernels do: two warpgroups of 64 queries each share every block of keys that is
 loaded, so a block is listed if either needs it, and full if it is full for both. Each list is a permutation of all
@@ -26,8 +26,8 @@ TILE = 64
 PAIR = 2 * TILE  # both lengths are padded to a multiple of this
 KEPT = "attention"  # name, for jax.checkpoint policies, of what spares the backward pass a second forward one
 LIST_ALIGNMENT = 32  # lists are copied 128 bytes at a time
-HEADER = 4  # numbers in front of a list:
-NUMBER, FULL, LISTED = range(3)  # of the pair of rows it is for, how many blocks are full, how many not empty
+HEADER = 3  # numbers in front of a list:
+NUMBER, FULL, LISTED = range(HEADER)  # of the pair of rows it is for, how many blocks are full, how many not empty
 
 
 class BlockMask(NamedTuple):
@@ -111,7 +111,7 @@ def _lists(some: jax.Array, full: jax.Array) -> jax.Array:
     blocks = jnp.argsort(order, axis=-1, stable=True).astype(jnp.int32)
     counts = jnp.stack([full.sum(-1, dtype=jnp.int32), some.sum(-1, dtype=jnp.int32)], axis=-1)
     number = jnp.broadcast_to(jnp.arange(some.shape[1], dtype=jnp.int32)[:, None], (*some.shape[:2], 1))
-    lists = jnp.concatenate([number, counts, jnp.zeros_like(number), blocks], axis=-1)
+    lists = jnp.concatenate([number, counts, blocks], axis=-1)
     longest_first = jnp.argsort(-lists[..., LISTED], axis=1, stable=True)
     return _pad(jnp.take_along_axis(lists, longest_first[..., None], axis=1), 2, LIST_ALIGNMENT)
 

@@ -23,7 +23,7 @@ def covered(lists: np.ndarray, shape: tuple[int, int, int]) -> tuple[np.ndarray,
     for row in range(shape[0]):
         assert sorted(lists[row, :, NUMBER]) == list(range(shape[1]))
         assert np.all(np.diff(lists[row, :, LISTED]) <= 0)  # the longest first
-        for number, num_full, num_some, _, *blocks in lists[row].tolist():
+        for number, num_full, num_some, *blocks in lists[row].tolist():
             # A permutation: whatever the mask, it fits
             assert sorted(blocks[: shape[2]]) == list(range(shape[2]))
             some[row, number, blocks[:num_some]] = True
@@ -85,8 +85,8 @@ def test_lists_are_as_drawn():
     visible[0, :, :64] = True
     visible[0, 10, 70] = True
     mask = pack_dense(visible)
-    assert mask.key_lists[0, :, :8].tolist() == [[0, 1, 2, 0, 0, 1, 2, 3]]
-    assert mask.query_lists[0, :, :6].tolist() == [[0, 0, 2, 0, 0, 1], [1, 0, 0, 0, 0, 1]]
+    assert mask.key_lists[0, :, :7].tolist() == [[0, 1, 2, 0, 1, 2, 3]]
+    assert mask.query_lists[0, :, :5].tolist() == [[0, 0, 2, 0, 1], [1, 0, 0, 0, 1]]
 
 
 def test_the_longest_lists_come_first():
