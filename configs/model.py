@@ -78,10 +78,10 @@ class ComputeConfig:
 
     attention: "reference" (dense, the definition), "xla" (blockwise over queries, any device) or "pallas" (our kernels,
     Hopper GPUs).
-    precision: of the matrix products; parameters, softmax, logits and loss stay fp32.
+    precision: of the operands of matrix products; all else stays fp32 (see jax_impl.model.museformer.MuseFormer).
     remat: what the forward pass keeps of a layer for the backward pass; the rest is computed again, see REMAT_CHOICES.
-    layer_rows: most rows of the batch that a layer works on at once, in equal groups one after another; 0: all. What a
-        layer needs beside what it keeps grows with it.
+    layer_rows: most rows of the batch that a layer works on at once, on each device, in equal groups one after another;
+        0: all. What a layer needs beside what it keeps grows with it.
     """
 
     attention: Literal["reference", "xla", "pallas"]

@@ -18,6 +18,7 @@ from jax_impl.attention import attention, pack_dense
 from jax_impl.batch import Batch, stack_rows
 from jax_impl.model import masks as jax_masks
 from jax_impl.model import museformer as jax_module
+from jax_impl.model import operations
 from jax_impl.model.v121 import from_v121, to_v121
 from jax_impl.sampling.sample import Sampler
 from jax_impl.sampling.task import task_of
@@ -55,7 +56,8 @@ def close(ours, theirs: torch.Tensor, truth: torch.Tensor) -> None:
 def test_the_norm_has_the_same_epsilon_even_where_nothing_varies():
     random = np.random.default_rng(0)
     x = (random.normal(size=(5, 64)) * np.array([[1e-4], [1e-2], [1], [10], [1000]])).astype(np.float32)
-    ours = nnx.LayerNorm(64, epsilon=jax_module.NORM_EPSILON, use_fast_variance=False, rngs=nnx.Rngs(0))
+    norm = nnx.LayerNorm(64, rngs=nnx.Rngs(0))
+    ours = lambda x: operations.normed(x, norm)
     theirs, other = torch.nn.LayerNorm(64, eps=1e-5), torch.nn.LayerNorm(64, eps=1.001e-5)
     rows, exact = torch.tensor(x), torch.tensor(x).double()
     close(ours(jnp.asarray(x)), theirs(rows), theirs.double()(exact))
@@ -67,9 +69,9 @@ def test_rotations_turn_the_same_pairs_by_the_same_angles():
     """Angles are products of the same two fp32 numbers in both; what differs is how sines are rounded."""
     x = np.random.default_rng(0).normal(size=(2, 3, 7, 64)).astype(np.float32)
     position = np.array([[0, 1, 2, 5, 100, 1000, 8191], [3, 3, 0, 7, 20, 500, 24575]])
-    ours = jax_module.rotate(jnp.asarray(x), jax_module.rotation(jnp.asarray(position), jnp.float32))
+    ours = operations.rotate(jnp.asarray(x), operations.rotation(jnp.asarray(position)))
     theirs = Rotary()(torch.tensor(x), torch.tensor(position))
-    np.testing.assert_array_equal(jax_module.rotary_frequencies(), Rotary().inv_freq)
+    np.testing.assert_array_equal(operations.rotary_frequencies(), Rotary().inv_freq)
     assert apart(ours, theirs) <= budget(EPSILON)
     next_position = Rotary()(torch.tensor(x), torch.tensor(position * (1 + 1e-6)))
     assert apart(ours, next_position) > 10 * budget(EPSILON)
@@ -161,8 +163,8 @@ def data(name, change):
 
 
 FAULTS = {
-    "epsilon": lambda m: m.setattr(jax_module, "NORM_EPSILON", 1e-6),
-    "rotation base": lambda m: m.setattr(jax_module, "ROPE_BASE", 10001.0),
+    "epsilon": lambda m: m.setattr(operations, "NORM_EPSILON", 1e-6),
+    "rotation base": lambda m: m.setattr(operations, "ROPE_BASE", 10001.0),
     "rotation of neighbours": lambda m: m.setattr(jax_module, "rotate", interleaved),
     "rotation the other way": lambda m: m.setattr(jax_module, "rotate", lambda x, r: ROTATE(x, (r[0], -r[1]))),
     "scale of the scores": lambda m: m.setattr(

@@ -229,6 +229,21 @@ def give_back(consumed: Any, *, loaded: bool) -> None:
     plgpu.barrier_arrive(consumed)
 
 
+def in_group(groups: Sequence[Any], block: jax.Array, act: Callable[[Any, jax.Array], None]) -> None:
+    """act(group, number of the block in it) for that one of the groups [..., keys, H] in which a block of 64 keys lies;
+    they lie one after another, all but the last of whole blocks.
+    """
+    start = 0
+    for number, group in enumerate(groups):
+        end, is_last = start + group.shape[-2] // TILE, number == len(groups) - 1
+        here = functools.partial(act, group, block - start)
+        if len(groups) == 1:
+            here()
+        else:
+            pl.when(((block >= start) | (number == 0)) & ((block < end) | is_last))(here)
+        start = end
+
+
 def slot_of(step: jax.Array, stages: int) -> jax.Array:
     return lax.rem(step, jnp.int32(stages))
 
@@ -311,16 +326,17 @@ def launch(
     copy_step: Callable[..., None],
     *,
     name: str,
-    arrays: Sequence[jax.Array],
+    arrays: Any,
     lists: jax.Array,
-    outputs: Sequence[jax.ShapeDtypeStruct],
+    outputs: Any,
     scratch: Any,
     consumed: Callable[[Any], Sequence[Any]],
     stages: int,
     blocks_per_step: int = 1,
     interpret: Any,
-) -> Sequence[jax.Array]:
+) -> Any:
     """A program for every list of lists int32[B, P, header and blocks], of every head: arrays[0] is [..., B, N, T, H].
+    arrays, outputs: sequences of arrays, or of tuples of them, and of jax.ShapeDtypeStruct.
 
     scratch: a NamedTuple of types, what the program has of shared memory and barriers; compute and copy_step get it
     with references for the types. consumed(scratch): the barriers that the last user of a slot arrives at.
@@ -330,6 +346,8 @@ def launch(
     axis runs fastest: programs of two heads run side by side and find their keys and values in the L2 cache.
     """
     heads = arrays[0].shape[-3]
+    inputs_flat, input_tree = jax.tree.flatten(arrays)
+    outputs_flat, output_tree = jax.tree.flatten(outputs)
     together = heads_together(heads)
     rows, programs, width = lists.shape
     scratch_types = scratch._asdict() | {  # Pallas hands them to the body by name
@@ -338,7 +356,9 @@ def launch(
     }
 
     def body(*refs, list_shared, list_ready, **scratch_refs):
-        inputs, lists_gmem, results = refs[: len(arrays)], refs[len(arrays)], refs[len(arrays) + 1 :]
+        inputs = input_tree.unflatten(refs[: len(inputs_flat)])
+        lists_gmem = refs[len(inputs_flat)]
+        results = output_tree.unflatten(refs[len(inputs_flat) + 1 :])
         own = type(scratch)(**scratch_refs)
         row, warpgroup = lax.axis_index("row"), lax.axis_index("warpgroup")
 
@@ -366,7 +386,7 @@ def launch(
 
     kernel = plgpu.kernel(
         body,
-        out_type=list(outputs),
+        out_type=outputs_flat,
         scratch_types=scratch_types,
         grid=(heads // together, programs, rows, together),
         grid_names=("heads", "list", "row", "head"),
@@ -376,4 +396,4 @@ def launch(
         compiler_params=plgpu.CompilerParams(approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Warpgroup),
         interpret=interpret,
     )
-    return kernel(*arrays, lists)
+    return output_tree.unflatten(kernel(*inputs_flat, lists))

@@ -6,43 +6,53 @@ hopper what they share.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from jax_impl.attention.block_mask import KEPT, PAIR, BlockMask
+from jax_impl.attention.block_mask import KEPT, PAIR, TILE, BlockMask
 from jax_impl.attention.hopper import HEAD_DIM
 from jax_impl.attention.pallas_backward import dkv_kernel, dq_kernel
 from jax_impl.attention.pallas_forward import forward
 
 
-def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interpret: Any = None) -> jax.Array:
-    """See jax_impl.attention.attention. Head width 64; q, k, v all bf16 or all fp32 (products then have 16 bits of
-    mantissa).
+def attention(
+    q: jax.Array, k: Sequence[jax.Array], v: Sequence[jax.Array], mask: BlockMask, *, interpret: Any = None
+) -> jax.Array:
+    """See jax_impl.attention.attention; k, v: groups. Head width 64; q, k, v all bf16 or all fp32 (products then have
+    16 bits of mantissa).
 
     Under jax.set_mesh the batch is split over all axes of the mesh. interpret: None compiles for the GPU; parameters of
     JAX's GPU interpreter run the kernels on a CPU, slowly. Raises ValueError for another head width or dtype.
     """
     if q.shape[-1] != HEAD_DIM:
         raise ValueError(f"the Hopper kernels are written for a head width of {HEAD_DIM}, not {q.shape[-1]}")
-    if {q.dtype, k.dtype, v.dtype} not in ({jnp.dtype(jnp.bfloat16)}, {jnp.dtype(jnp.float32)}):
-        raise ValueError(f"q, k and v must all be bf16 or all fp32, got {q.dtype}, {k.dtype}, {v.dtype}")
+    dtypes = {x.dtype for x in (q, *k, *v)}
+    if dtypes not in ({jnp.dtype(jnp.bfloat16)}, {jnp.dtype(jnp.float32)}):
+        raise ValueError(f"q, k and v must all be bf16 or all fp32, got {', '.join(sorted(map(str, dtypes)))}")
+    if any(group.shape[2] % TILE for group in k[:-1]):
+        raise ValueError(f"groups of keys but the last must be multiples of {TILE}, got {[x.shape[2] for x in k]}")
     run = functools.partial(_padded, interpret=interpret)
     mesh = jax.sharding.get_abstract_mesh()
     axes = tuple(name for name in mesh.axis_names if name not in mesh.manual_axes)
     if axes:  # the compiler cannot split a kernel of ours by itself
         rows = jax.sharding.PartitionSpec(axes)
         run = jax.shard_map(run, in_specs=(rows, rows, rows, rows), out_specs=rows, check_vma=False)
-    return run(q, k, v, mask)
+    return run(q, tuple(k), tuple(v), mask)
 
 
-def _padded(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interpret: Any) -> jax.Array:
-    def pad(x):  # as the mask is already
-        return jnp.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % PAIR), (0, 0)))
+def _padded(q: jax.Array, k: tuple, v: tuple, mask: BlockMask, *, interpret: Any) -> jax.Array:
+    def pad(x, length):  # as the mask is already
+        return jnp.pad(x, ((0, 0), (0, 0), (0, -length % PAIR), (0, 0)))
 
-    return _attention(pad(q), pad(k), pad(v), mask, interpret)[:, :, : q.shape[2]]
+    def pad_last(groups):
+        *others, last = groups
+        return *others, pad(last, sum(group.shape[2] for group in groups))
+
+    return _attention(pad(q, q.shape[2]), pad_last(k), pad_last(v), mask, interpret)[:, :, : q.shape[2]]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -51,15 +61,17 @@ def _attention(q, k, v, mask, interpret):
 
 
 def _forward_rule(q, k, v, mask, interpret):
-    out, lse = (checkpoint_name(x, KEPT) for x in forward(q, k, v, mask, interpret=interpret))
-    return out, (q, k, v, mask, out, lse)
+    out, *others = (checkpoint_name(x, KEPT) for x in forward(q, k, v, mask, interpret=interpret))
+    return out, (q, k, v, mask, out, *others)
 
 
 def _backward_rule(interpret, kept, d_out):
-    q, k, v, mask, out, lse = kept
-    delta = jnp.einsum("BNTH,BNTH->BNT", out, d_out, preferred_element_type=jnp.float32, precision="highest")
+    q, k, v, mask, out, *rest, lse = kept
+    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32, precision="highest")
+    delta = sum(product("BNTH,BNTH->BNT", part, d_out) for part in (out, *rest))
     arguments = (q, k, v, d_out, lse, delta, mask)
-    return dq_kernel(*arguments, interpret=interpret), *dkv_kernel(*arguments, interpret=interpret), None
+    dk, dv = dkv_kernel(*arguments, interpret=interpret)
+    return dq_kernel(*arguments, interpret=interpret), dk, dv, None
 
 
 _attention.defvjp(_forward_rule, _backward_rule)

@@ -91,7 +91,7 @@ class KeysScratch(NamedTuple):
 def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -> jax.Array:
     """dq [B, N, Tq, 64] in q's dtype. lse, delta: fp32[B, N, Tq]; the other arguments as in the forward kernel."""
     dtype, stages = q.dtype, (BF16 if q.dtype == jnp.bfloat16 else FP32).stages
-    q, k, v, d_out = map(hopper.halves, (q, k, v, d_out))
+    q, k, v, d_out = jax.tree.map(hopper.halves, (q, tuple(k), tuple(v), d_out))
     count = len(q)
     ops = hopper.operations(interpret)
 
@@ -139,12 +139,17 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
         program, scratch, index, slot, reused, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles
     ):
         row, head, key_block = program.row, program.head, program.listed(index)
-        keys, ready = pl.ds(key_block * TILE, TILE), scratch.ready.at[slot]
+        ready = scratch.ready.at[slot]
         if reused:
             plgpu.barrier_wait(scratch.consumed.at[slot])
-        for half in range(count):
-            plgpu.copy_gmem_to_smem(k_gmem.at[half, row, head, keys], scratch.k_shared.at[slot, half], ready)
-            plgpu.copy_gmem_to_smem(v_gmem.at[half, row, head, keys], scratch.v_shared.at[slot, half], ready)
+        for groups, shared in ((k_gmem, scratch.k_shared), (v_gmem, scratch.v_shared)):
+
+            def copy_block(source, block, shared=shared):
+                for half in range(count):
+                    rows = source.at[half, row, head, pl.ds(block * TILE, TILE)]
+                    plgpu.copy_gmem_to_smem(rows, shared.at[slot, half], ready)
+
+            hopper.in_group(groups, key_block, copy_block)
 
         @pl.when(index >= program.full_steps)
         def _():
@@ -179,21 +184,29 @@ def dq_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) ->
     return dq
 
 
-def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -> tuple[jax.Array, jax.Array]:
-    """dk, dv [B, N, Tk, 64] in k's dtype. lse, delta: fp32[B, N, Tq]; the other arguments as in the forward kernel."""
+def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -> tuple[tuple, tuple]:
+    """dk, dv in groups [B, N, Tk_g, 64] as k and v are, in q's dtype. lse, delta: fp32[B, N, Tq]; the other arguments
+    as in the forward kernel.
+    """
     dtype, stages = q.dtype, (BF16 if q.dtype == jnp.bfloat16 else FP32).stages
-    q, k, v, d_out = map(hopper.halves, (q, k, v, d_out))
-    count = len(k)
+    outputs = [tuple(jax.ShapeDtypeStruct(group.shape, dtype) for group in k)] * 2
+    q, k, v, d_out = jax.tree.map(hopper.halves, (q, tuple(k), tuple(v), d_out))
+    count = len(q)
     ops = hopper.operations(interpret)
 
     def compute(program, scratch, q_gmem, k_gmem, v_gmem, d_out_gmem, lse_gmem, delta_gmem, tiles, dk_gmem, dv_gmem):
         row, head, warpgroup = program.row, program.head, program.warpgroup
-        keys = pl.ds(program.block * PAIR + warpgroup * TILE, TILE)
-        k_shared, v_shared = scratch.k_shared.at[warpgroup], scratch.v_shared.at[warpgroup]
+        own_block = program.block * COMPUTE_WARPGROUPS + warpgroup
         own_ready = scratch.own_ready.at[warpgroup]
-        for half in range(count):
-            plgpu.copy_gmem_to_smem(k_gmem.at[half, row, head, keys], k_shared.at[half], own_ready)
-            plgpu.copy_gmem_to_smem(v_gmem.at[half, row, head, keys], v_shared.at[half], own_ready)
+        k_shared, v_shared = scratch.k_shared.at[warpgroup], scratch.v_shared.at[warpgroup]
+        for groups, shared in ((k_gmem, k_shared), (v_gmem, v_shared)):
+
+            def load(source, block, shared=shared):
+                for half in range(count):
+                    rows = source.at[half, row, head, pl.ds(block * TILE, TILE)]
+                    plgpu.copy_gmem_to_smem(rows, shared.at[half], own_ready)
+
+            hopper.in_group(groups, own_block, load)
         plgpu.barrier_wait(own_ready)
 
         k_halves, v_halves = ops.operand(k_shared), ops.operand(v_shared)
@@ -231,8 +244,12 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
         scratch.dk_shared.at[warpgroup][...] = (dk * SCALE).astype(dtype)
         scratch.dv_shared.at[warpgroup][...] = dv.astype(dtype)
         plgpu.commit_smem()
-        plgpu.copy_smem_to_gmem(scratch.dk_shared.at[warpgroup], dk_gmem.at[row, head, keys])
-        plgpu.copy_smem_to_gmem(scratch.dv_shared.at[warpgroup], dv_gmem.at[row, head, keys])
+        for groups, shared in ((dk_gmem, scratch.dk_shared), (dv_gmem, scratch.dv_shared)):
+
+            def store(target, block, shared=shared):
+                plgpu.copy_smem_to_gmem(shared.at[warpgroup], target.at[row, head, pl.ds(block * TILE, TILE)])
+
+            hopper.in_group(groups, own_block, store)
         plgpu.wait_smem_to_gmem(0, wait_read_only=True)
 
     def copy_step(
@@ -259,7 +276,7 @@ def dkv_kernel(q, k, v, d_out, lse, delta, mask: BlockMask, *, interpret: Any) -
         name="block_sparse_dkv",
         arrays=(q, k, v, d_out, lse, delta, mask.tiles),
         lists=mask.query_lists,
-        outputs=[jax.ShapeDtypeStruct(k.shape[1:], dtype)] * 2,
+        outputs=outputs,
         scratch=KeysScratch(
             k_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),
             v_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),

@@ -1,6 +1,7 @@
 """Forward kernel: 128 queries against their list of key blocks, with a running softmax. Called by pallas.py."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ class ForwardParameters:
 
 
 # 128 keys a step halve the softmax's bookkeeping (maximum, rescaling) per key, and 64 x 128 scores still fit the
-# registers; four stages (172 of 227 KB in all) keep the copies further ahead than L2 takes to answer, about one step.
+# registers; four stages (188 of 227 KB in all) keep the copies further ahead than L2 takes to answer, about one step.
 BF16 = ForwardParameters(blocks_per_step=2, stages=4, in_twos=True)
 # Two halves of everything: twice the shared memory, and the halves of the weights take the registers of the second
 # block and of a second step.
@@ -43,7 +44,7 @@ class Scratch(NamedTuple):
     k_shared: Any  # [stages, halves, keys of a step, H]
     v_shared: Any
     tiles_shared: Any  # [stages, W, blocks of a step, 2, 64]
-    out_shared: Any  # [W, 64, H]
+    out_shared: Any  # [W, parts of the result, 64, H]
     lse_shared: Any  # [W, 64]
     q_ready: Any  # [W]
     k_ready: Any  # [stages], as are those that follow
@@ -54,18 +55,19 @@ class Scratch(NamedTuple):
 
 
 def forward(
-    q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask, *, interpret: Any
-) -> tuple[jax.Array, jax.Array]:
-    """out [B, N, Tq, 64] in q's dtype, and fp32[B, N, Tq] log2 of the sum of exponentials, 0 where a query sees
-    nothing.
+    q: jax.Array, k: Sequence[jax.Array], v: Sequence[jax.Array], mask: BlockMask, *, interpret: Any
+) -> tuple[jax.Array, ...]:
+    """out [B, N, Tq, 64] in q's dtype; in bf16 also what rounding took from it, which the gradient needs (see
+    xla._rounded); and fp32[B, N, Tq] log2 of the sum of exponentials, 0 where a query sees nothing.
 
-    Tq and Tk are multiples of 128, as in the mask. interpret: None on a GPU, else parameters of JAX's GPU interpreter.
+    k, v: groups [B, N, Tk_g, 64], multiples of 64; Tq and all keys together are multiples of 128, as in the mask.
+    interpret: None on a GPU, else parameters of JAX's GPU interpreter.
     """
     parameters = BF16 if q.dtype == jnp.bfloat16 else FP32
     per_step, stages = parameters.blocks_per_step, parameters.stages
     ops = hopper.operations(interpret)
     dtype = q.dtype
-    q, k, v = map(hopper.halves, (q, k, v))
+    q, k, v = jax.tree.map(hopper.halves, (q, tuple(k), tuple(v)))
     count = q.shape[0]
 
     def compute(program, scratch, q_gmem, k_gmem, v_gmem, tiles, out_gmem, lse_gmem):
@@ -115,11 +117,15 @@ def forward(
 
         sees = total > 0
         total = jnp.where(sees, total, 1.0)
-        out_shared, lse_shared = scratch.out_shared.at[warpgroup], scratch.lse_shared.at[warpgroup]
-        out_shared[...] = (out / per_row(total, out.shape)).astype(dtype)
+        lse_shared = scratch.lse_shared.at[warpgroup]
+        out = out / per_row(total, out.shape)
+        parts = hopper.registers_in_halves(out, 2) if dtype == jnp.bfloat16 else [out]
+        for number, part in enumerate(parts):
+            scratch.out_shared.at[warpgroup, number][...] = part
         lse_shared[...] = jnp.where(sees, maximum + jnp.log(total) * LOG2_E, 0.0)
         plgpu.commit_smem()
-        plgpu.copy_smem_to_gmem(out_shared, out_gmem.at[row, head, queries])
+        for number, target in enumerate(out_gmem):
+            plgpu.copy_smem_to_gmem(scratch.out_shared.at[warpgroup, number], target.at[row, head, queries])
         plgpu.copy_smem_to_gmem(lse_shared, lse_gmem.at[row, head, queries])
         plgpu.wait_smem_to_gmem(0, wait_read_only=True)
 
@@ -127,11 +133,15 @@ def forward(
         # What follows an odd count in a list is an empty block: its tiles are 0, so a step is always whole.
         listed = [program.listed(index * per_step + part) for part in range(per_step)]
 
-        def copy_rows(source, target, ready):
+        def copy_rows(groups, target, ready):
             for part, key_block in enumerate(listed):
-                for half in range(count):
-                    rows = source.at[half, program.row, program.head, pl.ds(key_block * TILE, TILE)]
-                    plgpu.copy_gmem_to_smem(rows, target.at[slot, half, pl.ds(part * TILE, TILE)], ready.at[slot])
+
+                def copy_block(source, block, part=part):
+                    for half in range(count):
+                        rows = source.at[half, program.row, program.head, pl.ds(block * TILE, TILE)]
+                        plgpu.copy_gmem_to_smem(rows, target.at[slot, half, pl.ds(part * TILE, TILE)], ready.at[slot])
+
+                hopper.in_group(groups, key_block, copy_block)
 
         if reused:
             plgpu.barrier_wait(scratch.k_consumed.at[slot])
@@ -151,19 +161,23 @@ def forward(
         copy_rows(v_gmem, scratch.v_shared, scratch.v_ready)
 
     copies = count * per_step
-    out, lse = hopper.launch(
+    out_parts = 2 if dtype == jnp.bfloat16 else 1
+    outs, lse = hopper.launch(
         compute,
         copy_step,
         name="block_sparse_forward",
         arrays=(q, k, v, mask.tiles),
         lists=mask.key_lists,
-        outputs=[jax.ShapeDtypeStruct(q.shape[1:], dtype), jax.ShapeDtypeStruct(q.shape[1:4], jnp.float32)],
+        outputs=[
+            (jax.ShapeDtypeStruct(q.shape[1:], dtype),) * out_parts,
+            jax.ShapeDtypeStruct(q.shape[1:4], jnp.float32),
+        ],
         scratch=Scratch(
             q_shared=matrix(COMPUTE_WARPGROUPS, count, TILE, HEAD_DIM),
             k_shared=matrix(stages, count, per_step * TILE, HEAD_DIM),
             v_shared=matrix(stages, count, per_step * TILE, HEAD_DIM),
             tiles_shared=plgpu.SMEM((stages, COMPUTE_WARPGROUPS, per_step, 2, TILE), jnp.uint32),
-            out_shared=matrix(COMPUTE_WARPGROUPS, TILE, HEAD_DIM, dtype=dtype),
+            out_shared=matrix(COMPUTE_WARPGROUPS, out_parts, TILE, HEAD_DIM, dtype=dtype),
             lse_shared=plgpu.SMEM((COMPUTE_WARPGROUPS, TILE), jnp.float32),
             q_ready=plgpu.Barrier(num_arrivals=count, num_barriers=COMPUTE_WARPGROUPS),
             k_ready=plgpu.Barrier(num_arrivals=copies, num_barriers=stages),
@@ -177,4 +191,4 @@ def forward(
         blocks_per_step=per_step,
         interpret=interpret,
     )
-    return out, lse
+    return *outs, lse

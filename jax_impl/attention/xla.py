@@ -5,11 +5,11 @@ queries 0..255     some      empty      empty
       256..511     some       some      empty
 
 Sums grow by the online softmax (Milakov & Gimelshein 2018), so that no more than one block of scores exists. Backward
-does the same, as in FlashAttention (Dao et al. 2022), from the output and the log of the sums.
+does the same, as in FlashAttention (Dao et al. 2022), from the output (with what rounding took from it) and the log of the sums.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,11 +72,11 @@ def _scores(q: jax.Array, k: jax.Array, tiles: jax.Array, block: jax.Array, chun
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _attention(q: jax.Array, k: jax.Array, v: jax.Array, tiles: jax.Array, block: int, chunk: int) -> jax.Array:
     """block, chunk: how many queries and keys; the lengths of q, k, v and of tiles are whole ones."""
-    return _forward(q, k, v, tiles, block, chunk)[0]
+    return _forward(q, k, v, tiles, block, chunk)[0].astype(q.dtype)
 
 
 def _forward(q, k, v, tiles, block, chunk):
-    """(output [B, N, T, H], log of the sums of exponentials float32[B, N, T], 0 where nothing is visible)."""
+    """(output float32[B, N, T, H], log of the sums of exponentials float32[B, N, T], 0 where nothing is visible)."""
 
     def one_block(inputs):
         q, here, visits, count = inputs
@@ -95,7 +95,7 @@ def _forward(q, k, v, tiles, block, chunk):
         maximum, total, out = jax.lax.fori_loop(0, count, visit, (none + LOWEST, none, jnp.zeros(q.shape, jnp.float32)))
         sees = total > 0
         total = jnp.where(sees, total, 1.0)
-        return (out / total).astype(q.dtype), jnp.where(sees, maximum + jnp.log(total), 0.0)[..., 0]
+        return out / total, jnp.where(sees, maximum + jnp.log(total), 0.0)[..., 0]
 
     q_blocks = _in_blocks(q * q.shape[-1] ** -0.5, block)
     out, lse = jax.lax.map(one_block, (q_blocks, jnp.arange(len(q_blocks)), *_visits(tiles, block, chunk)))
@@ -103,8 +103,20 @@ def _forward(q, k, v, tiles, block, chunk):
 
 
 def _forward_rule(q, k, v, tiles, block, chunk):
-    out, lse = (checkpoint_name(x, KEPT) for x in _forward(q, k, v, tiles, block, chunk))
-    return out, (q, k, v, tiles, out, lse)
+    exact, lse = _forward(q, k, v, tiles, block, chunk)
+    out, rest, lse = (checkpoint_name(x, KEPT) for x in (*_rounded(exact, q.dtype), lse))
+    return out, (q, k, v, tiles, out, rest, lse)
+
+
+def _rounded(x: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """fp32 x in dtype, and what that took away, in dtype too (of fp32 nothing: an empty array). Their sum is x to 16
+    bits. The gradient's delta needs them: an error of a whole row's delta does not cancel over its keys, and makes the
+    gradients of queries and keys up to half as wrong again as all other rounding does.
+    """
+    if dtype == jnp.float32:
+        return x, jnp.zeros((0, *x.shape[1:]), x.dtype)
+    high = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)  # a cast there and back would be left out
+    return high.astype(dtype), (x - high).astype(dtype)
 
 
 class _Block(NamedTuple):
@@ -131,9 +143,11 @@ def _backward_rule(block, chunk, kept, d_out):
 
     d_q is finished with its block. d_k and d_v, transposed, [B, N, H, S], grow with every block.
     """
-    q, k, v, tiles, out, lse = kept
+    q, k, v, tiles, out, rest, lse = kept
     scale, product = q.shape[-1] ** -0.5, functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     delta = product("BNTH,BNTH->BNT", out, d_out)
+    if len(rest):
+        delta += product("BNTH,BNTH->BNT", rest, d_out)
 
     def one_block(sums: tuple[jax.Array, jax.Array], here: _Block) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         def visit(number, sums):

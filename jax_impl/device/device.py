@@ -52,7 +52,7 @@ def compute_config(config: TrainConfig) -> ComputeConfig:
         attention=best_attention() if config.attention == "auto" else config.attention,
         precision=best_precision() if config.precision == "auto" else config.precision,
         remat=AUTO_REMAT[0] if config.remat == "auto" else config.remat,
-        layer_rows=jax.device_count() * rows_at_once(config.max_seq_len),
+        layer_rows=rows_at_once(config.max_seq_len),
     )
 
 

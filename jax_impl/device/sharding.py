@@ -204,6 +204,12 @@ def all_gathered(parameters: Any) -> Any:
     return parameters if mesh.empty else jax.lax.with_sharding_constraint(parameters, P())
 
 
+def devices_of_rows() -> int:
+    """Inside a model: over how many devices the rows of its batch are spread."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else mesh.size
+
+
 class Agreement:
     """What signal stops the run, the same for all processes at the same step, however differently in time they got it.
 

@@ -15,56 +15,49 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
 from configs import ComputeConfig, ModelConfig
-from configs.model import HEAD_DIM
 from jax_impl.attention import KEPT, BlockMask, attention
 from jax_impl.batch import Batch
-from jax_impl.device.sharding import all_gathered
+from jax_impl.device.sharding import all_gathered, devices_of_rows
 from jax_impl.model import masks
+from jax_impl.model.operations import (
+    INIT,
+    NORM_EPSILON,
+    PRODUCT,
+    Linear,
+    dropout,
+    entering,
+    matmul_in_two,
+    merge_heads,
+    normed,
+    product,
+    rotate,
+    rotation,
+    split_heads,
+    unstacked,
+)
 from tokenizer.tokens.fields import NO_INSTRUMENT
 
 INSTRUMENT_ROWS = NO_INSTRUMENT + 1
-ROPE_BASE = 10000.0
-NORM_EPSILON = 1e-5
-INIT = nnx.initializers.normal(0.02)
-PRODUCT = "product"  # name, for jax.checkpoint policies, of what a matrix product returns
+# What the backward pass finds kept of each layer, beside the streams that entered it
 REMAT_POLICIES = {
     "products": jax.checkpoint_policies.save_only_these_names(KEPT, PRODUCT),
     "attention": jax.checkpoint_policies.save_only_these_names(KEPT),
     "layer": jax.checkpoint_policies.nothing_saveable,
 }
+# A scan writes what is kept of a layer into an array of all layers, which is filled with zeros first, and copies it out
+# again: of "products" that is a third of the time of its products. So there the layers are written out one by one, all
+# rows at once, and the compiler drops what the last one's summaries would do. Where little is kept a scan costs little,
+# and compiles faster.
+WRITTEN_OUT = ("products",)
 DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16}
 
 
-@jax.custom_vjp
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x [..., K] times kernel [K, N]. Its own gradient, because JAX's gives the kernel's transposed, which takes a CPU
-    twice as long.
-    """
-    return x @ kernel
-
-
-def _matmul_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    rows = tuple(range(x.ndim - 1))
-    return gradient @ kernel.T, jax.lax.dot_general(x, gradient, ((rows, rows), ((), ())))
-
-
-matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _matmul_backward)
-
-
-def linear(inputs: int, outputs: int, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.Linear:
-    product = lambda x, kernel, *_, **__: checkpoint_name(matmul(x, kernel), PRODUCT)
-    return nnx.Linear(inputs, outputs, use_bias=use_bias, kernel_init=INIT, dot_general=product, rngs=rngs)
-
-
 class Streams(NamedTuple):
-    """The two residual streams: summary [B, M, D] and regular [B, T, D];
-    of all layers, after each, with a leading L.
+    """The two residual streams, fp32: summary [B, M, D] and regular [B, T, D]; of all layers, after each, with a
+    leading L.
     """
 
     summary: jax.Array
@@ -85,13 +78,16 @@ class Keys(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What all layers share: rotations (cos, sin), each [B, 1, length, H/2], and the two masks."""
+    """What all layers share: rotations (cos, sin), each [B, 1, length, H/2], the two masks, and which rows of the batch
+    these are.
+    """
 
     summary_rotation: tuple[jax.Array, jax.Array]
     summary_key_rotation: tuple[jax.Array, jax.Array]
     regular_rotation: tuple[jax.Array, jax.Array]
     summarize_mask: BlockMask
     update_mask: BlockMask
+    rows: jax.Array  # int32[B]
 
 
 class Stream(nnx.Module):
@@ -101,18 +97,28 @@ class Stream(nnx.Module):
         width, ffn = config.width, config.ffn
         norm = lambda: nnx.LayerNorm(width, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
         self.attention_norm, self.ffn_norm = norm(), norm()
-        self.qkv = linear(width, 3 * width, rngs)  # columns: q, k, v; each head by head
-        self.out = linear(width, width, rngs)
-        self.gate_up = linear(width, 2 * ffn, rngs, use_bias=False)  # columns: gate, up
-        self.down = linear(ffn, width, rngs, use_bias=False)
+        self.qkv = Linear(width, 3 * width, rngs)  # columns: q, k, v; each head by head
+        self.out = Linear(width, width, rngs)
+        self.gate_up = Linear(width, 2 * ffn, rngs, use_bias=False)  # columns: gate, up
+        self.down = Linear(ffn, width, rngs, use_bias=False)
 
-    def project(self, x: jax.Array) -> list[jax.Array]:
-        """q, k, v, each [B, N, length, H], of the normed stream."""
-        return split_heads(self.qkv(self.attention_norm(x)), parts=3)
+    def project(self, x: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
+        """q, k (both rotated) and v, each [B, N, length, H], of the stream as `entering` has it."""
+        q, k, v = split_heads(self.qkv(normed(x, self.attention_norm)), parts=3)
+        return [product(each.astype(x.dtype)) for each in (rotate(q, rotation), rotate(k, rotation), v)]
+
+    def branches(self, x: jax.Array, attended: jax.Array, dropped: Callable = lambda number, x: x) -> jax.Array:
+        """fp32[B, length, D]: what attention [B, length, N * H] and the feed-forward add to the stream x, as `entering`
+        has it. dropped(0 or 1, branch): dropout.
+        """
+        first = dropped(0, self.out(attended))
+        middle = product(entering(x.astype(jnp.float32) + first, x.dtype))
+        return first + dropped(1, self.feed_forward(middle))
 
     def feed_forward(self, x: jax.Array) -> jax.Array:
-        gate, up = jnp.split(self.gate_up(self.ffn_norm(x)), 2, axis=-1)
-        return self.down(jax.nn.silu(gate) * up)
+        with jax.named_scope("feed_forward"):
+            gate, up = matmul_in_two(normed(x, self.ffn_norm), self.gate_up.kernel[...])
+            return self.down((jax.nn.silu(gate.astype(jnp.float32)) * up).astype(x.dtype)).astype(jnp.float32)
 
 
 class Layer(nnx.Module):
@@ -120,33 +126,44 @@ class Layer(nnx.Module):
         self.rate = config.dropout
         self.summary = Stream(config, rngs)
         self.regular = Stream(config, rngs)
-        self.kv2 = linear(config.width, 2 * config.width, rngs)  # of a finished summary, as k2, v2
+        self.kv2 = Linear(config.width, 2 * config.width, rngs)  # of a finished summary, as k2, v2
 
-    def __call__(self, streams: Streams, context: Context, impl: str, key: jax.Array | None) -> tuple[Streams, Keys]:
-        s, r = streams
+    def second_keys(self, pooled: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
+        """k2 (rotated), v2 [B, N, M, H] of what the summaries gathered, [B, M, D]."""
+        k2, v2 = split_heads(self.kv2(pooled), parts=2)
+        return [product(each.astype(pooled.dtype)) for each in (rotate(k2, rotation), v2)]
+
+    def __call__(
+        self, entered: Streams, context: Context, impl: str, key: jax.Array | None
+    ) -> tuple[Streams, Keys]:
+        """What the layer adds to the streams, fp32, of the streams as `entering` has them."""
+        s, r = entered
+        attend = functools.partial(attention, impl=impl)
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
+
+        def dropped(first: int) -> Callable:
+            return lambda number, x: dropout(x, self.rate, keys[first + 2 * number], context.rows)
+
         with jax.named_scope("summarize"):  # Q = S over [S; R]
-            q_s, k_s, v_s = self.summary.project(s)
-            q_r, k_r, v_r = self.regular.project(r)
-            k_r = rotate(k_r, context.regular_rotation)
-            q_s, k_s = rotate(q_s, context.summary_rotation), rotate(k_s, context.summary_rotation)
-            pooled = attention(q_s, concat(k_s, k_r), concat(v_s, v_r), context.summarize_mask, impl=impl)
-            pooled = merge_heads(pooled)
+            q_s, k_s, v_s = self.summary.project(s, context.summary_rotation)
+            q_r, k_r, v_r = self.regular.project(r, context.regular_rotation)
+            pooled = merge_heads(attend(q_s, (k_s, k_r), (v_s, v_r), context.summarize_mask))
         with jax.named_scope("update"):  # Q = R over [S; R], with the summaries' second keys and values
-            k2, v2 = split_heads(self.kv2(pooled), parts=2)
-            q_r, k2 = rotate(q_r, context.regular_rotation), rotate(k2, context.summary_key_rotation)
-            updated = attention(q_r, concat(k2, k_r), concat(v2, v_r), context.update_mask, impl=impl)
-        s = s + dropout(self.summary.out(pooled), self.rate, keys[0])
-        r = r + dropout(self.regular.out(merge_heads(updated)), self.rate, keys[1])
-        with jax.named_scope("feed_forward"):
-            s = s + dropout(self.summary.feed_forward(s), self.rate, keys[2])
-            r = r + dropout(self.regular.feed_forward(r), self.rate, keys[3])
-        return Streams(s, r), Keys(k_r, v_r, k_s, v_s, k2, v2)
+            k2, v2 = self.second_keys(pooled, context.summary_key_rotation)
+            updated = merge_heads(attend(q_r, (k2, k_r), (v2, v_r), context.update_mask))
+        with jax.named_scope("outputs"):
+            added = Streams(self.summary.branches(s, pooled, dropped(0)), self.regular.branches(r, updated, dropped(1)))
+        return added, Keys(k_r, v_r, k_s, v_s, k2, v2)
 
 
 class MuseFormer(nnx.Module):
-    """Parameters are fp32; those of the layers are stacked on a leading axis L and scanned: compile time does not grow
-    with depth.
+    """Parameters are stacked over layers, on a leading axis L.
+
+    Precision: fp32, whatever ComputeConfig.precision says, are parameters, the sums of the residual streams, norms,
+    rotary angles and tables, softmax, dropout's scale, logits and loss, and the gradients of parameters, summed over
+    rows, devices and micro batches. bf16, where it says so, are the operands of products (of weights and of attention)
+    and what products return; and each layer reads the streams rounded to bf16 (`entering`), which is all that is kept
+    of them for the backward pass, while what it adds is added to the exact ones.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
@@ -171,11 +188,10 @@ class MuseFormer(nnx.Module):
         return self.logits(streams.regular)
 
     def logits(self, regular: jax.Array) -> jax.Array:
-        """float32[B, T, V] of the last layer's stream [B, T, D], computed in its dtype."""
+        """float32[B, T, V] of the last layer's stream [B, T, D]."""
         with jax.named_scope("logits"):
-            table = all_gathered(self.tokens.embedding[...].astype(regular.dtype))
-            normed = self.norm(regular).astype(regular.dtype)
-            return jnp.einsum("BTD,VD->BTV", normed, table, preferred_element_type=jnp.float32)
+            table = all_gathered(self.tokens.embedding[...])
+            return jnp.einsum("BTD,VD->BTV", normed(regular, self.norm), table)
 
     def layer_streams(self, batch: Batch, *, max_spans: int | None = None, compute: ComputeConfig) -> Streams:
         """Both streams after the embedding and after each layer, [L + 1, B, length, D], without dropout: for tests and
@@ -194,48 +210,59 @@ class MuseFormer(nnx.Module):
         """The streams after the last layer, and of each layer, stacked, what keep(streams that entered it, its keys)
         returns.
         """
-        dtype = DTYPES[compute.precision]
         with jax.named_scope("masks"):
             data = masks.summaries(batch, self.config.mask_rule, max_spans)
-            context = self._context(batch, data, dtype)
+            context = self._context(batch, data)
         embed_keys, layer_keys = self._dropout_keys(dropout_key)
         with jax.named_scope("embed"):
-            streams = self._embed(batch, data, dtype, embed_keys)
-
+            streams = self._embed(batch, data, embed_keys)
         graph, layers = nnx.split(self.layers)  # layers: parameters with a leading L
 
-        def group_through_layer(layer: Any, streams: Streams, context: Context, key: jax.Array | None):
-            layer = all_gathered(jax.tree.map(lambda parameter: parameter.astype(dtype), layer))
-            after, keys = nnx.merge(graph, layer)(streams, context, compute.attention, key)
-            return after, keep(streams, keys)
+        def through_layer(layer: Any, entered: Streams, context: Context, key: jax.Array | None):
+            return nnx.merge(graph, layer)(entered, context, compute.attention, key)
 
+        written_out = compute.remat in WRITTEN_OUT
         if compute.remat != "none":  # a scan already keeps the two computations apart
-            group_through_layer = jax.checkpoint(
-                group_through_layer, prevent_cse=False, policy=REMAT_POLICIES[compute.remat]
-            )
+            policy = REMAT_POLICIES[compute.remat]
+            through_layer = jax.checkpoint(through_layer, prevent_cse=written_out, policy=policy)
 
-        groups = count_groups(len(batch.tokens), compute.layer_rows)
+        rows = len(batch.tokens) // devices_of_rows()  # of each device
+        groups = 1 if written_out else count_groups(rows, compute.layer_rows)
         streams, context = split_rows(streams, groups), split_rows(context, groups)  # [groups, B / groups, ...]
+        dtype = DTYPES[compute.precision]
 
-        def rows_through_layer(streams: Streams, scanned: tuple[Any, jax.Array | None]):
-            layer, key = scanned
-            group_keys = None if key is None else jax.random.split(key, groups)
-            through_layer = functools.partial(group_through_layer, layer)
-            return map_groups(through_layer, (streams, context, group_keys), groups)
+        def rows_through_layer(streams: Streams, layer_and_key: tuple[Any, jax.Array | None]):
+            layer, key = layer_and_key
 
-        last, kept = jax.lax.scan(rows_through_layer, streams, (layers, layer_keys))
+            def group_through_layer(streams: Streams, context: Context):
+                entered = jax.tree.map(lambda stream: entering(stream, dtype), streams)
+                added, keys = through_layer(layer, entered, context, key)
+                return jax.tree.map(jnp.add, streams, added), keep(streams, keys)
+
+            return map_groups(group_through_layer, (streams, context), groups)
+
+        if written_out:
+            of_layers = []
+            keys = [None] * self.config.layers if layer_keys is None else layer_keys
+            for layer_and_key in zip(unstacked(layers), keys, strict=True):
+                streams, of_layer = rows_through_layer(streams, layer_and_key)
+                of_layers.append(of_layer)
+            kept = jax.tree.map(lambda *values: jnp.stack(values), *of_layers)
+        else:
+            streams, kept = jax.lax.scan(rows_through_layer, streams, (layers, layer_keys))
         if jax.tree.leaves(kept):  # [L, groups, B / groups, ...]
             kept = jax.vmap(join_rows)(kept)
-        return join_rows(last), kept
+        return join_rows(streams), kept
 
-    def _context(self, batch: Batch, data: masks.Summaries, dtype) -> Context:
+    def _context(self, batch: Batch, data: masks.Summaries) -> Context:
         rule = self.config.mask_rule
         return Context(
-            summary_rotation=rotation(data.position, dtype),
-            summary_key_rotation=rotation(data.key_position, dtype),
-            regular_rotation=rotation(data.token_position, dtype),
+            summary_rotation=rotation(data.position),
+            summary_key_rotation=rotation(data.key_position),
+            regular_rotation=rotation(data.token_position),
             summarize_mask=masks.summarize_mask(batch, data, rule),
             update_mask=masks.update_mask(batch, data, rule),
+            rows=jnp.arange(len(batch.tokens)),
         )
 
     def _dropout_keys(self, key: jax.Array | None) -> tuple[Sequence[jax.Array | None], jax.Array | None]:
@@ -245,11 +272,11 @@ class MuseFormer(nnx.Module):
         keys = jax.random.split(key, self.config.layers + 2)
         return keys[-2:], keys[:-2]
 
-    def _embed(self, batch: Batch, data: masks.Summaries, dtype, keys) -> Streams:
+    def _embed(self, batch: Batch, data: masks.Summaries, keys) -> Streams:
         regular = self.embed_tokens(batch.tokens, batch.instrument)
         summary = self.embed_summaries(data.bar, data.instrument)
         rate = self.config.dropout
-        return Streams(dropout(summary, rate, keys[0]).astype(dtype), dropout(regular, rate, keys[1]).astype(dtype))
+        return Streams(dropout(summary, rate, keys[0]), dropout(regular, rate, keys[1]))
 
     def embed_tokens(self, tokens: jax.Array, instrument: jax.Array) -> jax.Array:
         """float32[..., D] that a regular token begins with."""
@@ -288,48 +315,6 @@ def split_rows(tree: Any, groups: int) -> Any:
 def join_rows(tree: Any) -> Any:
     """Inverse of split_rows."""
     return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree)
-
-
-def split_heads(x: jax.Array, parts: int) -> list[jax.Array]:
-    """[B, length, parts * N * H] to `parts` arrays [B, N, length, H]."""
-    x = x.reshape(*x.shape[:2], parts, -1, HEAD_DIM)
-    return [x[:, :, part].transpose(0, 2, 1, 3) for part in range(parts)]
-
-
-def merge_heads(x: jax.Array) -> jax.Array:
-    """[B, N, length, H] to [B, length, N * H]."""
-    return x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
-
-
-def concat(summary: jax.Array, regular: jax.Array) -> jax.Array:
-    """Keys or values [S; R]: [B, N, M + T, H]."""
-    return jnp.concatenate([summary, regular], axis=2)
-
-
-def rotary_frequencies() -> np.ndarray:
-    """float32[H/2] radians per position: v1.2.1's to the bit, since a last bit is 5e-4 radians at position 8192."""
-    return (1 / (ROPE_BASE ** (np.arange(0, HEAD_DIM, 2) / HEAD_DIM)).astype(np.float32)).astype(np.float32)
-
-
-def rotation(position: jax.Array, dtype) -> tuple[jax.Array, jax.Array]:
-    """cos and sin [B, 1, length, H/2] of rotary positions int32[B, length] (Su et al., RoFormer); angles in fp32."""
-    angle = position[:, None, :, None].astype(jnp.float32) * rotary_frequencies()
-    return jnp.cos(angle).astype(dtype), jnp.sin(angle).astype(dtype)
-
-
-def rotate(x: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Rotates pair i of a head, (x[i], x[i + H/2]): the half-split form."""
-    cos, sin = rotation
-    first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-
-
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zeroes a share `rate` of x and scales the rest up; key None keeps all."""
-    if key is None or rate == 0:
-        return x
-    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
-    return jnp.where(keep, x / (1 - rate), 0)
 
 
 def abstract_model(config: ModelConfig) -> tuple[nnx.GraphDef, Any]:

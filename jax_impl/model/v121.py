@@ -13,7 +13,8 @@ import numpy as np
 
 from configs import InputError, ModelConfig
 from configs.model import HEAD_DIM, V121_VOCAB_SIZE, VOCAB_SIZE, MaskRule
-from jax_impl.model.museformer import abstract_model, rotary_frequencies
+from jax_impl.model.museformer import abstract_model
+from jax_impl.model.operations import rotary_frequencies
 
 # Ours (path; under "layers" stacked over layers) -> theirs, joined along the output axis.
 TABLE: dict[tuple[str, ...], tuple[str, ...]] = {

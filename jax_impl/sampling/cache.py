@@ -38,15 +38,8 @@ from configs import ComputeConfig, ModelConfig
 from configs.model import HEAD_DIM
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.model import masks
-from jax_impl.model.museformer import (
-    DTYPES,
-    Keys,
-    MuseFormer,
-    merge_heads,
-    rotate,
-    rotation,
-    split_heads,
-)
+from jax_impl.model.museformer import DTYPES, Keys, MuseFormer
+from jax_impl.model.operations import entering, merge_heads, rotation
 from jax_impl.sampling import attend
 from jax_impl.sampling.attend import Seen, flat, mean, nothing, see_where
 from jax_impl.sampling.weights import shape_of
@@ -209,14 +202,13 @@ def append(
     first, spans = cache.slot - jnp.max(cache.length), jnp.max(state.spans)  # of the longest row
     has_tokens = lambda part: (part.tokens.start <= cache.slot) & (first < part.tokens.stop)
     is_read = lambda part: has_tokens(part) | (part.summaries.start < spans)
-    dtype = cache.keys[0][0].k.dtype
     sees = _Sees(
         tokens=masks.rr(query, tokens, model.config.mask_rule),
         summaries=masks.rs(query, _slots(alive, parts)),
         reads=tuple(map(is_read, parts)),
-        turn=rotation(state.position[:, None], dtype),
+        turn=rotation(state.position[:, None]),
     )
-    r = model.embed_tokens(token, state.instrument)[:, None].astype(dtype)
+    r = model.embed_tokens(token, state.instrument)[:, None]
     keys = []
     for parameters, held in zip(layers, cache.keys, strict=True):
         held, r = _append_to_layer(model.config, parameters, held, r, sees, cache.slot)
@@ -241,11 +233,12 @@ def _append_to_layer(
 ) -> tuple[tuple[Keys, ...], jax.Array]:
     """A layer's chunks with the token of a slot, and its stream r [B, 1, D] after the layer."""
     layer, parts = nnx.merge(shape_of(config).layer, parameters), _parts(_chunks(held))
-    q, k, v = layer.regular.project(r)
-    of_tokens = ([keys.k for keys in held], rotate(k, sees.turn)), ([keys.v for keys in held], v)
+    entered = entering(r, held[0].k.dtype)
+    q, k, v = layer.regular.project(entered, sees.turn)
+    of_tokens = ([keys.k for keys in held], k), ([keys.v for keys in held], v)
     with_token = (_put(chunks, flat(value), 0, slot) for chunks, value in of_tokens)
     held = tuple(keys._replace(k=k, v=v) for keys, k, v in zip(held, *with_token, strict=True))
-    q, seen = rotate(q, sees.turn), nothing(q)
+    seen = nothing(q)
     for keys, part, reads in zip(held, parts, sees.reads, strict=True):
 
         def see(seen: Seen, keys: Keys = keys, part: Part = part) -> Seen:
@@ -253,8 +246,7 @@ def _append_to_layer(
             return attend.see(q, seen, keys.k, keys.v, sees.tokens[:, part.tokens])
 
         seen = see_where(reads, see, seen, len(parts))
-    r = r + layer.regular.out(merge_heads(mean(q, seen)))
-    return held, r + layer.regular.feed_forward(r)
+    return held, r + layer.regular.branches(entered, merge_heads(mean(q, seen)))
 
 
 def _slots(alive: jax.Array, parts: Sequence[Part]) -> masks.Slots:
@@ -303,17 +295,16 @@ def _summaries(
     sees_token = masks.sr(query, jax.tree.map(lambda x: x[rows], cache.tokens))
     first = jnp.min(jnp.where(valid, jnp.argmax(sees_token, axis=1), cache.slot))
     spans = jnp.max(jnp.where(valid, state.spans, 0))
-    dtype = cache.keys[0][0].k.dtype
     pools = _Pools(
         tokens=sees_token,
         summaries=masks.ss(query, _slots(rows >= 0, parts)),
         reads=tuple(part.summaries.start < spans for part in parts),
-        turn=rotation(state.position[:, None], dtype),
+        turn=rotation(state.position[:, None]),
         lines=rows[:, None] * heads + jnp.arange(heads),
         slot=jnp.where(valid, state.span, NOWHERE),
         blocks=(first // OWN_BLOCK, -(-cache.slot // OWN_BLOCK)),
     )
-    s = model.embed_summaries(state.bar, state.instrument)[:, None].astype(dtype)
+    s = model.embed_summaries(state.bar, state.instrument)[:, None]
     written = []
     for parameters, tokens, before in zip(layers, cache.keys, held, strict=True):
         after, s = _close_in_layer(model.config, parameters, tokens, before, s, pools)
@@ -380,14 +371,14 @@ def _close_in_layer(
         return mean(q, jax.lax.fori_loop(*pools.blocks, see_block, seen))
 
     before = SummaryKeys(*zip(*before, strict=True))  # of each kind its chunks
-    q, k, v = layer.summary.project(s)
-    written = (rotate(k, pools.turn), v)  # before they are read: a copy of all would be kept for the reader
-    summary_k, summary_v = _with_summaries((before.summary_k, before.summary_v), written, pools)
-    pooled = merge_heads(pool(rotate(q, pools.turn), summary_k, summary_v))
-    k2, v2 = split_heads(layer.kv2(pooled), parts=2)
-    k2, v2 = _with_summaries((before.k2, before.v2), (rotate(k2, pools.turn), v2), pools)
-    s = s + layer.summary.out(pooled)
-    return tuple(map(SummaryKeys, summary_k, summary_v, k2, v2)), s + layer.summary.feed_forward(s)
+    entered = entering(s, tokens[0].k.dtype)
+    q, *own = layer.summary.project(entered, pools.turn)
+    # Written before they are read: a copy of all would be kept for the reader
+    summary_k, summary_v = _with_summaries((before.summary_k, before.summary_v), own, pools)
+    pooled = merge_heads(pool(q, summary_k, summary_v))
+    k2, v2 = _with_summaries((before.k2, before.v2), layer.second_keys(pooled, pools.turn), pools)
+    written = tuple(map(SummaryKeys, summary_k, summary_v, k2, v2))
+    return written, s + layer.summary.branches(entered, pooled)
 
 
 def _with_summaries(arrays: Any, values: Any, pools: _Pools) -> Any:

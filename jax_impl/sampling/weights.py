@@ -12,8 +12,8 @@ from jax_impl.model.museformer import DTYPES, abstract_model
 
 
 class Weights(NamedTuple):
-    """A model's parameters as the step reads them: layers apart (a stack of them would be copied slice by slice) and in
-    compute dtype.
+    """A model's parameters as the step reads them: layers apart (a stack of them would be copied slice by slice), their
+    matrices in compute dtype.
     """
 
     model: Any  # of the whole model, fp32; the step uses its tables and last norm
@@ -24,15 +24,16 @@ def weights_of(parameters: Any, compute: ComputeConfig) -> Weights:
     """Of nested dicts of a model's arrays, on the host, or of jax.ShapeDtypeStruct, of which it makes the same."""
     dtype = np.dtype(DTYPES[compute.precision])
 
-    def of_layer(layer: int, stacked: Any) -> Any:
+    def of_layer(layer: int, path: tuple, stacked: Any) -> Any:
+        as_read = dtype if path[-1].key == "kernel" else stacked.dtype
         if isinstance(stacked, jax.ShapeDtypeStruct):
-            return jax.ShapeDtypeStruct(stacked.shape[1:], dtype)
-        return stacked[layer].astype(dtype, copy=False)
+            return jax.ShapeDtypeStruct(stacked.shape[1:], as_read)
+        return stacked[layer].astype(as_read, copy=False)
 
     is_abstract = isinstance(jax.tree.leaves(parameters)[0], jax.ShapeDtypeStruct)
     model = parameters if is_abstract else jax.tree.map(np.asarray, parameters)
     stacked, count = model["layers"], jax.tree.leaves(model["layers"])[0].shape[0]
-    apart = (jax.tree.map(functools.partial(of_layer, layer), stacked) for layer in range(count))
+    apart = (jax.tree_util.tree_map_with_path(functools.partial(of_layer, layer), stacked) for layer in range(count))
     return Weights(model, tuple(apart))
 
 

@@ -49,7 +49,7 @@ for name in ("forward", "dq_kernel", "dkv_kernel"):
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
     """Outside of jit only: the races are looked up after the run."""
-    out = jax.block_until_ready(pallas.attention(q, k, v, mask, interpret=PARAMETERS))
+    out = jax.block_until_ready(pallas.attention(q, (k,), (v,), mask, interpret=PARAMETERS))
     assert not get_races().races_found
     return out
 
@@ -58,7 +58,7 @@ def attention_and_gradients(q, k, v, mask: BlockMask, weights: jax.Array) -> tup
     """out, dq, dk, dv of sum(out * weights)."""
 
     def loss(q, k, v):
-        out = pallas.attention(q, k, v, mask, interpret=PARAMETERS)
+        out = pallas.attention(q, (k,), (v,), mask, interpret=PARAMETERS)
         return jnp.sum(out.astype(jnp.float32) * weights), out
 
     gradients, out = jax.block_until_ready(jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v))

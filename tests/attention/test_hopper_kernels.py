@@ -95,6 +95,6 @@ def test_what_the_kernels_are_not_written_for_is_refused():
     mask = pack_dense(np.ones((1, 4, 4), bool))
     narrow, half = jnp.zeros((1, 1, 4, 32)), jnp.zeros((1, 1, 4, 64), jnp.float16)
     with pytest.raises(ValueError, match="head width of 64, not 32"):
-        pallas.attention(narrow, narrow, narrow, mask)
+        pallas.attention(narrow, (narrow,), (narrow,), mask)
     with pytest.raises(ValueError, match="must all be bf16 or all fp32, got float16"):
-        pallas.attention(half, half, half, mask)
+        pallas.attention(half, (half,), (half,), mask)

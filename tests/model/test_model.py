@@ -16,7 +16,8 @@ from flax import nnx
 from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, ModelConfig
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.model import masks
-from jax_impl.model.museformer import MuseFormer, Streams, abstract_model, dropout, rotate, rotation
+from jax_impl.model.museformer import MuseFormer, Streams, abstract_model
+from jax_impl.model.operations import dropout, rotate, rotation
 from tests.rounding import EPSILON, FACTOR, apart, budget, moved
 from tests.rows import batch_of, random_song
 from tokenizer import vocabulary as vocab
@@ -233,7 +234,7 @@ def test_a_model_says_a_number_of_each_of_its_tokens(tokens):
 
 def test_rotation_depends_on_the_distance_alone():
     q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 64))
-    at = lambda x, position: rotate(x, rotation(jnp.array([[position]]), jnp.float32))[0, 0, 0]
+    at = lambda x, position: rotate(x, rotation(jnp.array([[position]])))[0, 0, 0]
     product = lambda of_q, of_k: float(at(q, of_q) @ at(k, of_k))
     rounding = 1009 * EPSILON * float(jnp.abs(q * k).sum())  # an angle is rounded with its position, the fastest most
     assert abs(product(9, 2) - product(1009, 1002)) <= rounding
