@@ -67,8 +67,8 @@ def _forward_rule(q, k, v, mask, interpret):
 
 def _backward_rule(interpret, kept, d_out):
     q, k, v, mask, out, *rest, lse = kept
-    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32, precision="highest")
-    delta = sum(product("BNTH,BNTH->BNT", part, d_out) for part in (out, *rest))
+    exact = sum(part.astype(jnp.float32) for part in (out, *rest))
+    delta = jnp.sum(exact * d_out.astype(jnp.float32), axis=-1)
     arguments = (q, k, v, d_out, lse, delta, mask)
     dk, dv = dkv_kernel(*arguments, interpret=interpret)
     return dq_kernel(*arguments, interpret=interpret), dk, dv, None

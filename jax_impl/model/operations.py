@@ -92,6 +92,22 @@ def _in_two_backward(saved, gradients):
 matmul_in_two.defvjp(_in_two_forward, _in_two_backward)
 
 
+@jax.custom_vjp
+def biased(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """fp32[..., N]: a product y [..., N] plus fp32[N]. The gradient of the bias sums, in fp32, what the product's own
+    gradients are made of: in y's dtype, written once for both.
+    """
+    return y.astype(jnp.float32) + bias
+
+
+def _biased_backward(like, gradient):
+    gradient = jax.lax.optimization_barrier(gradient.astype(like.dtype))
+    return gradient, gradient.sum(axis=tuple(range(gradient.ndim - 1)), dtype=jnp.float32)
+
+
+biased.defvjp(lambda y, bias: (biased(y, bias), jnp.empty(0, y.dtype)), _biased_backward)
+
+
 class Linear(nnx.Linear):
     """nnx.Linear's parameters; the product in x's dtype, the bias added in fp32."""
 
@@ -101,7 +117,7 @@ class Linear(nnx.Linear):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., K] to [..., N], in fp32 where there is a bias to add."""
         y = matmul(x, self.kernel[...])
-        return y if self.bias is None else y.astype(jnp.float32) + self.bias[...]
+        return y if self.bias is None else biased(y, self.bias[...])
 
 
 # ---------------------------------------------------------------- norms
