@@ -118,7 +118,7 @@ def backward_in_bf16(x: jax.Array) -> jax.Array:
 
 
 backward_in_bf16.defvjp(lambda x: (x, None), lambda _, gradient: (to_bf16(gradient),))
-LAYER, FREQUENCIES = jax_module.Layer.__call__, jax_module.rotary_frequencies()
+LAYER = jax_module.Layer.__call__
 
 
 def between_layers(change):
@@ -131,7 +131,6 @@ def between_layers(change):
 FAULTS = {
     "residual streams in bf16": between_layers(to_bf16),
     "gradients of residual streams in bf16": between_layers(backward_in_bf16),
-    "rotary frequencies in bf16": lambda m: m.setattr(jax_module, "rotary_frequencies", lambda: to_bf16(FREQUENCIES)),
 }
 
 
