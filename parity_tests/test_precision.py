@@ -20,7 +20,6 @@ import torch
 
 from configs import ModelConfig
 from jax_impl.model import museformer as jax_module
-from jax_impl.model import operations
 from parity_tests.compare import compare, table
 from parity_tests.precision import LOGITS, WEIGHTS, Problem, Values, errors, jax_program, kind, torch_values
 from tests.rows import batch_of, random_song
@@ -119,7 +118,7 @@ def backward_in_bf16(x: jax.Array) -> jax.Array:
 
 
 backward_in_bf16.defvjp(lambda x: (x, None), lambda _, gradient: (to_bf16(gradient),))
-LAYER, FREQUENCIES = jax_module.Layer.__call__, operations.rotary_frequencies()
+LAYER = jax_module.Layer.__call__
 
 
 def between_layers(change):
@@ -132,7 +131,6 @@ def between_layers(change):
 FAULTS = {
     "residual streams in bf16": between_layers(to_bf16),
     "gradients of residual streams in bf16": between_layers(backward_in_bf16),
-    "rotary frequencies in bf16": lambda m: m.setattr(operations, "rotary_frequencies", lambda: to_bf16(FREQUENCIES)),
 }
 
 

@@ -1,8 +1,8 @@
 """Attention in plain XLA, for any device: blocks of queries against those chunks of keys that the mask shows.
 
-          keys   0..255   256..511   512..767     of queries 256..511 the chunks 0 and 1 are visited, in turn
-queries 0..255     some      empty      empty
-      256..511     some       some      empty
+          keys    0..63    64..127   128..191     of queries 64..127 the chunks 0 and 1 are visited, in turn
+queries  0..63     some      empty      empty
+       64..127     some       some      empty
 
 Sums grow by the online softmax (Milakov & Gimelshein 2018), so that no more than one block of scores exists. Backward
 does the same, as in FlashAttention (Dao et al. 2022), from the output (with what rounding took from it) and the log of the sums.
@@ -17,30 +17,33 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jax_impl.attention.block_mask import KEPT, TILE, BlockMask, unpack_tiles
 
-# Blocks, and chunks, up from the mask's tiles; longer rows have larger ones, since each visit costs some microseconds
-MOST_PARTS = 16
-MOST_TILES = 4  # rows of them in a block all the same, so that its scores stay linear in the keys
+# Tiles of the mask, of queries and of keys, in a block and in a chunk, by JAX's name of the device. A CPU multiplies
+# single tiles at full speed, and whatever is larger has more pairs in it that the mask hides; elsewhere a visit costs
+# the start of a dozen kernels.
+CPU_TILES, OTHER_TILES = (1, 1), (4, 8)
 MASKED = -1e30  # finite, so that a row that sees nothing stays free of NaN
 LOWEST = MASKED / 2  # no maximum is below: exp(MASKED - maximum) is 0 also where nothing is visible
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
     """See jax_impl.attention.attention."""
+    return in_blocks_of(*(CPU_TILES if jax.default_backend() == "cpu" else OTHER_TILES), q, k, v, mask)
+
+
+def in_blocks_of(
+    block_tiles: int, chunk_tiles: int, q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask
+) -> jax.Array:
+    """Attention by blocks of so many tiles of queries and chunks of so many tiles of keys, fewer where there are no
+    more. Lengths are padded to whole ones; what is added sees nothing and is seen by nothing.
+    """
     rows, columns = mask.tiles.shape[1:3]
-    pad = lambda x, tiles: jnp.pad(x, ((0, 0), (0, 0), (0, tiles * TILE - x.shape[2]), (0, 0)))
-    sizes = (_block_tiles(rows) * TILE, _chunk_tiles(columns) * TILE)
-    return _attention(pad(q, rows), pad(k, columns), pad(v, columns), mask.tiles, *sizes)[:, :, : q.shape[2]]
-
-
-def _block_tiles(rows: int) -> int:
-    """Rows of tiles of a block of queries: a divisor of all, near a sixteenth, at most MOST_TILES."""
-    most = min(-(-rows // MOST_PARTS), MOST_TILES)
-    return next(size for size in range(most, 0, -1) if rows % size == 0)
-
-
-def _chunk_tiles(columns: int) -> int:
-    """Columns of tiles of a chunk of keys: the smallest divisor of all that makes at most MOST_PARTS chunks."""
-    return next(size for size in range(-(-columns // MOST_PARTS), columns + 1) if columns % size == 0)
+    block, chunk = min(block_tiles, rows), min(chunk_tiles, columns)
+    more_rows, more_columns = -rows % block, -columns % chunk
+    tiles = jnp.pad(mask.tiles, ((0, 0), (0, more_rows), (0, more_columns), (0, 0), (0, 0)))
+    num_queries, num_keys = (rows + more_rows) * TILE, (columns + more_columns) * TILE
+    pad = lambda x, length: jnp.pad(x, ((0, 0), (0, 0), (0, length - x.shape[2]), (0, 0)))
+    out = _attention(pad(q, num_queries), pad(k, num_keys), pad(v, num_keys), tiles, block * TILE, chunk * TILE)
+    return out[:, :, : q.shape[2]]
 
 
 def _visits(tiles: jax.Array, block: int, chunk: int) -> tuple[jax.Array, jax.Array]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.attention import IMPLEMENTATIONS, attention, block_mask
+from jax_impl.attention import IMPLEMENTATIONS, attention, block_mask, visible_pairs, xla
 from tests.attention import gpu_interpreter
 from tests.rounding import apart, budget
 
@@ -136,6 +136,46 @@ def test_bf16_is_as_near_to_the_truth_as_the_bf16_reference(impl):
     out = ATTENTION[impl](q, k, v, mask)
     assert apart(out, truth) <= budget(apart(ATTENTION["reference"](q, k, v, mask), truth))
     assert out.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("sizes", [xla.OTHER_TILES, (3, 2), (2, 3), (1, 50)])
+def test_blocks_and_chunks_of_any_size_give_the_same(sizes):
+    """Also where they divide neither the queries nor the keys, and where there are fewer keys than one chunk has."""
+    q, k, v, weights, visible = case = random_case(330, 450, heads=1)
+    mask = pack_dense(visible)
+    out, derivative = jax.vjp(lambda *qkv: xla.in_blocks_of(*sizes, *qkv, mask), q, k, v)
+    for got, truth, allowed in zip([out, *derivative(weights)], in_fp64(*case), budgets("xla", *case), strict=True):
+        assert apart(got, truth) <= allowed
+
+
+def poisoned(attend) -> jax.Array:
+    """Output [256, 64] where queries and keys see each other within their 64, and values 64..127 are no numbers."""
+    q, k, v, _, _ = random_case(256, 256, heads=1)
+    group = jnp.arange(256) // 64
+    mask = pack_dense(jnp.broadcast_to(group[:, None] == group, (2, 256, 256)))
+    return attend(q, k, v.at[:, :, 64:128].set(jnp.nan), mask)[0, 0]
+
+
+def test_a_cpu_multiplies_no_tile_that_the_mask_hides():
+    """What is multiplied, if only by a weight of 0, would bring its NaN along."""
+    out = jnp.isnan(poisoned(functools.partial(attention, impl="xla"))).any(axis=1)
+    np.testing.assert_array_equal(out, np.arange(256) // 64 == 1)
+    assert jnp.isnan(poisoned(functools.partial(xla.in_blocks_of, 1, 2))[:64]).all()  # larger chunks would be found
+    assert jnp.isnan(poisoned(functools.partial(xla.in_blocks_of, 2, 1))[:64]).all()
+
+
+def visited_per_visible(sizes: tuple[int, int]) -> float:
+    """Pairs that are multiplied, of each that is seen, where 2048 queries see the 384 keys before them."""
+    back = jnp.arange(2048)[:, None] - jnp.arange(2048)
+    mask = pack_dense(((back >= 0) & (back < 384))[None])
+    block, chunk = (tiles * block_mask.TILE for tiles in sizes)
+    _, counts = xla._visits(mask.tiles, block, chunk)
+    return float(counts.sum() * block * chunk / visible_pairs(mask))
+
+
+def test_a_cpu_works_on_few_pairs_more_than_the_mask_shows():
+    assert visited_per_visible(xla.CPU_TILES) < 1.2
+    assert visited_per_visible((1, 16)) > 2.5
 
 
 def test_an_unknown_implementation_is_an_error():
