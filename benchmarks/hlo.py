@@ -10,9 +10,31 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
-FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "iota", "reshape"}
+FREE = {
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "after-all",
+    "partition-id",
+    "iota",
+    "reshape",
+}
 SLICES = {"slice", "dynamic-slice", "gather"}
-SPECIAL = {"exponential", "log", "log-plus-one", "rsqrt", "sqrt", "tanh", "logistic", "power", "sine", "cosine", "divide"}
+SPECIAL = {
+    "exponential",
+    "log",
+    "log-plus-one",
+    "rsqrt",
+    "sqrt",
+    "tanh",
+    "logistic",
+    "power",
+    "sine",
+    "cosine",
+    "divide",
+}
 MOVES = {"broadcast", "transpose", "copy", "concatenate", "pad", "convert", "reverse", "dynamic-update-slice", "dot"}
 INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.-]+) = (.*)$")
 COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")

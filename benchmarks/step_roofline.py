@@ -77,7 +77,11 @@ def purpose(kernel: hlo.Kernel) -> str:
     computes = kernel.integer + kernel.floating + kernel.special
     if inside <= {"broadcast"}:
         return "zero fills"
-    if inside & {"dynamic-update-slice", "dynamic-slice"} and inside <= hlo.MOVES | hlo.SLICES | {"compare", "select", "add"}:
+    if inside & {"dynamic-update-slice", "dynamic-slice"} and inside <= hlo.MOVES | hlo.SLICES | {
+        "compare",
+        "select",
+        "add",
+    }:
         return "weights to bf16" if "convert" in inside else "stacks of the scan"
     if inside <= hlo.MOVES | hlo.SLICES:
         return "copies"
@@ -121,7 +125,10 @@ def reckon(size: str, rows: int, batch, remat: str, top: int) -> dict:
         },
         "ms_by_purpose": in_ms(by_purpose),
         "ms_by_part_without_attention": in_ms(by_part),
-        "highest_mfu": {"whatever attention takes": share(without), "with attention at its own bound": share(without + attention)},
+        "highest_mfu": {
+            "whatever attention takes": share(without),
+            "with attention at its own bound": share(without + attention),
+        },
     }
 
 

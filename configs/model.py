@@ -31,7 +31,8 @@ class MaskRule:
 
 
 # What the forward pass keeps for the backward pass, from most to least: everything; what matrix products and attention
-# return; of each layer its input and its attention's outputs; of each layer its input. The rest is computed again.
+# take and return (layers are written out then, all rows at once); of each layer its input and its attention's outputs;
+# of each layer its input. The rest is computed again.
 Remat = Literal["none", "products", "attention", "layer"]
 REMAT_CHOICES = get_args(Remat)
 # "none" repeats no more products than "products", but writes and reads more than twice as much: slower

@@ -118,14 +118,15 @@ def backward_in_bf16(x: jax.Array) -> jax.Array:
 
 
 backward_in_bf16.defvjp(lambda x: (x, None), lambda _, gradient: (to_bf16(gradient),))
-LAYER = jax_module.Layer.__call__
+MAP_GROUPS = jax_module.map_groups
 
 
 def between_layers(change):
-    def layer(self, streams, *arguments):
-        return LAYER(self, jax.tree.map(change, streams), *arguments)
+    def after_layer(*arguments):
+        streams, kept = MAP_GROUPS(*arguments)
+        return jax.tree.map(change, streams), kept
 
-    return lambda m: m.setattr(jax_module.Layer, "__call__", layer)
+    return lambda m: m.setattr(jax_module, "map_groups", after_layer)
 
 
 FAULTS = {

@@ -18,7 +18,6 @@ import numpy as np
 from jax_impl.attention import reference, xla
 from jax_impl.attention.block_mask import KEPT, BlockMask, pack, pack_dense, unpack, visible_pairs
 
-
 Groups = Sequence[jax.Array]
 
 
@@ -45,9 +44,7 @@ IMPLEMENTATIONS = {"reference": _reference, "xla": _xla, "pallas": _pallas}
 __all__ = ["IMPLEMENTATIONS", "KEPT", "BlockMask", "attention", "pack", "pack_dense", "unpack", "visible_pairs"]
 
 
-def attention(
-    q: jax.Array, k: jax.Array | Groups, v: jax.Array | Groups, mask: BlockMask, *, impl: str
-) -> jax.Array:
+def attention(q: jax.Array, k: jax.Array | Groups, v: jax.Array | Groups, mask: BlockMask, *, impl: str) -> jax.Array:
     """softmax(q k^T / sqrt(H)) v over the keys that the mask shows, the same for all heads; a query that sees nothing
     gives zeros.
 

@@ -40,9 +40,9 @@ def per_token(model: ModelConfig, batches: Sequence[Batch], max_spans: int) -> f
     A multiply-add is 2 FLOPs, the backward pass costs twice the forward pass: 6 per weight and token for matrices, and
     for attention 3 passes x 2 products x 2 = 12 D per layer and visible (query, key) pair. Counted are real tokens and
     summaries in use, and the pairs that the rule shows, not the padding, nor masked pairs, nor what rematerialization
-    repeats:
+    repeats, nor the last layer's way out of the summaries, which nothing reads:
 
-        FLOPs = 6 (L (n_R P_R + n_S P_S) + n_R D V) + 12 L D pairs
+        FLOPs = 6 (L (n_R P_R + n_S P_S) - n_S (D^2 + 3 D F) + n_R D V) + 12 L D pairs
         P_R = 4 D^2 + 3 D F (q k v o, SwiGLU);  P_S = P_R + 2 D^2 (k2, v2)
     """
 
@@ -55,5 +55,6 @@ def per_token(model: ModelConfig, batches: Sequence[Batch], max_spans: int) -> f
         return jnp.sum(batch.document > 0), jnp.sum(data.document > 0), pairs
 
     tokens, summaries, pairs = np.sum([[float(value) for value in count(batch)] for batch in batches], axis=0)
-    matrices = model.layers * _matrices(model, tokens, summaries) + tokens * model.width * model.vocab_size
+    unread = summaries * (model.width**2 + 3 * model.width * model.ffn)
+    matrices = model.layers * _matrices(model, tokens, summaries) - unread + tokens * model.width * model.vocab_size
     return (6 * matrices + 12 * model.layers * model.width * pairs) / tokens

@@ -133,9 +133,7 @@ class Layer(nnx.Module):
         k2, v2 = split_heads(self.kv2(pooled), parts=2)
         return [product(each.astype(pooled.dtype)) for each in (rotate(k2, rotation), v2)]
 
-    def __call__(
-        self, entered: Streams, context: Context, impl: str, key: jax.Array | None
-    ) -> tuple[Streams, Keys]:
+    def __call__(self, entered: Streams, context: Context, impl: str, key: jax.Array | None) -> tuple[Streams, Keys]:
         """What the layer adds to the streams, fp32, of the streams as `entering` has them."""
         s, r = entered
         attend = functools.partial(attention, impl=impl)

@@ -2,7 +2,6 @@
 (museformer.MuseFormer). Called by museformer and sampling.cache.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -60,9 +59,12 @@ def _matmul_backward(saved, gradient):
 
 
 def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """fp32[K, N]: x^T gradient, over all rows."""
+    """fp32[K, N]: x^T gradient, over all rows and devices; whole on each, until the optimizer's layout takes its part:
+    left to itself the compiler would split it along another axis first.
+    """
     rows = tuple(range(x.ndim - 1))
-    return jax.lax.dot_general(x, gradient, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
+    product = jax.lax.dot_general(x, gradient, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
+    return all_gathered(product)
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)
@@ -86,7 +88,7 @@ def _in_two_backward(saved, gradients):
     halves = jnp.split(operand, 2, axis=-1)
     back = [(gradient @ half.T).astype(jnp.float32) for gradient, half in zip(gradients, halves, strict=True)]
     of_kernel = [_kernel_gradient(x, gradient) for gradient in gradients]
-    return (back[0] + back[1]).astype(x.dtype), jnp.concatenate(of_kernel, axis=-1)
+    return (back[0] + back[1]).astype(x.dtype), all_gathered(jnp.concatenate(of_kernel, axis=-1))
 
 
 matmul_in_two.defvjp(_in_two_forward, _in_two_backward)
@@ -134,8 +136,7 @@ def _layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def _layer_norm_forward(x, scale, bias):
-    """What a row needs again are two numbers: they are kept, so that the gradient reads x no more often than it must.
-    """
+    """What a row needs again are two numbers: they are kept, and the gradient reads x no more often than it must."""
     exact = x.astype(jnp.float32)
     mean = product(exact.mean(axis=-1, keepdims=True))
     per_deviation = product(jax.lax.rsqrt(jnp.square(exact - mean).mean(axis=-1, keepdims=True) + NORM_EPSILON))
@@ -229,7 +230,7 @@ def _mixed(x: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def unstacked(stacked: Any) -> list[Any]:
-    """Parameters of L layers, stacked on their first axis, one by one; their gradients are stacked again by one copy."""
+    """Parameters of L layers, stacked on their first axis, one by one; one copy stacks their gradients again."""
     return [jax.tree.map(lambda x, layer=layer: x[layer], stacked) for layer in range(_depth(stacked))]
 
 

@@ -47,9 +47,13 @@ for name in ("forward", "dq_kernel", "dkv_kernel"):
     setattr(pallas, name, _one_at_a_time(getattr(pallas, name)))
 
 
-def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
-    """Outside of jit only: the races are looked up after the run."""
-    out = jax.block_until_ready(pallas.attention(q, (k,), (v,), mask, interpret=PARAMETERS))
+def grouped(x: jax.Array | tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    return x if isinstance(x, tuple) else (x,)
+
+
+def attention(q: jax.Array, k, v, mask: BlockMask) -> jax.Array:
+    """Outside of jit only: the races are looked up after the run. k, v: arrays or tuples of them, the groups."""
+    out = jax.block_until_ready(pallas.attention(q, grouped(k), grouped(v), mask, interpret=PARAMETERS))
     assert not get_races().races_found
     return out
 
@@ -58,7 +62,7 @@ def attention_and_gradients(q, k, v, mask: BlockMask, weights: jax.Array) -> tup
     """out, dq, dk, dv of sum(out * weights)."""
 
     def loss(q, k, v):
-        out = pallas.attention(q, (k,), (v,), mask, interpret=PARAMETERS)
+        out = pallas.attention(q, grouped(k), grouped(v), mask, interpret=PARAMETERS)
         return jnp.sum(out.astype(jnp.float32) * weights), out
 
     gradients, out = jax.block_until_ready(jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v))

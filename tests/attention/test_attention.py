@@ -99,6 +99,34 @@ def test_outputs_and_gradients_are_right_by_name(impl, num_queries):
         assert apart(got, truth) <= allowed, name
 
 
+@pytest.mark.parametrize(("impl", "num_keys"), [("xla", 210), ("pallas", 130)])
+def test_keys_in_groups_are_keys_side_by_side(impl, num_keys):
+    """A group ends inside of what 128 keys of a program of dk and dv are: 64 keys, then the rest."""
+    q, k, v, weights, visible = random_case(96, num_keys, heads=1)
+    in_groups = lambda x: (x[:, :, :64], x[:, :, 64:])
+    joined = lambda groups: jnp.concatenate(groups, axis=2)
+    out, dq, dk, dv = out_and_gradients(impl, q, in_groups(k), in_groups(v), weights, visible)
+    assert [group.shape[2] for group in (*dk, *dv)] == [64, num_keys - 64] * 2
+    values, case = (out, dq, joined(dk), joined(dv)), (q, k, v, weights, visible)
+    for name, got, truth, allowed in zip(
+        ("out", "dq", "dk", "dv"), values, in_fp64(*case), budgets(impl, *case), strict=True
+    ):
+        assert apart(got, truth) <= allowed, name
+
+
+@pytest.mark.parametrize("impl", OTHERS)
+def test_in_bf16_the_gradients_of_queries_and_keys_are_as_exact_as_those_of_values(impl):
+    """Their delta, a sum over a row, is made of the output before it is rounded. Keys have a mean, as real ones do: a
+    row's wrong delta is multiplied by it.
+    """
+    q, k, v, weights, visible = random_case(96, 120, heads=1)
+    case = [x.astype(jnp.bfloat16) for x in (q, k + 1, v, weights)]
+    _, dq, _, dv = out_and_gradients(impl, *case, visible)
+    _, true_dq, _, true_dv = in_fp64(*case, visible)
+    rms = lambda got, true: float(np.sqrt(np.mean((np.asarray(got, np.float64) - true) ** 2) / np.mean(true**2)))
+    assert rms(dq, true_dq) <= 1.5 * rms(dv, true_dv)
+
+
 @pytest.mark.parametrize("name", ["out", "dq", "dk", "dv"])
 def test_a_key_too_many_and_a_scale_a_thousandth_off_are_beyond_the_budgets(name):
     """So an implementation that read its mask or its scale wrongly would be found, the kernels' 16 bits included."""

@@ -27,7 +27,7 @@ def races_in(kernel: str, density: float) -> bool:
     q, d_out = (jnp.asarray(random.normal(size=(1, 1, queries, 64)), jnp.float32) for _ in range(2))
     k, v = (jnp.asarray(random.normal(size=(1, 1, keys, 64)), jnp.float32) for _ in range(2))
     per_query = jnp.zeros((1, 1, queries))
-    arguments = (q, k, v) if kernel == "forward" else (q, k, v, d_out, per_query, per_query)
+    arguments = (q, (k,), (v,)) if kernel == "forward" else (q, (k,), (v,), d_out, per_query, per_query)
     jax.block_until_ready(KERNELS[kernel](*arguments, mask, interpret=gpu_interpreter.PARAMETERS))
     return gpu_interpreter.get_races().races_found
 

@@ -73,13 +73,15 @@ def test_the_compiler_is_one_that_gets_such_kernels_right(compiled):
 
 
 @pytest.mark.parametrize("case", CASES[:-1])
-def test_a_backward_pass_needs_no_memory_beyond_lse_and_delta(compiled, case):
-    assert compiled[case]["temporaries"] <= 2 * compiled[case]["lse_and_delta"]
-    assert compiled[case]["forward_temporaries"] <= compiled[case]["lse_and_delta"]
+def test_a_backward_pass_needs_no_memory_beyond_the_output_with_what_it_is_rounded_by_and_lse_and_delta(compiled, case):
+    rows = compiled[case]["lse_and_delta"]
+    assert compiled[case]["temporaries"] <= 2 * compiled[case]["out"] + 2 * rows
+    assert compiled[case]["forward_temporaries"] <= compiled[case]["out"] + rows
 
 
 def test_fp32_inputs_need_their_halves_besides(compiled):
-    rows, heads, num_queries, num_keys = hopper_target.SHAPES["large"]
+    rows, heads, num_queries, tokens = hopper_target.SHAPES["large"]
+    num_keys = tokens + hopper_target.summaries(tokens)
     halves = rows * heads * 64 * 4 * (2 * num_queries + 2 * num_keys)  # of q, d_out, k, v
     assert compiled["large float32"]["temporaries"] <= halves + 2 * compiled["large float32"]["lse_and_delta"]
 

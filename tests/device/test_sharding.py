@@ -8,6 +8,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,8 @@ from jax_impl.device import sharding
 from jax_impl.training import metrics, train
 from jax_impl.training.checkpoint import Checkpoints, on_default_device
 from jax_impl.training.step import make_step
+from tests import ROOT
+from tests.device import on_four_devices
 from tests.rounding import apart, budget, neighbours
 from tests.runs import MODEL, UNMOVED, assert_begun_with, config, start, wait_for, write_dataset, write_run_of_v121
 from tokenizer import vocabulary as vocab
@@ -231,6 +235,43 @@ def test_a_checkpoint_of_eight_devices_holds_the_bits_that_one_device_reads(eigh
     abstract = on_default_device(jax.eval_shape(make_step(MODEL, settings, total_steps=8).initialize))
     with Checkpoints(eight_devices, keep_last=None) as checkpoints:
         assert int(checkpoints.restore(8, abstract).step) == 8
+
+
+@pytest.fixture(scope="module")
+def four_devices() -> dict[str, dict]:
+    """What on_four_devices says of each of its steps."""
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+    }
+    program = [sys.executable, on_four_devices.__file__]
+    run = subprocess.run(program, env=environment, capture_output=True, encoding="utf-8")
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_rows_in_groups_send_nothing_between_devices_but_sums_of_gradients_and_parameters_that_are_shared(four_devices):
+    """Five rows a device where a layer works on two at once, so one at a time: 20 rows over 4 devices. Gathered is each
+    of a layer's 22 arrays, once forward and once backward in the body of the scan, and the 5 outside of the layers
+    twice; written out, each where it is used, and once a layer, since what products read is kept.
+    """
+    collectives = {name: found["collectives"] for name, found in four_devices.items()}
+    layers, in_layer, outside = on_four_devices.MODEL.layers, 22, 5
+    assert collectives["one"] == {}
+    assert collectives["four"].keys() == {"all-reduce"} and collectives["four"]["all-reduce"] <= 8
+    shared, written_out = (collectives[f"four that share parameters{how}"] for how in ("", ", layers written out"))
+    assert shared.keys() | written_out.keys() <= {"all-reduce", "all-gather", "reduce-scatter"}
+    assert shared["all-gather"] <= 2 * (in_layer + outside)
+    assert written_out["all-gather"] <= layers * 2 * in_layer + 2 * outside
+
+
+def test_dropout_is_the_same_on_any_number_of_devices(four_devices):
+    """Four devices add up in another order; other draws would move the loss by a thousand times as much."""
+    one = four_devices["one"]
+    for name, found in four_devices.items():
+        for number in ("loss", "norm"):
+            assert found[number] == pytest.approx(one[number], rel=1e-6 if name != "one" else 0), (name, number)
 
 
 # ---------------------------------------------------------------- many processes

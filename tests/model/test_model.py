@@ -17,7 +17,7 @@ from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, ModelConfig
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.model import masks
 from jax_impl.model.museformer import MuseFormer, Streams, abstract_model
-from jax_impl.model.operations import dropout, rotate, rotation
+from jax_impl.model.operations import dropout, random_bits, rotate, rotation
 from tests.rounding import EPSILON, FACTOR, apart, budget, moved
 from tests.rows import batch_of, random_song
 from tokenizer import vocabulary as vocab
@@ -291,22 +291,81 @@ def test_dropout_needs_a_key_and_keeps_the_mean():
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert not np.array_equal(first, np.asarray(forward_of(model, REFERENCE)[0](parameters, batch)))
-    kept = dropout(jnp.ones(100_000), 0.1, jax.random.key(0))
+    kept = dropout(jnp.ones((10, 100, 100)), 0.1, jax.random.key(0))
     assert set(np.unique(kept).tolist()) == {0.0, float(np.float32(1 / 0.9))}
     deviation = (0.1 / 0.9 / 100_000) ** 0.5
     assert abs(float(kept.mean()) - 1) < 5 * deviation
 
 
-def test_the_program_does_not_grow_with_depth():
+def test_what_is_dropped_is_independent_from_column_to_column_position_row_branch_and_step():
+    """Neighbours along each axis, each bit of the numbers, and the lengths between what is dropped of a position: 0.1,
+    0.9 x 0.1, ...
+    """
+    keys = jax.random.split(jax.random.key(7), 4)
+    bits = np.stack([random_bits(key, jnp.arange(8), 64, 128) for key in keys])  # [4, 8, 64, 128]
+    below = (bits < 0.1 * 2**32).astype(float) - 0.1
+    sigma = 0.1 * 0.9
+    for axis in range(4):
+        for distance in (1, 2, 3):
+            first, second = np.split(below, [distance], axis)[1], np.split(below, [-distance], axis)[0]
+            assert abs((first * second).mean()) < 5 * sigma / first.size**0.5, (axis, distance)
+    ones = np.unpackbits(bits.astype("<u4").view(np.uint8).reshape(-1, 4), axis=1).mean(axis=0)
+    assert np.abs(ones - 0.5).max() < 5 * 0.5 / bits.size**0.5
+    dropped = np.flatnonzero(below.reshape(-1, 128)[:, :] > 0)
+    gaps = np.diff(dropped)
+    expected = 0.1 * 0.9 ** np.arange(20) * len(gaps)
+    found = np.bincount(gaps, minlength=21)[1:21]
+    assert ((found - expected) ** 2 / expected).sum() < 60  # chi-square of 20; one in 100 000 is above
+
+
+def test_dropout_is_the_same_in_any_groups_of_rows():
+    x, key = jnp.ones((8, 16, 32)), jax.random.key(3)
+    whole = dropout(x, 0.3, key)
+    rows = jnp.array([6, 1, 3])
+    np.testing.assert_array_equal(dropout(x[:3], 0.3, key, rows), whole[rows])
+    assert (np.asarray(whole[1:]) != np.asarray(whole[:-1])).any(axis=(1, 2)).all()
+
+
+def test_rotations_are_fp32_also_of_what_is_bf16():
+    """An angle's cosine in bf16 is as far off as the next position's is."""
+    position = jnp.array([[8000]])
+    assert {table.dtype for table in rotation(position)} == {jnp.dtype(jnp.float32)}
+    x = jax.random.normal(jax.random.key(0), (1, 1, 1, 64)).astype(jnp.bfloat16)
+    exact = rotate(x.astype(jnp.float32), rotation(position))
+    np.testing.assert_array_equal(rotate(x, rotation(position)), exact)
+
+
+def test_the_program_grows_with_depth_only_where_layers_are_written_out():
     batch = batch_of([[random_song(1)]], 128)
 
-    def size(layers):
+    def size(layers: int, remat: str) -> int:
         model = nnx.eval_shape(lambda: MuseFormer(replace(CONFIG, layers=layers), nnx.Rngs(0)))
         graph, params = nnx.split(model)
-        forward = lambda p: nnx.merge(graph, p)(batch, max_spans=64, compute=REFERENCE, dropout_key=None)
+        compute = replace(REFERENCE, remat=remat)
+        forward = lambda p: nnx.merge(graph, p)(batch, max_spans=64, compute=compute, dropout_key=None)
         return len(jax.jit(forward).lower(params).as_text().splitlines())
 
-    assert size(2) == size(8)
+    for remat in ("none", "attention", "layer"):
+        assert size(2, remat) == size(8, remat)
+    assert size(8, "products") > 2 * size(2, "products")
+
+
+def test_written_out_the_last_layers_summaries_do_nothing_that_is_not_used():
+    """Their way out and their feed-forward: XLA counts the products of a step."""
+    batch = batch_of([[random_song(1)]], 128)
+    model = nnx.eval_shape(lambda: MuseFormer(replace(CONFIG, layers=1), nnx.Rngs(0)))
+    graph, parameters = nnx.split(model)
+
+    def products(ffn_of_summaries: int) -> float:
+        changed = jax.tree.map(lambda x: x, parameters)
+        width = CONFIG.width
+        for name, shape in (("gate_up", (1, width, 2 * ffn_of_summaries)), ("down", (1, ffn_of_summaries, width))):
+            changed["layers"]["summary"][name]["kernel"] = jax.ShapeDtypeStruct(shape, jnp.float32)
+        compute = replace(REFERENCE, remat="products")
+        loss = lambda p: nnx.merge(graph, p)(batch, max_spans=64, compute=compute, dropout_key=None).sum()
+        return jax.jit(jax.grad(loss)).lower(changed).compile().cost_analysis()["flops"]
+
+    assert products(64) == pytest.approx(products(1024), rel=0.02)
 
 
 def test_the_width_must_fit_the_heads():

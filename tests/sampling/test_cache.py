@@ -180,6 +180,8 @@ def test_without_the_summaries_of_closed_spans_the_logits_are_others(model, full
     assert found[:second].max() <= allowed and found[second:].max() > 100 * allowed
 
 
-def test_bf16_weights_are_cast_once(model):
+def test_matrices_are_cast_to_bf16_once_and_nothing_else_is(model):
     weights = weights_of(model, ComputeConfig(attention="xla", precision="bf16", remat="none"))
-    assert {leaf.dtype for leaf in jax.tree.leaves(weights.layers)} == {jnp.dtype(jnp.bfloat16)}
+    cast = {path[-1].key: leaf.dtype for path, leaf in jax.tree_util.tree_leaves_with_path(weights.layers)}
+    fp32 = jnp.dtype(jnp.float32)
+    assert cast == {"kernel": jnp.dtype(jnp.bfloat16), "bias": fp32, "scale": fp32}
