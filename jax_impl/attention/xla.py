@@ -5,7 +5,8 @@ queries  0..63     some      empty      empty
        64..127     some       some      empty
 
 Sums grow by the online softmax (Milakov & Gimelshein 2018), so that no more than one block of scores exists. Backward
-does the same, as in FlashAttention (Dao et al. 2022), from the output (with what rounding took from it) and the log of the sums.
+does the same, as in FlashAttention (Dao et al. 2022), from the output, with what rounding took from it, and the log of
+the sums.
 """
 
 import functools
