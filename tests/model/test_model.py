@@ -244,7 +244,7 @@ def test_rotation_depends_on_the_distance_alone():
 
 def test_computing_otherwise_changes_no_gradient():
     """No more than rounding does: how much that is depends on the magnified weights and on the dropped-out units."""
-    model, batch = model_of(), batch_of([[random_song(1), random_song(2)]], 300)
+    model, batch = model_of(), batch_of([[random_song(1), random_song(2)], [random_song(3)]], 300)
     graph, parameters = nnx.split(model)
 
     @functools.partial(jax.jit, static_argnums=3)
@@ -256,7 +256,8 @@ def test_computing_otherwise_changes_no_gradient():
     key = jax.random.key(1)
     want = gradients(parameters, batch, key, REFERENCE)
     allowed = budget(moved(lambda parameters: gradients(parameters, batch, key, REFERENCE), parameters))
-    assert apart(gradients(parameters, batch, key, replace(XLA, remat="layer")), want) <= allowed
+    for otherwise in ({"remat": "layer", "layer_rows": 1}, {"remat": "products"}):
+        assert apart(gradients(parameters, batch, key, replace(XLA, **otherwise)), want) <= allowed, otherwise
     other = gradients(parameters, batch, jax.random.key(2), REFERENCE)  # other units dropped out
     assert apart(other, want) > 10 * allowed
 
@@ -279,8 +280,8 @@ def test_bf16_computes_the_same_music():
     assert error(exact_with(jnp.float8_e4m3fn)) > FACTOR * error(exact_with(jnp.bfloat16))
 
 
-def test_dropout_needs_a_key_and_keeps_the_mean():
-    model, batch = model_of(), batch_of([[random_song(1)]], 128)
+def test_dropout_needs_a_key_differs_from_row_to_row_and_keeps_the_mean():
+    model, batch = model_of(), batch_of([[random_song(1)], [random_song(1)]], 128)
     graph, parameters = nnx.split(model)
 
     @jax.jit
@@ -289,7 +290,7 @@ def test_dropout_needs_a_key_and_keeps_the_mean():
 
     first, again, other = (np.asarray(call(parameters, batch, jax.random.key(seed))) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, other) and not np.array_equal(first[0], first[1])
     assert not np.array_equal(first, np.asarray(forward_of(model, REFERENCE)[0](parameters, batch)))
     kept = dropout(jnp.ones((10, 100, 100)), 0.1, jax.random.key(0))
     assert set(np.unique(kept).tolist()) == {0.0, float(np.float32(1 / 0.9))}
