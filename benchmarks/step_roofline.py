@@ -9,7 +9,8 @@ Needs the CUDA plugin of XLA, which `./hid memory` installs, and no GPU. Each ke
 if nothing is found in a cache, and launches cost nothing. The sum over all kernels but attention's is the time that no
 faster attention can get under; with attention's, whose blocks are those that the masks of real songs list, it is the
 bound of the step. MFU's numerator is the model's (jax_impl.model.flops), of those songs. Sums by part of the model and
-by what a kernel is for go to benchmarks/results/step_roofline.json.
+by what a kernel is for go to benchmarks/results/step_roofline.json, with what the feed-forward of the summaries takes:
+half as wide it would take half of that.
 """
 
 import argparse
@@ -68,6 +69,12 @@ def part(kernel: hlo.Kernel) -> str:
     return next((found[0] for found in names if found), "around the layers")
 
 
+def is_of_summaries(kernel: hlo.Kernel, rows: int, slots: int) -> bool:
+    """Whether it works on an array of all summaries."""
+    shapes = [array.shape for one in kernel.inside for array in one.arrays]
+    return any(rows * slots in shape or shape[:2] == (rows, slots) for shape in shapes)
+
+
 def purpose(kernel: hlo.Kernel) -> str:
     if attention_products(kernel):
         return "attention"
@@ -105,6 +112,8 @@ def reckon(size: str, rows: int, batch, remat: str, top: int) -> dict:
         by_part[where] = by_part.get(where, 0.0) + (why != "attention") * took
         by_purpose[why] = by_purpose.get(why, 0.0) + took
         lines.append((took, kernel, where, why))
+    slots = -(-spans // masks.SLOTS) * masks.SLOTS
+    of_summaries = [line for line in lines if line[2] == "feed_forward" and is_of_summaries(line[1], rows, slots)]
     attention = by_purpose.get("attention", 0.0)
     without = sum(by_purpose.values()) - attention
     share = lambda time: round(needed / time / PEAKS["bf16"], 3)
@@ -122,6 +131,10 @@ def reckon(size: str, rows: int, batch, remat: str, top: int) -> dict:
             "products": round(by_purpose["products"] * 1e3, 2),
             "attention": round(attention * 1e3, 2),
             "all else": round((without - by_purpose["products"]) * 1e3, 2),
+        },
+        "ms_of_the_feed_forward_of_summaries": {
+            "products": round(sum(took for took, _, _, why in of_summaries if why == "products") * 1e3, 2),
+            "all else": round(sum(took for took, _, _, why in of_summaries if why != "products") * 1e3, 2),
         },
         "ms_by_purpose": in_ms(by_purpose),
         "ms_by_part_without_attention": in_ms(by_part),
@@ -167,7 +180,6 @@ def main() -> None:
     parser.add_argument("--remat", default="products")
     parser.add_argument("--top", type=int, default=0, help="print so many of the longest kernels")
     parser.add_argument("--name", default="step_roofline", help="of the report")
-    parser.add_argument("--program", type=Path, help="keep the compiled program's text here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         batch = attention_rows.load(args.rows or Path(folder) / "rows.npz", args.songs, [LENGTH], 4)[LENGTH]
