@@ -789,8 +789,8 @@ MODEL = (
     fault(
         "jax_impl/model/operations.py",
         "the gradient of the gate is that of up",
-        "back = [(gradient @ half.T).astype(jnp.float32) for gradient, half in zip(gradients, halves, strict=True)]",
-        "back = [(gradients[1] @ half.T).astype(jnp.float32) for gradient, half in zip(gradients, halves, strict=True)]",
+        "of_kernel = [_kernel_gradient(x, gradient) for gradient in gradients]",
+        "of_kernel = [_kernel_gradient(x, gradients[1]) for gradient in gradients]",
         "parity_tests/test_model.py",
     ),
     fault(

@@ -8,7 +8,7 @@ from tests import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
 
-import hlo  # noqa: E402
+import hlo
 
 PROGRAM = """
 HloModule step, entry_computation_layout={()->f32[]}
@@ -32,7 +32,7 @@ HloModule step, entry_computation_layout={()->f32[]}
 %fused_product (a: bf16[8,128], b: bf16[128,32]) -> f32[8,32] {
   %a = bf16[8,128]{1,0} parameter(0)
   %b = bf16[128,32]{1,0} parameter(1)
-  ROOT %ab = f32[8,32]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}, metadata={op_name="jit(step)/update/dot_general"}
+  ROOT %ab = f32[8,32]{1,0} dot(%a, %b), lhs_contracting_dims={1}, metadata={op_name="jit(step)/update/dot_general"}
 }
 
 %body (carry: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
@@ -48,7 +48,7 @@ HloModule step, entry_computation_layout={()->f32[]}
   ROOT %yes = pred[] constant(true)
 }
 
-ENTRY %main (stack.1: f32[4,8,128], part.1: bf16[8,128], at.1: s32[], b.1: bf16[128,32], x.1: f32[8,128]) -> f32[4,8,128] {
+ENTRY %main (stack.1: f32[4,8,128], part.1: bf16[8,128], at.1: s32[]) -> f32[4,8,128] {
   %stack.1 = f32[4,8,128]{2,1,0} parameter(0)
   %part.1 = bf16[8,128]{1,0} parameter(1)
   %at.1 = s32[] parameter(2)
@@ -56,7 +56,7 @@ ENTRY %main (stack.1: f32[4,8,128], part.1: bf16[8,128], at.1: s32[], b.1: bf16[
   %x.1 = f32[8,128]{1,0} parameter(4)
   %product.1 = f32[8,32]{1,0} fusion(%part.1, %b.1), kind=kCustom, calls=%fused_product
   %start = (s32[], f32[8,128]{1,0}) tuple(%at.1, %x.1)
-  %loop = (s32[], f32[8,128]{1,0}) while(%start), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  %loop = (s32[], f32[8,128]) while(%start), condition=%yes, body=%body, config={"known_trip_count":{"n":"3"}}
   ROOT %result = f32[4,8,128]{2,1,0} fusion(%stack.1, %part.1, %at.1), kind=kLoop, calls=%fused_update
 }
 """
