@@ -68,7 +68,12 @@ def run_case(checkout: Path, case: tuple, rows: Path, steps: int, programs: Path
     environment = os.environ | {"PYTHONPATH": str(checkout), "JAX_COMPILATION_CACHE_DIR": str(programs)}
     command = [sys.executable, str(Path(__file__).resolve()), "--case", json.dumps(case), "--rows", str(rows)]
     ended = subprocess.run(
-        [*command, "--steps", str(steps)], env=environment, cwd=checkout, stdout=subprocess.PIPE, text=True, check=True
+        [*command, "--steps", str(steps)],
+        env=environment,
+        cwd=checkout,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=True,
     )
     return json.loads(ended.stdout.splitlines()[-1])
 

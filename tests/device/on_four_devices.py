@@ -27,8 +27,7 @@ COLLECTIVES = r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-per
 CASES = {
     "one": (1, 1, "layer"),
     "four": (4, 1, "layer"),
-    "four that share parameters": (1, 4, "layer"),
-    "four that share parameters, layers written out": (1, 4, "products"),
+    "four that share parameters": (1, 4, "products"),
 }
 
 

@@ -19,7 +19,7 @@ from jax_impl.training.step import TrainState, initial_state, make_step
 from tests.rows import random_song
 
 STEPS, LAST = 300, 20  # the loss of a run: the mean of its last steps
-SEEDS = 4
+SEEDS = 3
 SONGS = 32
 LENGTH = 96
 OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}  # many steps: it pays
