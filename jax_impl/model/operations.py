@@ -2,6 +2,7 @@
 (museformer.MuseFormer). Called by museformer and sampling.cache.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -63,8 +64,10 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     left to itself the compiler would split it along another axis first.
     """
     rows = tuple(range(x.ndim - 1))
-    product = jax.lax.dot_general(x, gradient, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
-    return all_gathered(product)
+    is_wide = x.shape[-1] > gradient.shape[-1] and x.dtype == jnp.float32  # a CPU has no such product of bf16
+    left, right = (gradient, x) if is_wide else (x, gradient)  # the left one is transposed first: the smaller one
+    product = jax.lax.dot_general(left, right, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
+    return all_gathered(product.T if is_wide else product)
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)
@@ -158,10 +161,20 @@ _layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 # ---------------------------------------------------------------- heads and positions
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def split_heads(x: jax.Array, parts: int) -> list[jax.Array]:
-    """[B, length, parts * N * H] to `parts` arrays [B, N, length, H]."""
+    """[B, length, parts * N * H] to `parts` arrays [B, N, length, H]. Its gradient puts them side by side, where JAX's
+    own would pad each to the whole and add.
+    """
     x = x.reshape(*x.shape[:2], parts, -1, HEAD_DIM)
     return [x[:, :, part].transpose(0, 2, 1, 3) for part in range(parts)]
+
+
+def _split_heads_backward(parts, _, gradients):
+    return (jnp.concatenate([merge_heads(gradient) for gradient in gradients], axis=-1),)
+
+
+split_heads.defvjp(lambda x, parts: (split_heads(x, parts), None), _split_heads_backward)
 
 
 def merge_heads(x: jax.Array) -> jax.Array:
@@ -180,11 +193,20 @@ def rotation(position: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.cos(angle), jnp.sin(angle)
 
 
+@jax.custom_vjp
 def rotate(x: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Rotates pair i of a head, (x[i], x[i + H/2]): the half-split form, in fp32."""
+    """Rotates pair i of a head, (x[i], x[i + H/2]): the half-split form, in fp32. Its gradient is turned back."""
     cos, sin = rotation
     first, second = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def _rotate_backward(saved, gradient):
+    (cos, sin), like = saved
+    return rotate(gradient, (cos, -sin)).astype(like.dtype), None
+
+
+rotate.defvjp(lambda x, rotation: (rotate(x, rotation), (rotation, jnp.empty(0, x.dtype))), _rotate_backward)
 
 
 # ---------------------------------------------------------------- dropout
