@@ -200,6 +200,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
         validate_fn = functools.partial(validation_step, graph=graph, max_spans=config.row_spans, compute=compute)
         validate_fn = jax.jit(validate_fn, in_shardings=(layout.parameters, batch_place), out_shardings=on_all)
         placed_validation = [sharding.from_all_rows(batch, batch_place) for batch in validation]
+        say("compiling the step: seconds where it was compiled before, else up to minutes")
         with jax.set_mesh(mesh):  # attention kernels of our own need it
             if config.remat == "auto":
                 step_fn, compute = memory.fastest_that_fits(compile_step, compute, limit)
