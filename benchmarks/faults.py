@@ -768,8 +768,8 @@ MODEL = (
     fault(
         "jax_impl/model/operations.py",
         "a weight's gradient is rounded to bf16",
-        "product = jax.lax.dot_general(x, gradient, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)",
-        "product = jax.lax.dot_general(x, gradient, ((rows, rows), ((), ()))).astype(jnp.float32)",
+        "summed = jax.lax.dot_general(left, right, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)",
+        "summed = jax.lax.dot_general(left, right, ((rows, rows), ((), ()))).astype(jnp.float32)",
         "parity_tests/test_precision.py",
     ),
     fault(

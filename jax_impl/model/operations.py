@@ -66,8 +66,8 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     rows = tuple(range(x.ndim - 1))
     is_wide = x.shape[-1] > gradient.shape[-1] and x.dtype == jnp.float32  # a CPU has no such product of bf16
     left, right = (gradient, x) if is_wide else (x, gradient)  # the left one is transposed first: the smaller one
-    product = jax.lax.dot_general(left, right, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
-    return all_gathered(product.T if is_wide else product)
+    summed = jax.lax.dot_general(left, right, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
+    return all_gathered(summed.T if is_wide else summed)
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)
