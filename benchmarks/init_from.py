@@ -74,7 +74,11 @@ def loss_of(run_dir: Path, rule: str, config: TrainConfig) -> float:
     dataset = Dataset(config.data_dir)
     batches = train.validation_batches(config, dataset, data_config(config, model.config.max_bars))
     step = functools.partial(
-        validation_step, graph=graph, max_spans=config.row_spans, compute=device.compute_config(config)
+        validation_step,
+        graph=graph,
+        max_spans=config.row_spans,
+        chord_targets=config.chord_targets,
+        compute=device.compute_config(config),
     )
     return train.mean_loss(jax.jit(step), parameters, batches)
 

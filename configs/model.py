@@ -45,6 +45,11 @@ VOCAB_SIZE, V121_VOCAB_SIZE = get_args(VocabSize)
 MASK_RULES = {"span": MaskRule(scope="span", typed=False), "v121": MaskRule(scope="bar", typed=True)}
 
 
+# By what heads turn queries and keys: all frequencies by a token's index, or every other one by where it stands in the
+# music, so that what sounds together is near, however far apart it is written
+Rotary = Literal["index", "music"]
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Shape of the network and its attention rule: what a checkpoint must agree on.
@@ -53,6 +58,10 @@ class ModelConfig:
     max_bars: rows of the bar table; songs are cropped to windows of at most this many bars.
     dropout: rate on the input and on both branches of each layer, in training only.
     vocab_size: tokens V, rows of the token table. Models that come from v1.2.1 have its 643.
+    rotary: what rotary positions are. Models that come from v1.2.1, and all from before there was a choice, have
+    "index".
+    attributes: whether tokens and instruments that have a root, quality, pitch class, octave or family in common share
+    a part of their embedding.
     """
 
     layers: int
@@ -62,6 +71,8 @@ class ModelConfig:
     max_bars: int = 2048
     dropout: float = 0.1
     vocab_size: VocabSize = VOCAB_SIZE
+    rotary: Rotary = "index"
+    attributes: bool = False
 
     def __post_init__(self) -> None:
         ranges.check(self, is_flag=False)

@@ -10,6 +10,8 @@ from configs.model import ModelSize, Remat
 from configs.ranges import INT32
 
 Precision = Literal["auto", "fp32", "bf16"]
+# Of which tracks chords are targets: of the first alone, for a sampler writes those of the others as it says, or of all
+ChordTargets = Literal["first", "all"]
 AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
 # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
@@ -44,6 +46,7 @@ class TrainConfig:
     dropout: float = 0.1  # on the input and on both branches of each layer
     seed: int = 0  # of the weights, the dropout, the order of songs, their crops and their augmentation
     augment: bool = False  # vary key (-5 to +6 semitones), loudness and tempo of each training song, anew each epoch
+    chord_targets: ChordTargets = "all"  # which chord, in all tracks; first: in later tracks only that a bar goes on
     reorder: float = 0.0  # share of the training songs, drawn anew each epoch, whose tracks come in another order
     fill: float = 0.0  # likewise, with bars of some tracks hidden and said at the end, for generate --fill
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32

@@ -178,7 +178,7 @@ def jax_values(
 
     def loss(parameters, batch):
         logits = nnx.merge(graph, parameters)(batch, max_spans=slots, compute=compute, dropout_key=None)
-        return cross_entropy(logits, batch) / batch.weights.sum()
+        return cross_entropy(logits, batch, "all") / batch.weights.sum()
 
     with jax.default_matmul_precision(FULL_FP32):
         value, gradient = jax.jit(jax.value_and_grad(loss))(parameters, batch)

@@ -71,7 +71,7 @@ def jax_program(config: ModelConfig, slots: int, precision: Literal["fp32", "bf1
         def loss(parameters: dict) -> tuple[jax.Array, jax.Array]:
             model = nnx.merge(graph, parameters)
             logits = model(batch, max_spans=slots, compute=compute, dropout_key=None)
-            return cross_entropy(logits, batch) / batch.weights.sum(), logits
+            return cross_entropy(logits, batch, "all") / batch.weights.sum(), logits
 
         gradients, logits = jax.grad(loss, has_aux=True)(parameters)
         return logits, gradients

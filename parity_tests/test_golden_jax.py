@@ -80,7 +80,7 @@ def test_loss_and_every_gradient_are_v121s(song, batch, weights):
 
     def loss(parameters):
         logits = nnx.merge(graph, parameters)(batch, max_spans=int(song["num_bars"]), compute=compute, dropout_key=None)
-        return cross_entropy(logits, batch) / batch.weights.sum()
+        return cross_entropy(logits, batch, "all") / batch.weights.sum()
 
     of = jax.jit(jax.value_and_grad(loss))
     value, gradient = of(parameters)

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 import torch
 
 from jax_impl.batch import pack_examples, stack_rows
@@ -9,7 +10,7 @@ from jax_impl.training.step import cross_entropy
 from tests.rows import random_song
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens.crop import window
-from tokenizer.tokens.example import example
+from tokenizer.tokens.example import example, known_chords
 from torch_ref import train
 from torch_ref.rows import Rows
 
@@ -18,8 +19,15 @@ def test_what_a_cut_ended_counts_in_neither_world():
     windows = [example(window(random_song(seed, bars=6), 0, bars)) for seed, bars in ((0, 2), (1, 3), (2, 6))]
     batch = stack_rows([pack_examples(windows[:2], 256), pack_examples(windows[2:], 256)])
     logits = np.random.default_rng(0).normal(size=(2, 256, vocab.SIZE)).astype(np.float32)
-    summed, targets = train.loss(torch.tensor(logits), Rows.of(batch._asdict()))
-    np.testing.assert_allclose(float(summed), float(jax.jit(cross_entropy)(logits, batch)), rtol=1e-5)
+    ours = jax.jit(cross_entropy, static_argnums=2)
+    sums = {}
+    for chords in ("all", "first"):
+        summed, targets = train.loss(torch.tensor(logits), Rows.of(batch._asdict()), chords)
+        np.testing.assert_allclose(float(summed), float(ours(logits, batch, chords)), rtol=1e-5)
+        sums[chords] = float(summed)
+    later_chords = sum(int(known_chords(shown.tokens.ids).sum()) for shown in windows)
+    assert later_chords > 10  # each of which costs about as much less as there are chords
+    assert sums["all"] - sums["first"] == pytest.approx(later_chords * np.log(217), rel=0.1)
     assert (
         int(targets)
         == batch.weights.sum()

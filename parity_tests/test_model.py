@@ -35,7 +35,7 @@ from torch_ref.model import Rotary, attend
 from torch_ref.rows import Rows
 
 SLOTS = 64
-CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0)
+CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0, rotary="music")
 FP32 = ComputeConfig(attention="xla", precision="fp32", remat="layer")
 
 
@@ -69,12 +69,15 @@ def test_rotations_turn_the_same_pairs_by_the_same_angles():
     """Angles are products of the same two fp32 numbers in both; what differs is how sines are rounded."""
     x = np.random.default_rng(0).normal(size=(2, 3, 7, 64)).astype(np.float32)
     position = np.array([[0, 1, 2, 5, 100, 1000, 8191], [3, 3, 0, 7, 20, 500, 24575]])
-    ours = operations.rotate(jnp.asarray(x), operations.rotation(jnp.asarray(position)))
-    theirs = Rotary()(torch.tensor(x), torch.tensor(position))
-    np.testing.assert_array_equal(operations.rotary_frequencies(), Rotary().inv_freq)
-    assert apart(ours, theirs) <= budget(EPSILON)
-    next_position = Rotary()(torch.tensor(x), torch.tensor(position * (1 + 1e-6)))
-    assert apart(ours, next_position) > 10 * budget(EPSILON)
+    time = np.array([[0, 6, 8, 192, 100, 12_000, 98_304], [3, 3, 0, 7, 96, 500, 24_575]])
+    turned = lambda by_music, *at: Rotary(by_music)(torch.tensor(x), *map(torch.tensor, at))
+    np.testing.assert_array_equal(operations.rotary_frequencies(), Rotary(False).inv_freq)
+    for by_music in (False, True):
+        rotation = operations.rotation(jnp.asarray(position), jnp.asarray(time) if by_music else None)
+        ours = operations.rotate(jnp.asarray(x), rotation)
+        assert apart(ours, turned(by_music, position, time)) <= budget(EPSILON)
+        assert apart(ours, turned(by_music, position * (1 + 1e-6), time)) > 10 * budget(EPSILON)
+        assert (apart(ours, turned(by_music, position, time * (1 + 1e-6))) > 10 * budget(EPSILON)) == by_music
 
 
 @pytest.mark.parametrize("phase", ["SS", "SR", "RS", "RR"])
@@ -124,7 +127,8 @@ def test_the_feed_forward_is_the_same(stream):
 @pytest.mark.parametrize(("size", "rule", "tokens"), [("tiny", "v121", 643), ("small", "span", 724)])
 def test_masks_streams_logits_loss_and_gradients_agree(size, rule, tokens):
     """Of models of v1.2.1's tokens, and of ours with hidden bars."""
-    config = replace(MODEL_SIZES[size], mask_rule=MASK_RULES[rule], max_bars=32, vocab_size=tokens)
+    rotary = "index" if rule == "v121" else "music"
+    config = replace(MODEL_SIZES[size], mask_rule=MASK_RULES[rule], max_bars=32, vocab_size=tokens, rotary=rotary)
     songs = [random_song(seed, size=tokens) for seed in (1, 2)]
     batch = batch_of([songs, [random_song(3, size=tokens) if tokens == 643 else short_hidden_song()]], 384)
     lines = compare(magnified(config), config, batch, SLOTS, "xla")
@@ -179,6 +183,7 @@ FAULTS = {
     "summaries one place on": data("position", lambda x: x + 1),
     "summaries one place on as keys of tokens": data("key_position", lambda x: x + 1),
     "tokens one place on": data("token_position", lambda x: x + 1),
+    "the music a sixteenth later for summaries": data("time", lambda x: x + 6),
     "bars one row on": data("bar", lambda x: x + 1),
     "instruments one row on": data("instrument", lambda x: x + 1),
 }

@@ -34,7 +34,7 @@ from tokenizer.dataset.files import write_manifest
 from tokenizer.dataset.shards import write_batch
 from tokenizer.dataset.songs import record_batch, to_row
 
-MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32)
+MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32, rotary="music")
 
 
 def write_dataset(folder: Path, songs: int = 40, bars: int = 3) -> Path:
@@ -70,7 +70,7 @@ def write_run_of_v121(run: Path, step: int = 0, without: tuple[str, ...] = ()) -
     """The checkpoint of a model of v1.2.1's tokens; its parameters. without: what models did not say of themselves when
     it was written.
     """
-    model = replace(MODEL, vocab_size=V121_VOCAB_SIZE)
+    model = replace(MODEL, vocab_size=V121_VOCAB_SIZE, rotary="index")
     parameters = nnx.to_pure_dict(nnx.state(MuseFormer(model, nnx.Rngs(1))))
     told = {name: value for name, value in plain(model).items() if name not in without}
     record = Record(step, told, {}, 8, {}, "songs", {}, vocab.V121_FINGERPRINT, versions())

@@ -5,18 +5,25 @@ gradients, warm-up and cosine. For parity_tests and benchmarks.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from configs.train import ChordTargets
+from tokenizer.vocabulary import CLASS, Class
 from torch_ref.model import MuseFormer
 from torch_ref.rows import Rows
 
 
-def loss(logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """(cross entropy in nats, summed over the targets that count; how many those are)."""
+def loss(logits: Tensor, rows: Rows, chord_targets: ChordTargets = "all") -> tuple[Tensor, Tensor]:
+    """(cross entropy in nats, summed over the targets that count; how many those are). chord_targets "first": any
+    chord is right where the next token is one that the document's first track has said.
+    """
     counts = rows.weights[:, :-1]
-    nats = F.cross_entropy(logits[:, :-1].flatten(0, 1), rows.tokens[:, 1:].flatten(), reduction="none")
-    return (nats * counts.flatten()).sum(), counts.sum()
+    likelihood = torch.log_softmax(logits[:, :-1], dim=-1)
+    of_next = likelihood.gather(-1, rows.tokens[:, 1:, None]).squeeze(-1)
+    if chord_targets == "first":
+        of_any_chord = likelihood[..., torch.as_tensor(CLASS == Class.CHORD)[: logits.shape[-1]]].exp().sum(-1).log()
+        of_next = torch.where(rows.known[:, :-1] > 0, of_any_chord, of_next)
+    return -(of_next * counts).sum(), counts.sum()
 
 
 def learning_rate(step: int, peak: float, warmup_steps: int, total_steps: int, final: float) -> float:

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from configs import ComputeConfig, ModelConfig
 from jax_impl.attention import KEPT, BlockMask, attention
 from jax_impl.batch import Batch
 from jax_impl.device.sharding import all_gathered, devices_of_rows
-from jax_impl.model import masks
+from jax_impl.model import attributes, masks
 from jax_impl.model.operations import (
     INIT,
     NORM_EPSILON,
@@ -169,6 +170,8 @@ class MuseFormer(nnx.Module):
         self.tokens = nnx.Embed(
             config.vocab_size, config.width, embedding_init=INIT, rngs=rngs
         )  # the output projection too
+        if config.attributes:
+            self.attributes = nnx.Embed(attributes.COUNT, config.width, embedding_init=INIT, rngs=rngs)
         self.instruments = nnx.Embed(INSTRUMENT_ROWS, config.width, embedding_init=INIT, rngs=rngs)
         self.bars = nnx.Embed(config.max_bars, config.width, embedding_init=INIT, rngs=rngs)
         self.layers = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: Layer(config, rngs)))(rngs)
@@ -188,7 +191,7 @@ class MuseFormer(nnx.Module):
     def logits(self, regular: jax.Array) -> jax.Array:
         """float32[B, T, V] of the last layer's stream [B, T, D]."""
         with jax.named_scope("logits"):
-            table = all_gathered(self.tokens.embedding[...])
+            table = self.token_table()
             return jnp.einsum("BTD,VD->BTV", normed(regular, self.norm), table)
 
     def layer_streams(self, batch: Batch, *, max_spans: int | None = None, compute: ComputeConfig) -> Streams:
@@ -255,13 +258,17 @@ class MuseFormer(nnx.Module):
     def _context(self, batch: Batch, data: masks.Summaries) -> Context:
         rule = self.config.mask_rule
         return Context(
-            summary_rotation=rotation(data.position),
-            summary_key_rotation=rotation(data.key_position),
-            regular_rotation=rotation(data.token_position),
+            summary_rotation=self.rotation(data.position, data.time),
+            summary_key_rotation=self.rotation(data.key_position, data.time),
+            regular_rotation=self.rotation(data.token_position, batch.time),
             summarize_mask=masks.summarize_mask(batch, data, rule),
             update_mask=masks.update_mask(batch, data, rule),
             rows=jnp.arange(len(batch.tokens)),
         )
+
+    def rotation(self, position: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Of tokens or summaries at these positions and times, int32[B, length]."""
+        return rotation(position, time if self.config.rotary == "music" else None)
 
     def _dropout_keys(self, key: jax.Array | None) -> tuple[Sequence[jax.Array | None], jax.Array | None]:
         """Those of the two embeddings, summary and regular, and of the layers [L]; without a key, none."""
@@ -278,15 +285,26 @@ class MuseFormer(nnx.Module):
 
     def embed_tokens(self, tokens: jax.Array, instrument: jax.Array) -> jax.Array:
         """float32[..., D] that a regular token begins with."""
-        return (
-            all_gathered(self.tokens.embedding[...])[tokens] + all_gathered(self.instruments.embedding[...])[instrument]
-        )
+        return self.token_table()[tokens] + self.instrument_table()[instrument]
+
+    def token_table(self) -> jax.Array:
+        """fp32[V, D]: of each token its own row, and those of its attributes."""
+        own = all_gathered(self.tokens.embedding[...])
+        return own + self._shared(attributes.OF_TOKENS[: len(own)]) if self.config.attributes else own
+
+    def instrument_table(self) -> jax.Array:
+        """fp32[130, D] likewise."""
+        own = all_gathered(self.instruments.embedding[...])
+        return own + self._shared(attributes.OF_INSTRUMENTS) if self.config.attributes else own
+
+    def _shared(self, has: np.ndarray) -> jax.Array:
+        return has.astype(np.float32) @ all_gathered(self.attributes.embedding[...])
 
     def embed_summaries(self, bar: jax.Array, instrument: jax.Array) -> jax.Array:
         """float32[..., D] that a summary begins with; instrument NO_TABLE_ROW adds none."""
         has_instrument = (instrument != masks.NO_TABLE_ROW)[..., None]
         return all_gathered(self.bars.embedding[...])[bar] + jnp.where(
-            has_instrument, all_gathered(self.instruments.embedding[...])[instrument], 0
+            has_instrument, self.instrument_table()[instrument], 0
         )
 
 

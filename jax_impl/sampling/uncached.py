@@ -16,7 +16,7 @@ from jax_impl.model.museformer import MuseFormer
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import FieldState
 
-FIELDS = ("bar", "instrument", "kind", "onset", "span", "position")  # of a batch that the state machine says
+FIELDS = ("bar", "instrument", "kind", "onset", "span", "position", "time")  # of a batch that the state machine says
 
 
 class Songs(NamedTuple):
@@ -47,9 +47,7 @@ def append(model: MuseFormer, songs: Songs, token: jax.Array, alive: jax.Array, 
     row, place = jnp.arange(len(token)), jnp.where(alive, songs.length, songs.batch.tokens.shape[1])
     put = lambda name, value: getattr(songs.batch, name).at[row, place].set(value, mode="drop")
     batch = songs.batch._replace(
-        **{
-            name: put(name, getattr(state, name)) for name in ("bar", "instrument", "kind", "onset", "span", "position")
-        },
+        **{name: put(name, getattr(state, name)) for name in FIELDS},
         tokens=put("tokens", token),
         document=put("document", 1),
     )

@@ -6,17 +6,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
 from configs import ComputeConfig, ModelConfig, TrainConfig
+from configs.train import ChordTargets
 from jax_impl.batch import Batch
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training.optimizer import learning_rate, optimizer
+from tokenizer import vocabulary as vocab
 
 # Folded into a run's key before the step's number, so that no key of dropout is one of the initialization, whose keys
 # are the run's with 0, 1, 2, ... folded in
 DROPOUT_STREAM = 0x64726F70  # "drop"
+
+
+CHORDS = slice(*np.flatnonzero(vocab.CLASS == vocab.Class.CHORD)[[0, -1]] + [0, 1])  # their ids are next to each other
 
 
 class TrainState(NamedTuple):
@@ -56,6 +62,7 @@ def make_step(model: ModelConfig, config: TrainConfig, total_steps: int) -> Made
     rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
     tx = optimizer(config, rate)
     settings = dict(graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans)
+    settings |= dict(chord_targets=config.chord_targets)
     initialize = functools.partial(initial_state, model, tx, config.seed)
     return Made(tx, initialize, functools.partial(train_step, **settings))
 
@@ -68,9 +75,20 @@ def abstract_batches(config: TrainConfig) -> Batch:
     )
 
 
-def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+def cross_entropy(logits: jax.Array, batch: Batch, chord_targets: ChordTargets) -> jax.Array:
     """float32[]: next-token cross entropy in nats, summed with the batch's weights. logits: float32[B, T, V]."""
-    return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets) * batch.weights)
+    return jnp.sum(token_losses(logits, batch, chord_targets) * batch.weights)
+
+
+def token_losses(logits: jax.Array, batch: Batch, chord_targets: ChordTargets) -> jax.Array:
+    """float32[B, T]: nats of each target, also of those that do not count. chord_targets "first": a chord that the
+    first track has said costs what any chord would, for a sampler writes that one (see sampling.draw.bar_is_over).
+    """
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+    if chord_targets == "all":
+        return nats
+    a_chord = jax.nn.logsumexp(logits[..., CHORDS], axis=-1)
+    return jnp.where(batch.known > 0, jax.nn.logsumexp(logits, axis=-1) - a_chord, nats)
 
 
 def dropout_key(seed: int, step: jax.Array) -> jax.Array:
@@ -87,6 +105,7 @@ def train_step(
     rate: Callable[[jax.Array], jax.Array],
     seed: int,
     max_spans: int,
+    chord_targets: ChordTargets,
     compute: ComputeConfig,
 ) -> tuple[TrainState, Measured]:
     """One update from A micro batches [A, B, T], equal to the update from all their rows at once but for rounding (and
@@ -100,7 +119,8 @@ def train_step(
 
     def loss(parameters: Any, batch: Batch, key: jax.Array) -> jax.Array:
         model = nnx.merge(graph, parameters)
-        return cross_entropy(model(batch, max_spans=max_spans, compute=compute, dropout_key=key), batch) / total
+        logits = model(batch, max_spans=max_spans, compute=compute, dropout_key=key)
+        return cross_entropy(logits, batch, chord_targets) / total
 
     def accumulate(sums: tuple, micro: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(state.parameters, *micro)), None
@@ -116,8 +136,14 @@ def train_step(
 
 
 def validation_step(
-    parameters: Any, batch: Batch, *, graph: nnx.GraphDef, max_spans: int, compute: ComputeConfig
+    parameters: Any,
+    batch: Batch,
+    *,
+    graph: nnx.GraphDef,
+    max_spans: int,
+    chord_targets: ChordTargets,
+    compute: ComputeConfig,
 ) -> tuple[jax.Array, jax.Array]:
     """(summed loss in nats, number of targets) of one batch [B, T], without dropout."""
     logits = nnx.merge(graph, parameters)(batch, max_spans=max_spans, compute=compute, dropout_key=None)
-    return cross_entropy(logits, batch), jnp.sum(batch.weights)
+    return cross_entropy(logits, batch, chord_targets), jnp.sum(batch.weights)

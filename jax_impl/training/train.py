@@ -197,7 +197,13 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
             step_fn = jax.jit(functools.partial(take_step, compute=compute), donate_argnames="state", **places)
             return step_fn.lower(abstract_state, abstract_batches(config)).compile()
 
-        validate_fn = functools.partial(validation_step, graph=graph, max_spans=config.row_spans, compute=compute)
+        validate_fn = functools.partial(
+            validation_step,
+            graph=graph,
+            max_spans=config.row_spans,
+            chord_targets=config.chord_targets,
+            compute=compute,
+        )
         validate_fn = jax.jit(validate_fn, in_shardings=(layout.parameters, batch_place), out_shardings=on_all)
         placed_validation = [sharding.from_all_rows(batch, batch_place) for batch in validation]
         say("compiling the step: seconds where it was compiled before, else up to minutes")

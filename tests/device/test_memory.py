@@ -37,7 +37,7 @@ def loss_of(model: ModelConfig, batch, remat: str, attention: str):
 
     def loss(parameters, key):
         return cross_entropy(
-            nnx.merge(graph, parameters)(batch, max_spans=SPANS, compute=compute, dropout_key=key), batch
+            nnx.merge(graph, parameters)(batch, max_spans=SPANS, compute=compute, dropout_key=key), batch, "all"
         )
 
     return loss, (parameters, jax.eval_shape(lambda: jax.random.key(0)))

@@ -10,7 +10,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.music.composer import compose
 from tokenizer.tokens.crop import window
 from tokenizer.tokens.encode import Hidden, encode, grid_song
-from tokenizer.tokens.example import Example, example, whole
+from tokenizer.tokens.example import Example, example, known_chords, whole
 from tokenizer.tokens.fields import KIND_PITCH, TokenFields
 from tokenizer.vocabulary import Class
 
@@ -42,6 +42,19 @@ def test_what_only_the_cut_ended_does_not_count(band):
     assert said(example(window(band, 0, 3))) == (
         f"{HEAD} #D SEP {NOTE} {MORE} {MORE} (#P33) SEP {NOTE} (#P48) SEP {NOTE} {MORE} (EOS)"
     )
+
+
+def test_chords_are_known_but_in_the_first_track(band):
+    for song in (band, shown_with_hidden_bars(band)):
+        known, seen = known_chords(song.ids), 0
+        for token, is_known in zip(song.ids, known, strict=True):
+            seen += vocab.CLASS[token] == Class.TRACK
+            assert is_known == (vocab.CLASS[token] == Class.CHORD and seen > 1)
+        assert known.sum() > 6
+
+
+def shown_with_hidden_bars(song: TokenFields) -> TokenFields:
+    return example(window(song, 0, 6), Hidden(1, 3, (0,))).tokens
 
 
 def test_the_last_window_ends_as_the_song_does(band):

@@ -31,6 +31,12 @@ class Example:
         return len(self.tokens)
 
 
+def known_chords(ids: np.ndarray) -> np.ndarray:
+    """bool[T]: chord tokens of all tracks but the first, which has said the chord of every bar."""
+    class_ = CLASS[ids]
+    return (class_ == Class.CHORD) & (np.cumsum(class_ == Class.TRACK) > 1)
+
+
 def whole(tokens: TokenFields) -> Example:
     """A song from its first bar to its last: all of it counts but the MASK of each hidden bar."""
     return Example(tokens, tokens.ids != vocab.MASK)

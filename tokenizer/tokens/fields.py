@@ -17,6 +17,12 @@ near as they are in the song, and those behind come after it. A MASK takes the p
     token       #P0 SEP | Cmaj T0 P60 | Gmaj MASK | Cmaj T0 P62 | UNK #P0 SEP | Gmaj T0 P59 | EOS
     bar          -1  -1 |    0  0   0 |    1    1 |    2  2   2 |  -1  -1  -1 |    1  1   1 |  -1
     position      3   4 |    5  6   7 |    8    9 |   73 74  75 |   5   6   7 |    8  9  10 |  11
+
+The time of a token is that of the music, in fine steps from the song's start, each bar counted as if it had all of
+BAR_STEPS: what sounds together has one time, however far apart it is written. Outside bars it is 0.
+
+    token       #P0 SEP | Cmaj T0 P60 L4 T8 P64 | Gmaj T2 P67 | #P40 SEP | Cmaj T8 P72 | EOS
+    time          0   0 |    0  0   0  0 48  48 |   96 108 108|    0   0 |    0 48  48 |   0
 """
 
 from dataclasses import dataclass
@@ -38,6 +44,7 @@ IS_STRUCTURE = ((CLASS < Class.CHORD) & (CLASS != Class.MASK)) | (CLASS == Class
 
 MOST_HIDDEN = 32  # tracks with hidden bars
 MASK_POSITIONS = 64  # that a MASK takes: nearly all bars of a track have fewer tokens
+BAR_STEPS = 96  # fine steps of a bar, at most
 BEFORE_CHORD = 3  # UNK, track and SEP stand before the first hidden bar
 
 
@@ -93,7 +100,18 @@ class FieldState(NamedTuple):
     hides: Any = 0  # 1: the current track has hidden bars
     hiding: Any = 0  # tracks that have
     said: Any = 0  # UNK tokens behind the first MASK
+    place: Any = 0  # fine step in the bar of the last position token, 0 before there is one
     starts: Any = (0,) * MOST_HIDDEN  # int32[MOST_HIDDEN] (or [B, MOST_HIDDEN]) position of each one's first hidden bar
+
+    @property
+    def bar_time(self) -> Any:
+        """Fine steps from the song's start to the token's bar, 0 outside bars."""
+        return BAR_STEPS * (self.bar * (self.bar >= 0))
+
+    @property
+    def time(self) -> Any:
+        """Fine steps from the song's start to the token."""
+        return self.bar_time + self.place
 
     def push(self, token: Any, xp: Any = np) -> "FieldState":
         """The state after one more token. xp: numpy or jax.numpy, whichever the fields are of."""
@@ -102,7 +120,7 @@ class FieldState(NamedTuple):
         is_chord = class_ == Class.CHORD  # opens a bar and its span
         is_position = class_ == Class.POSITION
         is_conductor = (class_ == Class.TEMPO) | (class_ == Class.SIGNATURE)
-        program = xp.asarray(VALUE)[token]
+        value = xp.asarray(VALUE)[token]
         other = xp.where(class_ == Class.SEP, self.instrument, NO_INSTRUMENT)
         opened, is_mask = xp.where(is_chord, 1, 0), class_ == Class.MASK
         origin = xp.where(class_ == Class.UNK, xp.maximum(self.hidden, 0), self.origin)
@@ -117,7 +135,7 @@ class FieldState(NamedTuple):
         is_new = at(self.hiding) & xp.asarray(is_first)[..., None]
         return FieldState(
             bar=xp.where(is_structure, OUTSIDE, xp.where(is_chord, self.bars, self.bar)),
-            instrument=xp.where(is_track, program, xp.where(is_structure, other, self.instrument)),
+            instrument=xp.where(is_track, value, xp.where(is_structure, other, self.instrument)),
             kind=xp.asarray(KIND)[token],
             onset=xp.where(
                 is_structure | is_chord | is_conductor | is_mask, OUTSIDE, xp.where(is_position, onsets, self.onset)
@@ -134,6 +152,7 @@ class FieldState(NamedTuple):
             hides=xp.where(is_track, 0, xp.where(is_first, 1, self.hides)),
             hiding=self.hiding + xp.where(is_first, 1, 0),
             said=self.said + xp.where(is_unk & (self.hiding > 0), 1, 0),
+            place=xp.where(is_structure | is_chord, 0, xp.where(is_position & (self.bar >= 0), value, self.place)),
             starts=xp.where(is_new, xp.asarray(chord_position)[..., None], xp.asarray(self.starts)),
         )
 
@@ -171,6 +190,16 @@ def positions(ids: np.ndarray) -> np.ndarray:
                 start = found[chord[firsts[number]]]
                 found[index:] += max(start - BEFORE_CHORD, 0) - found[index]
     return found.astype(np.int32)
+
+
+def times(tokens: TokenFields) -> np.ndarray:
+    """int32[T]: the time of each token of a whole sequence, as FieldState says it."""
+    class_, inside = CLASS[tokens.ids], tokens.bar >= 0
+    says = np.flatnonzero(IS_STRUCTURE[tokens.ids] | (class_ == Class.CHORD) | ((class_ == Class.POSITION) & inside))
+    place = np.where(class_[says] == Class.POSITION, VALUE[tokens.ids[says]], 0)
+    last = np.searchsorted(says, np.arange(len(tokens)), side="right") - 1
+    places = np.concatenate([place, [0]])[last]  # before the first: 0
+    return (np.where(inside, BAR_STEPS * tokens.bar, 0) + places).astype(np.int32)
 
 
 def compute(ids: np.ndarray) -> TokenFields:
