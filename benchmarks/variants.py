@@ -19,6 +19,7 @@ import numpy as np
 from flax import nnx
 
 from configs import MASK_RULES, MODEL_SIZES, DataConfig, MaskRule, TrainConfig
+from configs.model import AS_V121
 from jax_impl.device import program_cache
 from jax_impl.loading import loader
 from jax_impl.model import flops, masks, museformer
@@ -114,7 +115,7 @@ def trained_and_scored(variant: Variant, arguments: argparse.Namespace) -> dict:
     program_cache.keep()
     variant.patch()
     model = dataclasses.replace(MODEL_SIZES[arguments.model_size], dropout=0.0)
-    model = dataclasses.replace(model, **{"rotary": "index", "attributes": False} | variant.model)
+    model = dataclasses.replace(model, **AS_V121 | variant.model)
     folder = Path(tempfile.mkdtemp())
     steps = round(arguments.steps * variant.steps)
     flags = dict(model_size=arguments.model_size, max_seq_len=arguments.max_seq_len, batch_size=arguments.batch_size)

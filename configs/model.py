@@ -61,7 +61,7 @@ class ModelConfig:
     rotary: what rotary positions are. Models that come from v1.2.1, and all from before there was a choice, have
     "index".
     attributes: whether tokens and instruments that have a root, quality, pitch class, octave or family in common share
-    a part of their embedding.
+    a part of their embedding; likewise of none that was there before.
     """
 
     layers: int
@@ -108,12 +108,17 @@ class ComputeConfig:
 # What a layer works on at once, per device: more makes no product faster and takes memory (0.1 MB a token for large)
 LAYER_TOKENS = 32768
 
+# What a model that begins under the rule of v1.2.1 has not
+AS_V121 = {"rotary": "index", "attributes": False}
+# What was better by more than the noise of seeds (benchmarks/ablation.py)
+_OURS = {"rotary": "music", "attributes": True}
+
 # `tiny` is for tests, the demo and laptops.
 MODEL_SIZES = {
-    "tiny": ModelConfig(layers=4, width=128, ffn=352),
-    "small": ModelConfig(layers=6, width=256, ffn=1408),
-    "base": ModelConfig(layers=12, width=512, ffn=2816),
-    "large": ModelConfig(layers=16, width=768, ffn=4096),
-    "xlarge": ModelConfig(layers=24, width=1024, ffn=5632),
+    "tiny": ModelConfig(layers=4, width=128, ffn=352, **_OURS),
+    "small": ModelConfig(layers=6, width=256, ffn=1408, **_OURS),
+    "base": ModelConfig(layers=12, width=512, ffn=2816, **_OURS),
+    "large": ModelConfig(layers=16, width=768, ffn=4096, **_OURS),
+    "xlarge": ModelConfig(layers=24, width=1024, ffn=5632, **_OURS),
 }
 ModelSize = Literal["tiny", "small", "base", "large", "xlarge"]

@@ -12,6 +12,7 @@ from configs.ranges import INT32
 Precision = Literal["auto", "fp32", "bf16"]
 # Of which tracks chords are targets: of the first alone, for a sampler writes those of the others as it says, or of all
 ChordTargets = Literal["first", "all"]
+CHORD_TARGETS: dict[str, ChordTargets] = {"span": "first", "v121": "all"}  # by mask rule, where nothing is said
 AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
 # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
@@ -28,6 +29,9 @@ class TrainConfig:
     model_size: ModelSize = "small"  # tiny 2.1 M, small 17.7 M, base 136.9 M, large 398.8 M, xlarge 1086 M parameters
     init_from: Path | None = None  # start from the weights of this run; its shape counts then, not --model-size
     mask_rule: Literal["span", "v121"] = "span"  # causal bar summaries, or the attention of v1.2.1 (not causal)
+    # whose chords are learned: of the first track, for the sampler writes the same in the others, or of all (none:
+    # first; all for v121; of a run that is there, its own)
+    chord_targets: ChordTargets | None = None
     max_seq_len: int = 8192  # tokens of a row; longer songs are cropped to a window of bars
     max_spans: int = 0  # bar summaries of a row (0: 3/16 of max_seq_len)
     batch_size: int = 4  # rows of a micro batch, over all devices
@@ -46,7 +50,6 @@ class TrainConfig:
     dropout: float = 0.1  # on the input and on both branches of each layer
     seed: int = 0  # of the weights, the dropout, the order of songs, their crops and their augmentation
     augment: bool = False  # vary key (-5 to +6 semitones), loudness and tempo of each training song, anew each epoch
-    chord_targets: ChordTargets = "all"  # which chord, in all tracks; first: in later tracks only that a bar goes on
     reorder: float = 0.0  # share of the training songs, drawn anew each epoch, whose tracks come in another order
     fill: float = 0.0  # likewise, with bars of some tracks hidden and said at the end, for generate --fill
     precision: Precision = "auto"  # of matrix products (auto: bf16 on a GPU, else fp32); parameters are always fp32

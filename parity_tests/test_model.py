@@ -14,6 +14,7 @@ import torch
 from flax import nnx
 
 from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, Constraints, ModelConfig, SampleConfig, TrainConfig
+from configs.model import AS_V121
 from jax_impl.attention import attention, pack_dense
 from jax_impl.batch import Batch, stack_rows
 from jax_impl.model import masks as jax_masks
@@ -35,7 +36,7 @@ from torch_ref.model import Rotary, attend
 from torch_ref.rows import Rows
 
 SLOTS = 64
-CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0, rotary="music")
+CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0, rotary="music", attributes=True)
 FP32 = ComputeConfig(attention="xla", precision="fp32", remat="layer")
 
 
@@ -127,8 +128,8 @@ def test_the_feed_forward_is_the_same(stream):
 @pytest.mark.parametrize(("size", "rule", "tokens"), [("tiny", "v121", 643), ("small", "span", 724)])
 def test_masks_streams_logits_loss_and_gradients_agree(size, rule, tokens):
     """Of models of v1.2.1's tokens, and of ours with hidden bars."""
-    rotary = "index" if rule == "v121" else "music"
-    config = replace(MODEL_SIZES[size], mask_rule=MASK_RULES[rule], max_bars=32, vocab_size=tokens, rotary=rotary)
+    config = replace(MODEL_SIZES[size], mask_rule=MASK_RULES[rule], max_bars=32, vocab_size=tokens)
+    config = replace(config, **AS_V121) if rule == "v121" else config
     songs = [random_song(seed, size=tokens) for seed in (1, 2)]
     batch = batch_of([songs, [random_song(3, size=tokens) if tokens == 643 else short_hidden_song()]], 384)
     lines = compare(magnified(config), config, batch, SLOTS, "xla")

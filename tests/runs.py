@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 
 from configs import ClusterConfig, InputError, ModelConfig, PrepareConfig, TrainConfig
-from configs.model import V121_VOCAB_SIZE
+from configs.model import AS_V121, V121_VOCAB_SIZE
 from jax_impl.device import sharding
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.training import train
@@ -34,7 +34,8 @@ from tokenizer.dataset.files import write_manifest
 from tokenizer.dataset.shards import write_batch
 from tokenizer.dataset.songs import record_batch, to_row
 
-MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32, rotary="music")
+MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32, rotary="music", attributes=True)
+OF_V121 = replace(MODEL, **AS_V121)  # but for its tokens
 
 
 def write_dataset(folder: Path, songs: int = 40, bars: int = 3) -> Path:
@@ -70,7 +71,7 @@ def write_run_of_v121(run: Path, step: int = 0, without: tuple[str, ...] = ()) -
     """The checkpoint of a model of v1.2.1's tokens; its parameters. without: what models did not say of themselves when
     it was written.
     """
-    model = replace(MODEL, vocab_size=V121_VOCAB_SIZE, rotary="index")
+    model = replace(OF_V121, vocab_size=V121_VOCAB_SIZE)
     parameters = nnx.to_pure_dict(nnx.state(MuseFormer(model, nnx.Rngs(1))))
     told = {name: value for name, value in plain(model).items() if name not in without}
     record = Record(step, told, {}, 8, {}, "songs", {}, vocab.V121_FINGERPRINT, versions())
@@ -88,7 +89,7 @@ def assert_begun_with(run: Path, given: dict, seed: int) -> None:
     another new run of this seed has there.
     """
     now = nnx.to_pure_dict(nnx.state(load_model(run, "latest")[0]))
-    new = jax.jit(make_step(MODEL, config(Path(), Path(), seed=seed), total_steps=1).initialize)().parameters
+    new = jax.jit(make_step(OF_V121, config(Path(), Path(), seed=seed), total_steps=1).initialize)().parameters
     rows = np.asarray(new["tokens"]["embedding"])[V121_VOCAB_SIZE:]
     expected = given | {"tokens": {"embedding": np.concatenate([given["tokens"]["embedding"], rows])}}
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-25), now, expected)
@@ -127,11 +128,12 @@ def main() -> None:
     args = parser.parse_args()
     handle = Progress.step
     Progress.step = lambda *arguments: (handle(*arguments), time.sleep(args.pause))
+    model = MODEL
     if "init_from" in args.changes:
-        args.changes["init_from"] = Path(args.changes["init_from"])
+        args.changes["init_from"], model = Path(args.changes["init_from"]), None
     try:
         sharding.join(ClusterConfig(**args.cluster))
-        train.train(config(args.data_dir, args.output_dir, **args.changes), MODEL)
+        train.train(config(args.data_dir, args.output_dir, **args.changes), model)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

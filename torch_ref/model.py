@@ -15,7 +15,7 @@ from configs import ModelConfig
 from configs.model import HEAD_DIM
 from tokenizer.tokens.fields import NO_INSTRUMENT
 from tokenizer.vocabulary import SIXTEENTH
-from torch_ref import masks
+from torch_ref import attributes, masks
 from torch_ref.rows import Rows, Summaries
 
 Implementation = Literal["dense", "flex", "flex_compiled"]
@@ -185,6 +185,8 @@ class MuseFormer(nn.Module):
         self.config, self.implementation, self.checkpointing = config, attention, checkpointing
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         self.instrument_embedding = nn.Embedding(NO_INSTRUMENT + 1, config.width)
+        if config.attributes:
+            self.attribute_embedding = nn.Embedding(attributes.COUNT, config.width)
         self.summary_embedding = SummaryEmbedding(config)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
@@ -211,16 +213,30 @@ class MuseFormer(nn.Module):
                 kept_s.append(s)
                 kept_r.append(r)
         with torch.autocast(device.type, enabled=False):
-            logits = self.lm_head(self.output_norm(r))
+            logits = F.linear(self.output_norm(r), self.token_table())
         return Output(logits, kept_s, kept_r)
 
     def embed_tokens(self, rows: Rows) -> Tensor:
-        return self.token_embedding(rows.tokens) + self.instrument_embedding(rows.instrument)
+        return self.token_table()[rows.tokens] + self.instrument_table()[rows.instrument]
+
+    def token_table(self) -> Tensor:
+        """[V, D]; lm_head has the rows that are a token's own."""
+        return self._with_attributes(self.token_embedding.weight, attributes.OF_TOKENS)
+
+    def instrument_table(self) -> Tensor:
+        return self._with_attributes(self.instrument_embedding.weight, attributes.OF_INSTRUMENTS)
+
+    def _with_attributes(self, table: Tensor, rows: list[list[int]]) -> Tensor:
+        if not self.config.attributes:
+            return table
+        pairs = [(row, attribute) for row, has in enumerate(rows[: len(table)]) for attribute in has]
+        row, attribute = torch.tensor(pairs, device=table.device).unbind(-1)
+        return table.index_add(0, row, self.attribute_embedding(attribute))
 
     def embed_summaries(self, summaries: Summaries) -> Tensor:
         """By bar, and by instrument where the summary has one."""
         has_instrument = summaries.instrument_row >= 0
-        instrument = self.instrument_embedding(torch.where(has_instrument, summaries.instrument_row, NO_INSTRUMENT))
+        instrument = self.instrument_table()[torch.where(has_instrument, summaries.instrument_row, NO_INSTRUMENT)]
         return self.summary_embedding.embedding(summaries.bar_row) + torch.where(
             has_instrument[..., None], instrument, 0.0
         )

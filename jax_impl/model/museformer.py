@@ -298,7 +298,9 @@ class MuseFormer(nnx.Module):
         return own + self._shared(attributes.OF_INSTRUMENTS) if self.config.attributes else own
 
     def _shared(self, has: np.ndarray) -> jax.Array:
-        return has.astype(np.float32) @ all_gathered(self.attributes.embedding[...])
+        """fp32[rows, D]: of bool[rows, attributes.COUNT] the sum of the rows that each has."""
+        rows = all_gathered(self.attributes.embedding[...])
+        return jnp.dot(has.astype(np.float32), rows, precision=jax.lax.Precision.HIGHEST)
 
     def embed_summaries(self, bar: jax.Array, instrument: jax.Array) -> jax.Array:
         """float32[..., D] that a summary begins with; instrument NO_TABLE_ROW adds none."""

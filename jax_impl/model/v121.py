@@ -36,6 +36,9 @@ for _ours, _theirs in (("summary", "sum"), ("regular", "reg")):
         TABLE["layers", _ours, _norm, "scale"] = (f"{_theirs}_{_name}.weight",)
         TABLE["layers", _ours, _norm, "bias"] = (f"{_theirs}_{_name}.bias",)
 
+# What models that come from v1.2.1 have not
+OURS = {("attributes", "embedding"): ("attribute_embedding.weight",)}
+
 TIED = {"lm_head.weight": "token_embedding.weight"}  # the same matrix under a second name
 CONSTANT = re.compile(r"layers\.\d+\.attention\.rope\.inv_freq")  # follows from the head width
 
@@ -51,7 +54,7 @@ def from_v121(weights: dict[str, np.ndarray], rule: MaskRule) -> tuple[ModelConf
     left = dict(weights)
     config = _config(left, rule)
     parameters: dict = {}
-    for path, names in TABLE.items():
+    for path, names in (TABLE | (OURS if config.attributes else {})).items():
         if path[0] == "layers":
             value = np.stack(
                 [
@@ -80,7 +83,7 @@ def from_v121(weights: dict[str, np.ndarray], rule: MaskRule) -> tuple[ModelConf
 def to_v121(parameters: dict) -> dict[str, np.ndarray]:
     """The state dict of parameters (nested dicts of arrays), under v1.2.1's names. Inverse of from_v121."""
     weights: dict[str, np.ndarray] = {}
-    for path, names in TABLE.items():
+    for path, names in (TABLE | (OURS if "attributes" in parameters else {})).items():
         value: Any = parameters
         for key in path:
             value = value[key]
@@ -139,6 +142,7 @@ def _config(weights: dict[str, np.ndarray], rule: MaskRule) -> ModelConfig:
         mask_rule=rule,
         max_bars=weights["summary_embedding.embedding.weight"].shape[0],
         vocab_size=tokens,
+        attributes=OURS["attributes", "embedding"][0] in weights,
     )
 
 
@@ -150,7 +154,7 @@ def _check_shapes(parameters: dict, config: ModelConfig) -> None:
         for key in path:
             value = value[key.key]
         if value.shape != expected.shape:
-            theirs = TABLE[tuple(key.key for key in path)]
+            theirs = (TABLE | OURS)[tuple(key.key for key in path)]
             raise WeightsError(
                 f"{' + '.join(theirs)}: shape {value.shape} where a model of this size has {expected.shape}"
             )

@@ -19,13 +19,13 @@ from flax import nnx
 from configs import ComputeConfig, Constraints, SampleConfig
 from jax_impl.device import device
 from jax_impl.device.ready import ready
-from jax_impl.model.museformer import MuseFormer
+from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.sampling import asked, cache, loop
 from jax_impl.sampling.cache import OWN_BLOCK, Chunk
 from jax_impl.sampling.draw import Settings
 from jax_impl.sampling.loop import HEARD_AT_ONCE, Loop, Program
 from jax_impl.sampling.task import Task, summary_slots
-from jax_impl.sampling.weights import Shape, Weights, shape_of, weights_of
+from jax_impl.sampling.weights import Weights, shape_of, weights_of
 from jax_impl.training.found import Found
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
@@ -126,8 +126,8 @@ class Sampler:
         self.task, self.config, self.plan = task, task.config, task.plan
         self.program = Program(config, task.compute, task.config.grammar, task.cached)
         self._settings = Settings.of(task.config)
-        reader, shape = ThreadPoolExecutor(1), shape_of(config)
-        self._weights: Future[Weights] = reader.submit(_weights, model, shape, task.compute)
+        reader, parameters = ThreadPoolExecutor(1), abstract_model(config)[1]
+        self._weights: Future[Weights] = reader.submit(_weights, model, parameters, task.compute)
         reader.shutdown(wait=False)
 
     def groups(self) -> list[range]:
@@ -287,11 +287,11 @@ class Sampler:
         return tuple(chunks[:needed]), chunks[needed:]
 
 
-def _weights(model: MuseFormer | Found, shape: Shape, compute: ComputeConfig) -> Weights:
+def _weights(model: MuseFormer | Found, abstract: Any, compute: ComputeConfig) -> Weights:
     if isinstance(model, Found):
         from jax_impl.training.checkpoint import parameters_of  # its libraries take longest to import
 
-        on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shape.parameters)
+        on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
         parameters = parameters_of(model, on_host)
     else:
         parameters = nnx.to_pure_dict(nnx.state(model))

@@ -37,7 +37,7 @@ def state_from(
     with Checkpoints(run, keep_last=None) as checkpoints:
         best = checkpoints.choose("best")
         given = checkpoints.record(best).model_config
-        own = dict(mask_rule=model.mask_rule, dropout=model.dropout, vocab_size=model.vocab_size, rotary=model.rotary)
+        own = dict(mask_rule=model.mask_rule, dropout=model.dropout, vocab_size=model.vocab_size)
         if dataclasses.replace(given, **own) != model:
             raise CheckpointError(
                 f"{run}: a model of another shape ({plain(given)}); it can start none of {plain(model)}"

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs import InputError, ModelConfig, TrainConfig
+from configs.train import CHORD_TARGETS
 from jax_impl.device import sharding
 from jax_impl.training import metrics, rollback
 from jax_impl.training.checkpoint import Checkpoints
@@ -73,15 +74,19 @@ def find_start(
     return Start(record, back=False, aside=f"decayed-{checkpoints.record(newest).total_steps}")
 
 
-def with_lengths(config: TrainConfig, record: Record | None, total_steps: int) -> TrainConfig:
-    """The config with the lengths of warm-up and decay in steps; where the warm-up was not given, the one that the run
-    was begun with.
+def as_begun(config: TrainConfig, record: Record | None, total_steps: int) -> TrainConfig:
+    """The config with what was not given as the run was begun with it: the lengths of warm-up and decay, in steps, and
+    which chords are targets.
     """
     warmup, plateau_end = config.warmup(total_steps), config.plateau_end(total_steps)
     if config.warmup_steps is None and record is not None:
         warmup = record.train.get("warmup_steps", warmup)
     decay = None if plateau_end is None else total_steps - plateau_end
-    return dataclasses.replace(config, warmup_steps=warmup, decay_steps=decay)
+    chords = config.chord_targets
+    if chords is None:
+        begun_with = BEFORE_THERE_WAS | record.train if record else {"chord_targets": CHORD_TARGETS[config.mask_rule]}
+        chords = begun_with["chord_targets"]
+    return dataclasses.replace(config, warmup_steps=warmup, decay_steps=decay, chord_targets=chords)
 
 
 def check_schedule(config: TrainConfig, total_steps: int) -> None:
@@ -116,7 +121,7 @@ def check_agreement(
             f"{model.vocab_size} now, on a finer grid, so it cannot go on; to train on from its weights give "
             f"--init-from {config.output_dir} and another --output-dir"
         )
-    config = with_lengths(config, record, total_steps)
+    config = as_begun(config, record, total_steps)
     then = BEFORE_THERE_WAS | record.train | plain(record.model_config)
     then |= {"total steps": record.total_steps, "dataset": record.dataset}
     now = plain(config) | plain(model) | {"total steps": total_steps, "dataset": dataset.fingerprint}

@@ -13,7 +13,7 @@ import signal
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from configs import (
     ModelConfig,
     TrainConfig,
 )
-from configs.model import VOCAB_SIZE
+from configs.model import AS_V121, VOCAB_SIZE
 from jax_impl.batch import Batch
 from jax_impl.device import device, memory, sharding
 from jax_impl.loading import loader
@@ -38,12 +38,12 @@ from jax_impl.model import flops
 from jax_impl.model.museformer import abstract_model
 from jax_impl.training import loss_plot, rollback
 from jax_impl.training.checkpoint import Checkpoints
-from jax_impl.training.found import FOLDER, CheckpointError
+from jax_impl.training.found import FOLDER, CheckpointError, Steps
 from jax_impl.training.init_from import state_from
 from jax_impl.training.metrics import Metrics
 from jax_impl.training.progress import Progress
 from jax_impl.training.record import CONFIG_FILE, Record, plain, versions
-from jax_impl.training.resume import check_schedule, find_start, leave_behind, with_lengths
+from jax_impl.training.resume import as_begun, check_schedule, find_start, leave_behind
 from jax_impl.training.step import Measured, abstract_batches, make_step, validation_step
 from jax_impl.training.stop import Stop
 from tokenizer import vocabulary as vocab
@@ -68,11 +68,24 @@ class Result:
 def model_config(config: TrainConfig) -> ModelConfig:
     """The model that the flags describe. Raises CheckpointError where --init-from names no run."""
     shape = MODEL_SIZES[config.model_size]
+    if config.mask_rule == "v121":
+        shape = dataclasses.replace(shape, **AS_V121)
     if config.init_from is not None:
         with Checkpoints(config.init_from, keep_last=None) as checkpoints:
             shape = checkpoints.record(checkpoints.choose("best")).model_config
+    elif there := model_begun(config.output_dir):  # it goes on as it was begun
+        shape = dataclasses.replace(shape, **{name: getattr(there, name) for name in AS_V121})
     own = dict(mask_rule=MASK_RULES[config.mask_rule], dropout=config.dropout, vocab_size=VOCAB_SIZE)
     return dataclasses.replace(shape, **own)
+
+
+def model_begun(run: Path) -> ModelConfig | None:
+    """That of the checkpoints in a run's folder; None where there are none, or none that can be read."""
+    with suppress(CheckpointError):
+        for step in reversed(Steps(run).steps()):
+            with suppress(CheckpointError):
+                return Steps(run).record(step).model_config
+    return None
 
 
 def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
@@ -125,7 +138,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
         with sharding.all_or_none():
             start = find_start(checkpoints, config, model, total_steps, dataset)
             record = start.record
-            config = with_lengths(config, record, total_steps)
+            config = as_begun(config, record, total_steps)
             check_schedule(config, total_steps)
         tx, initialize, take_step = make_step(model, config, total_steps)
         abstract_state = jax.eval_shape(initialize)

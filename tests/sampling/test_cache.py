@@ -28,11 +28,11 @@ SLOTS, SUMMARIES = np.sum(CHUNKS, axis=0).tolist()
 
 @pytest.fixture(scope="module")
 def model() -> MuseFormer:
-    return model_of(vocab.SIZE, "music")
+    return model_of(vocab.SIZE, rotary="music", attributes=True)
 
 
-def model_of(tokens: int, rotary: str) -> MuseFormer:
-    config = ModelConfig(layers=2, width=64, ffn=96, max_bars=16, vocab_size=tokens, rotary=rotary)
+def model_of(tokens: int, **ours) -> MuseFormer:
+    config = ModelConfig(layers=2, width=64, ffn=96, max_bars=16, vocab_size=tokens, **ours)
     model = MuseFormer(config, nnx.Rngs(0))
     nnx.update(model, jax.tree.map(lambda x: x * 6 if x.ndim > 1 else x, nnx.state(model, nnx.Param)))
     return model
@@ -126,7 +126,7 @@ def test_cached_logits_equal_the_full_forward_at_every_position(model, step, ful
 
 def test_a_model_of_v121_s_tokens_is_cached_alike():
     songs = [random_song(seed, bars=3, size=vocab.V121_SIZE) for seed in range(2)]
-    model = model_of(vocab.V121_SIZE, "index")
+    model = model_of(vocab.V121_SIZE)
     past = cache.empty(model.config, COMPUTE, 2, CHUNKS)
     want, allowed = forward_of(model)(songs)
     found = differences(jax.jit(stepper(model)), past, songs, [0, 0], want)

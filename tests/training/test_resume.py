@@ -94,11 +94,12 @@ def test_a_run_without_room_for_its_schedule_is_refused(changes, message):
 
 def checkpoints_of(run: Path, settings: TrainConfig, total_steps: int, *steps: int, **without) -> None:
     """As a run of these settings leaves them; without: fields of its record that were not there then."""
-    described = plain(resume.with_lengths(settings, None, total_steps))
-    described = {name: value for name, value in described.items() if name not in without.get("without", ())}
+    described = plain(resume.as_begun(settings, None, total_steps))
+    strip = lambda values: {name: value for name, value in values.items() if name not in without.get("without", ())}
+    described, model = strip(described), strip(plain(MODEL))
     with Checkpoints(run, keep_last=99) as checkpoints:
         for step in steps:
-            about = Record(step, plain(MODEL), described, total_steps, {}, "songs", {}, vocab.FINGERPRINT, versions())
+            about = Record(step, model, described, total_steps, {}, "songs", {}, vocab.FINGERPRINT, versions())
             arrays = TrainState({"a": jnp.full(3, float(step))}, {"b": jnp.ones(3)}, jnp.asarray(step, jnp.int32))
             checkpoints.save(arrays, about, None)
 
@@ -114,11 +115,35 @@ def test_a_run_that_was_begun_before_there_were_schedules_goes_on(tmp_path):
     for settings in (before, replace(before, warmup_steps=None)):
         start = start_of(settings, 1000)
         assert (start.record.step, start.back, start.aside) == (500, False, None)
-        assert resume.with_lengths(settings, start.record, 1000).warmup_steps == 200
+        assert resume.as_begun(settings, start.record, 1000).warmup_steps == 200
     with pytest.raises(CheckpointError, match="warmup_steps 200 there, 100 here"):
         start_of(replace(before, warmup_steps=100), 1000)
     with pytest.raises(CheckpointError, match="schedule cosine there, wsd here"):
         start_of(replace(before, schedule="wsd"), 1000)
+
+
+def test_a_run_that_was_begun_before_there_was_musical_time_goes_on_without_it(tmp_path):
+    settings = config(Path(), tmp_path)
+    checkpoints_of(tmp_path, settings, 8, 4, without=("rotary", "attributes", "chord_targets"))
+    before = replace(MODEL, rotary="index", attributes=False)
+    for asked in (settings, replace(settings, chord_targets="all")):
+        model = train.model_config(asked)
+        assert (model.rotary, model.attributes) == ("index", False)
+        with Checkpoints(tmp_path, keep_last=99) as checkpoints:
+            start = resume.find_start(checkpoints, asked, before, 8, SONGS)
+        assert resume.as_begun(asked, start.record, 8).chord_targets == "all"
+    with pytest.raises(CheckpointError, match="rotary index there, music here; attributes False there, True here"):
+        start_of(settings, 8)
+    with pytest.raises(CheckpointError, match="chord_targets all there, first here"):
+        start_of(replace(settings, chord_targets="first"), 8)
+
+
+def test_a_new_run_has_musical_time_but_under_the_rule_of_v121(tmp_path):
+    for rule, rotary, chords in (("span", "music", "first"), ("v121", "index", "all")):
+        settings = config(Path(), tmp_path, mask_rule=rule)
+        model = train.model_config(settings)
+        assert (model.rotary, model.attributes) == (rotary, rotary == "music")
+        assert resume.as_begun(settings, None, 8).chord_targets == chords
 
 
 def test_a_cosine_says_why_it_cannot_be_made_longer_and_what_to_do(tmp_path):

@@ -30,7 +30,17 @@ from jax_impl.training.step import Measured, dropout_key, make_step
 from jax_impl.training.train import stack
 from tests.rounding import apart, budget, moved
 from tests.rows import batch_of, random_song
-from tests.runs import MODEL, UNMOVED, assert_begun_with, config, start, wait_for, write_dataset, write_run_of_v121
+from tests.runs import (
+    MODEL,
+    OF_V121,
+    UNMOVED,
+    assert_begun_with,
+    config,
+    start,
+    wait_for,
+    write_dataset,
+    write_run_of_v121,
+)
 from tests.training.equal_runs import assert_equal_runs, lines, send_after
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import read_manifest, save_manifest
@@ -197,7 +207,7 @@ def test_a_run_that_starts_with_another_has_its_shape_and_a_rule_of_its_own(data
 def test_a_model_of_v121_goes_on_with_the_tokens_that_it_lacks_as_a_new_run_would_begin_them(dataset, tmp_path, capsys):
     given = write_run_of_v121(tmp_path / "v121")
     settings = config(dataset, tmp_path / "run", init_from=tmp_path / "v121", **UNMOVED, seed=3)
-    assert train.model_config(settings) == MODEL
+    assert train.model_config(settings) == OF_V121
     train.train(settings)
     assert_begun_with(tmp_path / "run", given, seed=3)
     said = f"{tmp_path / 'v121'}: a model of 643 tokens; the other 81 of 724 begin untrained"
