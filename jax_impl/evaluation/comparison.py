@@ -55,7 +55,8 @@ def compare(samples: list[TokenFields], real: list[TokenFields], seed: int = 0, 
     real, is cut to a window of them that begins at a random one; by default the median of the samples' numbers. A
     number larger than all cuts none.
 
-    samples, real: well-formed tokens (see features.song_features). The same seed gives the same numbers.
+    samples, real: well-formed tokens (see features.song_features). The same seed gives the same numbers. Work grows
+    with the square of the real songs: give some hundreds at most.
     """
     random = np.random.default_rng(seed)
     if bars is None:

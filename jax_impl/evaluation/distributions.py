@@ -1,7 +1,7 @@
 """How far the values of one feature in two sets of songs are from each other.
 
 Overlap and divergence are those of Yang and Lerch 2020, On the Evaluation of Generative Models in Music, Neural
-Computing and Applications 32, section 2.3 (relative measurement): the distances from each real song to each other
+Computing and Applications 32 (its relative measurement): the distances from each real song to each other
 real one (intra-set) are a distribution, those from each sample to each real song (inter-set) are another one; both
 become densities by a Gaussian kernel. The better the samples, the less the two differ.
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jax_impl.evaluation.comparison import compare, cut
+from jax_impl.evaluation.comparison import _feature, compare, cut
 from jax_impl.evaluation.features import FEATURES, song_features
 from tests.evaluation.songs import BAR, SCALE, line
 from tests.rows import ids, long_measures, random_song
@@ -80,6 +80,13 @@ def test_songs_of_one_kind_are_alike_and_noise_is_not():
     assert like["songs"] == {"samples": 8, "real": 12} and list(like["features"]) == list(FEATURES)
     mean = noise["features"]["out_of_key"]["samples"]
     assert mean["songs"] == 8 and mean["low"] < mean["mean"] < mean["high"]
+
+
+def test_samples_differ_by_their_mean_or_by_their_scatter():
+    random = np.random.default_rng(0)
+    real = random.normal(0, 1, 60)
+    alike, moved, narrow = random.normal(0, 1, 40), random.normal(0, 1, 40) + 0.9, np.full(40, real.mean())
+    assert [_feature(samples, real, seed=0)["outside"] for samples in (alike, moved, narrow)] == [False, True, True]
 
 
 def test_a_feature_that_only_real_songs_have_is_outside():

@@ -82,6 +82,12 @@ def test_a_key_is_found_from_its_cadence(tonic):
         assert harmony.key_of(song) == key
 
 
+def test_a_key_is_heard_in_long_notes_more_than_in_many():
+    held = [(0, 8 * 1920, pitch) for pitch in C]
+    passing = [(60 * number, 60, pitch) for number, pitch in enumerate([66, 70, 73] * 8)]  # F sharp major
+    assert harmony.key_of(notes((0, held), (73, passing))) == 0
+
+
 def test_notes_outside_of_the_key_are_told_and_drums_are_not():
     song = [*line([60, 64, 67, 72, 65, 69, 67, 71, 60]), (9 * 480, 120, 61)]
     assert harmony.out_of_key(notes((0, song), (DRUMS, line([37] * 30)))) == pytest.approx(1 / 10)

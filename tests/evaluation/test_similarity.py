@@ -40,7 +40,7 @@ def test_a_song_of_two_bars_in_turn_is_like_itself_at_even_distances():
 
 
 def test_silent_bars_are_like_none_and_pairs_of_them_do_not_count():
-    assert similar((0, bars_of("a", "", "", "a"))) == [0, 0, 1], "0 of a and silence, 0 / 0 of silence and silence"
+    assert similar((0, bars_of("a", "a", "", "", "a")))[0] == pytest.approx(1 / 3), "of four pairs one is 0 / 0"
 
 
 def test_tracks_sound_together_and_a_drum_is_no_pitch():
