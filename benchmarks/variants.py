@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -73,8 +74,8 @@ def from_the_next_bar() -> None:
     masks.reachable = reachable
 
 
-def bars_and_places() -> None:
-    """An embedding of the bar, and of the fine step in it, on regular tokens."""
+def places(with_bars: bool) -> None:
+    """An embedding of the fine step in the bar on regular tokens, and of the bar's number."""
 
     class Placed(museformer.MuseFormer):
         def __init__(self, config, rngs):
@@ -86,13 +87,15 @@ def bars_and_places() -> None:
             streams = super()._embed(batch, data, (None, None))
             inside = (batch.bar >= 0)[..., None]
             bar, place = jnp.maximum(batch.bar, 0), batch.time % masks.BAR_STEPS
-            more = self.own_bars.embedding[...][bar] + self.places.embedding[...][place]
+            more = self.places.embedding[...][place]
+            more += self.own_bars.embedding[...][bar] if with_bars else 0
             return streams._replace(regular=streams.regular + jnp.where(inside, more, 0))
 
     museformer.MuseFormer = step.MuseFormer = Placed
 
 
 MUSIC = {"rotary": "music"}
+ATTRIBUTES = {"attributes": True}
 FIRST = {"chord_targets": "first"}
 VARIANTS = {
     "span": Variant("the rule span: bar summaries for what is far, near bars note by note"),
@@ -100,13 +103,22 @@ VARIANTS = {
     "dense": Variant("dense causal attention, no summaries", patch=dense),
     "near alone": Variant("span without RS: what summaries gather leads nowhere", patch=without_summaries),
     "typed": Variant("span and v1.2.1's table of kinds", {"mask_rule": MaskRule(scope="span", typed=True)}),
-    "bars and places": Variant("embeddings of the bar and the place in it", patch=bars_and_places),
+    "places": Variant("embedding of the place in the bar", patch=partial(places, with_bars=False)),
+    "bars and places": Variant("embeddings of the bar and the place in it", patch=partial(places, with_bars=True)),
     "first chords": Variant("a chord that the first track has said is no target", train=FIRST),
     "next bar": Variant("near bars from b + 1", patch=from_the_next_bar),
-    "attributes": Variant("embeddings of root, quality, class, octave, family", {"attributes": True}),
+    "attributes": Variant("embeddings of root, quality, class, octave, family", ATTRIBUTES),
     "music, first chords": Variant("two of them", MUSIC, FIRST),
-    "music, first chords, attributes": Variant("three of them", MUSIC | {"attributes": True}, FIRST),
-    "music, dense": Variant("musical time, dense causal attention, no summaries", MUSIC, patch=dense),
+    "music, first chords, attributes": Variant("three of them", MUSIC | ATTRIBUTES, FIRST),
+    "first chords, attributes, bars and places": Variant(
+        "three of them", ATTRIBUTES, FIRST, partial(places, with_bars=True)
+    ),
+    "all, places": Variant(
+        "music, first chords, attributes, places", MUSIC | ATTRIBUTES, FIRST, partial(places, with_bars=False)
+    ),
+    "all, bars and places": Variant(
+        "music, first chords, attributes, bars and places", MUSIC | ATTRIBUTES, FIRST, partial(places, with_bars=True)
+    ),
 }
 
 
