@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -74,21 +75,25 @@ def from_the_next_bar() -> None:
     masks.reachable = reachable
 
 
-def places(with_bars: bool) -> None:
-    """An embedding of the fine step in the bar on regular tokens, and of the bar's number."""
+def places(bars: Literal["none", "own", "shared"]) -> None:
+    """An embedding of the fine step in the bar on regular tokens, and of the bar's number: in a table of its own, or in
+    that of summaries.
+    """
 
     class Placed(museformer.MuseFormer):
         def __init__(self, config, rngs):
             super().__init__(config, rngs)
             make = lambda rows: nnx.Embed(rows, config.width, embedding_init=museformer.INIT, rngs=rngs)
-            self.own_bars, self.places = make(config.max_bars), make(masks.BAR_STEPS)
+            self.own_bars = make(config.max_bars) if bars == "own" else None
+            self.places = make(masks.BAR_STEPS)
 
         def _embed(self, batch, data, keys):
             streams = super()._embed(batch, data, (None, None))
             inside = (batch.bar >= 0)[..., None]
             bar, place = jnp.maximum(batch.bar, 0), batch.time % masks.BAR_STEPS
             more = self.places.embedding[...][place]
-            more += self.own_bars.embedding[...][bar] if with_bars else 0
+            table = {"none": None, "own": self.own_bars, "shared": self.bars}[bars]
+            more += 0 if table is None else table.embedding[...][bar]
             return streams._replace(regular=streams.regular + jnp.where(inside, more, 0))
 
     museformer.MuseFormer = step.MuseFormer = Placed
@@ -103,21 +108,19 @@ VARIANTS = {
     "dense": Variant("dense causal attention, no summaries", patch=dense),
     "near alone": Variant("span without RS: what summaries gather leads nowhere", patch=without_summaries),
     "typed": Variant("span and v1.2.1's table of kinds", {"mask_rule": MaskRule(scope="span", typed=True)}),
-    "places": Variant("embedding of the place in the bar", patch=partial(places, with_bars=False)),
-    "bars and places": Variant("embeddings of the bar and the place in it", patch=partial(places, with_bars=True)),
+    "places": Variant("embedding of the place in the bar", patch=partial(places, "none")),
+    "bars and places": Variant("embeddings of the bar and the place in it", patch=partial(places, "own")),
     "first chords": Variant("a chord that the first track has said is no target", train=FIRST),
     "next bar": Variant("near bars from b + 1", patch=from_the_next_bar),
     "attributes": Variant("embeddings of root, quality, class, octave, family", ATTRIBUTES),
     "music, first chords": Variant("two of them", MUSIC, FIRST),
     "music, first chords, attributes": Variant("three of them", MUSIC | ATTRIBUTES, FIRST),
-    "first chords, attributes, bars and places": Variant(
-        "three of them", ATTRIBUTES, FIRST, partial(places, with_bars=True)
-    ),
-    "all, places": Variant(
-        "music, first chords, attributes, places", MUSIC | ATTRIBUTES, FIRST, partial(places, with_bars=False)
+    "first chords, attributes, bars and places": Variant("three of them", ATTRIBUTES, FIRST, partial(places, "own")),
+    "all, bars and places, shared": Variant(
+        "likewise, bars in one table with summaries", MUSIC | ATTRIBUTES, FIRST, partial(places, "shared")
     ),
     "all, bars and places": Variant(
-        "music, first chords, attributes, bars and places", MUSIC | ATTRIBUTES, FIRST, partial(places, with_bars=True)
+        "music, first chords, attributes, bars and places", MUSIC | ATTRIBUTES, FIRST, partial(places, "own")
     ),
 }
 

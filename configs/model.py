@@ -45,11 +45,6 @@ VOCAB_SIZE, V121_VOCAB_SIZE = get_args(VocabSize)
 MASK_RULES = {"span": MaskRule(scope="span", typed=False), "v121": MaskRule(scope="bar", typed=True)}
 
 
-# By what heads turn queries and keys: all frequencies by a token's index, or every other one by where it stands in the
-# music, so that what sounds together is near, however far apart it is written
-Rotary = Literal["index", "music"]
-
-
 @dataclass(frozen=True)
 class ModelConfig:
     """Shape of the network and its attention rule: what a checkpoint must agree on.
@@ -58,10 +53,10 @@ class ModelConfig:
     max_bars: rows of the bar table; songs are cropped to windows of at most this many bars.
     dropout: rate on the input and on both branches of each layer, in training only.
     vocab_size: tokens V, rows of the token table. Models that come from v1.2.1 have its 643.
-    rotary: what rotary positions are. Models that come from v1.2.1, and all from before there was a choice, have
-    "index".
+    musical_time: whether tokens are told where they stand in the music: by embeddings of their bar and of their place
+    in it, and by every other rotary frequency, so that what sounds together is near, however far apart it is written.
     attributes: whether tokens and instruments that have a root, quality, pitch class, octave or family in common share
-    a part of their embedding; likewise of none that was there before.
+    a part of their embedding. Neither is so in models that come from v1.2.1, nor where a checkpoint does not say it.
     """
 
     layers: int
@@ -71,7 +66,7 @@ class ModelConfig:
     max_bars: int = 2048
     dropout: float = 0.1
     vocab_size: VocabSize = VOCAB_SIZE
-    rotary: Rotary = "index"
+    musical_time: bool = False
     attributes: bool = False
 
     def __post_init__(self) -> None:
@@ -109,9 +104,9 @@ class ComputeConfig:
 LAYER_TOKENS = 32768
 
 # What a model that begins under the rule of v1.2.1 has not
-AS_V121 = {"rotary": "index", "attributes": False}
+AS_V121 = {"musical_time": False, "attributes": False}
 # What was better by more than the noise of seeds (benchmarks/ablation.py)
-_OURS = {"rotary": "music", "attributes": True}
+_OURS = {"musical_time": True, "attributes": True}
 
 # `tiny` is for tests, the demo and laptops.
 MODEL_SIZES = {

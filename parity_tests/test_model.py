@@ -36,7 +36,7 @@ from torch_ref.model import Rotary, attend
 from torch_ref.rows import Rows
 
 SLOTS = 64
-CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0, rotary="music", attributes=True)
+CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0, musical_time=True, attributes=True)
 FP32 = ComputeConfig(attention="xla", precision="fp32", remat="layer")
 
 

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from configs import ModelConfig
 from configs.model import HEAD_DIM
-from tokenizer.tokens.fields import NO_INSTRUMENT
+from tokenizer.tokens.fields import BAR_STEPS, NO_INSTRUMENT, OUTSIDE
 from tokenizer.vocabulary import SIXTEENTH
 from torch_ref import attributes, masks
 from torch_ref.rows import Rows, Summaries
@@ -128,7 +128,7 @@ class Layer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         width, ffn = config.width, config.ffn
-        self.attention = Attention(width, by_music=config.rotary == "music")
+        self.attention = Attention(width, by_music=config.musical_time)
         self.dropout = nn.Dropout(config.dropout)
         self.sum_attn_norm, self.reg_attn_norm = nn.LayerNorm(width, eps=1e-5), nn.LayerNorm(width, eps=1e-5)
         self.sum_ffn_norm, self.reg_ffn_norm = nn.LayerNorm(width, eps=1e-5), nn.LayerNorm(width, eps=1e-5)
@@ -187,6 +187,8 @@ class MuseFormer(nn.Module):
         self.instrument_embedding = nn.Embedding(NO_INSTRUMENT + 1, config.width)
         if config.attributes:
             self.attribute_embedding = nn.Embedding(attributes.COUNT, config.width)
+        if config.musical_time:
+            self.place_embedding = nn.Embedding(BAR_STEPS, config.width)
         self.summary_embedding = SummaryEmbedding(config)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
@@ -217,7 +219,12 @@ class MuseFormer(nn.Module):
         return Output(logits, kept_s, kept_r)
 
     def embed_tokens(self, rows: Rows) -> Tensor:
-        return self.token_table()[rows.tokens] + self.instrument_table()[rows.instrument]
+        embedded = self.token_table()[rows.tokens] + self.instrument_table()[rows.instrument]
+        if self.config.musical_time:
+            bar = torch.where(rows.bar == OUTSIDE, 0, rows.bar)
+            where = self.summary_embedding.embedding(bar) + self.place_embedding(rows.time - BAR_STEPS * bar)
+            embedded = embedded + torch.where((rows.bar == OUTSIDE)[..., None], 0.0, where)
+        return embedded
 
     def token_table(self) -> Tensor:
         """[V, D]; lm_head has the rows that are a token's own."""

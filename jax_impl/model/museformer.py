@@ -39,7 +39,7 @@ from jax_impl.model.operations import (
     split_heads,
     unstacked,
 )
-from tokenizer.tokens.fields import NO_INSTRUMENT
+from tokenizer.tokens.fields import BAR_STEPS, NO_INSTRUMENT, OUTSIDE
 
 INSTRUMENT_ROWS = NO_INSTRUMENT + 1
 # What the backward pass finds kept of each layer, beside the streams that entered it
@@ -172,6 +172,8 @@ class MuseFormer(nnx.Module):
         )  # the output projection too
         if config.attributes:
             self.attributes = nnx.Embed(attributes.COUNT, config.width, embedding_init=INIT, rngs=rngs)
+        if config.musical_time:
+            self.places = nnx.Embed(BAR_STEPS, config.width, embedding_init=INIT, rngs=rngs)
         self.instruments = nnx.Embed(INSTRUMENT_ROWS, config.width, embedding_init=INIT, rngs=rngs)
         self.bars = nnx.Embed(config.max_bars, config.width, embedding_init=INIT, rngs=rngs)
         self.layers = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: Layer(config, rngs)))(rngs)
@@ -268,7 +270,7 @@ class MuseFormer(nnx.Module):
 
     def rotation(self, position: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Of tokens or summaries at these positions and times, int32[B, length]."""
-        return rotation(position, time if self.config.rotary == "music" else None)
+        return rotation(position, time if self.config.musical_time else None)
 
     def _dropout_keys(self, key: jax.Array | None) -> tuple[Sequence[jax.Array | None], jax.Array | None]:
         """Those of the two embeddings, summary and regular, and of the layers [L]; without a key, none."""
@@ -278,14 +280,19 @@ class MuseFormer(nnx.Module):
         return keys[-2:], keys[:-2]
 
     def _embed(self, batch: Batch, data: masks.Summaries, keys) -> Streams:
-        regular = self.embed_tokens(batch.tokens, batch.instrument)
+        regular = self.embed_tokens(batch.tokens, batch.instrument, batch.bar, batch.time)
         summary = self.embed_summaries(data.bar, data.instrument)
         rate = self.config.dropout
         return Streams(dropout(summary, rate, keys[0]), dropout(regular, rate, keys[1]))
 
-    def embed_tokens(self, tokens: jax.Array, instrument: jax.Array) -> jax.Array:
+    def embed_tokens(self, tokens: jax.Array, instrument: jax.Array, bar: jax.Array, time: jax.Array) -> jax.Array:
         """float32[..., D] that a regular token begins with."""
-        return self.token_table()[tokens] + self.instrument_table()[instrument]
+        embedded = self.token_table()[tokens] + self.instrument_table()[instrument]
+        if not self.config.musical_time:
+            return embedded
+        table = lambda embedding: all_gathered(embedding.embedding[...])
+        where = table(self.bars)[jnp.maximum(bar, 0)] + table(self.places)[time % BAR_STEPS]
+        return embedded + jnp.where((bar != OUTSIDE)[..., None], where, 0)
 
     def token_table(self) -> jax.Array:
         """fp32[V, D]: of each token its own row, and those of its attributes."""

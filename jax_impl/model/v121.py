@@ -37,7 +37,10 @@ for _ours, _theirs in (("summary", "sum"), ("regular", "reg")):
         TABLE["layers", _ours, _norm, "bias"] = (f"{_theirs}_{_name}.bias",)
 
 # What models that come from v1.2.1 have not
-OURS = {("attributes", "embedding"): ("attribute_embedding.weight",)}
+OURS = {
+    ("attributes", "embedding"): ("attribute_embedding.weight",),
+    ("places", "embedding"): ("place_embedding.weight",),
+}
 
 TIED = {"lm_head.weight": "token_embedding.weight"}  # the same matrix under a second name
 CONSTANT = re.compile(r"layers\.\d+\.attention\.rope\.inv_freq")  # follows from the head width
@@ -54,7 +57,7 @@ def from_v121(weights: dict[str, np.ndarray], rule: MaskRule) -> tuple[ModelConf
     left = dict(weights)
     config = _config(left, rule)
     parameters: dict = {}
-    for path, names in (TABLE | (OURS if config.attributes else {})).items():
+    for path, names in (TABLE | {path: names for path, names in OURS.items() if names[0] in weights}).items():
         if path[0] == "layers":
             value = np.stack(
                 [
@@ -83,7 +86,7 @@ def from_v121(weights: dict[str, np.ndarray], rule: MaskRule) -> tuple[ModelConf
 def to_v121(parameters: dict) -> dict[str, np.ndarray]:
     """The state dict of parameters (nested dicts of arrays), under v1.2.1's names. Inverse of from_v121."""
     weights: dict[str, np.ndarray] = {}
-    for path, names in (TABLE | (OURS if "attributes" in parameters else {})).items():
+    for path, names in (TABLE | {path: names for path, names in OURS.items() if path[0] in parameters}).items():
         value: Any = parameters
         for key in path:
             value = value[key]
@@ -142,6 +145,7 @@ def _config(weights: dict[str, np.ndarray], rule: MaskRule) -> ModelConfig:
         mask_rule=rule,
         max_bars=weights["summary_embedding.embedding.weight"].shape[0],
         vocab_size=tokens,
+        musical_time=OURS["places", "embedding"][0] in weights,
         attributes=OURS["attributes", "embedding"][0] in weights,
     )
 
