@@ -134,6 +134,13 @@ RANGES: dict[str, dict[str, Range]] = {
         "audible_seconds": NOT_NEGATIVE,
         "damaged_seconds": NOT_NEGATIVE,
     },
+    "EvaluateConfig": {
+        "samples": Range(1, 1_000_000, zero="the losses alone"),
+        "bars": COUNT,
+        "max_length": Range(32, INT32, zero="what so many bars usually take"),
+        "seed": Range(0, LARGEST_SEED),
+        "held_out": COUNT,
+    },
     "AugmentConfig": {
         "transpose": Range(-127, 127),
         "velocity": Range(-31, 31),

@@ -122,7 +122,7 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
         if missing:
             sampler = ready.sampler()
             try:
-                for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing), formats.picture):
+                for sample in _played(sampler) if bars else sampled(sampler, frozenset(missing), formats.picture):
                     write(sample)
             except KeyboardInterrupt:
                 if is_folder:
@@ -139,7 +139,7 @@ def write_to_standard_output(request: Request, bars: bool = False) -> int:
     with destination.standard_output(OUT) as output:
         ready = request.ready()
         sampler = ready.sampler()
-        (sample,) = _played(sampler) if bars else _sampled(sampler, {0})
+        (sample,) = _played(sampler) if bars else sampled(sampler, {0})
         _send(sample, output, f"{Tally.of(sample)} (checkpoint of step {ready.origin.step})")
         _tell_errors(request.config, Tally.of(sample))
     return 0
@@ -154,7 +154,7 @@ def print_bars(request: Request) -> int:
     return 0
 
 
-def _sampled(sampler: Sampler, numbers: Set[int], picture: bool = False) -> Iterator[Sample]:
+def sampled(sampler: Sampler, numbers: Set[int], picture: bool = False) -> Iterator[Sample]:
     """The songs of these numbers, with a progress bar: of tokens where it is one, else of songs. picture: what draws
     them is loaded while the first are written.
     """
