@@ -1,0 +1,100 @@
+"""A report as one picture: features of sampled songs beside those of real ones, losses by kind, structure, copies."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from jax_impl.evaluation import report as words
+from jax_impl.evaluation.report import label, number
+
+DPI = 100
+SIZE, SMALL = (15, 10), (8, 5)  # inches: with samples, of the losses alone
+REAL, MODEL, WRONG, GUESS, OTHER = "#b9c4cf", "#1d5fb8", "#b3261e", "#1c1e21", "#8a9199"
+TITLE = 150  # characters a line
+
+
+def draw(report: dict, path: Path) -> None:
+    figure(report).savefig(path, dpi=DPI, format="png", metadata={"Software": None})
+
+
+def figure(report: dict) -> Any:
+    """The matplotlib Figure: of four axes, or of the losses alone where nothing was sampled."""
+    from matplotlib.figure import Figure
+
+    has_samples = "samples" in report
+    drawn = Figure(figsize=SIZE if has_samples else SMALL, layout="constrained")
+    if has_samples:
+        grid = drawn.add_gridspec(3, 2, width_ratios=(1.25, 1))
+        _features(drawn.add_subplot(grid[:, 0]), report)
+        losses = drawn.add_subplot(grid[0, 1])
+        _structure(drawn.add_subplot(grid[1, 1]), report["features"]["similarity"])
+        _copies(drawn.add_subplot(grid[2, 1]), report["copies"])
+    else:
+        losses = drawn.add_subplot()
+    _losses(losses, report["losses"])
+    drawn.suptitle(plain("\n".join(textwrap.wrap(words.title(report), TITLE if has_samples else TITLE // 2))))
+    return drawn
+
+
+def plain(text: str) -> str:
+    """For matplotlib, to which a dollar begins mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _features(axis: Any, report: dict) -> None:
+    """A row for each, on an axis of its own: the interval of real songs in grey, that of sampled ones upon it."""
+    features, wrong = report["features"]["features"], words.outside(report)
+    names = [*wrong, *words.inside(report)]
+    for row, name in enumerate(names):
+        one, other = features[name]["samples"], features[name]["real"]
+        low, high = words.span([sides for sides in (one, other) if sides["mean"] is not None])
+        for sides, color, height in ((other, REAL, 0.7), (one, WRONG if name in wrong else MODEL, 0.3)):
+            if sides["mean"] is not None:
+                width = max((sides["high"] - sides["low"]) / (high - low), 0.006)
+                axis.barh(row, width, height, (sides["low"] - low) / (high - low), color=color)
+        texts = (number(one["mean"]), number(other["mean"]), number(features[name]["overlap"]))
+        for text, place in zip(texts, (1.08, 1.2, 1.32), strict=True):
+            axis.text(place, row, text, ha="right", va="center", fontsize=9)
+    for text, place in zip(("samples", "real", "overlap"), (1.08, 1.2, 1.32), strict=True):
+        axis.text(place, -0.9, text, ha="right", va="center", fontsize=9, color="#5b6168")
+    axis.set_yticks(range(len(names)), list(map(label, names)))
+    for name, tick in zip(names, axis.get_yticklabels(), strict=True):
+        tick.set_color(WRONG if name in wrong else "black")
+    axis.set(xlim=(0, 1.34), ylim=(len(names) - 0.4, -1.4), xticks=[])
+    axis.set_title(f"features: {len(wrong)} of {len(names)} not as in real songs (red)", fontsize=11)
+    axis.set_xlabel("means with 95 % intervals; grey: real songs, narrow: sampled ones", fontsize=9)
+    axis.spines[:].set_visible(False)
+
+
+def _losses(axis: Any, losses: dict) -> None:
+    kinds, not_learned = losses["by_kind"], words.not_learned(losses)
+    rows = range(len(kinds))
+    colors = [WRONG if name in not_learned else MODEL for name in kinds]
+    axis.barh(rows, [kind["nats"] for kind in kinds.values()], 0.6, color=colors)
+    for name, color in (("bigram", GUESS), ("unigram", OTHER)):
+        for row, kind in zip(rows, kinds.values(), strict=True):
+            axis.plot([kind[name]] * 2, [row - 0.38, row + 0.38], color=color, linewidth=2.5, label=name)
+    axis.set_yticks(rows, [f"{label(name)} ({kind['share']:.0%})" for name, kind in kinds.items()])
+    axis.invert_yaxis()
+    handles, names = axis.get_legend_handles_labels()
+    axis.legend(*zip(*dict(zip(names, handles, strict=True)).items(), strict=True)[::-1], fontsize=9)
+    of_all = f"{losses['nats_per_token']:.3f}; bigram {losses['bigram']:.3f}, unigram {losses['unigram']:.3f}"
+    axis.set_title(f"loss, nats a token: {of_all}", fontsize=11)
+    axis.set_xlabel("nats; in brackets the share of the whole loss; red: no better than guessed", fontsize=9)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _structure(axis: Any, similarity: dict) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    distances = similarity["distances"]
+    axis.plot(distances, similarity["real"], color=OTHER, linewidth=2, label="real songs")
+    axis.plot(distances, similarity["samples"], "--", color=MODEL, linewidth=2, label="sampled ones")
+    axis.legend(fontsize=9)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    floor = "" if similarity["floor"] is None else f"; real among themselves {similarity['floor']:.3f}"
+    axis.set_title(f"how alike bars are: error {number(similarity['error'])}{floor}", fontsize=11)
+    axis.set_xlabel("bars apart", fontsize=9)
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)

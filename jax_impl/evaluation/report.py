@@ -1,0 +1,222 @@
+"""What a report says in words: the findings that come first, and the table on the terminal. Pure functions of the
+report's JSON values (evaluate.py); the picture and the page show the same.
+"""
+
+import shutil
+import textwrap
+from typing import NamedTuple
+
+NOT_BETTER = 0.98  # of the loss of the better guess: a kind of token above this share of it was hardly learned
+MOST_FEATURES, MOST_RULES = 12, 5  # that the table shows one by one
+MOST_NAMED = 3  # features or kinds that a finding names
+WIDTH = 100  # columns
+ROOM = 0.08  # beside intervals, of what they span
+SPLITS = {"validation": "held out for validation", "test": "held out for a test"}
+
+
+class Finding(NamedTuple):
+    """One sentence of what stands out. is_bad: whether something is wrong; None: a remark."""
+
+    is_bad: bool | None
+    text: str
+
+
+def number(value: float | None) -> str:
+    """Three digits or so, "-" for none."""
+    if value is None:
+        return "-"
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2}f}"
+
+
+def interval(values: dict) -> str:
+    """6.1 (5.4 to 6.9)"""
+    if values["mean"] is None:
+        return "-"
+    return f"{number(values['mean'])} ({number(values['low'])} to {number(values['high'])})"
+
+
+def label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def title(report: dict) -> str:
+    """Of what it is, in one line."""
+    songs, model = report.get("samples"), f"{report['run']}, step {report['step']}"
+    if not songs:
+        return f"{model}: {count(report['held_out_songs'], 'song')} {SPLITS[report['config']['split']]}"
+    return (
+        f"{model}: {count(songs['songs'], 'song')} of {report['config']['bars']} bars beside "
+        f"{songs['compared_with']} real ones, {SPLITS[report['config']['split']]}"
+    )
+
+
+def count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def span(sides: list[dict]) -> tuple[float, float]:
+    """From where to where an axis goes on which these intervals lie, with some room beside them."""
+    low, high = min(side["low"] for side in sides), max(side["high"] for side in sides)
+    room = ROOM * (high - low) or 1.0
+    return low - room, high + room
+
+
+# ---------------------------------------------------------------- what stands out
+
+
+def outside(report: dict) -> list[str]:
+    """Features that are not as in real songs, the one that is furthest from what real songs are to each other first."""
+    features = report["features"]["features"]
+    return sorted((name for name, found in features.items() if found["outside"]), key=lambda name: -_gap(features[name]))
+
+
+def inside(report: dict) -> list[str]:
+    """The others for which there is something to compare, in the order of the report."""
+    features = report["features"]["features"]
+    return [name for name, found in features.items() if not found["outside"] and found["overlap"] is not None]
+
+
+def _gap(feature: dict) -> float:
+    """By how much less samples overlap with real songs than these among themselves."""
+    if feature["overlap"] is None:
+        return 1.0  # samples have none of it
+    return (1.0 if feature["floor_overlap"] is None else feature["floor_overlap"]) - feature["overlap"]
+
+
+def not_learned(losses: dict) -> list[str]:
+    """Kinds of tokens that the model says hardly better than guesses, the costliest first."""
+    kinds = {
+        name: kind
+        for name, kind in losses["by_kind"].items()
+        if kind["nats"] is not None and kind["nats"] > NOT_BETTER * min(kind["unigram"], kind["bigram"])
+    }
+    return sorted(kinds, key=lambda name: -kinds[name]["share"])
+
+
+def findings(report: dict) -> list[Finding]:
+    """What a reader should know first."""
+    found = []
+    if "samples" in report:
+        found += [_of_features(report), *_of_copies(report), _of_similarity(report["features"]["similarity"])]
+    found.append(_of_losses(report["losses"]))
+    if "samples" in report:
+        found += [_of_errors(report["errors"]), *_of_samples(report["samples"])]
+    if not report["is_own_dataset"]:
+        found.append(
+            Finding(
+                None,
+                f"{report['dataset']} is not what the run was trained on, or was made anew since: the model may have "
+                "seen these songs, and passages of songs that are not in it are not found",
+            )
+        )
+    return [finding for finding in found if finding]
+
+
+def _of_features(report: dict) -> Finding:
+    features, names = report["features"]["features"], outside(report)
+    of_all = len(names) + len(inside(report))
+    if not names:
+        return Finding(False, f"All {of_all} features of its songs are as in real songs.")
+    told = [
+        f"{label(name)} {number(features[name]['samples']['mean'])}, real {number(features[name]['real']['mean'])}"
+        for name in names[:MOST_NAMED]
+    ]
+    more = ", most of all" if len(names) > MOST_NAMED else ""
+    return Finding(True, f"{len(names)} of {of_all} features are not as in real songs{more}: {'; '.join(told)}.")
+
+
+def _of_similarity(similarity: dict) -> Finding | None:
+    error, floor = similarity["error"], similarity["floor"]
+    if error is None:
+        return None
+    beside = "" if floor is None else f" (two halves of the real songs: {floor:.3f})"
+    return Finding(
+        None if floor is None else error > 2 * floor,
+        f"Bars come back otherwise than in real songs by {error:.3f} in the mean{beside}.",
+    )
+
+
+def _of_losses(losses: dict) -> Finding:
+    names = not_learned(losses)
+    told = (
+        f"Loss {losses['nats_per_token']:.3f} nats a token, {losses['bits_per_note']:.1f} bits a note; guesses: bigram "
+        f"{losses['bigram']:.3f}, unigram {losses['unigram']:.3f}."
+    )
+    if names:
+        told += f" No better than guessed: {', '.join(map(label, names))}."
+    return Finding(bool(names), told)
+
+
+def _of_errors(errors: dict) -> Finding:
+    told = f"Without the grammar {number(errors['per_1000_tokens'])} of 1000 tokens are wrong"
+    if errors["by_rule"]:
+        told += f", most often: {next(iter(errors['by_rule']))}"
+    return Finding(errors["per_1000_tokens"] > 1, f"{told}.")
+
+
+def _of_samples(samples: dict) -> list[Finding]:
+    if not samples["cut_short"]:
+        return []
+    words = f"{count(samples['cut_short'], 'song')} of {samples['songs']} came to an end for want of room"
+    return [Finding(None, f"{words}; --max-length gives more.")]
+
+
+# ---------------------------------------------------------------- the table
+
+
+def text(report: dict) -> str:
+    """For a terminal of 100 columns, or of fewer."""
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 1)).columns)
+    marks = {True: "!", False: "+", None: " "}
+    lines = [*textwrap.wrap(title(report), width), ""]
+    for finding in findings(report):
+        lines += textwrap.wrap(f"{marks[finding.is_bad]} {finding.text}", width, subsequent_indent="  ")
+    if "samples" in report:
+        lines += ["", *_table_of_features(report), "", *_table_of_copies(report)]
+    lines += ["", *_table_of_losses(report["losses"])]
+    if "samples" in report and report["errors"]["by_rule"]:
+        lines += ["", *_table_of_errors(report["errors"])]
+    return "\n".join(lines)
+
+
+def _table_of_features(report: dict) -> list[str]:
+    features, names = report["features"]["features"], outside(report)
+    lines = []
+    if names:
+        lines.append(f"{'not as in real songs':<26}{'samples, 95 %':>24}{'real songs':>24}{'overlap':>9}{'real, real':>12}")
+    for name in names[:MOST_FEATURES]:
+        one = features[name]
+        lines.append(
+            f"{label(name):<26}{interval(one['samples']):>24}{interval(one['real']):>24}"
+            f"{number(one['overlap']):>9}{number(one['floor_overlap']):>12}"
+        )
+    if len(names) > MOST_FEATURES:
+        lines += _wrapped("also", names[MOST_FEATURES:])
+    if alike := inside(report):
+        lines += _wrapped("as in real songs", alike)
+    return lines
+
+
+def _table_of_losses(losses: dict) -> list[str]:
+    lines = [f"{'loss, nats':<26}{'share of all':>13}{'model':>9}{'bigram':>9}{'unigram':>9}"]
+    for name, kind in losses["by_kind"].items():
+        mark = "  no better than guessed" if name in not_learned(losses) else ""
+        lines.append(
+            f"{label(name):<26}{kind['share']:>13.0%}{number(kind['nats']):>9}{number(kind['bigram']):>9}"
+            f"{number(kind['unigram']):>9}{mark}"
+        )
+    whole = (losses["nats_per_token"], losses["bigram"], losses["unigram"])
+    return [*lines, f"{'all':<26}{'':>13}{''.join(f'{number(value):>9}' for value in whole)}"]
+
+
+def _table_of_errors(errors: dict) -> list[str]:
+    lines = [f"{'of 1000 tokens':>15}  without the grammar"]
+    rules = list(errors["by_rule"].items())
+    lines += [f"{number(rule['per_1000_tokens']):>15}  {name}" for name, rule in rules[:MOST_RULES]]
+    rest = sum(rule["per_1000_tokens"] for _, rule in rules[MOST_RULES:])
+    return [*lines, *([f"{number(rest):>15}  {count(len(rules) - MOST_RULES, 'other rule')}"] if rest else [])]
+
+
+def _wrapped(what: str, names: list[str]) -> list[str]:
+    return textwrap.wrap(f"{what}: {', '.join(map(label, names))}", WIDTH, subsequent_indent="  ")
