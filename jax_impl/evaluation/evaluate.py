@@ -4,7 +4,7 @@ that it writes compare with them, whether it copies, and what it gets wrong wher
     evaluate("run")                                     {"losses", "features", "copies", "errors", ...}
     evaluate("run", out="report")                       also report.json, report.png, report.html, samples/0000.mid ...
 
-Each part is a function of its own (losses, features.compare, copies.compare, errors); here they get the same songs.
+Each part is a function of its own (losses, comparison.compare, copies.compare, errors); here they get the same songs.
 Everything follows from the checkpoint, the dataset and the config: the same call gives the same report.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from configs import EvaluateConfig, InputError
-from jax_impl.evaluation import copies, features, page, picture, samples
+from jax_impl.evaluation import comparison, copies, page, picture, samples
 from jax_impl.evaluation.errors import errors
 from jax_impl.evaluation.losses import losses
 from jax_impl.sampling.sample import Sample
@@ -122,7 +122,8 @@ def report_of(found: Found, songs: HeldOutSongs, config: EvaluateConfig, folder:
     "losses"}; with samples also {"samples": {...}, "features", "copies", "errors"}, see the functions of these names.
     folder: where the samples are kept.
     """
-    record, split = found.record, config.split
+    record = found.record
+    index = copies.open_index(songs.dataset) if config.samples else None
     report: dict[str, Any] = {
         "made_by": MADE_BY,
         "run": str(found.run_dir),
@@ -133,7 +134,9 @@ def report_of(found: Found, songs: HeldOutSongs, config: EvaluateConfig, folder:
         "held_out_songs": len(songs.numbers),
         "config": plain(config),
         "versions": versions(),
-        "losses": losses(found.run_dir, dataset=songs.folder, checkpoint=record.step, split=split).plain(),
+        "losses": losses(
+            found.run_dir, dataset=songs.dataset, checkpoint=record.step, split=config.split
+        ).plain(),
     }
     if config.samples:
         written = samples.sample(found, config) if folder is None else samples.write(found, config, folder)
@@ -141,8 +144,8 @@ def report_of(found: Found, songs: HeldOutSongs, config: EvaluateConfig, folder:
         free = samples.sample_without_grammar(found, config)
         report |= {
             "samples": _told_of(written, len(real)),
-            "features": features.compare(new, real, seed=config.seed, bars=config.bars),
-            "copies": copies.compare(new, real, copies.open_index(songs.folder)),
+            "features": comparison.compare(new, real, seed=config.seed, bars=config.bars),
+            "copies": copies.compare(new, real, index),
             "errors": errors([song.ids for song in free], record.model_config.max_bars),
         }
     return report

@@ -11,7 +11,9 @@ from jax_impl.evaluation.report import Finding, interval, label, number
 
 MARKS = {True: ("bad", "✗"), False: ("good", "✓"), None: ("soft", "·")}
 WIDTH, HEIGHT, LEFT, BOTTOM = 720, 260, 46, 34  # of the curve, in its own units
-THIRDS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the curve's height, where a line is
+MOST_PASSAGES = 10  # that are told one by one
+SIDES = (("sampled songs", "model", "of_samples"), ("real songs", "real", "held_out"))
+LINES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the curve's height, where a line is
 
 
 def write(report: dict, path: Path) -> None:
@@ -22,7 +24,7 @@ def page(report: dict) -> str:
     """The whole file. Whatever names are in the report, they are text there and nothing else."""
     parts = [_short(words.findings(report))]
     if "samples" in report:
-        parts += [_features(report), _structure(report["features"]["similarity"]), _copies(report)]
+        parts += [_features(report), _structure(report["features"]["similarity"]), _copies(report["copies"])]
     parts.append(_losses(report["losses"]))
     if "samples" in report:
         parts += [_errors(report["errors"]), _definitions()]
@@ -120,10 +122,10 @@ def _losses(losses: dict) -> str:
         ("by number of tracks", "by_tracks"),
     ):
         rows = [
-            (label(str(key)), number(one["nats"]), number(one["bigram"]), number(one["unigram"]), f"{one['share']:.0%}")
+            (key, number(one["nats"]), f"{one['share']:.0%}", f"{one['targets']:,}")
             for key, one in losses[name].items()
         ]
-        table = _table(("", "model", "bigram", "unigram", "share"), rows)
+        table = _table(("", "nats", "share of all", "tokens"), rows)
         lines.append(f"<details><summary>Loss {heading}</summary>{table}</details>")
     return "\n".join(lines)
 
@@ -139,7 +141,7 @@ def _structure(similarity: dict) -> str:
     grid = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 8}" y1="{y(share * top):.1f}" y2="{y(share * top):.1f}"/>'
         f'<text x="{LEFT - 6}" y="{y(share * top) + 4:.1f}" text-anchor="end">{share * top:.2f}</text>'
-        for share in THIRDS
+        for share in LINES
     )
     grid += "".join(
         f'<text x="{x(distance):.1f}" y="{HEIGHT - 12}" text-anchor="middle">{distance}</text>'
@@ -163,6 +165,32 @@ def _structure(similarity: dict) -> str:
     )
 
 
+def _copies(copies: dict) -> str:
+    """Of both the middle half of the longest passages, their median and their maximum; then whose they are."""
+    sides = [(name, kind, copies[key]) for name, kind, key in SIDES]
+    lines = [
+        "<h2>Does it copy?</h2>",
+        f'<p class="soft">The longest passage that a song has of one of {copies["training_songs"]:,} training songs, in '
+        "whatever key, in notes (what is said again in it counts once). Real songs were held out, and cut to as many "
+        "bars.</p>",
+        _key(("real", "half of the real songs"), ("model", "half of the sampled ones"), ("guess thin", "median"),
+             ("other thin", "longest")),
+    ]  # fmt: skip
+    for part, name in (("", "longest"), (", drums", "longest_drums")):
+        there = [(side, kind, of[name]) for side, kind, of in sides if of[name]]
+        most = max([1.0, *(lengths["max"] for _, _, lengths in there)])
+        for side, kind, lengths in there:
+            low, high = lengths["quartile_1"] / most, lengths["quartile_3"] / most
+            marks = _mark("guess", 0.99 * lengths["median"] / most) + _mark("other", 0.99 * lengths["max"] / most)
+            lines.append(_row(side + part, _mark(kind, low, high - low) + marks, escape(words.notes(lengths))))
+    rows = [
+        (f"samples/{number_:04}.mid", where, of, str(passage["distinct"]))
+        for number_, passage in words.passages(copies)[:MOST_PASSAGES]
+        for where, of in [words.told(passage)]
+    ]
+    return "\n".join([*lines, _table(("song", "where", "is of", "notes"), rows, texts=3) if rows else ""])
+
+
 def _errors(errors: dict) -> str:
     rows = [(name, number(rule["per_1000_tokens"])) for name, rule in errors["by_rule"].items()]
     told = (
@@ -173,9 +201,9 @@ def _errors(errors: dict) -> str:
     return f'<h2>What it gets wrong without the grammar</h2><p class="soft">{escape(told)}</p>{table}'
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The first column is text, the others are numbers."""
-    kinds = ["", *[' class="right"'] * (len(head) - 1)]
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
+    """The first columns are text, so many, the others are numbers."""
+    kinds = [*[""] * texts, *[' class="right"'] * (len(head) - texts)]
     first = "".join(f"<th{kind}>{escape(cell)}</th>" for kind, cell in zip(kinds, head, strict=True))
     body = "".join(
         f"<tr>{''.join(f'<td{kind}>{escape(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
@@ -196,3 +224,4 @@ def _made(report: dict) -> str:
         f"{versions}. All numbers: report.json; the songs: samples/."
     )
     return f'<p class="soft">{escape(told)}</p>'
+

@@ -10,6 +10,7 @@ from jax_impl.evaluation.report import label, number
 DPI = 100
 SIZE, SMALL = (15, 10), (8, 5)  # inches: with samples, of the losses alone
 REAL, MODEL, WRONG, GUESS, OTHER = "#b9c4cf", "#1d5fb8", "#b3261e", "#1c1e21", "#8a9199"
+GUESSES = {"bigram": GUESS, "unigram": OTHER}
 TITLE = 150  # characters a line
 
 
@@ -71,15 +72,14 @@ def _losses(axis: Any, losses: dict) -> None:
     rows = range(len(kinds))
     colors = [WRONG if name in not_learned else MODEL for name in kinds]
     axis.barh(rows, [kind["nats"] for kind in kinds.values()], 0.6, color=colors)
-    for name, color in (("bigram", GUESS), ("unigram", OTHER)):
+    for name, color in GUESSES.items():
         for row, kind in zip(rows, kinds.values(), strict=True):
-            axis.plot([kind[name]] * 2, [row - 0.38, row + 0.38], color=color, linewidth=2.5, label=name)
+            axis.plot([kind[name]] * 2, [row - 0.38, row + 0.38], color=color, linewidth=2.5)
     axis.set_yticks(rows, [f"{label(name)} ({kind['share']:.0%})" for name, kind in kinds.items()])
     axis.invert_yaxis()
-    handles, names = axis.get_legend_handles_labels()
-    axis.legend(*zip(*dict(zip(names, handles, strict=True)).items(), strict=True)[::-1], fontsize=9)
-    of_all = f"{losses['nats_per_token']:.3f}; bigram {losses['bigram']:.3f}, unigram {losses['unigram']:.3f}"
-    axis.set_title(f"loss, nats a token: {of_all}", fontsize=11)
+    axis.legend(handles=axis.lines[:: len(kinds)], labels=[f"guess: {name}" for name in GUESSES], fontsize=9)
+    told = ", ".join(f"{name} {losses[name]['nats_per_token']:.3f}" for name in GUESSES)
+    axis.set_title(f"loss, nats a token: {losses['nats_per_token']:.3f} ({told})", fontsize=11)
     axis.set_xlabel("nats; in brackets the share of the whole loss; red: no better than guessed", fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -97,4 +97,25 @@ def _structure(axis: Any, similarity: dict) -> None:
     axis.set_xlabel("bars apart", fontsize=9)
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _copies(axis: Any, copies: dict) -> None:
+    """Of each set of songs the middle half of the longest passages, their median (line) and the longest of all (dot)."""
+    rows = [
+        (f"{side}{part}", color, copies[key][name])
+        for part, name in (("", "longest"), (", drums", "longest_drums"))
+        for side, color, key in (("sampled", MODEL, "of_samples"), ("real", REAL, "held_out"))
+        if copies[key][name]
+    ]
+    for row, (_, color, lengths) in enumerate(rows):
+        low, high = lengths["quartile_1"], lengths["quartile_3"]
+        axis.barh(row, max(high - low, 0.1), 0.6, low, color=color)
+        axis.plot([lengths["median"]] * 2, [row - 0.38, row + 0.38], color=GUESS, linewidth=2.5)
+        axis.plot(lengths["max"], row, "o", color=GUESS, markersize=5)
+    axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axis.invert_yaxis()
+    axis.set_xlim(left=0)
+    axis.set_title(f"longest passage known from {copies['training_songs']:,} training songs", fontsize=11)
+    axis.set_xlabel("notes; bar: half of the songs, line: median, dot: longest of all", fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)

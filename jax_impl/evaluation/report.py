@@ -7,7 +7,7 @@ import textwrap
 from typing import NamedTuple
 
 NOT_BETTER = 0.98  # of the loss of the better guess: a kind of token above this share of it was hardly learned
-MOST_FEATURES, MOST_RULES = 12, 5  # that the table shows one by one
+MOST_FEATURES, MOST_RULES, MOST_PASSAGES = 12, 5, 3  # that the table shows one by one
 MOST_NAMED = 3  # features or kinds that a finding names
 WIDTH = 100  # columns
 ROOM = 0.08  # beside intervals, of what they span
@@ -89,16 +89,16 @@ def not_learned(losses: dict) -> list[str]:
     kinds = {
         name: kind
         for name, kind in losses["by_kind"].items()
-        if kind["nats"] is not None and kind["nats"] > NOT_BETTER * min(kind["unigram"], kind["bigram"])
+        if kind["nats"] > NOT_BETTER * min(kind["unigram"], kind["bigram"])
     }
     return sorted(kinds, key=lambda name: -kinds[name]["share"])
 
 
 def findings(report: dict) -> list[Finding]:
     """What a reader should know first."""
-    found = []
+    found: list[Finding | None] = []
     if "samples" in report:
-        found += [_of_features(report), *_of_copies(report), _of_similarity(report["features"]["similarity"])]
+        found += [_of_features(report), _of_copies(report["copies"]), _of_similarity(report["features"]["similarity"])]
     found.append(_of_losses(report["losses"]))
     if "samples" in report:
         found += [_of_errors(report["errors"]), *_of_samples(report["samples"])]
@@ -126,6 +126,48 @@ def _of_features(report: dict) -> Finding:
     return Finding(True, f"{len(names)} of {of_all} features are not as in real songs{more}: {'; '.join(told)}.")
 
 
+def _of_copies(copies: dict) -> Finding | None:
+    """Whether samples have longer passages of training songs than songs have that are held out, in the median."""
+    ours, theirs = copies["of_samples"], copies["held_out"]
+    if not ours["longest"] or not theirs["longest"]:
+        return None
+    is_bad = ours["longest"]["median"] > theirs["longest"]["quartile_3"]
+    told = (
+        f"{'It copies more than real songs share' if is_bad else 'It does not copy'}: the longest passage that a song "
+        f"has of a training song is {notes(ours['longest'])}; of real songs that were held out "
+        f"{notes(theirs['longest'])}."
+    )
+    bars = [side["bars_known"]["mean"] for side in (ours, theirs)]
+    if None not in bars:
+        told += f" {bars[0]:.0%} of its bars occur there, of theirs {bars[1]:.0%}."
+    return Finding(is_bad, told)
+
+
+def notes(lengths: dict) -> str:
+    """12 notes in the median, 34 at most"""
+    return f"{lengths['median']:.0f} notes in the median, {lengths['max']:.0f} at most"
+
+
+def passages(copies: dict) -> list[tuple[int, dict]]:
+    """Numbers of the samples that have a passage of a training song and that passage, the longest first; of drums where
+    there is no other.
+    """
+    found = [(number, song["longest"] or song["longest_drums"]) for number, song in enumerate(copies["samples"])]
+    there = [(number, passage) for number, passage in found if passage]
+    return sorted(there, key=lambda one: -one[1]["distinct"])
+
+
+def told(passage: dict) -> tuple[str, str]:
+    """Where it is in the sample, and of which song."""
+    key = f", {passage['semitones']:+} semitones" if passage["semitones"] else ""
+    return f"{passage['instrument']}, {bars(passage['bars'])}", f"{passage['song']}, {bars(passage['song_bars'])}{key}"
+
+
+def bars(of: list[int]) -> str:
+    first, last = of
+    return f"bar {first}" if first == last else f"bars {first}-{last}"
+
+
 def _of_similarity(similarity: dict) -> Finding | None:
     error, floor = similarity["error"], similarity["floor"]
     if error is None:
@@ -140,8 +182,8 @@ def _of_similarity(similarity: dict) -> Finding | None:
 def _of_losses(losses: dict) -> Finding:
     names = not_learned(losses)
     told = (
-        f"Loss {losses['nats_per_token']:.3f} nats a token, {losses['bits_per_note']:.1f} bits a note; guesses: bigram "
-        f"{losses['bigram']:.3f}, unigram {losses['unigram']:.3f}."
+        f"Loss {losses['nats_per_token']:.3f} nats a token, {number(losses['bits_per_note'])} bits a note; guesses: bigram "
+        f"{losses['bigram']['nats_per_token']:.3f}, unigram {losses['unigram']['nats_per_token']:.3f}."
     )
     if names:
         told += f" No better than guessed: {', '.join(map(label, names))}."
@@ -173,7 +215,7 @@ def text(report: dict) -> str:
     for finding in findings(report):
         lines += textwrap.wrap(f"{marks[finding.is_bad]} {finding.text}", width, subsequent_indent="  ")
     if "samples" in report:
-        lines += ["", *_table_of_features(report), "", *_table_of_copies(report)]
+        lines += ["", *_table_of_features(report), "", *_table_of_copies(report["copies"])]
     lines += ["", *_table_of_losses(report["losses"])]
     if "samples" in report and report["errors"]["by_rule"]:
         lines += ["", *_table_of_errors(report["errors"])]
@@ -198,6 +240,15 @@ def _table_of_features(report: dict) -> list[str]:
     return lines
 
 
+def _table_of_copies(copies: dict) -> list[str]:
+    lines = ["longest passages known from training"]
+    for number_, passage in passages(copies)[:MOST_PASSAGES]:
+        where, of = told(passage)
+        line = f"{passage['distinct']:>6} notes  {number_:04}.mid ({where}) = {of}"
+        lines += textwrap.wrap(line, WIDTH, initial_indent="", subsequent_indent=" " * 14, drop_whitespace=True)
+    return lines if len(lines) > 1 else ["no passage is known from training"]
+
+
 def _table_of_losses(losses: dict) -> list[str]:
     lines = [f"{'loss, nats':<26}{'share of all':>13}{'model':>9}{'bigram':>9}{'unigram':>9}"]
     for name, kind in losses["by_kind"].items():
@@ -206,7 +257,7 @@ def _table_of_losses(losses: dict) -> list[str]:
             f"{label(name):<26}{kind['share']:>13.0%}{number(kind['nats']):>9}{number(kind['bigram']):>9}"
             f"{number(kind['unigram']):>9}{mark}"
         )
-    whole = (losses["nats_per_token"], losses["bigram"], losses["unigram"])
+    whole = [of["nats_per_token"] for of in (losses, losses["bigram"], losses["unigram"])]
     return [*lines, f"{'all':<26}{'':>13}{''.join(f'{number(value):>9}' for value in whole)}"]
 
 
@@ -220,3 +271,4 @@ def _table_of_errors(errors: dict) -> list[str]:
 
 def _wrapped(what: str, names: list[str]) -> list[str]:
     return textwrap.wrap(f"{what}: {', '.join(map(label, names))}", WIDTH, subsequent_indent="  ")
+
