@@ -135,6 +135,12 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str |
     return notice
 
 
+def add_to_json(path: Path, name: str, value: Any) -> None:
+    """One more thing that the JSON beside a MIDI file `path` says; `read` does not need it. Raises InputError."""
+    json_file = path.with_suffix(".json")
+    write_json(json_file, json.loads(json_file.read_text(encoding="utf-8")) | {name: value})
+
+
 def _values(sample: Sample, origin: Origin) -> dict:
     """What the JSON says but for files. Inverse: read."""
     return dataclasses.asdict(origin) | {
