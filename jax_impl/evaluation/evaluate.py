@@ -134,9 +134,7 @@ def report_of(found: Found, songs: HeldOutSongs, config: EvaluateConfig, folder:
         "held_out_songs": len(songs.numbers),
         "config": plain(config),
         "versions": versions(),
-        "losses": losses(
-            found.run_dir, dataset=songs.dataset, checkpoint=record.step, split=config.split
-        ).plain(),
+        "losses": losses(found.run_dir, dataset=songs.dataset, checkpoint=record.step, split=config.split).plain(),
     }
     if config.samples:
         written = samples.sample(found, config) if folder is None else samples.write(found, config, folder)

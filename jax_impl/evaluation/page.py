@@ -73,7 +73,9 @@ def _features(report: dict) -> str:
     features, wrong = report["features"]["features"], words.outside(report)
     lines = [
         "<h2>Its songs beside real ones</h2>",
-        _key(("real", "mean of real songs, 95 % interval"), ("model", "of sampled ones"), ("wrong", "not as in real")),
+        _key(
+            ("real", "mean of real songs, 95 % interval"), ("model", "of sampled songs"), ("wrong", "not as real ones")
+        ),
         '<p class="soft">Overlap: 1 where both are spread alike; behind it that of the real songs\' own halves.</p>',
     ]
     for heading, names in (("Not as in real songs", wrong), ("As in real songs", words.inside(report))):
@@ -93,7 +95,7 @@ def _feature(name: str, feature: dict, is_wrong: bool) -> str:
         if sides["mean"] is not None
     )
     numbers = (
-        f"{interval(one)}<br><span>real {interval(other)}; overlap {number(feature['overlap'])}, "
+        f"sampled {interval(one)}<br><span>real {interval(other)}; overlap {number(feature['overlap'])}, "
         f"{number(feature['floor_overlap'])}</span>"
     )
     return _row(label(name), bar, numbers, is_wrong, FEATURES.get(name, ""))
@@ -113,9 +115,7 @@ def _losses(losses: dict) -> str:
             f"{number(kind['nats'])}, {kind['share']:.0%} of all<br><span>bigram {number(kind['bigram'])}, unigram "
             f"{number(kind['unigram'])}</span>"
         )
-        lines.append(
-            _row(label(name), _mark("model", 0, kind["nats"] / most) + guesses, numbers, name in not_learned)
-        )
+        lines.append(_row(label(name), _mark("model", 0, kind["nats"] / most) + guesses, numbers, name in not_learned))
     for heading, name in (
         ("by instrument family", "by_family"),
         ("by bar of the song", "by_bar"),
@@ -224,4 +224,3 @@ def _made(report: dict) -> str:
         f"{versions}. All numbers: report.json; the songs: samples/."
     )
     return f'<p class="soft">{escape(told)}</p>'
-

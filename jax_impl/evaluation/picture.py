@@ -11,6 +11,7 @@ DPI = 100
 SIZE, SMALL = (15, 10), (8, 5)  # inches: with samples, of the losses alone
 REAL, MODEL, WRONG, GUESS, OTHER = "#b9c4cf", "#1d5fb8", "#b3261e", "#1c1e21", "#8a9199"
 GUESSES = {"bigram": GUESS, "unigram": OTHER}
+COLUMNS = (1.09, 1.22, 1.37)  # right ends of the numbers beside bars that are 1 wide
 TITLE = 150  # characters a line
 
 
@@ -33,7 +34,11 @@ def figure(report: dict) -> Any:
     else:
         losses = drawn.add_subplot()
     _losses(losses, report["losses"])
-    drawn.suptitle(plain("\n".join(textwrap.wrap(words.title(report), TITLE if has_samples else TITLE // 2))))
+    title = textwrap.wrap(words.title(report), TITLE if has_samples else TITLE // 2)
+    if has_samples:
+        rate = number(report["errors"]["per_1000_tokens"])
+        title.append(f"without the grammar {rate} of 1000 tokens are wrong")
+    drawn.suptitle(plain("\n".join(title)))
     return drawn
 
 
@@ -54,14 +59,14 @@ def _features(axis: Any, report: dict) -> None:
                 width = max((sides["high"] - sides["low"]) / (high - low), 0.006)
                 axis.barh(row, width, height, (sides["low"] - low) / (high - low), color=color)
         texts = (number(one["mean"]), number(other["mean"]), number(features[name]["overlap"]))
-        for text, place in zip(texts, (1.08, 1.2, 1.32), strict=True):
+        for text, place in zip(texts, COLUMNS, strict=True):
             axis.text(place, row, text, ha="right", va="center", fontsize=9)
-    for text, place in zip(("samples", "real", "overlap"), (1.08, 1.2, 1.32), strict=True):
+    for text, place in zip(("samples", "real", "overlap"), COLUMNS, strict=True):
         axis.text(place, -0.9, text, ha="right", va="center", fontsize=9, color="#5b6168")
     axis.set_yticks(range(len(names)), list(map(label, names)))
     for name, tick in zip(names, axis.get_yticklabels(), strict=True):
         tick.set_color(WRONG if name in wrong else "black")
-    axis.set(xlim=(0, 1.34), ylim=(len(names) - 0.4, -1.4), xticks=[])
+    axis.set(xlim=(0, COLUMNS[-1] + 0.02), ylim=(len(names) - 0.4, -1.4), xticks=[])
     axis.set_title(f"features: {len(wrong)} of {len(names)} not as in real songs (red)", fontsize=11)
     axis.set_xlabel("means with 95 % intervals; grey: real songs, narrow: sampled ones", fontsize=9)
     axis.spines[:].set_visible(False)
@@ -95,13 +100,16 @@ def _structure(axis: Any, similarity: dict) -> None:
     floor = "" if similarity["floor"] is None else f"; real among themselves {similarity['floor']:.3f}"
     axis.set_title(f"how alike bars are: error {number(similarity['error'])}{floor}", fontsize=11)
     axis.set_xlabel("bars apart", fontsize=9)
-    axis.set_ylim(bottom=0)
+    top = max([*similarity["real"], *similarity["samples"], 0.01])
+    axis.set_ylim(-0.03 * top, 1.1 * top)  # a curve at 0 is seen beside the axis
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def _copies(axis: Any, copies: dict) -> None:
     """Of each set of songs the middle half of the longest passages, their median (line) and the longest of all (dot)."""
+    from matplotlib.ticker import MaxNLocator
+
     rows = [
         (f"{side}{part}", color, copies[key][name])
         for part, name in (("", "longest"), (", drums", "longest_drums"))
@@ -116,6 +124,7 @@ def _copies(axis: Any, copies: dict) -> None:
     axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axis.invert_yaxis()
     axis.set_xlim(left=0)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title(f"longest passage known from {copies['training_songs']:,} training songs", fontsize=11)
     axis.set_xlabel("notes; bar: half of the songs, line: median, dot: longest of all", fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)

@@ -10,6 +10,8 @@ NOT_BETTER = 0.98  # of the loss of the better guess: a kind of token above this
 MOST_FEATURES, MOST_RULES, MOST_PASSAGES = 12, 5, 3  # that the table shows one by one
 MOST_NAMED = 3  # features or kinds that a finding names
 WIDTH = 100  # columns
+NONE = "none"  # where a number is not defined, as what is of drums in songs without any
+FLOORS = 2  # a structure that is so many times as far off as real songs are from each other is another one
 ROOM = 0.08  # beside intervals, of what they span
 SPLITS = {"validation": "held out for validation", "test": "held out for a test"}
 
@@ -22,9 +24,9 @@ class Finding(NamedTuple):
 
 
 def number(value: float | None) -> str:
-    """Three digits or so, "-" for none."""
+    """Three digits or so."""
     if value is None:
-        return "-"
+        return NONE
     size = abs(value)
     return f"{value:,.0f}" if size >= 1000 else f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2}f}"
 
@@ -32,7 +34,7 @@ def number(value: float | None) -> str:
 def interval(values: dict) -> str:
     """6.1 (5.4 to 6.9)"""
     if values["mean"] is None:
-        return "-"
+        return NONE
     return f"{number(values['mean'])} ({number(values['low'])} to {number(values['high'])})"
 
 
@@ -68,7 +70,9 @@ def span(sides: list[dict]) -> tuple[float, float]:
 def outside(report: dict) -> list[str]:
     """Features that are not as in real songs, the one that is furthest from what real songs are to each other first."""
     features = report["features"]["features"]
-    return sorted((name for name, found in features.items() if found["outside"]), key=lambda name: -_gap(features[name]))
+    return sorted(
+        (name for name, found in features.items() if found["outside"]), key=lambda name: -_gap(features[name])
+    )
 
 
 def inside(report: dict) -> list[str]:
@@ -80,7 +84,7 @@ def inside(report: dict) -> list[str]:
 def _gap(feature: dict) -> float:
     """By how much less samples overlap with real songs than these among themselves."""
     if feature["overlap"] is None:
-        return 1.0  # samples have none of it
+        return 0.0  # samples have none of it, for which another feature is the reason
     return (1.0 if feature["floor_overlap"] is None else feature["floor_overlap"]) - feature["overlap"]
 
 
@@ -107,7 +111,7 @@ def findings(report: dict) -> list[Finding]:
             Finding(
                 None,
                 f"{report['dataset']} is not what the run was trained on, or was made anew since: the model may have "
-                "seen these songs, and passages of songs that are not in it are not found",
+                "seen these songs, and passages of songs that are not in it are not found.",
             )
         )
     return [finding for finding in found if finding]
@@ -169,13 +173,20 @@ def bars(of: list[int]) -> str:
 
 
 def _of_similarity(similarity: dict) -> Finding | None:
+    """Museformer's error beside that of the real songs' own halves, and whether too much or too little comes back."""
     error, floor = similarity["error"], similarity["floor"]
     if error is None:
         return None
-    beside = "" if floor is None else f" (two halves of the real songs: {floor:.3f})"
+    ours, theirs = (sum(similarity[side]) / len(similarity[side]) for side in ("samples", "real"))
+    beside = "" if floor is None else f", two halves of the real songs {floor:.3f}"
+    is_bad = None if floor is None else error > FLOORS * floor
+    what = (
+        "Structure is" if is_bad is False else f"Too {'little' if ours < theirs else 'much'} comes back: structure is"
+    )
     return Finding(
-        None if floor is None else error > 2 * floor,
-        f"Bars come back otherwise than in real songs by {error:.3f} in the mean{beside}.",
+        is_bad,
+        f"{what} beside that of real songs by {error:.3f}{beside}; bars share {ours:.0%} of their notes with later ones, "
+        f"those of real songs {theirs:.0%}.",
     )
 
 
@@ -226,7 +237,9 @@ def _table_of_features(report: dict) -> list[str]:
     features, names = report["features"]["features"], outside(report)
     lines = []
     if names:
-        lines.append(f"{'not as in real songs':<26}{'samples, 95 %':>24}{'real songs':>24}{'overlap':>9}{'real, real':>12}")
+        lines.append(
+            f"{'not as in real songs':<26}{'samples, 95 %':>24}{'real songs':>24}{'overlap':>9}{'real, real':>12}"
+        )
     for name in names[:MOST_FEATURES]:
         one = features[name]
         lines.append(
@@ -271,4 +284,3 @@ def _table_of_errors(errors: dict) -> list[str]:
 
 def _wrapped(what: str, names: list[str]) -> list[str]:
     return textwrap.wrap(f"{what}: {', '.join(map(label, names))}", WIDTH, subsequent_indent="  ")
-
