@@ -159,11 +159,8 @@ def make(dataset: Dataset, folder: Path, progress: bool) -> None:
             _write_order(files, progress)
             for kind in KINDS:
                 _write_bars(files[f"{kind}.bars"])
-            said = {
-                name: {"bytes": path.stat().st_size, "crc32": _crc32(path)}
-                for name, path in files.items()
-                if name != CONTENTS
-            }
+            said = {name: {"bytes": path.stat().st_size, "crc32": _crc32(path)} for name, path in files.items()
+                    if name != CONTENTS}
             contents = {"format": FORMAT, "fingerprint": dataset.fingerprint, "songs": len(songs), "files": said}
             write_json(files[CONTENTS], contents | {"digest": _digest(contents)}, indent=1)
 

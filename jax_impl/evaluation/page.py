@@ -160,7 +160,7 @@ def _structure(similarity: dict) -> str:
         "<h2>Structure: how much comes back</h2>"
         '<p class="soft">Share of notes that a bar has in common with the one so many bars later, drawn for real songs '
         f"(grey) and sampled ones (dashed). Error {number(similarity['error'])}{floor}.</p>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="similarity of bars by distance">{grid}{lines}</svg>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="similarity of bars">{grid}{lines}</svg>'
         '<p class="soft">bars later</p>'
     )
 
@@ -170,9 +170,9 @@ def _copies(copies: dict) -> str:
     sides = [(name, kind, copies[key]) for name, kind, key in SIDES]
     lines = [
         "<h2>Does it copy?</h2>",
-        f'<p class="soft">The longest passage that a song has of one of {copies["training_songs"]:,} training songs, in '
-        "whatever key, in notes (what is said again in it counts once). Real songs were held out, and cut to as many "
-        "bars.</p>",
+        f'<p class="soft">The longest passage that a song has of one of {copies["training_songs"]:,} training songs, '
+        "in whatever key, in notes (what is said again in it counts once). Real songs were held out, and cut to as "
+        "many bars.</p>",
         _key(("real", "half of the real songs"), ("model", "half of the sampled ones"), ("guess thin", "median"),
              ("other thin", "longest")),
     ]  # fmt: skip

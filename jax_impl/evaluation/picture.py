@@ -107,7 +107,7 @@ def _structure(axis: Any, similarity: dict) -> None:
 
 
 def _copies(axis: Any, copies: dict) -> None:
-    """Of each set of songs the middle half of the longest passages, their median (line) and the longest of all (dot)."""
+    """The middle half of the longest passages of each set of songs, their median (line), the longest of all (dot)."""
     from matplotlib.ticker import MaxNLocator
 
     rows = [

@@ -185,16 +185,16 @@ def _of_similarity(similarity: dict) -> Finding | None:
     )
     return Finding(
         is_bad,
-        f"{what} beside that of real songs by {error:.3f}{beside}; bars share {ours:.0%} of their notes with later ones, "
-        f"those of real songs {theirs:.0%}.",
+        f"{what} beside that of real songs by {error:.3f}{beside}; bars share {ours:.0%} of their notes with later "
+        f"ones, those of real songs {theirs:.0%}.",
     )
 
 
 def _of_losses(losses: dict) -> Finding:
     names = not_learned(losses)
     told = (
-        f"Loss {losses['nats_per_token']:.3f} nats a token, {number(losses['bits_per_note'])} bits a note; guesses: bigram "
-        f"{losses['bigram']['nats_per_token']:.3f}, unigram {losses['unigram']['nats_per_token']:.3f}."
+        f"Loss {losses['nats_per_token']:.3f} nats a token, {number(losses['bits_per_note'])} bits a note; guesses: "
+        f"bigram {losses['bigram']['nats_per_token']:.3f}, unigram {losses['unigram']['nats_per_token']:.3f}."
     )
     if names:
         told += f" No better than guessed: {', '.join(map(label, names))}."
