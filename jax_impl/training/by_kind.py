@@ -1,8 +1,8 @@
 """Losses by kind of token: of what a model is to say, what it finds hard. For training's validation and evaluation.
 
-    tokens   BOS BPM TS #D SEP | Cmaj T0 P36 L2 V20 | #P0 SEP | Cmaj T0 P60 | EOS
-    of the   BPM, TS, #D, SEP: structure   T0 position   L2 duration   #P0, SEP: structure   EOS structure
-    target   Cmaj: chord of the first track   P36 pitch   V20 velocity   Cmaj: chord of later tracks
+tokens   BOS BPM TS #D SEP | Cmaj T0 P36 L2 V20 | #P0 SEP | Cmaj T0 P60 | EOS
+of the   BPM, TS, #D, SEP: structure   T0 position   L2 duration   #P0, SEP: structure   EOS structure
+target   Cmaj: chord of the first track   P36 pitch   V20 velocity   Cmaj: chord of later tracks
 """
 
 from collections.abc import Sequence

@@ -37,7 +37,7 @@ class Metrics:
         self._file = self.path.open("a", encoding="utf-8")
         self._tracker = tracker(config, about)
 
-    def write(self, kind: str, step: int, values: dict[str, float | None | dict[str, float]]) -> None:
+    def write(self, kind: str, step: int, values: dict[str, float | dict[str, float] | None]) -> None:
         """Raises WriteError."""
         try:
             self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
@@ -52,7 +52,7 @@ class Metrics:
         self._tracker.close()
 
 
-def flat(values: dict[str, float | None | dict[str, float]]) -> dict[str, float]:
+def flat(values: dict[str, float | dict[str, float] | None]) -> dict[str, float]:
     """The numbers of a record by one name each, OUTER/INNER of what is within; what is None left out."""
     numbers = {}
     for name, value in values.items():
