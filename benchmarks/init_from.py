@@ -76,7 +76,7 @@ def loss_of(run_dir: Path, rule: str, config: TrainConfig) -> float:
     step = functools.partial(
         validation_step, graph=graph, max_spans=config.row_spans, compute=device.compute_config(config)
     )
-    return train.mean_loss(jax.jit(step), parameters, batches)
+    return train.mean_losses(jax.jit(step), parameters, batches, batches)[0]
 
 
 def data_config(config: TrainConfig, max_bars: int) -> DataConfig:

@@ -97,6 +97,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "num_workers": Range(0, PROCESSES),
         "log_every": COUNT,
         "validate_every": COUNT,
+        "eval_every": Range(1, INT32, zero="with each validation"),
         "validation_batches": COUNT,
         "checkpoint_every": COUNT,
         "resume_from": COUNT,

@@ -68,9 +68,14 @@ def abstract_batches(config: TrainConfig) -> Batch:
     )
 
 
+def token_losses(logits: jax.Array, batch: Batch) -> jax.Array:
+    """float32[B, T]: nats of each target, without the batch's weights. logits: float32[B, T, V]."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+
+
 def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
     """float32[]: next-token cross entropy in nats, summed with the batch's weights. logits: float32[B, T, V]."""
-    return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets) * batch.weights)
+    return jnp.sum(token_losses(logits, batch) * batch.weights)
 
 
 def dropout_key(seed: int, step: jax.Array) -> jax.Array:
@@ -117,7 +122,7 @@ def train_step(
 
 def validation_step(
     parameters: Any, batch: Batch, *, graph: nnx.GraphDef, max_spans: int, compute: ComputeConfig
-) -> tuple[jax.Array, jax.Array]:
-    """(summed loss in nats, number of targets) of one batch [B, T], without dropout."""
+) -> jax.Array:
+    """float32[B, T]: nats of each target of one batch, without weights and without dropout."""
     logits = nnx.merge(graph, parameters)(batch, max_spans=max_spans, compute=compute, dropout_key=None)
-    return cross_entropy(logits, batch), jnp.sum(batch.weights)
+    return token_losses(logits, batch)
