@@ -16,7 +16,12 @@ TITLE = 150  # characters a line
 
 
 def draw(report: dict, path: Path) -> None:
-    figure(report).savefig(path, dpi=DPI, format="png", metadata={"Software": None})
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.image import imsave
+
+    canvas = FigureCanvasAgg(figure(report))
+    canvas.draw()  # once, where savefig draws twice for the layout
+    imsave(path, canvas.buffer_rgba(), format="png", dpi=DPI, metadata={"Software": None})
 
 
 def figure(report: dict) -> Any:
@@ -24,7 +29,7 @@ def figure(report: dict) -> Any:
     from matplotlib.figure import Figure
 
     has_samples = "samples" in report
-    drawn = Figure(figsize=SIZE if has_samples else SMALL, layout="constrained")
+    drawn = Figure(figsize=SIZE if has_samples else SMALL, dpi=DPI, layout="constrained")
     if has_samples:
         grid = drawn.add_gridspec(3, 2, width_ratios=(1.25, 1))
         _features(drawn.add_subplot(grid[:, 0]), report)
