@@ -13,7 +13,8 @@ from tokenizer.tokens.crop import window
 from tokenizer.tokens.encode import grid_song
 from tokenizer.tokens.fields import TokenFields
 
-HALVES = 20  # times that the real songs are divided at random
+DIVISIONS = 100  # of the real songs into two random halves
+ROUNDING = 1e-9  # by which numbers that are equal may differ
 FEWEST = 4  # real songs that can be divided: two halves of two
 
 
@@ -37,32 +38,35 @@ class Measured:
 
 
 def compare(samples: list[TokenFields], real: list[TokenFields], seed: int = 0, bars: int | None = None) -> dict:
-    """Everything as JSON says it (numbers, and None where there is none):
+    """What JSON can say (numbers, and None where there is none):
 
-    songs: how many of samples and real. bars: see below. features: by the names of FEATURES, of samples and real the
-    number of songs for which it is defined, mean, and low and high ends of the mean's 95 % interval
-    (distributions.mean_interval); overlap and kl (distributions.overlap_and_divergence); floor_overlap and floor_kl,
-    the same of one random half of the real songs against the other, mean of 20 divisions. outside: the two means'
-    intervals do not meet, or the overlap is less than in any of these divisions, or samples have none. similarity:
-    L(t) of both (similarity.py) at the distances, in measures, that both have; their error; and the floor, the error
-    of one half of the real songs against the other, mean of 20 divisions.
+    songs       numbers of samples and of real songs; bars the length of windows, see below
+    features    by the names of FEATURES: of samples and of real the number of songs for which it is defined, the mean,
+                and low and high, its 95 % interval; overlap and kl of the two (see distributions.py); floor_overlap
+                and floor_kl, real songs against real ones; outside, whether the samples differ
+    similarity  L(t) of both at the distances, in measures, that both have; error, and floor, the one of real songs
+                against real ones (see similarity.py)
+
+    Real against real: the real songs are divided into two random halves, and of the one as many as there are samples
+    are taken for them; the mean of 100 such divisions. Outside: the means are farther apart, or the overlap is less,
+    than in each of the divisions, or only real songs have the feature.
 
     Many features depend on how long a song is. So each song that is longer than so many bars (measures), sampled or
     real, is cut to a window of them that begins at a random one; by default the median of the samples' numbers. A
     number larger than all cuts none.
 
-    samples, real: well-formed tokens (see features.song_features). The same seed gives the same numbers.
+    samples, real: well-formed tokens (see features.song_features). The same seed gives the same numbers. Work grows
+    with the square of the real songs: give some hundreds at most.
     """
     random = np.random.default_rng(seed)
     if bars is None:
         bars = max(int(np.median([measures(tokens) for tokens in samples] or [1])), 1)
     ours, theirs = (measure([cut(tokens, bars, random) for tokens in songs]) for songs in (samples, real))
-    halves = [np.array_split(random.permutation(len(real)), 2) for _ in range(HALVES)]
     return {
         "songs": {"samples": len(samples), "real": len(real)},
         "bars": bars,
         "features": {name: _feature(ours.values(name), theirs.values(name), seed) for name in FEATURES},
-        "similarity": _similarity(ours, theirs, halves),
+        "similarity": _similarity(ours, theirs, seed),
     }
 
 
@@ -92,20 +96,25 @@ def measure(songs: list[tuple[GridSong, np.ndarray]]) -> Measured:
 
 def _feature(samples: np.ndarray, real: np.ndarray, seed: int) -> dict:
     """samples, real: float64[] values of one feature."""
-    ours, theirs = (_mean(values, seed) for values in (samples, real))
-    overlap, kl = overlap_and_divergence(samples, real) if len(samples) and len(real) > 1 else (None, None)
-    floor = np.array(_floor(real, seed))
-    meet = len(samples) and len(real) and ours["low"] <= theirs["high"] and theirs["low"] <= ours["high"]
-    is_beside = len(floor) > 0 and overlap is not None and overlap < floor[:, 0].min()
+    floor = np.array([_apart(real[one], real[other]) for one, other in _divided(real, samples, seed)]).reshape(-1, 3)
+    overlap, kl, _ = apart = _apart(samples, real) if len(samples) and len(real) > 1 else (None, None, None)
+    is_outside = len(real) > 0 and not len(samples)
+    if len(floor):
+        is_outside = overlap < floor[:, 0].min() - ROUNDING or apart[2] > floor[:, 2].max() + ROUNDING
     return {
-        "samples": ours,
-        "real": theirs,
+        "samples": _mean(samples, seed),
+        "real": _mean(real, seed),
         "overlap": overlap,
         "kl": kl,
         "floor_overlap": float(floor[:, 0].mean()) if len(floor) else None,
         "floor_kl": float(floor[:, 1].mean()) if len(floor) else None,
-        "outside": bool(len(real) and (not meet or is_beside)),
+        "outside": bool(is_outside),
     }
+
+
+def _apart(samples: np.ndarray, real: np.ndarray) -> tuple[float, float, float]:
+    """Overlap, divergence, and the distance of the means."""
+    return *overlap_and_divergence(samples, real), abs(float(samples.mean() - real.mean()))
 
 
 def _mean(values: np.ndarray, seed: int) -> dict:
@@ -113,19 +122,22 @@ def _mean(values: np.ndarray, seed: int) -> dict:
     return {"songs": len(values), "mean": mean, "low": low, "high": high}
 
 
-def _floor(real: np.ndarray, seed: int) -> list[tuple[float, float]]:
-    """Overlap and divergence of one random half of values float64[] against the other, for each division."""
-    if len(real) < FEWEST:
+def _divided(real: np.ndarray, samples: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """int64[] each: two random halves of the real songs, of the first not more than there are samples, for each
+    division. Both arrays count songs on their first axis.
+    """
+    if len(real) < FEWEST or not len(samples):
         return []
     random = np.random.default_rng(seed)
-    halves = (np.array_split(random.permutation(real), 2) for _ in range(HALVES))
-    return [overlap_and_divergence(one, other) for one, other in halves]
+    halves = (np.array_split(random.permutation(len(real)), 2) for _ in range(DIVISIONS))
+    return [(one[: len(samples)], other) for one, other in halves]
 
 
-def _similarity(samples: Measured, real: Measured, halves: list[list[np.ndarray]]) -> dict:
+def _similarity(samples: Measured, real: Measured, seed: int) -> dict:
     ours, theirs = samples.curve(), real.curve()
     both = np.flatnonzero(~np.isnan(ours + theirs))
-    errors = [similarity_error(real.curve(one)[both], real.curve(other)[both]) for one, other in halves]
+    divided = _divided(real.sums, samples.sums, seed)
+    errors = [similarity_error(real.curve(one)[both], real.curve(other)[both]) for one, other in divided]
     floor = [error for error in errors if error is not None]
     return {
         "distances": (both + 1).tolist(),

@@ -16,8 +16,8 @@ WINDOW = 16  # measures in which chords are counted
 NO_CHORD = 0
 
 # How well each pitch class, counted from the tonic, fits a major and a minor key: ratings by listeners (Krumhansl and
-# Kessler 1982, Tracing the Dynamic Changes in Perceived Tonal Organization, Psychological Review 89, figure 2; as
-# printed in Krumhansl 1990, Cognitive Foundations of Musical Pitch, table 2.1).
+# Kessler 1982, Tracing the Dynamic Changes in Perceived Tonal Organization, Psychological Review 89; as
+# printed in Krumhansl 1990, Cognitive Foundations of Musical Pitch, page 30).
 PROFILES = (
     (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
     (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),

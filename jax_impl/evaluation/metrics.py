@@ -38,7 +38,7 @@ def pitch_classes_used(notes: Notes) -> int:
 
 def pitch_class_entropy(notes: Notes) -> float | None:
     """- sum of p log2 p over the shares p of the notes that are of each pitch class: bits, 0 to log2 12. Drums are left
-    out. First in Wu and Yang 2020, The Jazz Transformer on the Front Line, ISMIR, section 4.1.
+    out. First in Wu and Yang 2020, The Jazz Transformer on the Front Line, ISMIR.
     """
     counts = np.bincount(notes.pitched.pitch % 12)
     share = counts[counts > 0] / max(counts.sum(), 1)
@@ -56,7 +56,7 @@ def scale_consistency(notes: Notes) -> float | None:
 def groove_consistency(notes: Notes) -> float | None:
     """1 less the share of places at which neighbouring measures differ, a place being one where a note of any track
     begins or none does: 1 - sum of Hamming distances / sum of lengths in steps, over the pairs of neighbours that are
-    equally long. MusPy's measures end with the one in which the last note ends. First in Wu and Yang 2020, section 4.1.
+    equally long. MusPy's measures end with the one in which the last note ends. First in Wu and Yang 2020.
     """
     if not len(notes):
         return None

@@ -19,7 +19,7 @@ DISTANCES = 40  # T: the largest distance, in bars
 
 
 def song_similarity(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
-    """float64[40] sum of l(i, i + t) over the pairs of bars of one song, and int64[40] their number, for t = 1 .. 40."""
+    """float64[40] sum of l(i, i + t) over the pairs of bars of one song and int64[40] their number, for t = 1 .. 40."""
     n_bars = len(notes.lines) - 1
     bar = notes.measure_of(notes.onset)
     place = notes.onset - notes.lines[bar]
