@@ -1,4 +1,4 @@
-"""Where what is made once is kept for the next time: compiled programs, and what training songs hold. Imports no JAX."""
+"""Where what is made once is kept for the next time: compiled programs, what training songs hold. Imports no JAX."""
 
 import os
 from pathlib import Path

@@ -3,7 +3,8 @@ these in order (copies_search.py) and the bars that occur (copies_notes.py), of 
 
     KEPT/copies/FINGERPRINT/index.json           written last: without it there is no index
     KEPT/copies/FINGERPRINT/pitched.symbols ...  SYMBOL[N + DEPTH]; .order uint32[N]; .first int64[65537]; .songs
-                                                 int64[songs + 1] where each song's symbols begin; .bars uint64[], sorted
+                                                 int64[songs + 1], where each song's symbols begin; .bars uint64[],
+                                                 sorted
     KEPT/copies/FINGERPRINT/drums.symbols ...    likewise
 
 KEPT is where this program keeps what is made once (cache_folder.py), never the dataset itself, whose files are counted.
@@ -12,6 +13,7 @@ process at a time makes an index; any number read it.
 """
 
 import hashlib
+import itertools
 import json
 import zlib
 from collections.abc import Iterator
@@ -109,7 +111,7 @@ def _mapped(path: Path, bytes: int, crc32: int) -> np.ndarray:
     if bytes <= CHECKED_BYTES and _crc32(path) != crc32:
         raise Damaged(f"{path}: its content is another one")
     dtype = TYPES[path.suffix[1:]]
-    return np.memmap(path, dtype, "r") if bytes else np.zeros(0, dtype)  # nothing cannot be mapped
+    return np.asarray(np.memmap(path, dtype, "r")) if bytes else np.zeros(0, dtype)  # nothing cannot be mapped
 
 
 def _names() -> list[str]:
@@ -159,8 +161,11 @@ def make(dataset: Dataset, folder: Path, progress: bool) -> None:
             _write_order(files, progress)
             for kind in KINDS:
                 _write_bars(files[f"{kind}.bars"])
-            said = {name: {"bytes": path.stat().st_size, "crc32": _crc32(path)} for name, path in files.items()
-                    if name != CONTENTS}
+            said = {
+                name: {"bytes": path.stat().st_size, "crc32": _crc32(path)}
+                for name, path in files.items()
+                if name != CONTENTS
+            }
             contents = {"format": FORMAT, "fingerprint": dataset.fingerprint, "songs": len(songs), "files": said}
             write_json(files[CONTENTS], contents | {"digest": _digest(contents)}, indent=1)
 
@@ -191,7 +196,7 @@ def _raw(path: Path) -> Path:
 
 def _write_order(files: dict[str, Path], progress: bool) -> None:
     """The places of the symbols in order."""
-    symbols = {kind: np.memmap(files[f"{kind}.symbols"], SYMBOL, "r") for kind in KINDS}
+    symbols = {kind: np.asarray(np.memmap(files[f"{kind}.symbols"], SYMBOL, "r")) for kind in KINDS}
     total = sum(len(values) - DEPTH for values in symbols.values())
     with tqdm(total=total, desc="its notes in order", unit="note", disable=None if progress else True) as bar:
         for kind in KINDS:
@@ -207,7 +212,7 @@ def _write_bars(path: Path) -> None:
     raw = _raw(path)
     with path.open("wb") as sink:
         if raw.stat().st_size:
-            for piece in _each_once(np.memmap(raw, TYPES["bars"], "r")):
+            for piece in _each_once(np.asarray(np.memmap(raw, TYPES["bars"], "r"))):
                 sink.write(piece.tobytes())
     raw.unlink()
 
@@ -216,7 +221,7 @@ def _each_once(values: np.ndarray) -> Iterator[np.ndarray]:
     """The values uint64[N], which are spread evenly, sorted and each once, piece by piece."""
     pieces = -(-len(values) // AT_ONCE)
     limits = [(number << 64) // pieces for number in range(pieces + 1)]
-    for low, stop in zip(limits[:-1], limits[1:], strict=True):
+    for low, stop in itertools.pairwise(limits):
         low, last = np.uint64(low), np.uint64(stop - 1)
         blocks = np.array_split(values, pieces)
         yield np.unique(np.concatenate([block[(block >= low) & (block <= last)] for block in blocks]))

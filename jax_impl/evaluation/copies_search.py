@@ -10,6 +10,7 @@ occurs. Places are ordered by DEPTH symbols; those that go alike for so long sta
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,39 +38,42 @@ class Places:
         """int64[Q] how many bytes of symbols from each place of a song's symbols SYMBOL[Q] on go as somewhere here, and
         int64[Q] where. No passage goes on behind END. Raises IndexError where the order is none.
         """
-        own = padded(query)
         at = np.arange(len(query))
         if not len(self.order) or not len(query):
             return 0 * at, 0 * at
-        most = 2 * _next_end(query) + 1 - 2 * at
-        keys = _windows(own, at).view(f"S{BYTES}")[:, 0]
-        low, high = self.first[query.astype(np.int64)], self.first[query.astype(np.int64) + 1]
+        own, most = windows(padded(query)), 2 * _next_end(query) + 1 - 2 * at
+        keys, at, of_key = np.unique(_rows(own, at).view(f"S{BYTES}")[:, 0], return_index=True, return_inverse=True)
+        low, high = (self.first[query[at].astype(np.int64) + more] for more in (0, 1))
         low = self._search(keys, low, high, np.less)
-        found, place = self._nearest(own, at, low)
+        found, place = self._nearest(_rows(own, at), low)
+        high = self._search(keys, low, np.where(found == BYTES, high, low), np.less_equal)
+        found, place, low, high = found[of_key], place[of_key], low[of_key], high[of_key]
         goes_on = np.flatnonzero((found == BYTES) & (most > BYTES))
-        high = np.array(high)
-        high[goes_on] = self._search(keys[goes_on], low[goes_on], high[goes_on], np.less_equal)
         self._follow(own, goes_on, low, high, most, found, place)
         return np.minimum(found, most), place
+
+    @cached_property
+    def windows(self) -> np.ndarray:
+        """See there."""
+        return windows(np.asarray(self.symbols))
 
     def _search(self, keys: np.ndarray, low: np.ndarray, high: np.ndarray, before: np.ufunc) -> np.ndarray:
         """int64[K]: how many places stand in the order before each key, of those from low to before high."""
         low, high = low.copy(), high.copy()
         while len(going := np.flatnonzero(low < high)):
             middle = (low[going] + high[going]) // 2
-            there = _windows(self.symbols, self.order[middle]).view(f"S{BYTES}")[:, 0]
+            there = _rows(self.windows, self.order[middle]).view(f"S{BYTES}")[:, 0]
             is_before = before(there, keys[going])
             low[going] = np.where(is_before, middle + 1, low[going])
             high[going] = np.where(is_before, high[going], middle)
         return low
 
-    def _nearest(self, own: np.ndarray, at: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of the two places between which each would stand, the one that goes on as it does for more bytes (no other
-        does for more), and these bytes: up to BYTES.
+    def _nearest(self, rows: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the two places between which each of the rows uint8[K, BYTES] would stand, how many bytes the one goes on
+        alike that does for more (no other does for more), and it.
         """
         places = [self.order[np.clip(low + side, 0, len(self.order) - 1)].astype(np.int64) for side in (0, -1)]
-        windows = _windows(own, at)
-        alike = [_alike(windows, _windows(self.symbols, place)) for place in places]
+        alike = [_alike(rows, _rows(self.windows, place)) for place in places]
         return np.maximum(*alike), np.where(alike[0] >= alike[1], *places)
 
     def _follow(
@@ -82,13 +86,15 @@ class Places:
         found: np.ndarray,
         place: np.ndarray,
     ) -> None:
-        """Of places that go alike for DEPTH symbols and more: how far in all, into `found` and `place`."""
+        """Of places of a song that go on for DEPTH symbols as those in the order from low to before high: how far in
+        all, into `found` and `place`. own: windows of the song.
+        """
         last = -1
         for at in goes_on.tolist():
             places = self.order[low[at] : min(high[at], low[at] + MOST_ALIKE)].astype(np.int64)
             if last == at - 1 and last >= 0:  # what comes from there was followed from there
                 found[at], place[at] = max(found[last] - 2, BYTES), place[last] + 1
-                places = places[(places == 0) | (self.symbols[places - 1] != own[last])]
+                places = places[(places == 0) | (self.windows[places - 1, 0] != own[last, 0])]
             last = at
             if len(places):
                 alike = self._further(own, at, places, int(most[at]))
@@ -100,7 +106,7 @@ class Places:
         """int64[P]: bytes that are alike from each place on, of which BYTES are known."""
         alike, going = np.full(len(places), BYTES, np.int64), np.arange(len(places))
         for symbols in range(DEPTH, most // 2 + 1, DEPTH):
-            more = _alike(_windows(own, np.array([at + symbols])), _windows(self.symbols, places[going] + symbols))
+            more = _alike(_rows(own, np.array([at + symbols])), _rows(self.windows, places[going] + symbols))
             alike[going] += more
             going = going[more == BYTES]
             if not len(going):
@@ -121,10 +127,14 @@ def _next_end(query: np.ndarray) -> np.ndarray:
     return ends[np.searchsorted(ends, np.arange(len(query)))]
 
 
-def _windows(symbols: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """uint8[P, BYTES]: DEPTH symbols from each place on."""
-    everywhere = np.lib.stride_tricks.sliding_window_view(symbols, DEPTH)
-    return np.ascontiguousarray(everywhere[at]).view(np.uint8)
+def windows(symbols: np.ndarray) -> np.ndarray:
+    """SYMBOL[N + 1, DEPTH]: DEPTH symbols from each place on, of symbols SYMBOL[N + DEPTH]; a view."""
+    return np.lib.stride_tricks.sliding_window_view(symbols, DEPTH)
+
+
+def _rows(windows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """uint8[P, BYTES]: the bytes of these."""
+    return np.ascontiguousarray(windows[at]).view(np.uint8)
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> np.ndarray:
