@@ -1,5 +1,6 @@
 """The page of a report: one HTML file that needs no network and no script, readable on a telephone and in the dark."""
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -10,7 +11,7 @@ from jax_impl.evaluation.page_style import STYLE
 from jax_impl.evaluation.report import Finding, interval, label, number
 
 MARKS = {True: ("bad", "✗"), False: ("good", "✓"), None: ("soft", "·")}
-WIDTH, HEIGHT, LEFT, BOTTOM = 720, 260, 46, 34  # of the curve, in its own units
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 720, 260, 58, 16, 34  # of the curve, in its own units
 MOST_PASSAGES = 10  # that are told one by one
 SIDES = (("sampled songs", "model", "of_samples"), ("real songs", "real", "held_out"))
 LINES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the curve's height, where a line is
@@ -135,9 +136,9 @@ def _structure(similarity: dict) -> str:
     distances = similarity["distances"]
     if len(distances) < 2:
         return ""
-    top = max(*similarity["samples"], *similarity["real"], 1e-9)
+    top = max(math.ceil(10 * max(*similarity["samples"], *similarity["real"])), 1) / 10
     x = lambda distance: LEFT + (WIDTH - LEFT - 8) * (distance - distances[0]) / (distances[-1] - distances[0])
-    y = lambda value: 8 + (HEIGHT - BOTTOM - 8) * (1 - value / top)
+    y = lambda value: TOP + (HEIGHT - BOTTOM - TOP) * (1 - value / top)
     grid = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 8}" y1="{y(share * top):.1f}" y2="{y(share * top):.1f}"/>'
         f'<text x="{LEFT - 6}" y="{y(share * top) + 4:.1f}" text-anchor="end">{share * top:.2f}</text>'
@@ -184,11 +185,11 @@ def _copies(copies: dict) -> str:
             marks = _mark("guess", 0.99 * lengths["median"] / most) + _mark("other", 0.99 * lengths["max"] / most)
             lines.append(_row(side + part, _mark(kind, low, high - low) + marks, escape(words.notes(lengths))))
     rows = [
-        (f"samples/{number_:04}.mid", where, of, str(passage["distinct"]))
+        (str(passage["distinct"]), f"{number_:04}.mid", where, of)
         for number_, passage in words.passages(copies)[:MOST_PASSAGES]
         for where, of in [words.told(passage)]
     ]
-    return "\n".join([*lines, _table(("song", "where", "is of", "notes"), rows, texts=3) if rows else ""])
+    return "\n".join([*lines, _table(("notes", "song", "where", "is of"), rows, texts=4) if rows else ""])
 
 
 def _errors(errors: dict) -> str:

@@ -29,7 +29,7 @@ p { margin: 0.3rem 0; }
 .bar .model { background: var(--model); top: 30%; bottom: 30%; }
 .wrong .bar .model { background: var(--bad); }
 .bar .guess { width: 3px; background: var(--text); }
-.bar .other { width: 3px; background: var(--soft); top: 30%; bottom: 30%; }
+.bar .other { width: 3px; background: var(--soft); }
 .key i { display: inline-block; width: 1.4rem; height: 0.7rem; border-radius: 2px; margin: 0 0.35rem 0 0.8rem; }
 .key .thin { width: 3px; }
 .key .real { background: var(--real); }
@@ -51,7 +51,8 @@ details { margin-top: 0.6rem; }
 summary { cursor: pointer; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-td, th { padding: 0.25rem 0.8rem 0.25rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top; }
+td, th { overflow-wrap: break-word; padding: 0.25rem 0.8rem 0.25rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top; }
+td:last-child { overflow-wrap: anywhere; }
 thead th { border-top: 0; color: var(--soft); font-weight: 500; }
 .right { text-align: right; white-space: nowrap; overflow-wrap: normal; }
 @media (max-width: 46rem) { .row { grid-template-columns: 1fr; gap: 0.1rem; padding: 0.5rem 0; }
