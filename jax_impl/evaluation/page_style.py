@@ -51,7 +51,8 @@ details { margin-top: 0.6rem; }
 summary { cursor: pointer; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-td, th { overflow-wrap: break-word; padding: 0.25rem 0.8rem 0.25rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top; }
+td, th { padding: 0.25rem 0.8rem 0.25rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top;
+  overflow-wrap: break-word; }
 td:last-child { overflow-wrap: anywhere; }
 thead th { border-top: 0; color: var(--soft); font-weight: 500; }
 .right { text-align: right; white-space: nowrap; overflow-wrap: normal; }

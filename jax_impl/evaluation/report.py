@@ -6,6 +6,8 @@ import shutil
 import textwrap
 from typing import NamedTuple
 
+from jax_impl.evaluation.comparison import FEWEST
+
 NOT_BETTER = 0.98  # of the loss of the better guess: a kind of token above this share of it was hardly learned
 MOST_FEATURES, MOST_RULES, MOST_PASSAGES = 12, 5, 3  # that the table shows one by one
 MOST_NAMED = 3  # features or kinds that a finding names
@@ -49,7 +51,7 @@ def title(report: dict) -> str:
         return f"{model}: {count(report['held_out_songs'], 'song')} {SPLITS[report['config']['split']]}"
     return (
         f"{model}: {count(songs['songs'], 'song')} of {report['config']['bars']} bars beside "
-        f"{songs['compared_with']} real ones, {SPLITS[report['config']['split']]}"
+        f"{count(songs['compared_with'], 'real song')}, {SPLITS[report['config']['split']]}"
     )
 
 
@@ -120,6 +122,9 @@ def findings(report: dict) -> list[Finding]:
 def _of_features(report: dict) -> Finding:
     features, names = report["features"]["features"], outside(report)
     of_all = len(names) + len(inside(report))
+    if (real := report["samples"]["compared_with"]) < FEWEST:
+        few = f"{count(real, 'real song')} to compare with, and {FEWEST} are needed to say what is usual"
+        return Finding(None, f"{few}: prepare the dataset with a larger --validation-fraction.")
     if not names:
         return Finding(False, f"All {of_all} features of its songs are as in real songs.")
     told = [

@@ -249,7 +249,7 @@ def test_the_table_fits_a_terminal_of_100_columns_and_says_what_stands_out(made)
         assert finding.text.split()[0] in " ".join(lines)
 
 
-def feature(mean: float | None, overlap: float | None, floor: float, outside: bool) -> dict:
+def feature(mean: float | None, overlap: float | None, floor: float | None, outside: bool) -> dict:
     sides = {"songs": 4, "mean": mean, "low": mean, "high": mean}
     return {"samples": sides, "real": sides, "overlap": overlap, "floor_overlap": floor, "outside": outside}
 
@@ -288,3 +288,9 @@ def test_longer_passages_than_real_songs_share_are_called_copies(median, is_bad)
 )
 def test_numbers_have_three_digits_or_so(value, text):
     assert report.number(value) == text
+
+
+def test_of_too_few_real_songs_nothing_is_concluded():
+    told = {"features": {"features": {"near": feature(None, None, None, True)}}, "samples": {"compared_with": 3}}
+    finding = report._of_features(told)
+    assert finding.is_bad is None and "3 real songs to compare with, and 4 are needed" in finding.text
