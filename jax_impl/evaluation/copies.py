@@ -31,9 +31,10 @@ from tokenizer.dataset.songs import Dataset
 from tokenizer.music import instruments
 from tokenizer.music.score import DRUMS
 from tokenizer.tokens.crop import crop
-from tokenizer.tokens.fields import TokenFields
+from tokenizer.tokens.fields import KIND_PITCH, TokenFields
 
 FIGURE = 8  # steps from note to note that are said again
+QUARTERS = ("quartile_1", "median", "quartile_3", "max")
 
 
 @dataclass(frozen=True)
@@ -225,8 +226,8 @@ def compare(samples: Sequence[TokenFields], held_out: Sequence[TokenFields], ind
         "training_songs": index.songs,
         "bars": bars,
         "samples": [found.plain() for found in of_samples],
-        "of_samples": _summary(of_samples),
-        "held_out": _summary(of_held_out),
+        "of_samples": _summary(samples, of_samples),
+        "held_out": _summary(cut, of_held_out),
     }
 
 
@@ -235,17 +236,19 @@ def _n_bars(song: TokenFields) -> int:
     return int(song.bar.max(initial=-1)) + 1
 
 
-def _summary(found: list[Copies]) -> dict:
-    """Of songs: quartiles and maximum of the notes of their longest passages that are not said again (0: none), and the
-    mean share of known bars of those that have bars which count (null: none has).
+def _summary(songs: Sequence[TokenFields], found: list[Copies]) -> dict:
+    """Of songs that have pitched tracks (or drums): quartiles and maximum of the notes of their longest passages that
+    are not said again, 0 where there is none. Of those that have bars which count: the mean share that is known.
     """
-    said: dict = {"songs": len(found)}
-    for name in ("longest", "longest_drums"):
-        lengths = [getattr(one, name).distinct if getattr(one, name) else 0 for one in found]
-        quarters = np.percentile(lengths, [25, 50, 75, 100]).tolist() if lengths else None
-        said[name] = quarters and dict(zip(("quartile_1", "median", "quartile_3", "max"), quarters, strict=True))
+    is_drums = [song.instrument[song.kind == KIND_PITCH] == DRUMS for song in songs]
+    said: dict = {"songs": len(songs)}
+    for name, has in (("longest", [not drums.all() for drums in is_drums]), ("longest_drums", map(any, is_drums))):
+        passages = [getattr(one, name) for one, has_any in zip(found, has, strict=True) if has_any]
+        lengths = [passage.distinct if passage else 0 for passage in passages]
+        quarters = np.percentile(lengths, [25, 50, 75, 100]).tolist() if lengths else [None] * 4
+        said[name] = {"songs": len(lengths)} | dict(zip(QUARTERS, quarters, strict=True))
     for name in ("bars_known", "drum_bars_known"):
         shares = [getattr(one, name).share for one in found]
         shares = [share for share in shares if share is not None]
-        said[name] = {"mean": float(np.mean(shares)) if shares else None, "songs": len(shares)}
+        said[name] = {"songs": len(shares), "mean": float(np.mean(shares)) if shares else None}
     return said

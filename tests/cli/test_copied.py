@@ -18,6 +18,7 @@ from jax_impl.sampling.sample import Sample
 from jax_impl.training.record import plain
 from tests.runs import write_dataset
 from tokenizer.dataset.songs import Dataset
+from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
 from tokenizer.music.composer import compose as composed
 from tokenizer.tokens.decode import decode
@@ -126,11 +127,13 @@ def test_what_is_against_it_is_a_notice(run, tmp_path, monkeypatch):
 
 def test_given_notes_are_the_users():
     """Of a song that is gone on with only what is new is compared."""
-    ids = encode(composed(0)).ids
+    end, score = 4 * 4 * 480, snap(composed(0))
+    playing = [track for track in score.tracks if track.notes["onset_ticks"].min() < end]
+    ids = encode(dataclasses.replace(score, tracks=tuple(playing))).ids
     wanted = Constraints(keep_bars=4)
     given = given_song(prompt_of(ids), wanted)
     sample = Sample(ids, True, 0, 0, whole=whole_song(given, 0, wanted))
-    is_new = lambda track: track.notes[track.notes["onset_ticks"] >= 4 * 4 * 480]
+    is_new = lambda track: track.notes[track.notes["onset_ticks"] >= end]
     new = [is_new(track) for track in decode(ids).tracks]
     compared = decode(copied._new(sample).ids)
     assert [track.notes.tolist() for track in compared.tracks] == [notes.tolist() for notes in new if len(notes)]
