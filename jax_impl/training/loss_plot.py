@@ -9,7 +9,7 @@ from tokenizer.disk.atomic import atomic
 
 TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = "#9db8d9", "#c0392b", "#777777"
 KIND_COLORS = dict(
-    zip(KINDS, ("#8c510a", "#d8973c", "#1b9e77", "#7b3fa0", "#2b7bba", "#d64f8c", "#4d4d4d"), strict=True)
+    zip(KINDS, ("#8c510a", "#d8973c", "#1b9e77", "#7b3fa0", "#2b7bba", "#d64f8c", "#14213d"), strict=True)
 )
 MOST_POINTS = 50  # that are marked one by one
 
