@@ -37,7 +37,8 @@ def draw(metrics_path: Path, png: Path) -> None:
             loss = validation[-1][name]
             axes.axhline(loss, color=BASELINE_COLOR, linewidth=1, linestyle="--")
             place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-            axes.annotate(f"{name} guess", (0.99, loss), **place)
+            above_lines = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+            axes.annotate(f"{name} guess", (0.99, loss), bbox=above_lines, **place)
     axes.set(
         xlabel="optimizer step", ylabel="loss, nats per token", xlim=(0, None), ylim=(0, 1.05 * axes.get_ylim()[1])
     )
