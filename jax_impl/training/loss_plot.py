@@ -9,7 +9,7 @@ from tokenizer.disk.atomic import atomic
 
 TRAIN_COLOR, VALIDATION_COLOR, BASELINE_COLOR = "#9db8d9", "#c0392b", "#777777"
 KIND_COLORS = dict(
-    zip(KINDS, ("#8c510a", "#d8973c", "#1b9e77", "#7b3fa0", "#2b7bba", "#d64f8c", "#4d4d4d"), strict=True)
+    zip(KINDS, ("#8c510a", "#d8973c", "#1b9e77", "#7b3fa0", "#2b7bba", "#d64f8c", "#14213d"), strict=True)
 )
 MOST_POINTS = 50  # that are marked one by one
 
@@ -37,7 +37,8 @@ def draw(metrics_path: Path, png: Path) -> None:
             loss = validation[-1][name]
             axes.axhline(loss, color=BASELINE_COLOR, linewidth=1, linestyle="--")
             place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-            axes.annotate(f"{name} guess", (0.99, loss), **place)
+            above_lines = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+            axes.annotate(f"{name} guess", (0.99, loss), bbox=above_lines, **place)
     axes.set(
         xlabel="optimizer step", ylabel="loss, nats per token", xlim=(0, None), ylim=(0, 1.05 * axes.get_ylim()[1])
     )

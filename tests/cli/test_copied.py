@@ -45,7 +45,7 @@ def run_of_these(songs, tmp_path, monkeypatch):
     ready = SimpleNamespace(origin=ORIGIN, sampler=lambda: None)
     monkeypatch.setattr(compose.Request, "ready", lambda request: ready)
     written = lambda _, numbers, *__: [dataclasses.replace(sample, number=number) for number in numbers]
-    monkeypatch.setattr(compose, "_sampled", written)
+    monkeypatch.setattr(compose, "sampled", written)
     monkeypatch.setattr(compose, "_same_sample", lambda *_: sample)
     monkeypatch.setenv("HID_CACHE", str(tmp_path / "kept"))
     monkeypatch.setattr("jax_impl.cli.process.keep_programs", lambda: None)
