@@ -80,7 +80,7 @@ def loss_of(run_dir: Path, rule: str, config: TrainConfig) -> float:
         chord_targets=config.chord_targets,
         compute=device.compute_config(config),
     )
-    return train.mean_loss(jax.jit(step), parameters, batches)
+    return train.mean_losses(jax.jit(step), parameters, batches, batches)[0]
 
 
 def data_config(config: TrainConfig, max_bars: int) -> DataConfig:

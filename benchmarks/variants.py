@@ -116,6 +116,22 @@ VARIANTS = {
     "music, first chords": Variant("two of them", MUSIC, FIRST),
     "music, first chords, attributes": Variant("three of them", MUSIC | ATTRIBUTES, FIRST),
     "first chords, attributes, bars and places": Variant("three of them", ATTRIBUTES, FIRST, partial(places, "own")),
+    "first chords, attributes, places": Variant("three of them", ATTRIBUTES, FIRST, partial(places, "none")),
+    "music, first chords, attributes, places": Variant(
+        "four of them", MUSIC | ATTRIBUTES, FIRST, partial(places, "none")
+    ),
+    "muon": Variant(
+        "three of them, Muon for the layers' matrices",
+        ATTRIBUTES,
+        FIRST | {"optimizer": "muon"},
+        partial(places, "none"),
+    ),
+    "muon, twice the rate": Variant(
+        "and at 4e-3", ATTRIBUTES, FIRST | {"optimizer": "muon", "learning_rate": 4e-3}, partial(places, "none")
+    ),
+    "adamw, twice the rate": Variant(
+        "three of them at 4e-3", ATTRIBUTES, FIRST | {"learning_rate": 4e-3}, partial(places, "none")
+    ),
     "all, bars and places, shared": Variant(
         "likewise, bars in one table with summaries", MUSIC | ATTRIBUTES, FIRST, partial(places, "shared")
     ),

@@ -4,6 +4,7 @@ from configs.check import CheckConfig
 from configs.cluster import ClusterConfig
 from configs.data import ALIGN, PEDAL, Align, AugmentConfig, DataConfig, Pedal, PrepareConfig
 from configs.errors import InputError
+from configs.evaluate import EvaluateConfig
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
 from configs.sample import Constraints, SampleConfig
 from configs.train import TrainConfig
@@ -20,6 +21,7 @@ __all__ = [
     "ComputeConfig",
     "Constraints",
     "DataConfig",
+    "EvaluateConfig",
     "InputError",
     "MaskRule",
     "ModelConfig",

@@ -97,6 +97,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "num_workers": Range(0, PROCESSES),
         "log_every": COUNT,
         "validate_every": COUNT,
+        "eval_every": Range(1, INT32, zero="with each validation"),
         "validation_batches": COUNT,
         "checkpoint_every": COUNT,
         "resume_from": COUNT,
@@ -133,6 +134,13 @@ RANGES: dict[str, dict[str, Range]] = {
         "damaged_cut": SHARE,
         "audible_seconds": NOT_NEGATIVE,
         "damaged_seconds": NOT_NEGATIVE,
+    },
+    "EvaluateConfig": {
+        "samples": Range(1, 1_000_000, zero="the losses alone"),
+        "bars": COUNT,
+        "max_length": Range(32, INT32, zero="what so many bars usually take"),
+        "seed": Range(0, LARGEST_SEED),
+        "held_out": COUNT,
     },
     "AugmentConfig": {
         "transpose": Range(-127, 127),

@@ -60,6 +60,7 @@ class TrainConfig:
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps
     validate_every: int = 200  # optimizer steps; also before each regular checkpoint and at the end
+    eval_every: int = 0  # optimizer steps between losses by kind of token; also at the end (0: with each validation)
     validation_batches: int = 16  # at most so many a validation
     checkpoint_every: int = 200  # optimizer steps
     resume_from: int | None = None  # go back to this checkpoint; later ones are deleted (none: go on from the newest)

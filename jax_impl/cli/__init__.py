@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tyro
 
 from configs import InputError
-from jax_impl.cli import flags, process, sampling, songs, training, v121
+from jax_impl.cli import evaluating, flags, process, sampling, songs, training, v121
 from tokenizer.disk.atomic import FULL, disk_full
 
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
@@ -18,6 +18,7 @@ DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them,
   hid-museformer prepare MIDI_DIR songs
   hid-museformer train --data-dir songs --output-dir run
   hid-museformer generate run -o new.mid
+  hid-museformer evaluate run
 
 Compiled programs are kept for the next time, in the user's cache folder; the variable
 HID_CACHE names another folder, or none. hid-museformer --version says which one this is.
@@ -31,6 +32,7 @@ VERBS = (  # in the order of --help
     songs.decode,
     training.train,
     sampling.generate,
+    evaluating.evaluate,
     training.memory,
     v121.parity,
     v121.import_torch,

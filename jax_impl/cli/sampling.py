@@ -24,6 +24,7 @@ def generate(
     stream: bool = False,
     wav: bool = False,
     picture: bool = True,
+    copies: bool = True,
     checkpoint: str = "best",
     overwrite: bool = False,
 ) -> int:
@@ -44,11 +45,13 @@ def generate(
         stream: print the bars of one song as they are finished; with --out it is written as well.
         wav: also write sound, with FluidSynth where it is installed, else with the extra `sound`.
         picture: also draw the piano roll.
+        copies: also say what passage and bars the song has of training songs, where these are at hand.
         checkpoint: best (lowest validation loss), latest, or a step.
         overwrite: write over files that are there, whoever made them.
     """
     names.check(constraints)
     process.keep_programs()
+    from jax_impl.cli import copied
     from jax_impl.sampling import compose, outputs, sound
 
     given = {"--continue": continue_, "--accompany": accompany, "--song": song}
@@ -96,13 +99,14 @@ def generate(
 
     formats = outputs.Formats(picture, sound.find_soundfont() if wav else None)
     request = compose.Request(run, config, constraints, file, checkpoint)
+    afterwards = copied.tell if copies else None
     if again:
-        return compose.make_again(run, out, again, formats, overwrite)
+        return compose.make_again(run, out, again, formats, overwrite, afterwards)
     if out is None:
-        return compose.print_bars(request)
+        return compose.print_bars(request, afterwards)
     if out == STANDARD_OUTPUT:
-        return compose.write_to_standard_output(request, bars=stream)
-    return compose.write_songs(request, out, formats, overwrite, bars=stream)
+        return compose.write_to_standard_output(request, stream, afterwards)
+    return compose.write_songs(request, out, formats, overwrite, stream, afterwards)
 
 
 def _asked(config: SampleConfig | Constraints) -> dict[str, bool]:

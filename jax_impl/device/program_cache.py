@@ -24,11 +24,10 @@ from jax._src import compilation_cache
 from jax._src.compilation_cache_interface import CacheInterface
 
 from configs import InputError
+from jax_impl.device.cache_folder import OTHERWISE, VARIABLE, kept
 from tokenizer.disk.atomic import FULL
 
-VARIABLE, NONE = "HID_CACHE", "none"
 JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"  # who sets it wants JAX's own store
-OTHERWISE = f"name another folder for compiled programs, or {NONE}"
 LIMIT = 1 << 30  # bytes of all entries; those that were used least lately go first
 ENTRY, UNFINISHED = ".program", ".unfinished"
 ABANDONED_SECONDS = 3600.0  # no write takes so long: whoever began it was killed
@@ -36,20 +35,13 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def folder() -> Path | None:
-    """Where programs are kept: as HID_CACHE says, or in the user's cache folder (XDG_CACHE_HOME); None: nowhere. Raises
+    """Where programs are kept: in the folder that HID_CACHE names, or in the user's cache folder; None: nowhere. Raises
     InputError where HID_CACHE names nobody's home.
     """
-    if named := os.environ.get(VARIABLE, "").strip():
-        try:
-            return None if named.lower() == NONE else Path(named).expanduser().absolute()
-        except RuntimeError as error:
-            raise InputError(f"{VARIABLE} {named}: there is no such home; {OTHERWISE}") from error
-    caches = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        home = Path(caches) if os.path.isabs(caches) else Path.home() / ".cache"
-    except RuntimeError:  # this user has no home
+    found = kept()
+    if found is None:
         return None
-    return home / "hid-museformer" / "programs"
+    return found.folder if found.is_named else found.folder / "programs"
 
 
 def keep() -> Path | None:

@@ -53,7 +53,7 @@ def score_logits(
     batch = stack_rows([pack_row([tokens], _doubled(SMALLEST_TOKENS, len(tokens)))])
     max_spans = _doubled(FEWEST_SUMMARIES, most_summaries(batch, model.config.mask_rule))
     logits = _logits(
-        nnx.state(model), batch, graph=_graph(model.config), max_spans=max_spans, compute=device.sampling_compute()
+        nnx.state(model), batch, graph=graph_of(model.config), max_spans=max_spans, compute=device.sampling_compute()
     )
     return tokens, np.asarray(logits[0, : len(tokens)])
 
@@ -69,7 +69,7 @@ def _check_tokens(ids: np.ndarray, vocab_size: int) -> None:
 
 
 @lru_cache
-def _graph(config: ModelConfig) -> nnx.GraphDef:
+def graph_of(config: ModelConfig) -> nnx.GraphDef:
     """One for all models alike: those of two models are not equal, and each would be compiled for."""
     return abstract_model(config)[0]
 

@@ -2,11 +2,11 @@
 song to standard output, or its bars as they are finished; a song once more from its JSON.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -25,6 +25,16 @@ from tokenizer.music import instruments
 from tokenizer.tokens.given import Prompt
 
 OUT = "--out"
+
+
+class Done(NamedTuple):
+    """A song that is there. path: of its MIDI file, beside which its JSON lies; None where it is not kept."""
+
+    sample: Sample
+    path: Path | None
+
+
+Afterwards = Callable[[Path, int, Sequence[Done]], None]  # of a run, a step and songs, once all of these are there
 
 
 @dataclass(frozen=True)
@@ -82,10 +92,17 @@ class Ready:
 # ---------------------------------------------------------------- new songs
 
 
-def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: bool, bars: bool = False) -> int:
+def write_songs(
+    request: Request,
+    out: str | Path,
+    formats: Formats,
+    overwrite: bool,
+    bars: bool = False,
+    afterwards: Afterwards | None = None,
+) -> int:
     """Writes config.num_samples songs. out: a MIDI file, of several the second is NAME-2.mid and so on; or a folder of
     0000.mid ..., where songs that an earlier call wrote are not made again (see destination). bars: print those of the
-    one song as they are finished. Returns the exit status. Raises InputError.
+    one song as they are finished. afterwards: with those that were written. Returns the exit status. Raises InputError.
     """
     is_folder, count = destination.is_folder(out, MIDI, OUT), request.config.num_samples
     out = Path(out)
@@ -99,11 +116,13 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
         ready = request.ready()
         origin = ready.origin
         missing, written = set(range(count)), Tally()  # a file that is named is written anew
+        done: list[Done] = []
 
         def write(sample: Sample) -> None:
             path = paths[sample.number]
             notice = outputs.write(sample, origin, path, formats)
             written.add(sample)
+            done.append(Done(sample, path))
             missing.remove(sample.number)
             with tqdm.external_write_mode():  # beside its progress bar
                 if not is_folder:
@@ -122,39 +141,45 @@ def write_songs(request: Request, out: str | Path, formats: Formats, overwrite: 
         if missing:
             sampler = ready.sampler()
             try:
-                for sample in _played(sampler) if bars else _sampled(sampler, frozenset(missing), formats.picture):
+                for sample in _played(sampler) if bars else sampled(sampler, frozenset(missing), formats.picture):
                     write(sample)
             except KeyboardInterrupt:
                 if is_folder:
                     print(f"{out}: {count - len(missing)} of {count} songs are there; the same command goes on")
                 raise
-    if is_folder and written.songs:
-        print(f"{out}: {_songs(written.songs)} written, {written} (checkpoint of step {origin.step})")
-    _tell_errors(request.config, written)
+        if is_folder and written.songs:
+            print(f"{out}: {_songs(written.songs)} written, {written} (checkpoint of step {origin.step})")
+        _tell_errors(request.config, written)
+        if afterwards:
+            afterwards(request.run, origin.step, done)
     return 0
 
 
-def write_to_standard_output(request: Request, bars: bool = False) -> int:
+def write_to_standard_output(request: Request, bars: bool = False, afterwards: Afterwards | None = None) -> int:
     """One song as the bytes of a MIDI file, and every message on standard error. Raises InputError."""
     with destination.standard_output(OUT) as output:
         ready = request.ready()
         sampler = ready.sampler()
-        (sample,) = _played(sampler) if bars else _sampled(sampler, {0})
+        (sample,) = _played(sampler) if bars else sampled(sampler, {0})
         _send(sample, output, f"{Tally.of(sample)} (checkpoint of step {ready.origin.step})")
         _tell_errors(request.config, Tally.of(sample))
+        if afterwards:
+            afterwards(request.run, ready.origin.step, [Done(sample, None)])
     return 0
 
 
-def print_bars(request: Request) -> int:
+def print_bars(request: Request, afterwards: Afterwards | None = None) -> int:
     """A line for every bar of one song as it is finished, and no file."""
     ready = request.ready()
     for sample in _played(ready.sampler()):
         print(f"{Tally.of(sample)}, not kept: -o FILE writes it (checkpoint of step {ready.origin.step})")
         _tell_errors(request.config, Tally.of(sample))
+        if afterwards:
+            afterwards(request.run, ready.origin.step, [Done(sample, None)])
     return 0
 
 
-def _sampled(sampler: Sampler, numbers: Set[int], picture: bool = False) -> Iterator[Sample]:
+def sampled(sampler: Sampler, numbers: Set[int], picture: bool = False) -> Iterator[Sample]:
     """The songs of these numbers, with a progress bar: of tokens where it is one, else of songs. picture: what draws
     them is loaded while the first are written.
     """
@@ -195,21 +220,27 @@ def _played(sampler: Sampler) -> Iterator[Sample]:
 # ---------------------------------------------------------------- a song once more
 
 
-def make_again(run: Path, out: str | Path, path: Path, formats: Formats, overwrite: bool) -> int:
-    """Makes the sample of the JSON at `path` once more. out: a MIDI file, a folder, or "-". Raises InputError where the
-    checkpoint is another or the result differs.
+def make_again(
+    run: Path, out: str | Path, path: Path, formats: Formats, overwrite: bool, afterwards: Afterwards | None = None
+) -> int:
+    """Makes the sample of the JSON at `path` once more. out: a MIDI file, a folder, or "-". afterwards: with the song
+    that was written. Raises InputError where the checkpoint is another or the result differs.
     """
     origin, made, *_ = outputs.read(path)
     if out == STANDARD_OUTPUT:
         with destination.standard_output(OUT) as output:
             sample = _same_sample(run, path, origin, made)
             _send(sample, output, f"the same {len(sample.ids)} tokens again")
+            if afterwards:
+                afterwards(run, origin.step, [Done(sample, None)])
         return 0
     out = destination.file_named(out, MIDI, f"{path.stem}.mid", OUT)
     with _to_be_written([out], formats, [], overwrite):
         sample = _same_sample(run, path, origin, made)
         notice = outputs.write(sample, origin, out, formats)
     destination.tell(out, f"the same {len(sample.ids)} tokens again", notice)
+    if afterwards:
+        afterwards(run, origin.step, [Done(sample, out)])
     return 0
 
 
@@ -247,6 +278,7 @@ def _to_be_written(
 def _send(sample: Sample, output: BinaryIO, what: str) -> None:
     content, notice = sample.midi()
     output.write(content)
+    output.flush()
     destination.tell("standard output", what, notice)
 
 

@@ -135,6 +135,12 @@ def write(sample: Sample, origin: Origin, path: Path, formats: Formats) -> str |
     return notice
 
 
+def add_to_json(path: Path, name: str, value: Any) -> None:
+    """One more thing that the JSON beside a MIDI file `path` says; `read` does not need it. Raises InputError."""
+    json_file = path.with_suffix(".json")
+    write_json(json_file, json.loads(json_file.read_text(encoding="utf-8")) | {name: value})
+
+
 def _values(sample: Sample, origin: Origin) -> dict:
     """What the JSON says but for files. Inverse: read."""
     return dataclasses.asdict(origin) | {
@@ -240,20 +246,25 @@ def is_whole(path: Path, formats: Formats) -> bool:
 
 def refuse_other_settings(folder: Path, origin: Origin) -> None:
     """Raises InputError where a folder holds samples that were made otherwise, naming what differs."""
-    words = {"step": "another step", "checksum": "another checkpoint", "prompt": "another given song"}
-    words |= {"versions": "other versions of the libraries", "prompt_tempos": "another tempo map of the given song"}
-    words |= {"prompt_own_time": "other beats of the given song", "prompt_file": "another file of the given song"}
     for path in sorted(folder.glob("*.json")):
         if not path.stem.isdecimal() or (there := beside(path)) is None:
             continue
-        differs = [word for name, word in words.items() if getattr(there.origin, name) != getattr(origin, name)]
-        for name in ("sampler", "constraints"):
-            now, then = getattr(origin, name), getattr(there.origin, name)
-            differs += [
-                f"--{key.replace('_', '-')} {then.get(key)} there, {now.get(key)} here"
-                for key in now.keys() | then.keys()
-                if now.get(key) != then.get(key) and key != "num_samples"  # the same songs, more of them
-            ]
-        if differs:
+        if differs := differences(there.origin, origin):
             what = "; ".join(sorted(differs))
             raise InputError(f"{folder}: holds samples made with other settings ({what}); give another --out")
+
+
+def differences(there: Origin, here: Origin) -> list[str]:
+    """In words, what of how samples were made is another than here; empty where they are some of the same songs."""
+    words = {"step": "another step", "checksum": "another checkpoint", "prompt": "another given song"}
+    words |= {"versions": "other versions of the libraries", "prompt_tempos": "another tempo map of the given song"}
+    words |= {"prompt_own_time": "other beats of the given song", "prompt_file": "another file of the given song"}
+    differs = [word for name, word in words.items() if getattr(there, name) != getattr(here, name)]
+    for name in ("sampler", "constraints"):
+        now, then = getattr(here, name), getattr(there, name)
+        differs += [
+            f"--{key.replace('_', '-')} {then.get(key)} there, {now.get(key)} here"
+            for key in now.keys() | then.keys()
+            if now.get(key) != then.get(key) and key != "num_samples"  # the same songs, more of them
+        ]
+    return differs

@@ -2,11 +2,14 @@
 
     {"kind": "train", "step": 20, "loss": 3.1, "learning_rate": 3e-05, "gradient_norm": 0.9, "tokens": 160000,
      "epoch": 0.53, "tokens_per_second": 2100.0, "mfu": null, "input_wait": 0.01, "seconds": 12.3}
-    {"kind": "validation", "step": 200, "loss": 2.2, "uniform": 6.466, "unigram": 4.4}
+    {"kind": "validation", "step": 200, "loss": 2.2, "uniform": 6.466, "unigram": 4.4,
+     "by_kind": {"pitch": 2.9, "position": 1.6, ...}}
 
 Losses are nats per token; training values are means over the steps since the line before. tokens are those read since
 the run began, padding left out, and epoch how often it has read the songs. mfu is null where the device's peak is
 unknown, input_wait is the share of the time spent waiting for data, seconds the time since the program began.
+by_kind has the loss by kind of token (see by_kind.py), at the steps of --eval-every; trackers get by_kind/pitch and so
+on.
 After a restart the lines past the restored step are dropped: the file is that of one run.
 """
 
@@ -34,19 +37,30 @@ class Metrics:
         self._file = self.path.open("a", encoding="utf-8")
         self._tracker = tracker(config, about)
 
-    def write(self, kind: str, step: int, values: dict[str, float | None]) -> None:
+    def write(self, kind: str, step: int, values: dict[str, float | dict[str, float] | None]) -> None:
         """Raises WriteError."""
         try:
             self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
             self._file.flush()
         except OSError as error:
             raise WriteError(self.path, error) from error
-        self._tracker.write(kind, step, {name: value for name, value in values.items() if value is not None})
+        self._tracker.write(kind, step, flat(values))
 
     def close(self) -> None:
         with suppress(OSError):  # what could not be written has been told
             self._file.close()
         self._tracker.close()
+
+
+def flat(values: dict[str, float | dict[str, float] | None]) -> dict[str, float]:
+    """The numbers of a record by one name each, OUTER/INNER of what is within; what is None left out."""
+    numbers = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            numbers |= {f"{name}/{inner}": number for inner, number in value.items()}
+        elif value is not None:
+            numbers[name] = value
+    return numbers
 
 
 def read(path: Path) -> list[dict]:

@@ -110,13 +110,15 @@ class Progress:
                 print(f"step {step}: loss {values['loss']:.4f}, {speed:.0f} tokens/s", flush=True)
         self._losses, self._norms, self._tokens, self._waited, self._line_began = [], [], 0, 0.0, now
 
-    def validation(self, step: int, loss: float, guesses: dict[str, float]) -> None:
-        """Raises Diverged, before a checkpoint of such weights is saved."""
+    def validation(self, step: int, loss: float, guesses: dict[str, float], by_kind: dict[str, float]) -> None:
+        """by_kind: the loss of each kind of token, {} where it is not to be said. Raises Diverged, before a checkpoint
+        of such weights is saved.
+        """
         if not math.isfinite(loss):
             raise Diverged(f"training failed at step {step}: validation loss {loss}. {ADVICE}")
         if not self._metrics:
             return
-        self._metrics.write("validation", step, {"loss": loss, **guesses})
+        self._metrics.write("validation", step, {"loss": loss, **guesses} | ({"by_kind": by_kind} if by_kind else {}))
         guessed = ", ".join(f"{name} guess {value:.4f}" for name, value in guesses.items())
         tqdm.write(f"step {step}: validation loss {loss:.4f} ({guessed})")
 

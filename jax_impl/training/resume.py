@@ -27,7 +27,7 @@ from tokenizer.disk.atomic import WriteError, write_text
 # A run that goes on may change these: they do not touch the numbers, or only as another machine would.
 MAY_CHANGE = {
     *("data_dir", "output_dir", "precision", "attention", "remat", "num_workers", "data_devices", "fsdp_devices"),
-    *("log_every", "validate_every", "validation_batches", "checkpoint_every", "keep_last"),
+    *("log_every", "validate_every", "eval_every", "validation_batches", "checkpoint_every", "keep_last"),
     *("tracker", "tracker_project", "resume_from"),
     "init_from",  # a run that goes on has weights of its own
     *("epochs", "steps"),  # what they come to may not

@@ -143,7 +143,7 @@ def validation_step(
     max_spans: int,
     chord_targets: ChordTargets,
     compute: ComputeConfig,
-) -> tuple[jax.Array, jax.Array]:
-    """(summed loss in nats, number of targets) of one batch [B, T], without dropout."""
+) -> jax.Array:
+    """float32[B, T]: nats of each target of one batch, without weights and without dropout."""
     logits = nnx.merge(graph, parameters)(batch, max_spans=max_spans, compute=compute, dropout_key=None)
-    return cross_entropy(logits, batch, chord_targets), jnp.sum(batch.weights)
+    return token_losses(logits, batch, chord_targets)

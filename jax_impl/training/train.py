@@ -31,12 +31,13 @@ from configs import (
     TrainConfig,
 )
 from configs.model import AS_V121, VOCAB_SIZE
+from configs.train import ChordTargets
 from jax_impl.batch import Batch
 from jax_impl.device import device, memory, sharding
 from jax_impl.loading import loader
 from jax_impl.model import flops
 from jax_impl.model.museformer import abstract_model
-from jax_impl.training import loss_plot, rollback
+from jax_impl.training import by_kind, loss_plot, rollback
 from jax_impl.training.checkpoint import Checkpoints
 from jax_impl.training.found import FOLDER, CheckpointError, Steps
 from jax_impl.training.init_from import state_from
@@ -167,7 +168,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
             if validation:
                 guesses = {
                     "uniform": math.log(model.vocab_size),
-                    "unigram": unigram_loss(dataset["train"].token_counts(), validation),
+                    "unigram": unigram_loss(dataset["train"].token_counts(), validation, config.chord_targets),
                 }
 
         if record:
@@ -254,7 +255,8 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
             in_flight.append((step, measured))
 
             save_due = step % config.checkpoint_every == 0 or step in (plateau_end, total_steps)
-            validate_due = save_due or step % config.validate_every == 0
+            by_kind_due = step == total_steps or config.eval_every == 0 or step % config.eval_every == 0
+            validate_due = save_due or step % config.validate_every == 0 or (config.eval_every and by_kind_due)
             stopping = agreement.signal(stop.signal)  # read once: the signal may come at any line
             settled = 0 if validate_due or stopping else RUN_AHEAD
             while len(in_flight) > settled:
@@ -263,8 +265,10 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
             validation_loss = None
             with progress.paused():
                 if validate_due and placed_validation:
-                    validation_loss = mean_loss(validate_fn, state.parameters, placed_validation)
-                    progress.validation(step, validation_loss, guesses)
+                    validation_loss, of_kinds = mean_losses(
+                        validate_fn, state.parameters, placed_validation, validation
+                    )
+                    progress.validation(step, validation_loss, guesses, of_kinds if by_kind_due else {})
                 if save_due or stopping:
                     now = Record(
                         step=step,
@@ -367,16 +371,20 @@ def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataC
         return list(itertools.islice(rows, config.validation_batches))
 
 
-def unigram_loss(counts: np.ndarray, batches: Sequence[Batch]) -> float:
+def unigram_loss(counts: np.ndarray, batches: Sequence[Batch], chord_targets: ChordTargets) -> float:
     """Nats per token of the validation targets if tokens are guessed by frequency. counts: int64[V], to each of which
     one is added.
     """
     share = (counts + 1) / (counts + 1).sum()
-    losses = [-np.log(share[batch.targets]) * batch.weights for batch in batches]
+    a_chord = share[vocab.CLASS == vocab.Class.CHORD].sum()
+    is_any = lambda batch: (batch.known > 0) & (chord_targets == "first")
+    losses = [-np.log(np.where(is_any(batch), a_chord, share[batch.targets])) * batch.weights for batch in batches]
     return float(sum(loss.sum() for loss in losses) / sum(batch.weights.sum() for batch in batches))
 
 
-def mean_loss(validate_fn: Callable, parameters: Any, batches: Sequence[Batch]) -> float:
-    """Nats per token over all batches."""
-    losses, targets = zip(*(validate_fn(parameters, batch) for batch in batches), strict=True)
-    return sum(map(float, losses)) / sum(map(float, targets))
+def mean_losses(
+    validate_fn: Callable, parameters: Any, placed: Sequence[Batch], batches: Sequence[Batch]
+) -> tuple[float, dict[str, float]]:
+    """Nats per token over all batches, and by kind of token. placed: the batches where they are computed."""
+    nats = [validate_fn(parameters, batch) for batch in placed]  # all are begun before one is waited for
+    return by_kind.mean_nats(list(map(np.asarray, nats)), batches)

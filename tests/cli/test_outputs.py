@@ -81,7 +81,7 @@ def no_model(monkeypatch):
     ready = SimpleNamespace(origin=ORIGIN, sampler=lambda: None)
     monkeypatch.setattr(compose.Request, "ready", lambda request: ready)
     monkeypatch.setattr(
-        compose, "_sampled", lambda _, numbers, *__: [dataclasses.replace(SONG, number=i) for i in numbers]
+        compose, "sampled", lambda _, numbers, *__: [dataclasses.replace(SONG, number=i) for i in numbers]
     )
     monkeypatch.setattr(compose, "_same_sample", lambda *_: SONG)
 

@@ -18,7 +18,7 @@ def dataset(tmp_path_factory) -> Path:
 
 # What no compiled program depends on
 ELSEWHERE = dict(data_dir=Path(), output_dir=Path(), resume_from=None)
-PACE = dict(log_every=1, validate_every=1, checkpoint_every=1, keep_last=1)
+PACE = dict(log_every=1, validate_every=1, eval_every=0, checkpoint_every=1, keep_last=1)
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -134,13 +134,13 @@ def test_a_second_run_in_one_folder_is_refused_and_changes_nothing(dataset, tmp_
 
 
 def test_a_validation_loss_that_is_no_number_stops_the_run_before_its_checkpoint(dataset, tmp_path, monkeypatch):
-    measure, measured = train.mean_loss, []
+    measure, measured = train.mean_losses, []
 
     def poisoned(*arguments):
         measured.append(measure(*arguments))
-        return math.nan if len(measured) == 4 else measured[-1]  # step 8
+        return (math.nan, {}) if len(measured) == 4 else measured[-1]  # step 8
 
-    monkeypatch.setattr(train, "mean_loss", poisoned)
+    monkeypatch.setattr(train, "mean_losses", poisoned)
     with pytest.raises(Diverged, match="step 8: validation loss nan"):
         train.train(config(dataset, tmp_path), MODEL)
     assert steps_of(tmp_path) == [4]
