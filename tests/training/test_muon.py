@@ -30,16 +30,9 @@ def newton_schulz(matrix: np.ndarray) -> np.ndarray:
 
 
 def random_like(tree, seed: int):
-    """Normal, of another size in each row and column, so that matrices are far from orthogonal."""
+    """Of a normal distribution: far from orthogonal."""
     random = np.random.default_rng(seed)
-
-    def draw(leaf):
-        sizes = np.geomspace(0.1, 1, leaf.shape[-1]) * (
-            np.geomspace(0.1, 1, leaf.shape[-2])[:, None] if leaf.ndim > 1 else 1
-        )
-        return jnp.asarray(random.normal(size=leaf.shape) * sizes, jnp.float32)
-
-    return jax.tree.map(draw, tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), tree)
 
 
 def shapes_of_kernels() -> dict:
@@ -73,7 +66,7 @@ def test_a_matrix_is_made_orthogonal_as_the_paper_says(shape):
 
 
 def test_updates_are_those_of_optax_for_each_layer_and_each_part_on_its_own():
-    """Three updates, so that momentum counts. The measure is how far they move when the last gradient weighs as much
+    """Three updates, so that momentum counts. The measure is how far the last moves when its gradient weighs as much
     more as 1 - 0.95, from which its weight comes, may be rounded.
     """
     ours, theirs = muon.scale_by_muon(), optax.contrib.muon(-1.0, consistent_rms=0.2)
