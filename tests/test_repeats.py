@@ -54,5 +54,9 @@ def test_a_model_that_knows_the_repeats_and_guesses_the_rest_is_scored_so(monkey
     found = repeats.accuracy(None, songs)
     tokens = 2 * repeats.NOTES * repeats.REPEATS
     assert found[1] == found[4] == {"accuracy": 1.0, "nats": 0.0, "tokens": tokens}
-    random = {"accuracy": 0.0, "nats": pytest.approx(np.log(vocab.SIZE), abs=1e-3), "tokens": 2 * tokens + 5 * 2 * 4}
+    random = {
+        "accuracy": 0.0,
+        "nats": pytest.approx(np.log(vocab.SIZE), abs=1e-3),
+        "tokens": 2 * tokens + 2 * (1 + 4) * 8,
+    }
     assert found.keys() == {0, 1, 4} and found[0] == random
