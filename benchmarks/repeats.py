@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    flags = dict(model_size="tiny", max_seq_len=LONGEST, batch_size=1, learning_rate=3e-3, warmup_steps=50, dropout=0.0)
+    flags = dict(model_size="tiny", max_seq_len=LONGEST, batch_size=1, learning_rate=3e-3, dropout=0.0)
     flags |= dict(num_workers=0, steps=arguments.steps, checkpoint_every=arguments.steps, seed=arguments.seed)
     asked, found = songs(arguments.seed + 1, arguments.held_out), {}
     with tempfile.TemporaryDirectory() as folder:
