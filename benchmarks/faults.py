@@ -1012,6 +1012,27 @@ TRAINING = (
         "tests/training/test_train.py",
     ),
     fault(
+        "jax_impl/training/muon.py",
+        "query, key and value are made orthogonal as one matrix",
+        '"qkv": 3',
+        '"qkv": 1',
+        "tests/training/test_muon.py",
+    ),
+    fault(
+        "jax_impl/training/muon.py",
+        "the momentum is not looked ahead of",
+        "MOMENTUM * m / seen_next + (1 - MOMENTUM) * g / seen",
+        "m",
+        "tests/training/test_muon.py",
+    ),
+    fault(
+        "jax_impl/training/optimizer.py",
+        "Muon moves nothing",
+        '"muon" if path',
+        '"adam" if path',
+        "tests/training/test_muon.py",
+    ),
+    fault(
         "jax_impl/training/train.py",
         "what was shown before is forgotten",
         "before.get(name, 0.0)",

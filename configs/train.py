@@ -38,12 +38,13 @@ class TrainConfig:
     gradient_accumulation_steps: int = 1  # micro batches of one optimizer step
     epochs: int = 10  # passes over the songs
     steps: int | None = None  # optimizer steps, instead of epochs
-    learning_rate: float = 3e-4  # at its peak
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the layers' matrices, beside AdamW; slower steps
+    learning_rate: float = 3e-4  # at its peak; of either optimizer
     schedule: Literal["cosine", "wsd"] = "cosine"  # down on a cosine; wsd: stays at the peak, then decays in a line
     warmup_steps: int | None = None  # of linear growth to the peak (none: a tenth of the steps, 200 at most)
     decay_steps: int | None = None  # of wsd's decay, at the end (none: a tenth of the steps)
     final_learning_rate: float = 0.1  # at the end, times the peak
-    weight_decay: float = 0.1  # AdamW's, on matrices only
+    weight_decay: float = 0.1  # times the rate, on matrices only
     beta1: float = 0.9  # AdamW's
     beta2: float = 0.95  # AdamW's
     clip_norm: float = 1.0  # largest global norm of the gradient

@@ -36,12 +36,16 @@ def of(compiled: jax.stages.Compiled) -> Memory:
 
 def refuse_what_cannot_fit(config: TrainConfig, parameters: Any, devices: int, limit: int) -> None:
     """Raises InputError where each of so many devices would need more than `limit` bytes for that alone which no
-    rematerialization saves: parameters, their gradient and two moments, the logits of one micro batch, and the step's
-    inputs. parameters: of the model, or their shapes.
+    rematerialization saves: parameters, their gradient and two moments (one, of what Muon moves), the logits of one
+    micro batch, and the step's inputs. parameters: of the model, or their shapes.
 
     Found before songs are planned and programs compiled, which takes long where something is far too large.
     """
-    state = 4 * 4 * sum(leaf.size for leaf in jax.tree.leaves(parameters)) // config.fsdp_devices
+    with_one_moment = "kernel" if config.optimizer == "muon" else None
+    state = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
+        state += 4 * leaf.size * (3 if path[-1].key == with_one_moment else 4)
+    state //= config.fsdp_devices
     tokens = config.batch_size * config.max_seq_len // devices
     vocab_size, _ = parameters["tokens"]["embedding"].shape
     rows = tokens * 4 * (vocab_size + config.gradient_accumulation_steps * len(Batch._fields))

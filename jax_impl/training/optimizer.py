@@ -1,4 +1,4 @@
-"""AdamW with decay on matrices only, global-norm clipping, and the learning rate over the run."""
+"""AdamW, or Muon beside it; decay on matrices only, global-norm clipping, and the learning rate over the run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from configs import TrainConfig
+from jax_impl.training.muon import scale_by_muon
 
 # Weight decay, by name: stacked biases have rank 2 but are no matrices
 DECAYED = {"kernel": True, "embedding": True, "bias": False, "scale": False}
@@ -35,21 +36,22 @@ def learning_rate(step: jax.Array, config: TrainConfig, total_steps: int) -> jax
 
 
 def optimizer(config: TrainConfig, rate: Callable[[jax.Array], jax.Array]) -> optax.GradientTransformation:
-    """Clip, then AdamW (Loshchilov & Hutter 2019) with rate(step);
-    its moments are fp32 and shaped like the parameters.
+    """Clip, then AdamW (Loshchilov & Hutter 2019), or Muon for the layers' matrices and AdamW for all else, with
+    rate(step); moments are fp32 and shaped like the parameters.
     """
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            rate,
-            b1=config.beta1,
-            b2=config.beta2,
-            weight_decay=config.weight_decay,
-            mask=decayed,
-        ),
-    )
+    adam = optax.scale_by_adam(config.beta1, config.beta2)
+    moved = {"adamw": adam, "muon": optax.partition({"muon": scale_by_muon(), "adam": adam}, _labels)}
+    decay = optax.add_decayed_weights(config.weight_decay, decayed)
+    # Nested as optax.adamw is: so a checkpoint has the optimizer's state
+    steps = optax.chain(moved[config.optimizer], decay, optax.scale_by_learning_rate(rate))
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), steps)
 
 
 def decayed(parameters: Any) -> Any:
     """Which parameters are matrices: a tree of bools. Raises KeyError for a parameter whose name says nothing."""
     return jax.tree_util.tree_map_with_path(lambda path, _: DECAYED[path[-1].key], parameters)
+
+
+def _labels(parameters: Any) -> Any:
+    """What moves each parameter beside the decay: a tree of "muon" and "adam"."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: "muon" if path[-1].key == "kernel" else "adam", parameters)

@@ -35,7 +35,7 @@ MAY_CHANGE = {
 # What a run was that was begun before there was such a flag
 BEFORE_THERE_WAS = {
     field.name: field.default for field in dataclasses.fields(TrainConfig) if field.default is not dataclasses.MISSING
-} | {"reorder": 0.0, "fill": 0.0, "chord_targets": "all"}
+} | {"reorder": 0.0, "fill": 0.0, "chord_targets": "all", "optimizer": "adamw"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from configs import ComputeConfig, ModelConfig, TrainConfig
 from jax_impl.batch import Batch
 from jax_impl.device import sharding
 from jax_impl.training.step import abstract_batches, make_step
+from tests.rounding import apart, neighbours
 from tests.rows import batch_of, random_song
 
 MODEL = ModelConfig(layers=2, width=64, ffn=128, max_bars=16)
@@ -51,11 +52,48 @@ def step_on(data: int, fsdp: int, remat: str, batch: Batch) -> dict:
     return {"collectives": found, "loss": float(measured.loss), "norm": float(measured.gradient_norm)}
 
 
+def muon_on(fsdp: int) -> jax.stages.Compiled:
+    """Of (gradients, optimizer's state, parameters) the updates and the next state, over so many devices."""
+    config = TrainConfig(Path(), Path(), optimizer="muon", data_devices=1, fsdp_devices=fsdp)
+    mesh = sharding.make_mesh(config)
+    tx, initialize, _ = make_step(MODEL, config, total_steps=10)
+    abstract = jax.eval_shape(initialize)
+    layout = sharding.state_layout(abstract, mesh)
+    places = (layout.parameters, layout.optimizer)
+    with jax.set_mesh(mesh):
+        update = jax.jit(tx.update, in_shardings=(*places, layout.parameters), out_shardings=places)
+        return update.lower(abstract.parameters, abstract.optimizer, abstract.parameters).compile()
+
+
+def muon() -> dict:
+    """Of an update with Muon: how far on four devices it is from that on one, and that on one when gradients move to
+    neighbouring floats; collectives; on each device, the shapes of the momentum of kernels.
+    """
+    one, four = muon_on(1), muon_on(4)
+    abstract, state, _ = one.in_avals[0]
+    random = np.random.default_rng(0)
+    parameters, gradients = (
+        jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), abstract) for _ in range(2)
+    )
+    state = jax.tree.map(lambda leaf: np.full(leaf.shape, leaf.size > 1, leaf.dtype), state)  # counts begin with 0
+
+    def updated(compiled: jax.stages.Compiled, gradients: dict) -> tuple:
+        return compiled(*jax.device_put((gradients, state, parameters), compiled.input_shardings[0]))
+
+    want, got = updated(one, gradients), updated(four, gradients)
+    return {
+        "apart": apart(got, want),
+        "moved": apart(updated(one, neighbours(gradients, seed=0)), want),
+        "collectives": collections.Counter(re.findall(COLLECTIVES, four.as_text())),
+        "shapes": sorted(leaf.sharding.shard_shape(leaf.shape) for leaf in jax.tree.leaves(got[1]) if leaf.ndim == 3),
+    }
+
+
 def main() -> None:
     assert jax.device_count() == 4
     batch = batch_of([[random_song(seed, bars=2)] for seed in range(ROWS)], LENGTH)
     batch = Batch(*map(np.asarray, batch))
-    print(json.dumps({name: step_on(*case, batch) for name, case in CASES.items()}))
+    print(json.dumps({"steps": {name: step_on(*case, batch) for name, case in CASES.items()}, "muon": muon()}))
 
 
 if __name__ == "__main__":

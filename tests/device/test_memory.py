@@ -5,13 +5,15 @@ and what `memory` says where it cannot work.
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from flax import nnx
 
-from configs import ComputeConfig, InputError, ModelConfig
+from configs import ComputeConfig, InputError, ModelConfig, TrainConfig
 from configs.model import REMAT_CHOICES
 from jax_impl.cli import main, memory_table
 from jax_impl.device import gpu_target, memory
@@ -108,6 +110,18 @@ def test_a_batch_that_does_not_fit_at_all_is_refused_with_what_to_do():
     compute = ComputeConfig(attention="xla", precision="fp32", remat="none")
     with pytest.raises(InputError, match=r"takes 90\.0 GB .*remat layer, and 80\.0 GB .* smaller --batch-size"):
         memory.fastest_that_fits(lambda _: fake_program(90 * 10**9), compute, 80 * 10**9)
+
+
+def test_muon_keeps_one_moment_of_what_it_moves():
+    """4 bytes times 4 of a table and times 3 of a kernel, of 10^9 elements each."""
+    parameters = {
+        "tokens": {"embedding": np.broadcast_to(np.float32(0), (500, 2 * 10**6))},
+        "out": {"kernel": np.broadcast_to(np.float32(0), 10**9)},
+    }
+    for optimizer, wanted in (("adamw", "32.0"), ("muon", "28.0")):
+        config = TrainConfig(Path(), Path(), optimizer=optimizer)
+        with pytest.raises(InputError, match=rf"{wanted} for the model and its optimizer"):
+            memory.refuse_what_cannot_fit(config, parameters, 1, 10**9)
 
 
 @pytest.mark.parametrize("rows", [1, 4, 48])

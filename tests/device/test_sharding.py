@@ -238,8 +238,8 @@ def test_a_checkpoint_of_eight_devices_holds_the_bits_that_one_device_reads(eigh
 
 
 @pytest.fixture(scope="module")
-def four_devices() -> dict[str, dict]:
-    """What on_four_devices says of each of its steps."""
+def said_by_four() -> dict[str, dict]:
+    """What on_four_devices prints."""
     environment = os.environ | {
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4",
         "JAX_PLATFORMS": "cpu",
@@ -249,6 +249,12 @@ def four_devices() -> dict[str, dict]:
     run = subprocess.run(program, env=environment, capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def four_devices(said_by_four) -> dict[str, dict]:
+    """What it says of each of its steps."""
+    return said_by_four["steps"]
 
 
 def test_a_step_sends_nothing_between_devices_but_sums_of_gradients_and_parameters_that_are_shared(four_devices):
@@ -269,6 +275,15 @@ def test_dropout_is_the_same_on_any_number_of_devices(four_devices):
     for name, found in four_devices.items():
         for number in ("loss", "norm"):
             assert found[number] == pytest.approx(one[number], rel=1e-6 if name != "one" else 0), (name, number)
+
+
+def test_muon_is_the_same_on_four_devices_that_share_kernels_of_which_each_gathers_one_layer_at_a_time(said_by_four):
+    """One gather for each of the nine kernels, in a loop over layers, and the sum of the gradient's norm."""
+    found = said_by_four["muon"]
+    assert found["apart"] <= budget(found["moved"]) < 1e-4
+    assert found["collectives"] == {"all-gather": 9, "all-reduce": 1}
+    gate_up, down, kv2, out, qkv = [2, 64, 64], [2, 32, 64], [2, 64, 32], [2, 64, 16], [2, 64, 48]
+    assert found["shapes"] == sorted([kv2, *2 * [gate_up, down, out, qkv]])
 
 
 # ---------------------------------------------------------------- many processes

@@ -110,6 +110,17 @@ def start_of(settings: TrainConfig, total_steps: int) -> resume.Start:
         return resume.find_start(checkpoints, settings, MODEL, total_steps, SONGS)
 
 
+def test_a_run_goes_on_with_its_own_optimizer_and_one_that_named_none_with_adamw(tmp_path):
+    adamw, muon = (config(Path(), tmp_path / name, optimizer=name) for name in ("adamw", "muon"))
+    checkpoints_of(adamw.output_dir, adamw, 8, 4, without=("optimizer",))
+    checkpoints_of(muon.output_dir, muon, 8, 4)
+    assert start_of(adamw, 8).record.step == start_of(muon, 8).record.step == 4
+    with pytest.raises(CheckpointError, match="another configuration: optimizer adamw there, muon here"):
+        start_of(replace(muon, output_dir=adamw.output_dir), 8)
+    with pytest.raises(CheckpointError, match="another configuration: optimizer muon there, adamw here"):
+        start_of(replace(adamw, output_dir=muon.output_dir), 8)
+
+
 def test_a_run_that_was_begun_before_there_were_schedules_goes_on(tmp_path):
     before = config(Path(), tmp_path, warmup_steps=200)
     checkpoints_of(tmp_path, before, 1000, 500, without=("schedule", "decay_steps", "tracker_project"))
