@@ -74,7 +74,7 @@ def of_layers(momentum: jax.Array, parts: int) -> jax.Array:
 
 
 def orthogonal(matrix: jax.Array) -> jax.Array:
-    """U S' V^T of a matrix U S V^T [K, N], with S' about 0.7 to 1.2 where S is no longer than 1/500 of its norm: by a
+    """U S' V^T of a matrix U S V^T [K, N], with S' about 0.7 to 1.2 where S is at least 1/500 of its norm: by a
     Newton-Schulz iteration of degree 5, on the side of the fewer rows.
     """
     if matrix.shape[0] > matrix.shape[1]:
