@@ -1,8 +1,9 @@
 """The figures that losses.py gives, from the costs of targets; NumPy alone. All is of the targets that count in
 training (tokenizer.tokens.example says which do not):
 
-    nats_per_token              mean of -ln P(token), as training's loss
-    nats_per_token_as_sampled   the same, but a chord of a later track, which is known, costs -ln P(any chord)
+    nats_per_token              mean of -ln P(token), as training's loss under --chord-targets all
+    nats_per_token_as_sampled   the same, but a chord of a later track, which is known, costs -ln P(any chord), as
+                                training's loss under --chord-targets first
     bits_per_note               sum of the nats as sampled / ln 2 / number of pitch targets
     bits_per_second             sum of the nats as sampled / ln 2 / seconds of the windows, bar by bar by the meters and
                                 tempi that their tokens say

@@ -13,7 +13,7 @@ from jax_impl.batch import Batch
 from tokenizer import vocabulary as vocab
 from tokenizer.vocabulary import CLASS, Class
 
-# The first track of a document is what stands before its second track token; sections of hidden bars are later tracks
+# Of which track a chord is, the batch knows (Batch.known); bars that were hidden are said in later tracks
 KINDS = (
     "chord of the first track",
     "chord of later tracks",

@@ -8,8 +8,8 @@
 Losses are nats per token; training values are means over the steps since the line before. tokens are those read since
 the run began, padding left out, and epoch how often it has read the songs. mfu is null where the device's peak is
 unknown, input_wait is the share of the time spent waiting for data, seconds the time since the program began.
-by_kind has the loss by kind of token (see by_kind.py), at the steps of --eval-every; trackers get by_kind/pitch and so
-on.
+by_kind has the loss by kind of token (see by_kind.py), at the steps of --eval-every, as the run learns it: under
+--chord-targets first a chord of a later track costs what any chord would. Trackers get by_kind/pitch and so on.
 After a restart the lines past the restored step are dropped: the file is that of one run.
 """
 

@@ -31,8 +31,9 @@ def test_each_validation_is_by_kind_and_says_what_evaluation_finds(uninterrupted
     assert list(said) == [2, 4, 6, 8] and all(list(kinds) == list(KINDS) for kinds in said.values())
     record = find(uninterrupted, "best").record
     found = losses(uninterrupted, max_batches=record.train["validation_batches"])
-    assert found.nats_per_token == pytest.approx(record.validation_loss, rel=1e-5)
-    of_kinds = {name: group["nats"] for name, group in found.by_kind.items()}
+    assert record.train["chord_targets"] == "first"
+    assert found.nats_per_token_as_sampled == pytest.approx(record.validation_loss, rel=1e-5)
+    of_kinds = {name: group["as_sampled"] for name, group in found.by_kind.items()}
     assert of_kinds == pytest.approx(said[record.step], rel=1e-5)
 
 
