@@ -154,7 +154,14 @@ def trained_and_scored(variant: Variant, arguments: argparse.Namespace) -> dict:
     steps = arguments.steps
     flags = dict(model_size=arguments.model_size, max_seq_len=arguments.max_seq_len, batch_size=arguments.batch_size)
     flags |= dict(steps=steps, learning_rate=arguments.learning_rate, warmup_steps=min(50, steps // 4), dropout=0.0)
-    flags |= dict(num_workers=0, augment=True, seed=arguments.seed, log_every=20, chord_targets="all")
+    flags |= dict(
+        num_workers=0,
+        augment=True,
+        seed=arguments.seed,
+        log_every=20,
+        chord_targets="all",
+        optimizer="adamw",
+    )
     flags |= dict(validate_every=steps, checkpoint_every=steps, validation_batches=1) | variant.train
     began = time.perf_counter()
     train(TrainConfig(arguments.data, folder / "run", **flags), model)

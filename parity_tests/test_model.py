@@ -240,7 +240,15 @@ def test_twenty_optimizer_steps_stay_together(tokens):
     config = replace(CONFIG, width=64, vocab_size=tokens)
     weights = magnified(config, scale=1.5)
     settings = TrainConfig(
-        Path(), Path(), max_seq_len=320, max_spans=SLOTS, learning_rate=1e-3, warmup_steps=4, clip_norm=4.5
+        Path(),
+        Path(),
+        max_seq_len=320,
+        max_spans=SLOTS,
+        learning_rate=1e-3,
+        warmup_steps=4,
+        clip_norm=4.5,
+        optimizer="adamw",
+        chord_targets="all",
     )
     song = functools.partial(random_song, size=tokens)
     steps = [[batch_of([[song(3 * i), song(3 * i + 1)]], 320), batch_of([[song(3 * i + 2)]], 320)] for i in range(4)]
