@@ -77,7 +77,7 @@ def loss_of(run_dir: Path, rule: str, config: TrainConfig) -> float:
         validation_step,
         graph=graph,
         max_spans=config.row_spans,
-        chord_targets=config.chord_targets,
+        chord_targets=config.as_new().chord_targets,
         compute=device.compute_config(config),
     )
     return train.mean_losses(jax.jit(step), parameters, batches, batches)[0]

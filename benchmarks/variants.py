@@ -11,9 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +19,17 @@ import numpy as np
 from flax import nnx
 
 from configs import MASK_RULES, MODEL_SIZES, DataConfig, MaskRule, TrainConfig
-from configs.model import AS_V121
+from configs.model import AS_V121, HEAD_DIM
 from jax_impl.device import program_cache
 from jax_impl.loading import loader
 from jax_impl.model import flops, masks, museformer
+from jax_impl.model.operations import rotation
 from jax_impl.training import metrics, step
 from jax_impl.training.checkpoint import load_model
 from jax_impl.training.train import train
 from tokenizer.dataset.songs import Dataset
 from tokenizer.tokens.fields import OUTSIDE
-from tokenizer.vocabulary import CLASS, Class
+from tokenizer.vocabulary import CLASS, SIXTEENTH, Class
 
 KINDS = {  # by the target
     "chord, first track": None,
@@ -50,7 +49,6 @@ class Variant:
     model: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
     patch: Callable[[], None] = lambda: None
-    steps: float = 1.0  # times the others'
 
 
 def without_summaries() -> None:
@@ -75,69 +73,74 @@ def from_the_next_bar() -> None:
     masks.reachable = reachable
 
 
-def places(bars: Literal["none", "own", "shared"]) -> None:
-    """An embedding of the fine step in the bar on regular tokens, and of the bar's number: in a table of its own, or in
-    that of summaries.
-    """
+def bars() -> None:
+    """An embedding of the bar's number on regular tokens, in a table of its own."""
 
-    class Placed(museformer.MuseFormer):
+    class Numbered(museformer.MuseFormer):
         def __init__(self, config, rngs):
             super().__init__(config, rngs)
-            make = lambda rows: nnx.Embed(rows, config.width, embedding_init=museformer.INIT, rngs=rngs)
-            self.own_bars = make(config.max_bars) if bars == "own" else None
-            self.places = make(masks.BAR_STEPS)
+            self.own_bars = nnx.Embed(config.max_bars, config.width, embedding_init=museformer.INIT, rngs=rngs)
 
         def _embed(self, batch, data, keys):
             streams = super()._embed(batch, data, (None, None))
-            inside = (batch.bar >= 0)[..., None]
-            bar, place = jnp.maximum(batch.bar, 0), batch.time % masks.BAR_STEPS
-            more = self.places.embedding[...][place]
-            table = {"none": None, "own": self.own_bars, "shared": self.bars}[bars]
-            more += 0 if table is None else table.embedding[...][bar]
-            return streams._replace(regular=streams.regular + jnp.where(inside, more, 0))
+            of_bar = self.own_bars.embedding[...][jnp.maximum(batch.bar, 0)]
+            return streams._replace(regular=streams.regular + jnp.where((batch.bar >= 0)[..., None], of_bar, 0))
 
-    museformer.MuseFormer = step.MuseFormer = Placed
+    museformer.MuseFormer = step.MuseFormer = Numbered
 
 
-MUSIC = {"rotary": "music"}
-ATTRIBUTES = {"attributes": True}
+def musical_time() -> None:
+    """Every other rotary frequency turns by where the music stands from the song's start, a sixteenth as a position:
+    16 to a bar, and in it the place; summaries at the start of their bar, tokens outside bars at 0.
+    """
+
+    class Timed(museformer.MuseFormer):
+        def _context(self, batch, data):
+            context = super()._context(batch, data)
+            sixteenths = jnp.maximum(batch.bar, 0) * 16 + jnp.maximum(batch.place, 0) / SIXTEENTH
+            return context._replace(
+                summary_rotation=mixed(context.summary_rotation, data.bar * 16.0),
+                summary_key_rotation=mixed(context.summary_key_rotation, data.bar * 16.0),
+                regular_rotation=mixed(context.regular_rotation, sixteenths),
+            )
+
+    def mixed(by_index: tuple[jax.Array, jax.Array], sixteenths: jax.Array) -> tuple[jax.Array, jax.Array]:
+        by_time = np.arange(HEAD_DIM // 2) % 2 == 1
+        both = zip(rotation(sixteenths), by_index, strict=True)
+        return tuple(jnp.where(by_time, timed, indexed) for timed, indexed in both)
+
+    museformer.MuseFormer = step.MuseFormer = Timed
+
+
+def both(*patches: Callable[[], None]) -> Callable[[], None]:
+    def patch() -> None:
+        for one in patches:
+            one()
+
+    return patch
+
+
+ATTRIBUTES, PLACES = {"attributes": True}, {"places": True}
 FIRST = {"chord_targets": "first"}
+DEFAULT = ATTRIBUTES | PLACES
 VARIANTS = {
     "span": Variant("the rule span: bar summaries for what is far, near bars note by note"),
-    "music": Variant("half of each head's rotary frequencies by musical time", MUSIC),
     "dense": Variant("dense causal attention, no summaries", patch=dense),
     "near alone": Variant("span without RS: what summaries gather leads nowhere", patch=without_summaries),
     "typed": Variant("span and v1.2.1's table of kinds", {"mask_rule": MaskRule(scope="span", typed=True)}),
-    "places": Variant("embedding of the place in the bar", patch=partial(places, "none")),
-    "bars and places": Variant("embeddings of the bar and the place in it", patch=partial(places, "own")),
-    "first chords": Variant("a chord that the first track has said is no target", train=FIRST),
     "next bar": Variant("near bars from b + 1", patch=from_the_next_bar),
+    "music": Variant("half of each head's rotary frequencies by musical time", patch=musical_time),
+    "places": Variant("an embedding of the place in the bar", PLACES),
+    "bars and places": Variant("embeddings of the bar and the place in it", PLACES, patch=bars),
     "attributes": Variant("embeddings of root, quality, class, octave, family", ATTRIBUTES),
-    "music, first chords": Variant("two of them", MUSIC, FIRST),
-    "music, first chords, attributes": Variant("three of them", MUSIC | ATTRIBUTES, FIRST),
-    "first chords, attributes, bars and places": Variant("three of them", ATTRIBUTES, FIRST, partial(places, "own")),
-    "first chords, attributes, places": Variant("three of them", ATTRIBUTES, FIRST, partial(places, "none")),
-    "music, first chords, attributes, places": Variant(
-        "four of them", MUSIC | ATTRIBUTES, FIRST, partial(places, "none")
-    ),
-    "muon": Variant(
-        "three of them, Muon for the layers' matrices",
-        ATTRIBUTES,
-        FIRST | {"optimizer": "muon"},
-        partial(places, "none"),
-    ),
-    "muon, twice the rate": Variant(
-        "and at 4e-3", ATTRIBUTES, FIRST | {"optimizer": "muon", "learning_rate": 4e-3}, partial(places, "none")
-    ),
-    "adamw, twice the rate": Variant(
-        "three of them at 4e-3", ATTRIBUTES, FIRST | {"learning_rate": 4e-3}, partial(places, "none")
-    ),
-    "all, bars and places, shared": Variant(
-        "likewise, bars in one table with summaries", MUSIC | ATTRIBUTES, FIRST, partial(places, "shared")
-    ),
-    "all, bars and places": Variant(
-        "music, first chords, attributes, bars and places", MUSIC | ATTRIBUTES, FIRST, partial(places, "own")
-    ),
+    "first chords": Variant("a chord that the first track has said is no target", train=FIRST),
+    "first chords, attributes, places": Variant("three of them", DEFAULT, FIRST),
+    "first chords, attributes, bars and places": Variant("and bars", DEFAULT, FIRST, bars),
+    "music, first chords, attributes": Variant("three of them", ATTRIBUTES, FIRST, musical_time),
+    "music, first chords, attributes, places": Variant("four of them", DEFAULT, FIRST, musical_time),
+    "music, first chords, attributes, bars and places": Variant("and bars", DEFAULT, FIRST, both(musical_time, bars)),
+    "muon": Variant("the three, and Muon for the layers' matrices", DEFAULT, FIRST | {"optimizer": "muon"}),
+    "adamw, twice the rate": Variant("the three at twice the rate", DEFAULT, FIRST | {"learning_rate": 4e-3}),
 }
 
 
@@ -148,10 +151,17 @@ def trained_and_scored(variant: Variant, arguments: argparse.Namespace) -> dict:
     model = dataclasses.replace(MODEL_SIZES[arguments.model_size], dropout=0.0)
     model = dataclasses.replace(model, **AS_V121 | variant.model)
     folder = Path(tempfile.mkdtemp())
-    steps = round(arguments.steps * variant.steps)
+    steps = arguments.steps
     flags = dict(model_size=arguments.model_size, max_seq_len=arguments.max_seq_len, batch_size=arguments.batch_size)
     flags |= dict(steps=steps, learning_rate=arguments.learning_rate, warmup_steps=min(50, steps // 4), dropout=0.0)
-    flags |= dict(num_workers=0, augment=True, seed=arguments.seed, log_every=20, chord_targets="all")
+    flags |= dict(
+        num_workers=0,
+        augment=True,
+        seed=arguments.seed,
+        log_every=20,
+        chord_targets="all",
+        optimizer="adamw",
+    )
     flags |= dict(validate_every=steps, checkpoint_every=steps, validation_batches=1) | variant.train
     began = time.perf_counter()
     train(TrainConfig(arguments.data, folder / "run", **flags), model)

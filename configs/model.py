@@ -53,8 +53,7 @@ class ModelConfig:
     max_bars: rows of the bar table; songs are cropped to windows of at most this many bars.
     dropout: rate on the input and on both branches of each layer, in training only.
     vocab_size: tokens V, rows of the token table. Models that come from v1.2.1 have its 643.
-    musical_time: whether tokens are told where they stand in the music: by embeddings of their bar and of their place
-    in it, and by every other rotary frequency, so that what sounds together is near, however far apart it is written.
+    places: whether tokens are told by an embedding at which place of its bar the music stands.
     attributes: whether tokens and instruments that have a root, quality, pitch class, octave or family in common share
     a part of their embedding. Neither is so in models that come from v1.2.1, nor where a checkpoint does not say it.
     """
@@ -66,7 +65,7 @@ class ModelConfig:
     max_bars: int = 2048
     dropout: float = 0.1
     vocab_size: VocabSize = VOCAB_SIZE
-    musical_time: bool = False
+    places: bool = False
     attributes: bool = False
 
     def __post_init__(self) -> None:
@@ -104,9 +103,9 @@ class ComputeConfig:
 LAYER_TOKENS = 32768
 
 # What a model that begins under the rule of v1.2.1 has not
-AS_V121 = {"musical_time": False, "attributes": False}
+AS_V121 = {"places": False, "attributes": False}
 # What was better by more than the noise of seeds (benchmarks/ablation.py)
-_OURS = {"musical_time": True, "attributes": True}
+_OURS = {"places": True, "attributes": True}
 
 # `tiny` is for tests, the demo and laptops.
 MODEL_SIZES = {

@@ -1,6 +1,6 @@
 """How a model is trained; the field names are the flags of `hid-museformer train` and the comments are their help."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from configs.ranges import INT32
 Precision = Literal["auto", "fp32", "bf16"]
 # Of which tracks chords are targets: of the first alone, for a sampler writes those of the others as it says, or of all
 ChordTargets = Literal["first", "all"]
+Optimizer = Literal["muon", "adamw"]
 CHORD_TARGETS: dict[str, ChordTargets] = {"span": "first", "v121": "all"}  # by mask rule, where nothing is said
 AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
@@ -38,7 +39,9 @@ class TrainConfig:
     gradient_accumulation_steps: int = 1  # micro batches of one optimizer step
     epochs: int = 10  # passes over the songs
     steps: int | None = None  # optimizer steps, instead of epochs
-    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the layers' matrices, beside AdamW; slower steps
+    # Muon for the layers' matrices and AdamW for all else, or AdamW alone (none: muon, but adamw for v121 and with
+    # --init-from; of a run that is there, its own)
+    optimizer: Optimizer | None = None
     learning_rate: float = 3e-4  # at its peak; of either optimizer
     schedule: Literal["cosine", "wsd"] = "cosine"  # down on a cosine; wsd: stays at the peak, then decays in a line
     warmup_steps: int | None = None  # of linear growth to the peak (none: a tenth of the steps, 200 at most)
@@ -84,6 +87,15 @@ class TrainConfig:
                 f"--max-seq-len {self.max_seq_len} are {self.step_tokens} tokens a step, more than can be counted "
                 f"({INT32})"
             )
+
+    def as_new(self) -> "TrainConfig":
+        """With what is not given as a run has it that begins now."""
+        from_nothing = self.mask_rule == "span" and self.init_from is None
+        return replace(
+            self,
+            chord_targets=self.chord_targets or CHORD_TARGETS[self.mask_rule],
+            optimizer=self.optimizer or ("muon" if from_nothing else "adamw"),
+        )
 
     @property
     def step_tokens(self) -> int:

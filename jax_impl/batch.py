@@ -9,7 +9,7 @@ import numpy as np
 
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens.example import Example, known_chords, whole
-from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields, positions, times
+from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields, places, positions
 
 
 class Batch(NamedTuple):
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     span: np.ndarray  # int32, counts over the whole row, so that it numbers the row's summaries; -1 outside
     document: np.ndarray  # int32, 1.. in order; 0 = padding, which nothing sees
     position: np.ndarray  # int32, rotary: its index in its document, where no bars are hidden
-    time: np.ndarray  # int32, rotary: fine steps from its document's start, where the music stands
+    place: np.ndarray  # int32, fine step of its bar, -1 outside bars
     targets: np.ndarray  # int32, the next token of the same document; PAD where there is none
     known: np.ndarray  # int32, 1 where the target is a chord that the document's first track has said, else 0
     weights: np.ndarray  # float32, 1 where there is a target that counts (see tokenizer.tokens.example), else 0
@@ -55,6 +55,7 @@ def pack_examples(examples: Sequence[Example], max_seq_len: int) -> Batch:
         "kind": OUTSIDE,
         "onset": OUTSIDE,
         "span": OUTSIDE,
+        "place": OUTSIDE,
         "tokens": vocab.PAD,
     }
     row = Batch(
@@ -74,7 +75,7 @@ def pack_examples(examples: Sequence[Example], max_seq_len: int) -> Batch:
         row.span[start:end] = np.where(song.span == OUTSIDE, OUTSIDE, song.span + spans)
         row.document[start:end] = number
         row.position[start:end] = positions(song.ids)
-        row.time[start:end] = times(song)
+        row.place[start:end] = places(song)
         row.targets[start : end - 1] = song.ids[1:]
         row.known[start : end - 1] = known_chords(song.ids)[1:]
         row.weights[start : end - 1] = example.loss_mask[1:]

@@ -40,7 +40,7 @@ def import_torch(path: Path, run: Path, rule: str, overwrite: bool = False) -> M
         _check_args(args, config, rule)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    settings = TrainConfig(data_dir=Path(path).absolute(), output_dir=run)
+    settings = TrainConfig(data_dir=Path(path).absolute(), output_dir=run, optimizer="adamw")
     parameters = jax.tree.map(jnp.asarray, parameters)
     state = TrainState(
         parameters, optimizer(settings, lambda step: settings.learning_rate).init(parameters), jnp.zeros((), jnp.int32)

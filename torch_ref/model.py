@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 from configs import ModelConfig
 from configs.model import HEAD_DIM
 from tokenizer.tokens.fields import BAR_STEPS, NO_INSTRUMENT, OUTSIDE
-from tokenizer.vocabulary import SIXTEENTH
 from torch_ref import attributes, masks
 from torch_ref.rows import Rows, Summaries
 
@@ -48,22 +47,16 @@ def _at_least_fp32(x: Tensor) -> Tensor:
 class Rotary(nn.Module):
     """Rotary positions (Su et al., RoFormer), half-split: element i turns with element i + H/2.
     In fp32, whatever x is.
-
-    by_music: elements 1, 3, 5, ... turn by the time of the music instead, in sixteenths.
     """
 
-    def __init__(self, by_music: bool):
+    def __init__(self):
         super().__init__()
-        self.by_music = by_music
         # Written as v1.2.1 writes it: other forms differ in the last bit, which position 8192 turns into 5e-4 radians.
         self.register_buffer("inv_freq", 1.0 / (10000.0 ** (torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM)))
 
-    def forward(self, x: Tensor, position: Tensor, time: Tensor) -> Tensor:
-        """x: [B, N, T, H]; position: int[B, T]; time: int[B, T] in fine steps."""
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """x: [B, N, T, H]; position: int[B, T]."""
         angle = position[:, None, :, None] * self.inv_freq
-        if self.by_music:
-            of_time = time[:, None, :, None] * (self.inv_freq / SIXTEENTH)
-            angle = torch.stack([angle[..., 0::2], of_time[..., 1::2]], dim=-1).flatten(-2)
         cos, sin = angle.cos(), angle.sin()
         a, b = x.chunk(2, dim=-1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(x.dtype)
@@ -74,7 +67,7 @@ class Attention(nn.Module):
     summaries gathered.
     """
 
-    def __init__(self, width: int, by_music: bool):
+    def __init__(self, width: int):
         super().__init__()
         self.sum_q_proj = nn.Linear(width, width)
         self.sum_k_proj = nn.Linear(width, width)
@@ -86,18 +79,18 @@ class Attention(nn.Module):
         self.reg_out_proj = nn.Linear(width, width)
         self.sum_k2_proj = nn.Linear(width, width)
         self.sum_v2_proj = nn.Linear(width, width)
-        self.rope = Rotary(by_music)
+        self.rope = Rotary()
 
     def forward(
-        self, s: Tensor, r: Tensor, summaries: Summaries, time: Tensor, summarize_mask, update_mask, implementation
+        self, s: Tensor, r: Tensor, summaries: Summaries, summarize_mask, update_mask, implementation
     ) -> tuple[Tensor, Tensor]:
-        """s: [B, M, D] and r: [B, T, D], both normed; what comes back is added to the streams. time: of r."""
-        k_r = self.rope(split_heads(self.reg_k_proj(r)), summaries.token_position, time)
+        """s: [B, M, D] and r: [B, T, D], both normed; what comes back is added to the streams."""
+        k_r = self.rope(split_heads(self.reg_k_proj(r)), summaries.token_position)
         v_r = split_heads(self.reg_v_proj(r))
 
         # summarize: Q = S over [S; R]
-        q_s = self.rope(split_heads(self.sum_q_proj(s)), summaries.position, summaries.time)
-        k_s = self.rope(split_heads(self.sum_k_proj(s)), summaries.position, summaries.time)
+        q_s = self.rope(split_heads(self.sum_q_proj(s)), summaries.position)
+        k_s = self.rope(split_heads(self.sum_k_proj(s)), summaries.position)
         v_s = split_heads(self.sum_v_proj(s))
         gathered = attend(
             q_s, torch.cat([k_s, k_r], dim=2), torch.cat([v_s, v_r], dim=2), summarize_mask, implementation
@@ -105,8 +98,8 @@ class Attention(nn.Module):
         gathered = merge_heads(gathered)
 
         # update: Q = R over [S; R]
-        q_r = self.rope(split_heads(self.reg_q_proj(r)), summaries.token_position, time)
-        k_2 = self.rope(split_heads(self.sum_k2_proj(gathered)), summaries.position_in_rs, summaries.time)
+        q_r = self.rope(split_heads(self.reg_q_proj(r)), summaries.token_position)
+        k_2 = self.rope(split_heads(self.sum_k2_proj(gathered)), summaries.position_in_rs)
         v_2 = split_heads(self.sum_v2_proj(gathered))
         updated = attend(q_r, torch.cat([k_2, k_r], dim=2), torch.cat([v_2, v_r], dim=2), update_mask, implementation)
         return self.sum_out_proj(gathered), self.reg_out_proj(merge_heads(updated))
@@ -128,7 +121,7 @@ class Layer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         width, ffn = config.width, config.ffn
-        self.attention = Attention(width, by_music=config.musical_time)
+        self.attention = Attention(width)
         self.dropout = nn.Dropout(config.dropout)
         self.sum_attn_norm, self.reg_attn_norm = nn.LayerNorm(width, eps=1e-5), nn.LayerNorm(width, eps=1e-5)
         self.sum_ffn_norm, self.reg_ffn_norm = nn.LayerNorm(width, eps=1e-5), nn.LayerNorm(width, eps=1e-5)
@@ -137,10 +130,10 @@ class Layer(nn.Module):
         self.sum_ffn_down, self.reg_ffn_down = nn.Linear(ffn, width, bias=False), nn.Linear(ffn, width, bias=False)
 
     def forward(
-        self, s: Tensor, r: Tensor, summaries: Summaries, time: Tensor, summarize_mask, update_mask, implementation
+        self, s: Tensor, r: Tensor, summaries: Summaries, summarize_mask, update_mask, implementation
     ) -> tuple[Tensor, Tensor]:
         a_s, a_r = self.attention(
-            self.sum_attn_norm(s), self.reg_attn_norm(r), summaries, time, summarize_mask, update_mask, implementation
+            self.sum_attn_norm(s), self.reg_attn_norm(r), summaries, summarize_mask, update_mask, implementation
         )
         s, r = s + self.dropout(a_s), r + self.dropout(a_r)
         return s + self.dropout(self.sum_ffn(s)), r + self.dropout(self.reg_ffn(r))
@@ -187,7 +180,7 @@ class MuseFormer(nn.Module):
         self.instrument_embedding = nn.Embedding(NO_INSTRUMENT + 1, config.width)
         if config.attributes:
             self.attribute_embedding = nn.Embedding(attributes.COUNT, config.width)
-        if config.musical_time:
+        if config.places:
             self.place_embedding = nn.Embedding(BAR_STEPS, config.width)
         self.summary_embedding = SummaryEmbedding(config)
         self.dropout = nn.Dropout(config.dropout)
@@ -209,7 +202,7 @@ class MuseFormer(nn.Module):
         s, r = self.dropout(self.embed_summaries(summaries)), self.dropout(self.embed_tokens(rows))
         kept_s, kept_r = [s], [r]
         for layer in self.layers:
-            arguments = (s, r, summaries, rows.time, summarize_mask, update_mask, self.implementation)
+            arguments = (s, r, summaries, summarize_mask, update_mask, self.implementation)
             s, r = checkpoint(layer, *arguments, use_reentrant=False) if self.checkpointing else layer(*arguments)
             if keep_streams:
                 kept_s.append(s)
@@ -220,10 +213,10 @@ class MuseFormer(nn.Module):
 
     def embed_tokens(self, rows: Rows) -> Tensor:
         embedded = self.token_table()[rows.tokens] + self.instrument_table()[rows.instrument]
-        if self.config.musical_time:
-            bar = torch.where(rows.bar == OUTSIDE, 0, rows.bar)
-            where = self.summary_embedding.embedding(bar) + self.place_embedding(rows.time - BAR_STEPS * bar)
-            embedded = embedded + torch.where((rows.bar == OUTSIDE)[..., None], 0.0, where)
+        if self.config.places:
+            is_outside = rows.place == OUTSIDE
+            of_place = self.place_embedding(torch.where(is_outside, 0, rows.place))
+            embedded = embedded + torch.where(is_outside[..., None], 0.0, of_place)
         return embedded
 
     def token_table(self) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from configs import MaskRule
-from tokenizer.tokens.fields import BAR_STEPS, OUTSIDE
+from tokenizer.tokens.fields import OUTSIDE
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Rows:
     bar: -1 outside bars. instrument: 0-127 programs, 128 drums, 129 none. kind: position 0, pitch 1, duration 2,
     velocity 3, else -1.
     onset: -1 outside; span: number of the bar of one track, over the whole row, -1 outside. position: rotary, the index
-    in the document where no bars are hidden. time: fine steps of the music from the document's start, 0 outside bars.
+    in the document where no bars are hidden. place: fine step of its bar, -1 outside bars.
     known: 1 where the next token is a chord that the document's first track has said. weights: 1 where the next token
     is of the same document and counts as a target, else 0.
     """
@@ -30,7 +30,7 @@ class Rows:
     span: Tensor
     document: Tensor
     position: Tensor
-    time: Tensor
+    place: Tensor
     known: Tensor
     weights: Tensor
 
@@ -48,7 +48,7 @@ class Summaries:
     document: 0 where a row has fewer than M. bar_row, instrument_row: what the summary's embedding is looked up by
     (instrument_row -1: not by one). position: for rotations in SS and SR; position_in_rs: as a key of RS.
     member: the summary that pools a token (-1 none). visible: a token sees the summaries below this number.
-    token_position: for rotations of tokens. time: of the music, at the start of the summary's bar.
+    token_position: for rotations of tokens.
     """
 
     document: Tensor
@@ -59,7 +59,6 @@ class Summaries:
     member: Tensor
     visible: Tensor
     token_position: Tensor
-    time: Tensor
 
     @classmethod
     def of(cls, rows: Rows, rule: MaskRule, slots: int) -> "Summaries":
@@ -96,7 +95,6 @@ def _of_spans(row: Rows, slots: int) -> dict[str, Tensor]:
         "member": member,
         "visible": ended_before,
         "token_position": row.position,
-        "time": of_last(row.bar) * BAR_STEPS,
     }
 
 
@@ -126,7 +124,6 @@ def _of_bars(row: Rows, slots: int) -> dict[str, Tensor]:
         "member": member,
         "visible": member,
         "token_position": token_position,
-        "time": bar_row * BAR_STEPS,
     }
 
 

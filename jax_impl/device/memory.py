@@ -41,7 +41,7 @@ def refuse_what_cannot_fit(config: TrainConfig, parameters: Any, devices: int, l
 
     Found before songs are planned and programs compiled, which takes long where something is far too large.
     """
-    with_one_moment = "kernel" if config.optimizer == "muon" else None
+    with_one_moment = None if config.optimizer == "adamw" else "kernel"
     state = 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
         state += 4 * leaf.size * (3 if path[-1].key == with_one_moment else 4)

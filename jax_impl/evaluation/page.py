@@ -178,7 +178,7 @@ def _copies(copies: dict) -> str:
              ("other thin", "longest")),
     ]  # fmt: skip
     for part, name in (("", "longest"), (", drums", "longest_drums")):
-        there = [(side, kind, of[name]) for side, kind, of in sides if of[name]]
+        there = [(side, kind, of[name]) for side, kind, of in sides if of[name]["songs"]]
         most = max([1.0, *(lengths["max"] for _, _, lengths in there)])
         for side, kind, lengths in there:
             low, high = lengths["quartile_1"] / most, lengths["quartile_3"] / most

@@ -119,7 +119,7 @@ def _copies(axis: Any, copies: dict) -> None:
         (f"{side}{part}", color, copies[key][name])
         for part, name in (("", "longest"), (", drums", "longest_drums"))
         for side, color, key in (("sampled", MODEL, "of_samples"), ("real", REAL, "held_out"))
-        if copies[key][name]
+        if copies[key][name]["songs"]
     ]
     for row, (_, color, lengths) in enumerate(rows):
         low, high = lengths["quartile_1"], lengths["quartile_3"]

@@ -138,7 +138,7 @@ def _of_features(report: dict) -> Finding:
 def _of_copies(copies: dict) -> Finding | None:
     """Whether samples have longer passages of training songs than songs have that are held out, in the median."""
     ours, theirs = copies["of_samples"], copies["held_out"]
-    if not ours["longest"] or not theirs["longest"]:
+    if not ours["longest"]["songs"] or not theirs["longest"]["songs"]:
         return None
     is_bad = ours["longest"]["median"] > theirs["longest"]["quartile_3"]
     told = (

@@ -20,7 +20,7 @@ import numpy as np
 from configs import MaskRule
 from jax_impl.attention import BlockMask, pack
 from jax_impl.batch import Batch
-from tokenizer.tokens.fields import BAR_STEPS, KIND_PITCH, KIND_POSITION, KIND_VELOCITY, NO_INSTRUMENT, OUTSIDE
+from tokenizer.tokens.fields import KIND_PITCH, KIND_POSITION, KIND_VELOCITY, NO_INSTRUMENT, OUTSIDE
 
 SLOTS = 64  # the number of summary slots is a multiple of this: unused ones are document 0, which nothing sees
 NO_TABLE_ROW = -1  # a summary without an instrument embedding
@@ -43,7 +43,6 @@ class Summaries(NamedTuple):
     instrument: jax.Array  # int32[B, M] row of the instrument table, -1 none
     position: jax.Array  # int32[B, M] rotary position in SS and SR
     key_position: jax.Array  # int32[B, M] rotary position as a key of RS
-    time: jax.Array  # int32[B, M] where the music stands: at the start of its bar
 
 
 def summaries(batch: Batch, rule: MaskRule, max_spans: int | None) -> Summaries:
@@ -98,7 +97,6 @@ def _span_summaries(row: Batch, slots: int) -> Summaries:
         instrument=gather(row.instrument),
         position=position,
         key_position=position,
-        time=BAR_STEPS * gather(row.bar),
     )
 
 
@@ -123,7 +121,6 @@ def _bar_summaries(row: Batch, slots: int) -> Summaries:
         instrument=jnp.full(slots, NO_TABLE_ROW, jnp.int32),
         position=index,
         key_position=jnp.zeros(slots, jnp.int32),
-        time=BAR_STEPS * index,
     )
 
 

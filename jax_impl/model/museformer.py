@@ -172,7 +172,7 @@ class MuseFormer(nnx.Module):
         )  # the output projection too
         if config.attributes:
             self.attributes = nnx.Embed(attributes.COUNT, config.width, embedding_init=INIT, rngs=rngs)
-        if config.musical_time:
+        if config.places:
             self.places = nnx.Embed(BAR_STEPS, config.width, embedding_init=INIT, rngs=rngs)
         self.instruments = nnx.Embed(INSTRUMENT_ROWS, config.width, embedding_init=INIT, rngs=rngs)
         self.bars = nnx.Embed(config.max_bars, config.width, embedding_init=INIT, rngs=rngs)
@@ -260,17 +260,13 @@ class MuseFormer(nnx.Module):
     def _context(self, batch: Batch, data: masks.Summaries) -> Context:
         rule = self.config.mask_rule
         return Context(
-            summary_rotation=self.rotation(data.position, data.time),
-            summary_key_rotation=self.rotation(data.key_position, data.time),
-            regular_rotation=self.rotation(data.token_position, batch.time),
+            summary_rotation=rotation(data.position),
+            summary_key_rotation=rotation(data.key_position),
+            regular_rotation=rotation(data.token_position),
             summarize_mask=masks.summarize_mask(batch, data, rule),
             update_mask=masks.update_mask(batch, data, rule),
             rows=jnp.arange(len(batch.tokens)),
         )
-
-    def rotation(self, position: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Of tokens or summaries at these positions and times, int32[B, length]."""
-        return rotation(position, time if self.config.musical_time else None)
 
     def _dropout_keys(self, key: jax.Array | None) -> tuple[Sequence[jax.Array | None], jax.Array | None]:
         """Those of the two embeddings, summary and regular, and of the layers [L]; without a key, none."""
@@ -280,19 +276,18 @@ class MuseFormer(nnx.Module):
         return keys[-2:], keys[:-2]
 
     def _embed(self, batch: Batch, data: masks.Summaries, keys) -> Streams:
-        regular = self.embed_tokens(batch.tokens, batch.instrument, batch.bar, batch.time)
+        regular = self.embed_tokens(batch.tokens, batch.instrument, batch.place)
         summary = self.embed_summaries(data.bar, data.instrument)
         rate = self.config.dropout
         return Streams(dropout(summary, rate, keys[0]), dropout(regular, rate, keys[1]))
 
-    def embed_tokens(self, tokens: jax.Array, instrument: jax.Array, bar: jax.Array, time: jax.Array) -> jax.Array:
+    def embed_tokens(self, tokens: jax.Array, instrument: jax.Array, place: jax.Array) -> jax.Array:
         """float32[..., D] that a regular token begins with."""
         embedded = self.token_table()[tokens] + self.instrument_table()[instrument]
-        if not self.config.musical_time:
+        if not self.config.places:
             return embedded
-        table = lambda embedding: all_gathered(embedding.embedding[...])
-        where = table(self.bars)[jnp.maximum(bar, 0)] + table(self.places)[time % BAR_STEPS]
-        return embedded + jnp.where((bar != OUTSIDE)[..., None], where, 0)
+        of_place = all_gathered(self.places.embedding[...])[jnp.maximum(place, 0)]
+        return embedded + jnp.where((place != OUTSIDE)[..., None], of_place, 0)
 
     def token_table(self) -> jax.Array:
         """fp32[V, D]: of each token its own row, and those of its attributes."""

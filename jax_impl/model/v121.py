@@ -145,7 +145,7 @@ def _config(weights: dict[str, np.ndarray], rule: MaskRule) -> ModelConfig:
         mask_rule=rule,
         max_bars=weights["summary_embedding.embedding.weight"].shape[0],
         vocab_size=tokens,
-        musical_time=OURS["places", "embedding"][0] in weights,
+        places=OURS["places", "embedding"][0] in weights,
         attributes=OURS["attributes", "embedding"][0] in weights,
     )
 

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs import InputError, ModelConfig, TrainConfig
-from configs.train import CHORD_TARGETS
 from jax_impl.device import sharding
 from jax_impl.training import metrics, rollback
 from jax_impl.training.checkpoint import Checkpoints
@@ -75,18 +74,16 @@ def find_start(
 
 
 def as_begun(config: TrainConfig, record: Record | None, total_steps: int) -> TrainConfig:
-    """The config with what was not given as the run was begun with it: the lengths of warm-up and decay, in steps, and
-    which chords are targets.
+    """The config with what was not given as the run was begun with it: the lengths of warm-up and decay, in steps, the
+    optimizer, and which chords are targets.
     """
     warmup, plateau_end = config.warmup(total_steps), config.plateau_end(total_steps)
     if config.warmup_steps is None and record is not None:
         warmup = record.train.get("warmup_steps", warmup)
     decay = None if plateau_end is None else total_steps - plateau_end
-    chords = config.chord_targets
-    if chords is None:
-        begun_with = BEFORE_THERE_WAS | record.train if record else {"chord_targets": CHORD_TARGETS[config.mask_rule]}
-        chords = begun_with["chord_targets"]
-    return dataclasses.replace(config, warmup_steps=warmup, decay_steps=decay, chord_targets=chords)
+    begun_with = BEFORE_THERE_WAS | record.train if record else {}
+    own = {name: vars(config)[name] or begun_with.get(name) for name in ("optimizer", "chord_targets")}
+    return dataclasses.replace(config, warmup_steps=warmup, decay_steps=decay, **own).as_new()
 
 
 def check_schedule(config: TrainConfig, total_steps: int) -> None:

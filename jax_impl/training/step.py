@@ -59,6 +59,7 @@ class Made(NamedTuple):
 
 
 def make_step(model: ModelConfig, config: TrainConfig, total_steps: int) -> Made:
+    config = config.as_new()
     rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
     tx = optimizer(config, rate)
     settings = dict(graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans)

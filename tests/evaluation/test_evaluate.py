@@ -275,7 +275,7 @@ def test_a_kind_of_token_that_a_guess_says_as_well_is_not_learned():
 
 @pytest.mark.parametrize(("median", "is_bad"), [(20, False), (21, True)])
 def test_longer_passages_than_real_songs_share_are_called_copies(median, is_bad):
-    quartiles = lambda median: {"quartile_1": 5, "median": median, "quartile_3": 20, "max": 40}
+    quartiles = lambda median: {"songs": 3, "quartile_1": 5, "median": median, "quartile_3": 20, "max": 40}
     bars = {"mean": 0.1, "songs": 3}
     sides = {"of_samples": {"longest": quartiles(median), "bars_known": bars}}
     sides |= {"held_out": {"longest": quartiles(10), "bars_known": bars}}

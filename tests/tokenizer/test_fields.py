@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests import GOLDEN
 from tests.rows import hidden_song, ids, random_song
 from tokenizer import vocabulary as vocab
-from tokenizer.tokens.fields import MASK_POSITIONS, START, compute, positions, times
+from tokenizer.tokens.fields import MASK_POSITIONS, START, compute, places, positions
 
 NAMES = ("bar", "instrument", "kind", "onset", "span")
 
@@ -18,7 +18,7 @@ def pushed(tokens) -> dict[str, list[int]]:
     for token in tokens:
         state = state.push(int(token))
         states.append(state)
-    return {name: [int(getattr(state, name)) for state in states] for name in (*NAMES, "position", "time")}
+    return {name: [int(getattr(state, name)) for state in states] for name in (*NAMES, "position", "place")}
 
 
 def test_fields_are_as_drawn():
@@ -68,14 +68,14 @@ def test_hidden_bars_that_are_said_stand_where_they_stood():
     assert got[29:] == list(range(piano - 3, piano + 4))
 
 
-def test_what_sounds_together_has_one_time_however_far_apart_it_is_written():
+def test_a_token_has_the_place_that_was_said_last_in_its_bar():
     got = compute(ids("BOS #P0 SEP Cmaj T0 P60 L4 T8 P64 Gmaj T1+1/3 P67 #P40 SEP Cmaj T8 P72 Gmaj EOS"))
-    assert times(got).tolist() == [0] * 7 + [48, 48] + [96] + [104, 104] + [0, 0] + [0, 48, 48, 96] + [0]
+    assert places(got).tolist() == [-1] * 3 + [0] * 4 + [48, 48] + [0] + [8, 8] + [-1, -1] + [0, 48, 48, 0] + [-1]
 
 
-def test_hidden_bars_have_the_time_that_they_have_in_the_song():
+def test_hidden_bars_have_places_when_they_are_said():
     got = compute(ids("BOS #D SEP N T4 P36 N MASK N T8 P36 UNK #D SEP N T2 P38 EOS"))
-    assert times(got).tolist() == [0] * 4 + [24, 24] + [96, 96] + [192, 240, 240] + [0] * 3 + [96, 108, 108, 0]
+    assert places(got).tolist() == [-1] * 3 + [0, 24, 24] + [0, 0] + [0, 48, 48] + [-1] * 3 + [0, 12, 12, -1]
 
 
 def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():
@@ -101,13 +101,13 @@ def test_the_vectorised_form_equals_the_state_machine_on_any_ids(tokens):
     for name in NAMES:
         assert getattr(got, name).tolist() == want[name], name
     assert positions(np.array(tokens, np.int32)).tolist() == want["position"]
-    assert times(got).tolist() == want["time"]
+    assert places(got).tolist() == want["place"]
 
 
 def test_the_vectorised_form_equals_the_state_machine_on_songs():
     for song in [*map(random_song, range(5)), *(hidden_song(seed)[1] for seed in range(3))]:
         got = {name: getattr(song, name).tolist() for name in NAMES}
-        got |= {"position": positions(song.ids).tolist(), "time": times(song).tolist()}
+        got |= {"position": positions(song.ids).tolist(), "place": places(song).tolist()}
         assert got == pushed(song.ids)
 
 

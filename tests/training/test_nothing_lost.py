@@ -40,7 +40,7 @@ def steps_of(run: Path) -> list[int]:
 
 def test_imported_weights_are_never_trained_over(dataset, tmp_path):
     parameters = nnx.to_pure_dict(nnx.state(MuseFormer(MODEL, nnx.Rngs(0))))
-    imported = TrainState(parameters, optimizer(config(Path(), Path()), lambda step: 1e-3).init(parameters), 0)
+    imported = TrainState(parameters, optimizer(config(Path(), Path()).as_new(), lambda step: 1e-3).init(parameters), 0)
     about = Record(0, plain(MODEL), {}, 0, {}, "", {}, vocab.FINGERPRINT, versions())
     with Checkpoints(tmp_path, keep_last=1) as checkpoints:
         checkpoints.save(imported._replace(step=jnp.zeros((), jnp.int32)), about, None)

@@ -18,11 +18,10 @@ near as they are in the song, and those behind come after it. A MASK takes the p
     bar          -1  -1 |    0  0   0 |    1    1 |    2  2   2 |  -1  -1  -1 |    1  1   1 |  -1
     position      3   4 |    5  6   7 |    8    9 |   73 74  75 |   5   6   7 |    8  9  10 |  11
 
-The time of a token is that of the music, in fine steps from the song's start, each bar counted as if it had all of
-BAR_STEPS: what sounds together has one time, however far apart it is written. Outside bars it is 0.
+The place of a token is the fine step of its bar that the last position token has said, 0 before one has:
 
     token       #P0 SEP | Cmaj T0 P60 L4 T8 P64 | Gmaj T2 P67 | #P40 SEP | Cmaj T8 P72 | EOS
-    time          0   0 |    0  0   0  0 48  48 |   96 108 108|    0   0 |    0 48  48 |   0
+    place        -1  -1 |    0  0   0  0 48  48 |    0 12  12 |   -1  -1 |    0 48  48 |  -1
 """
 
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ import numpy as np
 
 from tokenizer.vocabulary import CLASS, VALUE, Class
 
-# bar, onset or span of a token outside any; kind of a token that is no position, pitch, duration or velocity
+# bar, place, onset or span of a token outside any; kind of a token that is no position, pitch, duration or velocity
 OUTSIDE = -1
 NO_INSTRUMENT = 129  # instrument of a token outside any track
 KIND_POSITION, KIND_PITCH, KIND_DURATION, KIND_VELOCITY = range(4)
@@ -100,18 +99,8 @@ class FieldState(NamedTuple):
     hides: Any = 0  # 1: the current track has hidden bars
     hiding: Any = 0  # tracks that have
     said: Any = 0  # UNK tokens behind the first MASK
-    place: Any = 0  # fine step in the bar of the last position token, 0 before there is one
+    place: Any = OUTSIDE  # in its bar, 0 to BAR_STEPS - 1; -1 outside bars
     starts: Any = (0,) * MOST_HIDDEN  # int32[MOST_HIDDEN] (or [B, MOST_HIDDEN]) position of each one's first hidden bar
-
-    @property
-    def bar_time(self) -> Any:
-        """Fine steps from the song's start to the token's bar, 0 outside bars."""
-        return BAR_STEPS * (self.bar * (self.bar >= 0))
-
-    @property
-    def time(self) -> Any:
-        """Fine steps from the song's start to the token."""
-        return self.bar_time + self.place
 
     def push(self, token: Any, xp: Any = np) -> "FieldState":
         """The state after one more token. xp: numpy or jax.numpy, whichever the fields are of."""
@@ -152,7 +141,11 @@ class FieldState(NamedTuple):
             hides=xp.where(is_track, 0, xp.where(is_first, 1, self.hides)),
             hiding=self.hiding + xp.where(is_first, 1, 0),
             said=self.said + xp.where(is_unk & (self.hiding > 0), 1, 0),
-            place=xp.where(is_structure | is_chord, 0, xp.where(is_position & (self.bar >= 0), value, self.place)),
+            place=xp.where(
+                is_structure,
+                OUTSIDE,
+                xp.where(is_chord, 0, xp.where(is_position & (self.bar >= 0), value, self.place)),
+            ),
             starts=xp.where(is_new, xp.asarray(chord_position)[..., None], xp.asarray(self.starts)),
         )
 
@@ -192,14 +185,13 @@ def positions(ids: np.ndarray) -> np.ndarray:
     return found.astype(np.int32)
 
 
-def times(tokens: TokenFields) -> np.ndarray:
-    """int32[T]: the time of each token of a whole sequence, as FieldState says it."""
+def places(tokens: TokenFields) -> np.ndarray:
+    """int32[T]: the place of each token of a whole sequence, as push says it."""
     class_, inside = CLASS[tokens.ids], tokens.bar >= 0
     says = np.flatnonzero(IS_STRUCTURE[tokens.ids] | (class_ == Class.CHORD) | ((class_ == Class.POSITION) & inside))
     place = np.where(class_[says] == Class.POSITION, VALUE[tokens.ids[says]], 0)
     last = np.searchsorted(says, np.arange(len(tokens)), side="right") - 1
-    places = np.concatenate([place, [0]])[last]  # before the first: 0
-    return (np.where(inside, BAR_STEPS * tokens.bar, 0) + places).astype(np.int32)
+    return np.where(inside, np.concatenate([place, [0]])[last], OUTSIDE).astype(np.int32)
 
 
 def compute(ids: np.ndarray) -> TokenFields:
