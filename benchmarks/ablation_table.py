@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from report import write_report
+from variants import VARIANTS
 
 FIRST = "span"  # what the others are compared with
 AS_SAMPLED, ALL, COUNT = range(3)  # of what a run says of a kind: nats with known chords as any, as themselves; targets
@@ -17,7 +18,7 @@ def table(work: Path) -> None:
         name, _, seed = path.stem.rpartition("-")
         runs.setdefault(name, {})[int(seed)] = json.loads(path.read_text(encoding="utf-8"))
     first = runs[FIRST]
-    found = {name: of_variant(seeds, first) for name, seeds in runs.items()}
+    found = {name: of_variant(name, seeds, first) for name, seeds in runs.items()}
     found = dict(sorted(found.items(), key=lambda item: item[1]["nats_a_token"]))
     results = {
         "training": first[min(first)]["training"],
@@ -32,7 +33,7 @@ def table(work: Path) -> None:
     draw(found, results["spread_of_seeds"], path.with_suffix(".png"))
 
 
-def of_variant(seeds: dict[int, dict], first: dict[int, dict]) -> dict:
+def of_variant(name: str, seeds: dict[int, dict], first: dict[int, dict]) -> dict:
     some = seeds[min(seeds)]
     datasets = list(some["held_out"])
     by_kind = {
@@ -40,7 +41,7 @@ def of_variant(seeds: dict[int, dict], first: dict[int, dict]) -> dict:
         for kind in some["held_out"][datasets[0]]
     }
     return {
-        "about": some["about"],
+        "about": VARIANTS[name].about,
         "seeds": len(seeds),
         "nats_a_token": by_kind["all"],
         "with_all_chords": round(float(np.mean([nats(run, datasets, "all", ALL) for run in seeds.values()])), 4),

@@ -121,7 +121,7 @@ def both(*patches: Callable[[], None]) -> Callable[[], None]:
 
 
 ATTRIBUTES, PLACES = {"attributes": True}, {"places": True}
-FIRST = {"chord_targets": "first"}
+FIRST, MUON = {"chord_targets": "first"}, {"optimizer": "muon"}
 DEFAULT = ATTRIBUTES | PLACES
 VARIANTS = {
     "span": Variant("the rule span: bar summaries for what is far, near bars note by note"),
@@ -139,7 +139,12 @@ VARIANTS = {
     "music, first chords, attributes": Variant("three of them", ATTRIBUTES, FIRST, musical_time),
     "music, first chords, attributes, places": Variant("four of them", DEFAULT, FIRST, musical_time),
     "music, first chords, attributes, bars and places": Variant("and bars", DEFAULT, FIRST, both(musical_time, bars)),
-    "muon": Variant("the three, and Muon for the layers' matrices", DEFAULT, FIRST | {"optimizer": "muon"}),
+    "muon": Variant("the three, and Muon for the layers' matrices", DEFAULT, FIRST | MUON),
+    "muon, twice the rate": Variant("likewise at twice the rate", DEFAULT, FIRST | MUON | {"learning_rate": 4e-3}),
+    "muon, span": Variant("span and Muon alone", train=MUON),
+    "muon, music": Variant("the three, Muon, musical time", DEFAULT, FIRST | MUON, musical_time),
+    "muon, dense": Variant("the three, Muon, dense", DEFAULT, FIRST | MUON, dense),
+    "muon, near alone": Variant("the three, Muon, without RS", DEFAULT, FIRST | MUON, without_summaries),
     "adamw, twice the rate": Variant("the three at twice the rate", DEFAULT, FIRST | {"learning_rate": 4e-3}),
 }
 
@@ -173,7 +178,6 @@ def trained_and_scored(variant: Variant, arguments: argparse.Namespace) -> dict:
     some = batches_of(arguments.held_out[0], model, arguments)[:4]
     spans = some_spans(arguments)
     return {
-        "about": variant.about,
         "training": {name: value for name, value in flags.items() if name != "seed"},
         "tokens": lines[-1]["tokens"],
         "seconds": round(seconds, 1),

@@ -30,18 +30,14 @@ class TrainConfig:
     model_size: ModelSize = "small"  # tiny 2.1 M, small 17.7 M, base 136.9 M, large 398.8 M, xlarge 1086 M parameters
     init_from: Path | None = None  # start from the weights of this run; its shape counts then, not --model-size
     mask_rule: Literal["span", "v121"] = "span"  # causal bar summaries, or the attention of v1.2.1 (not causal)
-    # whose chords are learned: of the first track, for the sampler writes the same in the others, or of all (none:
-    # first; all for v121; of a run that is there, its own)
-    chord_targets: ChordTargets | None = None
+    chord_targets: ChordTargets | None = None  # chords learned: the first track's or all (none: first; all for v121)
     max_seq_len: int = 8192  # tokens of a row; longer songs are cropped to a window of bars
     max_spans: int = 0  # bar summaries of a row (0: 3/16 of max_seq_len)
     batch_size: int = 4  # rows of a micro batch, over all devices
     gradient_accumulation_steps: int = 1  # micro batches of one optimizer step
     epochs: int = 10  # passes over the songs
     steps: int | None = None  # optimizer steps, instead of epochs
-    # Muon for the layers' matrices and AdamW for all else, or AdamW alone (none: muon, but adamw for v121 and with
-    # --init-from; of a run that is there, its own)
-    optimizer: Optimizer | None = None
+    optimizer: Optimizer | None = None  # of layers' matrices (none: muon; adamw for v121 and with --init-from)
     learning_rate: float = 3e-4  # at its peak; of either optimizer
     schedule: Literal["cosine", "wsd"] = "cosine"  # down on a cosine; wsd: stays at the peak, then decays in a line
     warmup_steps: int | None = None  # of linear growth to the peak (none: a tenth of the steps, 200 at most)

@@ -322,7 +322,7 @@ def test_a_checkpoint_says_what_its_model_was_shown_in_all_runs(tmp_path):
 
 
 def test_a_run_from_before_there_were_tasks_goes_on_without_and_is_refused_with_any(tmp_path):
-    settings = config(Path(), tmp_path, reorder=0.0, fill=0.0)
+    settings = config(Path(), tmp_path, reorder=0.0, fill=0.0).as_new()
     described = {name: value for name, value in plain(settings).items() if name not in ("reorder", "fill")}
     about = Record(4, plain(MODEL), described, 8, {}, "songs", {}, vocab.FINGERPRINT, versions())
     resume.check_agreement(about, settings, MODEL, 8, SONGS)

@@ -262,7 +262,7 @@ def test_gradient_accumulation_equals_the_large_batch():
         """
         after, measured = step(state._replace(parameters=parameters), batches)
         updates = jax.tree.map(lambda x, y: np.linalg.norm(np.float64(x) - np.float64(y)), after.parameters, parameters)
-        assert [int(x) for x in jax.tree.leaves(after.optimizer) if x.ndim == 0] == [1, 1]  # one update
+        assert {int(x) for x in jax.tree.leaves(after.optimizer) if x.ndim == 0} == {1}  # one update
         return measured.loss, measured.gradient_norm, after.optimizer, updates
 
     want = outcome(state.parameters, large)
