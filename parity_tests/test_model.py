@@ -297,7 +297,7 @@ def trained(model, settings: TrainConfig, steps: list) -> tuple[list, dict[str, 
     return curve, {name: (parameter.detach() - before[name]).numpy() for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize(("rule", "seed"), [("span", 1), ("v121", 0)])
+@pytest.mark.parametrize(("rule", "seed"), [("span", 0), ("v121", 0)])
 def test_greedy_continuation_takes_the_same_tokens(rule, seed):
     """Weights that say more than one token for ever, and no more bars than the sampler has room for."""
     config = replace(CONFIG, width=64, max_bars=64, mask_rule=MASK_RULES[rule])

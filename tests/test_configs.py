@@ -101,7 +101,7 @@ def test_configs_cannot_be_changed(config):
     assert config.__dataclass_params__.frozen
 
 
-@pytest.mark.parametrize("preset", [presets.demo, presets.headline])
+@pytest.mark.parametrize("preset", [presets.demo, presets.laptop, presets.headline])
 def test_every_preset_can_be_made(preset):
     run = preset(Path("songs"), Path("run"))
     assert run.model_size in MODEL_SIZES
