@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from configs import InputError
 from jax_impl.evaluation.distributions import mean_interval, overlap_and_divergence
 from jax_impl.evaluation.features import FEATURES, grid_features
 from jax_impl.evaluation.notes import notes_of
@@ -56,8 +57,10 @@ def compare(samples: list[TokenFields], real: list[TokenFields], seed: int = 0, 
     number larger than all cuts none.
 
     samples, real: well-formed tokens (see features.song_features). The same seed gives the same numbers. Work grows
-    with the square of the real songs: give some hundreds at most.
+    with the square of the real songs: give some hundreds at most. Raises InputError.
     """
+    if bars is not None and bars < 1:
+        raise InputError(f"bars must be at least 1, got {bars}")
     random = np.random.default_rng(seed)
     if bars is None:
         bars = max(int(np.median([measures(tokens) for tokens in samples] or [1])), 1)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from configs import InputError
 from jax_impl.evaluation import copies_index
 from jax_impl.evaluation.copies_index import Damaged, Held
 from jax_impl.evaluation.copies_notes import FEWEST_PITCHES, Lines, lines
@@ -131,6 +132,8 @@ class Index:
         """Of a song of well-formed tokens (encode gives them of any Score). An index that turns out to be damaged is
         made anew. Raises InputError where that cannot be.
         """
+        if not isinstance(tokens, TokenFields):
+            raise InputError(f"a song must be its tokens (tokenizer.encode), got {type(tokens).__name__}")
         try:
             return self._copies(tokens)
         except (IndexError, Damaged):

@@ -25,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs import InputError
-from jax_impl.device.cache_folder import OTHERWISE, VARIABLE, kept
+from jax_impl.device.cache_folder import VARIABLE, kept
 from jax_impl.evaluation import copies_search
 from jax_impl.evaluation.copies_notes import SYMBOL, lines
 from jax_impl.evaluation.copies_search import AT_ONCE, DEPTH, Places
@@ -68,7 +68,7 @@ def folder_of(fingerprint: str) -> Path:
     """Where the index of a dataset is kept. Raises InputError where nothing is."""
     where = kept()
     if where is None:
-        raise InputError(f"{VARIABLE} says that nothing is kept, so there is no index of training songs; {OTHERWISE}")
+        raise InputError(f"{VARIABLE} says that nothing is kept, so there is no index of training songs; name a folder")
     return where.folder / "copies" / f"{fingerprint}-{FORMAT}"
 
 
@@ -135,7 +135,7 @@ def _crc32(path: Path) -> int:
 
 def _notice(songs: Songs, folder: Path) -> str:
     seconds = float(songs.column("notes").sum()) / NOTES_A_SECOND
-    about = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    about = f"{max(seconds, 1):.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     return f"notice: an index of the notes of {len(songs)} training songs is made once, in about {about}: {folder}"
 
 

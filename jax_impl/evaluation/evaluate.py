@@ -10,6 +10,7 @@ Everything follows from the checkpoint, the dataset and the config: the same cal
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -54,6 +55,8 @@ def evaluate(
     trained on). out: a folder for the report and the songs (None: nothing is written). overwrite: write over files
     there that no evaluation made, or that were changed since. Raises InputError before work starts, where it can.
     """
+    if not isinstance(config, EvaluateConfig):
+        raise InputError(f"config must be an EvaluateConfig, got {type(config).__name__}")
     if not isinstance(run, str | os.PathLike):
         raise InputError(f"run must be the path of a training run, got {type(run).__name__}")
     found = find(Path(run), checkpoint)
@@ -109,7 +112,8 @@ def _dataset_of(found: Found) -> Path:
         raise InputError(f"{found.run_dir}: does not say what it was trained on; name a dataset with --data-dir")
     if not os.path.isdir(told):
         raise InputError(
-            f"{told}: the dataset that {found.run_dir} was trained on is not there; name where it is with --data-dir"
+            f"{told}: the dataset that {found.run_dir} was trained on is not there (seen from {Path.cwd()}); name where "
+            "it is with --data-dir"
         )
     return Path(told)
 
@@ -123,7 +127,25 @@ def report_of(found: Found, songs: HeldOutSongs, config: EvaluateConfig, folder:
     folder: where the samples are kept.
     """
     record = found.record
-    index = copies.open_index(songs.dataset) if config.samples else None
+    with ExitStack() as opened:
+        index = _index(songs.dataset, opened) if config.samples else None
+        return _report_of(found, songs, config, folder, index)
+
+
+def _index(dataset: Dataset, opened: ExitStack) -> copies.Index:
+    """Of the songs that are trained on; where it cannot be kept, one for as long as `opened` is."""
+    try:
+        return copies.open_index(dataset)
+    except InputError as error:
+        print(f"notice: {error}; it is made for this evaluation alone")
+        folder = opened.enter_context(tempfile.TemporaryDirectory())
+        return copies.open_index(dataset, folder=Path(folder))
+
+
+def _report_of(
+    found: Found, songs: HeldOutSongs, config: EvaluateConfig, folder: Path | None, index: copies.Index | None
+) -> dict:
+    record = found.record
     report: dict[str, Any] = {
         "made_by": MADE_BY,
         "run": str(found.run_dir),

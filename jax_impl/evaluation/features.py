@@ -6,6 +6,7 @@ curve and no number. comparison.py puts two sets of songs side by side.
 
 import numpy as np
 
+from configs import InputError
 from jax_impl.evaluation import harmony, metrics
 from jax_impl.evaluation.notes import Notes, notes_of
 from tokenizer.grid.song import TEMPO_MICROSECONDS, GridSong
@@ -49,6 +50,8 @@ def song_features(tokens: TokenFields) -> dict[str, float]:
     tokens: well-formed, of any length; of others give encode(decode(tokens.ids)). Many features depend on how long a
     song is: compare windows of as many bars (comparison.compare cuts them).
     """
+    if not isinstance(tokens, TokenFields):
+        raise InputError(f"a song must be its tokens (tokenizer.encode), got {type(tokens).__name__}")
     return grid_features(*grid_song(tokens))
 
 

@@ -33,8 +33,8 @@ GUESSES = ("unigram", "bigram")
 @dataclass(frozen=True)
 class Losses:
     """For the figures see the top of this file. unigram, bigram: the same figures of guesses. by_kind and so on: of
-    each group that has targets its nats per token ("nats", "as_sampled"), "targets", and "share" of the sum of all
-    nats; by_kind also the nats per token of the guesses.
+    each group that has targets its nats per token ("nats", "as_sampled"), "targets", and "share" of the sum of all nats
+    as sampled; by_kind also the nats per token of the guesses, as sampled.
     """
 
     nats_per_token: float
@@ -82,14 +82,16 @@ def summed(sums: Sums, seconds: float) -> Losses:
             "bits_per_second": bits / seconds,
         }
 
-    def group(of: dict[str, float], means: tuple[str, ...]) -> dict[str, float]:
-        share = of["nats"] / total["nats"] if total["nats"] else 0.0
-        return {name: of[name] / of["targets"] for name in means} | {"targets": of["targets"], "share": share}
+    def group(of: dict[str, float], costs_by_name: dict[str, str]) -> dict[str, float]:
+        share = of["as_sampled"] / total["as_sampled"] if total["as_sampled"] else 0.0
+        of_all = {name: of[cost] / of["targets"] for name, cost in costs_by_name.items()}
+        return of_all | {"targets": of["targets"], "share": share}
 
     tables = {}
     for grouping, groups in sums.items():
-        means = ("nats", "as_sampled", *(GUESSES if grouping == "by_kind" else ()))
-        tables[grouping] = {name: group(of, means) for name, of in groups.items()}
+        of_guesses = {name: f"{name}_as_sampled" for name in GUESSES if grouping == "by_kind"}
+        named = {"nats": "nats", "as_sampled": "as_sampled"} | of_guesses
+        tables[grouping] = {name: group(of, named) for name, of in groups.items()}
     return Losses(
         **figures("nats", "as_sampled"),
         targets=total["targets"],

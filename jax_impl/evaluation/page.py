@@ -79,7 +79,8 @@ def _features(report: dict) -> str:
         ),
         '<p class="soft">Overlap: 1 where both are spread alike; behind it that of the real songs\' own halves.</p>',
     ]
-    for heading, names in (("Not as in real songs", wrong), ("As in real songs", words.inside(report))):
+    parts = ("Not as in real songs", wrong), ("As in real songs", words.inside(report))
+    for heading, names in (*parts, ("Not judged, for want of real songs", words.unjudged(report))):
         if names:
             lines.append(f"<h3>{heading}: {len(names)}</h3>")
         lines += [_feature(name, features[name], name in wrong) for name in names]
@@ -96,15 +97,15 @@ def _feature(name: str, feature: dict, is_wrong: bool) -> str:
         if sides["mean"] is not None
     )
     numbers = (
-        f"sampled {interval(one)}<br><span>real {interval(other)}; overlap {number(feature['overlap'])}, "
-        f"{number(feature['floor_overlap'])}</span>"
+        f"sampled {interval(one)}<br><span>real {interval(other)}; overlap {number(feature['overlap'])}, real with "
+        f"real {number(feature['floor_overlap'])}</span>"
     )
     return _row(label(name), bar, numbers, is_wrong, FEATURES.get(name, ""))
 
 
 def _losses(losses: dict) -> str:
     not_learned = words.not_learned(losses)
-    most = max(max(kind["nats"], kind["bigram"], kind["unigram"]) for kind in losses["by_kind"].values())
+    most = max(max(kind["as_sampled"], kind["bigram"], kind["unigram"]) for kind in losses["by_kind"].values())
     lines = [
         "<h2>What it finds hard: loss by kind of token</h2>",
         _key(("model", "model, nats"), ("guess thin", "guess by the token before (bigram)"),
@@ -113,17 +114,19 @@ def _losses(losses: dict) -> str:
     for name, kind in losses["by_kind"].items():
         guesses = _mark("guess", kind["bigram"] / most) + _mark("other", kind["unigram"] / most)
         numbers = (
-            f"{number(kind['nats'])}, {kind['share']:.0%} of all<br><span>bigram {number(kind['bigram'])}, unigram "
+            f"{number(kind['as_sampled'])}, {kind['share']:.0%} of all<br><span>bigram {number(kind['bigram'])}, unigram "
             f"{number(kind['unigram'])}</span>"
         )
-        lines.append(_row(label(name), _mark("model", 0, kind["nats"] / most) + guesses, numbers, name in not_learned))
+        lines.append(
+            _row(label(name), _mark("model", 0, kind["as_sampled"] / most) + guesses, numbers, name in not_learned)
+        )
     for heading, name in (
         ("by instrument family", "by_family"),
         ("by bar of the song", "by_bar"),
         ("by number of tracks", "by_tracks"),
     ):
         rows = [
-            (key, number(one["nats"]), f"{one['share']:.0%}", f"{one['targets']:,}")
+            (key, number(one["as_sampled"]), f"{one['share']:.0%}", f"{one['targets']:,}")
             for key, one in losses[name].items()
         ]
         table = _table(("", "nats", "share of all", "tokens"), rows)

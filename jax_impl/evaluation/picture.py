@@ -55,7 +55,7 @@ def plain(text: str) -> str:
 def _features(axis: Any, report: dict) -> None:
     """A row for each, on an axis of its own: the interval of real songs in grey, that of sampled ones upon it."""
     features, wrong = report["features"]["features"], words.outside(report)
-    names = [*wrong, *words.inside(report)]
+    names = [*wrong, *words.inside(report), *words.unjudged(report)]
     for row, name in enumerate(names):
         one, other = features[name]["samples"], features[name]["real"]
         low, high = words.span([sides for sides in (one, other) if sides["mean"] is not None])
@@ -81,15 +81,15 @@ def _losses(axis: Any, losses: dict) -> None:
     kinds, not_learned = losses["by_kind"], words.not_learned(losses)
     rows = range(len(kinds))
     colors = [WRONG if name in not_learned else MODEL for name in kinds]
-    axis.barh(rows, [kind["nats"] for kind in kinds.values()], 0.6, color=colors)
+    axis.barh(rows, [kind["as_sampled"] for kind in kinds.values()], 0.6, color=colors)
     for name, color in GUESSES.items():
         for row, kind in zip(rows, kinds.values(), strict=True):
             axis.plot([kind[name]] * 2, [row - 0.38, row + 0.38], color=color, linewidth=2.5)
     axis.set_yticks(rows, [f"{label(name)} ({kind['share']:.0%})" for name, kind in kinds.items()])
     axis.invert_yaxis()
     axis.legend(handles=axis.lines[:: len(kinds)], labels=[f"guess: {name}" for name in GUESSES], fontsize=9)
-    told = ", ".join(f"{name} {losses[name]['nats_per_token']:.3f}" for name in GUESSES)
-    axis.set_title(f"loss, nats a token: {losses['nats_per_token']:.3f} ({told})", fontsize=11)
+    told = ", ".join(f"{name} {losses[name][words.AS_SAMPLED]:.3f}" for name in GUESSES)
+    axis.set_title(f"loss, nats a token: {losses[words.AS_SAMPLED]:.3f} ({told})", fontsize=11)
     axis.set_xlabel("nats; in brackets the share of the whole loss; red: no better than guessed", fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)
 

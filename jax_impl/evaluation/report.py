@@ -12,6 +12,7 @@ NOT_BETTER = 0.98  # of the loss of the better guess: a kind of token above this
 MOST_FEATURES, MOST_RULES, MOST_PASSAGES = 12, 5, 3  # that the table shows one by one
 MOST_NAMED = 3  # features or kinds that a finding names
 WIDTH = 100  # columns
+AS_SAMPLED = "nats_per_token_as_sampled"  # what is comparable between runs, whichever chords these learned
 NONE = "none"  # where a number is not defined, as what is of drums in songs without any
 FLOORS = 2  # a structure that is so many times as far off as real songs are from each other is another one
 ROOM = 0.08  # beside intervals, of what they span
@@ -80,7 +81,17 @@ def outside(report: dict) -> list[str]:
 def inside(report: dict) -> list[str]:
     """The others for which there is something to compare, in the order of the report."""
     features = report["features"]["features"]
-    return [name for name, found in features.items() if not found["outside"] and found["overlap"] is not None]
+    return [name for name, found in features.items() if not found["outside"] and found["floor_overlap"] is not None]
+
+
+def unjudged(report: dict) -> list[str]:
+    """Those for which there are too few real songs to say what is usual."""
+    features = report["features"]["features"].items()
+    return [
+        name
+        for name, found in features
+        if not found["outside"] and found["floor_overlap"] is None and found["overlap"] is not None
+    ]
 
 
 def _gap(feature: dict) -> float:
@@ -95,7 +106,7 @@ def not_learned(losses: dict) -> list[str]:
     kinds = {
         name: kind
         for name, kind in losses["by_kind"].items()
-        if kind["nats"] > NOT_BETTER * min(kind["unigram"], kind["bigram"])
+        if kind["as_sampled"] > NOT_BETTER * min(kind["unigram"], kind["bigram"])
     }
     return sorted(kinds, key=lambda name: -kinds[name]["share"])
 
@@ -141,15 +152,17 @@ def _of_copies(copies: dict) -> Finding | None:
     if not ours["longest"]["songs"] or not theirs["longest"]["songs"]:
         return None
     is_bad = ours["longest"]["median"] > theirs["longest"]["quartile_3"]
+    is_known = theirs["longest"]["songs"] >= FEWEST
+    verdict = "It copies more than real songs share" if is_bad else "It does not copy"
     told = (
-        f"{'It copies more than real songs share' if is_bad else 'It does not copy'}: the longest passage that a song "
+        f"{verdict if is_known else 'Too few real songs to say whether it copies'}: the longest passage that a song "
         f"has of a training song is {notes(ours['longest'])}; of real songs that were held out "
         f"{notes(theirs['longest'])}."
     )
     bars = [side["bars_known"]["mean"] for side in (ours, theirs)]
     if None not in bars:
         told += f" {bars[0]:.0%} of its bars occur there, of theirs {bars[1]:.0%}."
-    return Finding(is_bad, told)
+    return Finding(is_bad if is_known else None, told)
 
 
 def notes(lengths: dict) -> str:
@@ -198,8 +211,9 @@ def _of_similarity(similarity: dict) -> Finding | None:
 def _of_losses(losses: dict) -> Finding:
     names = not_learned(losses)
     told = (
-        f"Loss {losses['nats_per_token']:.3f} nats a token, {number(losses['bits_per_note'])} bits a note; guesses: "
-        f"bigram {losses['bigram']['nats_per_token']:.3f}, unigram {losses['unigram']['nats_per_token']:.3f}."
+        f"Loss {losses[AS_SAMPLED]:.3f} nats a token, {number(losses['bits_per_note'])} bits a note; guesses: bigram "
+        f"{losses['bigram'][AS_SAMPLED]:.3f}, unigram {losses['unigram'][AS_SAMPLED]:.3f} (over {losses['targets']:,} "
+        "tokens, the known chords of later tracks as sampling needs them)."
     )
     if names:
         told += f" No better than guessed: {', '.join(map(label, names))}."
@@ -255,6 +269,8 @@ def _table_of_features(report: dict) -> list[str]:
         lines += _wrapped("also", names[MOST_FEATURES:])
     if alike := inside(report):
         lines += _wrapped("as in real songs", alike)
+    if unknown := unjudged(report):
+        lines += _wrapped("not judged, for want of real songs", unknown)
     return lines
 
 
@@ -272,10 +288,10 @@ def _table_of_losses(losses: dict) -> list[str]:
     for name, kind in losses["by_kind"].items():
         mark = "  no better than guessed" if name in not_learned(losses) else ""
         lines.append(
-            f"{label(name):<26}{kind['share']:>13.0%}{number(kind['nats']):>9}{number(kind['bigram']):>9}"
+            f"{label(name):<26}{kind['share']:>13.0%}{number(kind['as_sampled']):>9}{number(kind['bigram']):>9}"
             f"{number(kind['unigram']):>9}{mark}"
         )
-    whole = [of["nats_per_token"] for of in (losses, losses["bigram"], losses["unigram"])]
+    whole = [of[AS_SAMPLED] for of in (losses, losses["bigram"], losses["unigram"])]
     return [*lines, f"{'all':<26}{'':>13}{''.join(f'{number(value):>9}' for value in whole)}"]
 
 

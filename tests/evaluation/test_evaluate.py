@@ -267,7 +267,7 @@ def test_features_that_are_furthest_from_real_songs_come_first_and_missing_ones_
 
 def test_a_kind_of_token_that_a_guess_says_as_well_is_not_learned():
     kinds = {
-        name: {"nats": nats, "unigram": 4.0, "bigram": 3.0, "share": share}
+        name: {"as_sampled": nats, "unigram": 4.0, "bigram": 3.0, "share": share}
         for name, nats, share in (("a", 2.9, 0.5), ("b", 3.0, 0.1), ("c", 3.5, 0.2))
     }
     assert report.not_learned({"by_kind": kinds}) == ["c", "b"]
@@ -275,11 +275,18 @@ def test_a_kind_of_token_that_a_guess_says_as_well_is_not_learned():
 
 @pytest.mark.parametrize(("median", "is_bad"), [(20, False), (21, True)])
 def test_longer_passages_than_real_songs_share_are_called_copies(median, is_bad):
-    quartiles = lambda median: {"songs": 3, "quartile_1": 5, "median": median, "quartile_3": 20, "max": 40}
+    quartiles = lambda median: {"songs": 4, "quartile_1": 5, "median": median, "quartile_3": 20, "max": 40}
     bars = {"mean": 0.1, "songs": 3}
     sides = {"of_samples": {"longest": quartiles(median), "bars_known": bars}}
     sides |= {"held_out": {"longest": quartiles(10), "bars_known": bars}}
     assert report._of_copies(sides).is_bad == is_bad
+    sides["held_out"]["longest"]["songs"] = 3
+    assert report._of_copies(sides).is_bad is None, "three real songs say nothing"
+
+
+def test_features_of_too_few_real_songs_are_not_judged():
+    told = {"features": {"features": {"few": feature(1.0, 0.1, None, False), "alike": feature(1.0, 0.9, 0.9, False)}}}
+    assert (report.outside(told), report.inside(told), report.unjudged(told)) == ([], ["alike"], ["few"])
 
 
 @pytest.mark.parametrize(

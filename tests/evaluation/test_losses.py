@@ -127,7 +127,7 @@ def test_figures_are_those_of_costs_written_by_hand():
     assert found.bits_per_note == pytest.approx(as_sampled / math.log(2) / 5)
     assert found.bits_per_second == pytest.approx(as_sampled / math.log(2) / 2)
     later = found.by_kind["chord of later tracks"]
-    assert (later["nats"], later["as_sampled"], later["targets"], later["share"]) == (6, 1, 2, 12 / total)
+    assert (later["nats"], later["as_sampled"], later["targets"], later["share"]) == (6, 1, 2, 2 / as_sampled)
     assert found.by_family["bass"]["nats"] == (5 + 5 + 6 + 4 + 3 + 2 + 6) / 7
     assert found.by_family["bass"]["as_sampled"] == (5 + 5 + 1 + 4 + 3 + 2 + 1) / 7
 

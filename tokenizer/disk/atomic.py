@@ -123,7 +123,7 @@ def refuse_to_replace(
             )
     if not ours:
         raise InputError(
-            f"{flag} {path}: exists already, and nothing says that this made it; give another name, or --overwrite "
+            f"{flag} {path}: exists already, and nothing says that this made it as it is; give another name, or --overwrite "
             "to write over it"
         )
 
