@@ -112,8 +112,8 @@ def _dataset_of(found: Found) -> Path:
         raise InputError(f"{found.run_dir}: does not say what it was trained on; name a dataset with --data-dir")
     if not os.path.isdir(told):
         raise InputError(
-            f"{told}: the dataset that {found.run_dir} was trained on is not there (seen from {Path.cwd()}); name where "
-            "it is with --data-dir"
+            f"{told}: the dataset that {found.run_dir} was trained on is not there (seen from {Path.cwd()}); name "
+            "where it is with --data-dir"
         )
     return Path(told)
 
@@ -126,7 +126,6 @@ def report_of(found: Found, songs: HeldOutSongs, config: EvaluateConfig, folder:
     "losses"}; with samples also {"samples": {...}, "features", "copies", "errors"}, see the functions of these names.
     folder: where the samples are kept.
     """
-    record = found.record
     with ExitStack() as opened:
         index = _index(songs.dataset, opened) if config.samples else None
         return _report_of(found, songs, config, folder, index)

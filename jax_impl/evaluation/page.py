@@ -114,8 +114,8 @@ def _losses(losses: dict) -> str:
     for name, kind in losses["by_kind"].items():
         guesses = _mark("guess", kind["bigram"] / most) + _mark("other", kind["unigram"] / most)
         numbers = (
-            f"{number(kind['as_sampled'])}, {kind['share']:.0%} of all<br><span>bigram {number(kind['bigram'])}, unigram "
-            f"{number(kind['unigram'])}</span>"
+            f"{number(kind['as_sampled'])}, {kind['share']:.0%} of all<br><span>bigram {number(kind['bigram'])}, "
+            f"unigram {number(kind['unigram'])}</span>"
         )
         lines.append(
             _row(label(name), _mark("model", 0, kind["as_sampled"] / most) + guesses, numbers, name in not_learned)

@@ -123,8 +123,8 @@ def refuse_to_replace(
             )
     if not ours:
         raise InputError(
-            f"{flag} {path}: exists already, and nothing says that this made it as it is; give another name, or --overwrite "
-            "to write over it"
+            f"{flag} {path}: exists already, and nothing says that this made it, or it was changed since; give another "
+            "name, or --overwrite to write over it"
         )
 
 
