@@ -124,9 +124,10 @@ GRID = tuple(itertools.product((-1, 0, 1, 2, 3, 4, 6), (0, 128, 129), (-1, 0, 1,
 def grid_row(grid: tuple) -> Batch:
     """A row with one token for every combination of (bar, instrument, kind, onset)."""
     bar, instrument, kind, onset = np.array(grid, np.int32).T
-    zeros, ones = np.zeros(len(grid), np.int32), np.ones(len(grid), np.int32)
     position = np.arange(len(grid), dtype=np.int32)
-    return Batch(zeros, bar, instrument, kind, onset, zeros + OUTSIDE, ones, position, zeros, zeros.astype(np.float32))
+    said = dict(bar=bar, instrument=instrument, kind=kind, onset=onset, position=position)
+    said |= dict(span=np.full_like(bar, OUTSIDE), document=np.ones_like(bar))
+    return Batch(**{name: said.get(name, np.zeros_like(bar)) for name in Batch._fields})
 
 
 @pytest.mark.parametrize("typed", [False, True])

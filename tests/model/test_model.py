@@ -14,15 +14,16 @@ import pytest
 from flax import nnx
 
 from configs import MASK_RULES, MODEL_SIZES, ComputeConfig, ModelConfig
+from configs.model import AS_V121
 from jax_impl.batch import Batch, pack_row, stack_rows
-from jax_impl.model import masks
+from jax_impl.model import attributes, masks
 from jax_impl.model.museformer import MuseFormer, Streams, abstract_model
 from jax_impl.model.operations import dropout, random_bits, rotate, rotation
 from tests.rounding import EPSILON, FACTOR, apart, budget, moved
 from tests.rows import batch_of, random_song
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens import fields
-from tokenizer.tokens.fields import TokenFields
+from tokenizer.tokens.fields import BAR_STEPS, TokenFields
 from tokenizer.vocabulary import Class
 
 CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16)
@@ -220,9 +221,10 @@ def test_sizes_have_the_parameters_that_v121_counts_and_a_row_for_each_token_of_
 
     millions = {"small": 17.66, "base": 136.82, "large": 398.75, "xlarge": 1085.46}
     for size, expected in millions.items():
-        theirs = count(replace(MODEL_SIZES[size], vocab_size=643))
+        theirs = count(replace(MODEL_SIZES[size], vocab_size=643, **AS_V121))
         assert round(theirs / 1e6, 2) == expected, size
-        assert count(MODEL_SIZES[size]) - theirs == 81 * MODEL_SIZES[size].width
+        ours = 81 + BAR_STEPS + attributes.COUNT  # rows of tables
+        assert count(MODEL_SIZES[size]) - theirs == ours * MODEL_SIZES[size].width
 
 
 @pytest.mark.parametrize("tokens", [643, 724])
