@@ -135,7 +135,8 @@ def _crc32(path: Path) -> int:
 
 def _notice(songs: Songs, folder: Path) -> str:
     seconds = float(songs.column("notes").sum()) / NOTES_A_SECOND
-    about = f"{max(seconds, 1):.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    about = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    about = about if seconds > 1.5 else "a second"
     return f"notice: an index of the notes of {len(songs)} training songs is made once, in about {about}: {folder}"
 
 

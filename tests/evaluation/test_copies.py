@@ -240,7 +240,7 @@ def test_an_index_is_made_once_outside_of_the_dataset(tmp_path, kept, capsys):
     before = sorted(folder.iterdir())
     open_index(folder)
     assert capsys.readouterr().out.startswith(
-        "notice: an index of the notes of 1 training songs is made once, in about 0 s"
+        "notice: an index of the notes of 1 training songs is made once, in about a s"
     )
     written = {path: path.stat().st_mtime_ns for path in kept.rglob("*") if path.is_file()}
     open_index(folder)
