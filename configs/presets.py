@@ -13,7 +13,7 @@ DEMO_SONG = Constraints(instruments="drums,bass,piano,strings", bars=16)
 
 
 def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
-    """What `hid-museformer demo` trains: 0.43 M tokens on two CPU cores in about a minute and a half. Short rows learn
+    """What `hid-museformer demo` trains: 0.26 M tokens on two CPU cores in about a minute and a half. Short rows learn
     more in that time.
     """
     return TrainConfig(
@@ -23,23 +23,23 @@ def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
         max_seq_len=512,
         max_spans=64,
         batch_size=1,
-        steps=1000,
-        learning_rate=3e-3,
+        steps=600,
+        learning_rate=8e-3,
         schedule="wsd",
         warmup_steps=50,
-        decay_steps=400,
+        decay_steps=250,
         final_learning_rate=0.0,
         dropout=0.0,
         num_workers=0,
         log_every=20,
-        validate_every=250,
-        checkpoint_every=500,
+        validate_every=150,
+        checkpoint_every=300,
     )
 
 
 def laptop(data_dir: Path, output_dir: Path) -> TrainConfig:
-    """Tiny on two CPU cores: 2000 steps of 2048 tokens, 4.1 M, in about 25 minutes. The rate is the better of 2e-3 and
-    4e-3 (benchmarks/ablation.py).
+    """Tiny on two CPU cores: 2000 steps of 2048 tokens, 4.1 M, in about 25 minutes. The rate is the best of 2e-3, 4e-3
+    and 8e-3 with Muon (benchmarks/ablation.py).
     """
     return TrainConfig(
         data_dir,
@@ -48,7 +48,7 @@ def laptop(data_dir: Path, output_dir: Path) -> TrainConfig:
         max_seq_len=2048,
         batch_size=1,
         steps=2000,
-        learning_rate=4e-3,
+        learning_rate=8e-3,
         warmup_steps=50,
         dropout=0.0,
         augment=True,
