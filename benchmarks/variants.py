@@ -141,6 +141,11 @@ VARIANTS = {
     "music, first chords, attributes, bars and places": Variant("and bars", DEFAULT, FIRST, both(musical_time, bars)),
     "muon": Variant("the three, and Muon for the layers' matrices", DEFAULT, FIRST | MUON),
     "muon, twice the rate": Variant("likewise at twice the rate", DEFAULT, FIRST | MUON | {"learning_rate": 4e-3}),
+    "muon, four times the rate": Variant("likewise, four times", DEFAULT, FIRST | MUON | {"learning_rate": 8e-3}),
+    "muon, eight times the rate": Variant("likewise, eight times", DEFAULT, FIRST | MUON | {"learning_rate": 1.6e-2}),
+    "muon, four times the rate, music": Variant(
+        "and musical time", DEFAULT, FIRST | MUON | {"learning_rate": 8e-3}, musical_time
+    ),
     "muon, span": Variant("span and Muon alone", train=MUON),
     "muon, music": Variant("the three, Muon, musical time", DEFAULT, FIRST | MUON, musical_time),
     "muon, dense": Variant("the three, Muon, dense", DEFAULT, FIRST | MUON, dense),
