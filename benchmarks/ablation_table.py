@@ -23,7 +23,7 @@ def table(work: Path) -> None:
     results = {
         "training": first[min(first)]["training"],
         "tokens": first[min(first)]["tokens"],
-        "spread_of_seeds": round(spread(runs), 4),
+        "spread_of_seeds": spread(runs),
         "variants": found,
     }
     path = write_report("ablation", results, show=False)
@@ -66,8 +66,8 @@ def nats(run: dict, datasets: list[str], kind: str, column: int = AS_SAMPLED) ->
     return float(np.mean([one[column] / one[COUNT] for one in told]))
 
 
-def spread(runs: dict[str, dict[int, dict]]) -> float:
-    """Standard deviation of a difference between two variants, by the seeds of all of them."""
+def spread(runs: dict[str, dict[int, dict]]) -> float | None:
+    """Standard deviation of a difference between two variants, by the seeds of all of them; None of one seed."""
     differences = []
     for name, seeds in runs.items():
         shared = [seed for seed in seeds if seed in runs[FIRST]]
@@ -76,22 +76,23 @@ def spread(runs: dict[str, dict[int, dict]]) -> float:
         datasets = list(seeds[shared[0]]["held_out"])
         each = [nats(seeds[seed], datasets, "all") - nats(runs[FIRST][seed], datasets, "all") for seed in shared]
         differences.append(np.var(each, ddof=1))
-    return float(np.sqrt(np.mean(differences))) if differences else float("nan")
+    return round(float(np.sqrt(np.mean(differences))), 4) if differences else None
 
 
-def draw(found: dict, noise: float, path: Path) -> None:
+def draw(found: dict, noise: float | None, path: Path) -> None:
     from matplotlib.figure import Figure
 
     names = [name for name in found if name != FIRST][::-1]
-    figure = Figure(figsize=(9, 0.5 * len(names) + 1.4), layout="constrained")
+    figure = Figure(figsize=(9, 0.3 * len(names) + 1.4), layout="constrained")
     axes = figure.add_subplot()
-    axes.axvspan(-2 * noise, 2 * noise, color="#dddddd", label="noise of seeds (two deviations)")
+    if noise is not None:
+        axes.axvspan(-2 * noise, 2 * noise, color="#dddddd", label="noise of seeds (two deviations)")
+        axes.legend(loc="lower right")
     axes.axvline(0, color="#777777", linewidth=1)
     for row, name in enumerate(names):
         values = found[name]["against_span"]
         axes.plot(values, [row] * len(values), "o", color="#c0392b" if np.mean(values) > 0 else "#2471a3")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel(f"nats a token more than {FIRST}, a point a seed (left is better)")
-    axes.legend(loc="lower right")
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=110)
