@@ -146,6 +146,9 @@ VARIANTS = {
     "muon, four times the rate, music": Variant(
         "and musical time", DEFAULT, FIRST | MUON | {"learning_rate": 8e-3}, musical_time
     ),
+    "muon, four times the rate, no attributes": Variant(
+        "and without attributes", PLACES, FIRST | MUON | {"learning_rate": 8e-3}
+    ),
     "muon, span": Variant("span and Muon alone", train=MUON),
     "muon, music": Variant("the three, Muon, musical time", DEFAULT, FIRST | MUON, musical_time),
     "muon, dense": Variant("the three, Muon, dense", DEFAULT, FIRST | MUON, dense),
