@@ -158,7 +158,7 @@ def expected_values(
     add("logits", [output.logits for output in outputs], real)
     losses = []
     for output in outputs:
-        summed, targets = train.loss(output.logits, rows)
+        summed, targets = train.loss(output.logits, rows, "all")
         losses.append(summed / targets)
         losses[-1].backward()
     add("loss", losses, None)

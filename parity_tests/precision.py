@@ -54,7 +54,7 @@ def torch_values(problem: Problem, precision: Literal["fp64", "fp32", "bf16"]) -
         model = model.double()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         logits = model(rows, slots).logits
-    summed, targets = train.loss(logits, rows)
+    summed, targets = train.loss(logits, rows, "all")
     (summed / targets).backward()
     # What nothing depends on, the last layer's way out of the summaries, has no gradient: 0
     gradients = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}

@@ -79,11 +79,11 @@ def test_on_a_gpu_compiled_flexattention_has_the_gradients_of_the_dense_path(bat
         rows = Rows.of(batch._asdict(), device)
         with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
             logits = model(rows, SLOTS).logits
-        train.loss(logits, rows)[0].backward()
+        train.loss(logits, rows, "all")[0].backward()
         found.append(dict(model.named_parameters()))
     exact = torch_model(weights, config).double()
     rows = Rows.of(batch._asdict())
-    train.loss(exact(rows, SLOTS).logits, rows)[0].backward()
+    train.loss(exact(rows, SLOTS).logits, rows, "all")[0].backward()
     dense, flex = found
     truth = {name: parameter.grad for name, parameter in exact.named_parameters() if parameter.grad is not None}
     worst = max(relative_error(dense[name].grad, gradient) for name, gradient in truth.items())

@@ -56,7 +56,7 @@ def forward(weights, config, song, rows, attention: str) -> dict[str, np.ndarray
 
 def loss_and_gradients(weights, config, song, rows, checkpointing: bool) -> tuple[float, dict[str, np.ndarray]]:
     model = pairs.torch_model(weights, config, checkpointing=checkpointing)
-    summed, targets = train.loss(model(rows, int(song["num_bars"])).logits, rows)
+    summed, targets = train.loss(model(rows, int(song["num_bars"])).logits, rows, "all")
     (summed / targets).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     return float((summed / targets).detach()), {name: value.numpy() for name, value in gradients.items()}

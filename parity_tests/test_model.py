@@ -324,7 +324,9 @@ def test_a_step_in_bf16_keeps_parameters_and_loss_in_fp32(batch):
     rough, _ = torch_train.step(model, adamw, [rows], SLOTS, 1e-3, 1.0, dtype=torch.bfloat16)
 
     def loss(weights) -> float:
-        summed, targets = torch_train.loss(torch_model(weights, replace(CONFIG, width=64))(rows, SLOTS).logits, rows)
+        summed, targets = torch_train.loss(
+            torch_model(weights, replace(CONFIG, width=64))(rows, SLOTS).logits, rows, "all"
+        )
         return float((summed / targets).detach())
 
     exact = loss(weights)

@@ -13,7 +13,7 @@ from torch_ref.model import MuseFormer
 from torch_ref.rows import Rows
 
 
-def loss(logits: Tensor, rows: Rows, chord_targets: ChordTargets = "all") -> tuple[Tensor, Tensor]:
+def loss(logits: Tensor, rows: Rows, chord_targets: ChordTargets) -> tuple[Tensor, Tensor]:
     """(cross entropy in nats, summed over the targets that count; how many those are). chord_targets "first": any
     chord is right where the next token is one that the document's first track has said.
     """
@@ -21,7 +21,7 @@ def loss(logits: Tensor, rows: Rows, chord_targets: ChordTargets = "all") -> tup
     likelihood = torch.log_softmax(logits[:, :-1], dim=-1)
     of_next = likelihood.gather(-1, rows.tokens[:, 1:, None]).squeeze(-1)
     if chord_targets == "first":
-        of_any_chord = likelihood[..., torch.as_tensor(CLASS == Class.CHORD)[: logits.shape[-1]]].exp().sum(-1).log()
+        of_any_chord = likelihood[..., torch.as_tensor(CLASS == Class.CHORD)[: logits.shape[-1]]].logsumexp(-1)
         of_next = torch.where(rows.known[:, :-1] > 0, of_any_chord, of_next)
     return -(of_next * counts).sum(), counts.sum()
 
@@ -64,7 +64,7 @@ def step(
     for rows in micro_batches:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             output = model(rows, slots)
-        summed, _ = loss(output.logits, rows)
+        summed, _ = loss(output.logits, rows, "all")
         (summed / targets).backward()
         total += float(summed.detach()) / targets
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm))

@@ -44,11 +44,10 @@ def _trained_on(run: Path, step: int) -> "Dataset | None":
 
     try:
         record = find(run, step).record
-        folder = record.train.get("data_dir")
-        dataset = Dataset(Path(folder)) if folder and Path(folder).exists() else None
+        dataset = Dataset(record.dataset_folder())
     except (InputError, OSError):
         return None
-    return dataset if dataset and dataset.fingerprint == record.dataset else None
+    return dataset if dataset.fingerprint == record.dataset else None
 
 
 def _new(sample: Sample) -> TokenFields:

@@ -79,7 +79,7 @@ class HeldOutSongs:
 
     def __init__(self, found: Found, folder: str | Path | None, config: EvaluateConfig):
         """Raises InputError where there are none."""
-        self.folder = _dataset_of(found) if folder is None else Path(folder)
+        self.folder = found.record.dataset_folder() if folder is None else Path(folder)
         self.config, self.dataset = config, Dataset(self.folder)
         self.is_own = self.dataset.fingerprint == found.record.dataset
         there = self.dataset[config.split].weight > 0 if config.split in self.dataset else np.zeros(0, bool)
@@ -103,19 +103,6 @@ def first_bars(tokens: TokenFields, bars: int) -> TokenFields:
     signature, *_ = bar_maps(tokens)
     parts = int((Bars(signature).measure < bars).sum())
     return tokens if parts == len(signature) else crop(tokens, 0, parts)
-
-
-def _dataset_of(found: Found) -> Path:
-    """What the run was trained on. Raises InputError where that is not known, or not there."""
-    told = found.record.train.get("data_dir")
-    if not told:
-        raise InputError(f"{found.run_dir}: does not say what it was trained on; name a dataset with --data-dir")
-    if not os.path.isdir(told):
-        raise InputError(
-            f"{told}: the dataset that {found.run_dir} was trained on is not there (seen from {Path.cwd()}); name "
-            "where it is with --data-dir"
-        )
-    return Path(told)
 
 
 # ---------------------------------------------------------------- the numbers

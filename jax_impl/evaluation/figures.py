@@ -20,8 +20,8 @@ import numpy as np
 
 from jax_impl.batch import Batch
 from jax_impl.evaluation.groups import Sums
-from jax_impl.evaluation.guesses import Guess, as_sampled
 from jax_impl.training.by_kind import KINDS, PITCH
+from jax_impl.training.guesses import Guess
 from tokenizer.grid.meter import Bars
 from tokenizer.grid.tempo_map import length
 from tokenizer.tokens import fields
@@ -56,14 +56,14 @@ class Losses:
         return dataclasses.asdict(self)
 
 
-def costs(nats: np.ndarray, a_chord: np.ndarray, batch: Batch, of_guesses: dict[str, Guess]) -> dict[str, np.ndarray]:
+def costs(nats: np.ndarray, sampled: np.ndarray, batch: Batch, of_guesses: dict[str, Guess]) -> dict[str, np.ndarray]:
     """What by_group takes, [B, T] each: of the model, as it is and as sampled, and the same of each guess.
 
-    nats: float32[B, T] of each target by the model; a_chord: of any chord there.
+    nats, sampled: float32[B, T] of each target by the model, see training.step.token_losses.
     """
-    named = {"nats": nats, "as_sampled": as_sampled(nats, a_chord, batch)}
+    named = {"nats": nats, "as_sampled": sampled}
     for name, guess in of_guesses.items():
-        named[name], named[f"{name}_as_sampled"] = guess.costs(batch)
+        named |= {name: guess.costs(batch, "all"), f"{name}_as_sampled": guess.costs(batch, "first")}
     return named
 
 

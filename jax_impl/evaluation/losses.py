@@ -1,7 +1,7 @@
 """What a model finds hard: its loss on songs that were held out, by groups of targets, beside guesses.
 
 The rows are those of its validation: windows as it was trained on, as they are stored. figures.py says what each number
-is, groups.py what the groups are, guesses.py what a guess knows.
+is, groups.py what the groups are, training/guesses.py what a guess knows.
 """
 
 import dataclasses
@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from configs import ComputeConfig, DataConfig, InputError, TrainConfig
 from jax_impl.batch import Batch
 from jax_impl.device import device
-from jax_impl.evaluation import guesses
 from jax_impl.evaluation.figures import Losses, costs, seconds_of, summed
 from jax_impl.evaluation.groups import added, by_group
 from jax_impl.evaluation.logits import graph_of
 from jax_impl.loading import loader
 from jax_impl.model.museformer import MuseFormer
+from jax_impl.training import guesses
 from jax_impl.training.checkpoint import load_model
 from jax_impl.training.record import Record
 from jax_impl.training.step import token_losses
@@ -68,8 +67,8 @@ def losses(
     parts, seconds = [], 0.0
     with loader.loader(songs, config, split) as batches:
         for batch in itertools.islice(batches, max_batches):
-            nats, a_chord = map(np.asarray, program(parameters, batch))
-            parts.append(by_group(costs(nats, a_chord, batch, of_guesses), batch))
+            nats, sampled = map(np.asarray, program(parameters, batch))
+            parts.append(by_group(costs(nats, sampled, batch, of_guesses), batch))
             seconds += seconds_of(batch)
     return summed(added(parts), seconds)
 
@@ -94,12 +93,7 @@ def rows_config(model: MuseFormer, record: Record) -> DataConfig:
 def _dataset(dataset: Path | Dataset | None, record: Record) -> Dataset:
     if isinstance(dataset, Dataset):
         return dataset
-    if dataset is None:
-        dataset = record.train.get("data_dir")
-        if not dataset or not Path(dataset).is_dir():
-            where = f"it was trained on {dataset}, which is no folder here" if dataset else "it does not say which"
-            raise InputError(f"the run's dataset: {where}; name the dataset, or bring it back")
-    return Dataset(Path(dataset))
+    return Dataset(record.dataset_folder() if dataset is None else Path(dataset))
 
 
 def _check_split(songs: Dataset, split: Split, model: MuseFormer) -> None:
@@ -118,8 +112,6 @@ def _check_split(songs: Dataset, split: Split, model: MuseFormer) -> None:
 def _nats(
     parameters: Any, batch: Batch, *, graph: nnx.GraphDef, max_spans: int, compute: ComputeConfig
 ) -> tuple[jax.Array, jax.Array]:
-    """float32[B, T] each: nats of each target, and of any chord in its place."""
+    """float32[B, T] each: nats of each target, and the same as sampled."""
     logits = nnx.merge(graph, parameters)(batch, max_spans=max_spans, compute=compute, dropout_key=None)
-    is_chord = guesses.IS_CHORD[: logits.shape[-1]]
-    chords = jax.nn.logsumexp(jnp.where(is_chord, logits, -jnp.inf), axis=-1)
-    return token_losses(logits, batch, "all"), jax.nn.logsumexp(logits, axis=-1) - chords
+    return token_losses(logits, batch, "all"), token_losses(logits, batch, "first")

@@ -1,6 +1,6 @@
 """Structure: how alike bars are that lie so many bars apart (Yu et al. 2022, Museformer: Transformer with Fine- and
-Coarse-Grained Attention for Music Generation, NeurIPS; the selection of structure-related bars in section 3, the
-similarity error in section 4).
+Coarse-Grained Attention for Music Generation, NeurIPS: its similarity distribution and similarity
+error).
 
     l(i, j) = |N(i) & N(j)| / |N(i) | N(j)|     N(i) the set of the notes of bar i
     L(t)    = mean of l(i, i + t) over all bars of all songs

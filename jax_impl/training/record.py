@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from configs import MaskRule, ModelConfig
+from configs import InputError, MaskRule, ModelConfig
 from configs.model import V121_VOCAB_SIZE
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -49,6 +49,20 @@ class Record:
         rule = self.model["mask_rule"]
         rule = MaskRule(**rule | {"far_offsets": tuple(rule["far_offsets"])})
         return ModelConfig(**{"vocab_size": V121_VOCAB_SIZE} | self.model | {"mask_rule": rule})
+
+    def dataset_folder(self) -> Path:
+        """Of the songs that the run was trained on, which may have been made anew since. Raises InputError where it is
+        not known, or not there.
+        """
+        told = self.train.get("data_dir")
+        if not told:
+            raise InputError("the run does not say what it was trained on; name a dataset with --data-dir")
+        if not Path(told).is_dir():
+            raise InputError(
+                f"{told}: the dataset that the run was trained on is not there (seen from {Path.cwd()}); name where it "
+                "is with --data-dir"
+            )
+        return Path(told)
 
     def signed(self) -> dict:
         """What is written: its fields, and a digest of them. Inverse: read."""

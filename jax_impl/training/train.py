@@ -8,7 +8,6 @@ else.
 import dataclasses
 import functools
 import itertools
-import math
 import signal
 import tempfile
 from collections import deque
@@ -31,7 +30,6 @@ from configs import (
     TrainConfig,
 )
 from configs.model import AS_V121, VOCAB_SIZE
-from configs.train import ChordTargets
 from jax_impl.batch import Batch
 from jax_impl.device import device, memory, sharding
 from jax_impl.loading import loader
@@ -40,6 +38,7 @@ from jax_impl.model.museformer import abstract_model
 from jax_impl.training import by_kind, loss_plot, rollback
 from jax_impl.training.checkpoint import Checkpoints
 from jax_impl.training.found import FOLDER, CheckpointError, Steps
+from jax_impl.training.guesses import uniform, unigram
 from jax_impl.training.init_from import state_from
 from jax_impl.training.metrics import Metrics
 from jax_impl.training.progress import Progress
@@ -166,10 +165,8 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
             validation = validation_batches(config, dataset, data_config)
             guesses = {}
             if validation:
-                guesses = {
-                    "uniform": math.log(model.vocab_size),
-                    "unigram": unigram_loss(dataset["train"].token_counts(), validation, config.chord_targets),
-                }
+                by_chance = {"uniform": uniform(), "unigram": unigram(dataset["train"].token_counts())}
+                guesses = {name: guess.loss(validation, config.chord_targets) for name, guess in by_chance.items()}
 
         if record:
             state = checkpoints.restore(record.step, abstract_state)
@@ -369,17 +366,6 @@ def validation_batches(config: TrainConfig, dataset: Dataset, data_config: DataC
         return []
     with loader.loader(dataset, dataclasses.replace(data_config, num_workers=0), "validation") as rows:
         return list(itertools.islice(rows, config.validation_batches))
-
-
-def unigram_loss(counts: np.ndarray, batches: Sequence[Batch], chord_targets: ChordTargets) -> float:
-    """Nats per token of the validation targets if tokens are guessed by frequency. counts: int64[V], to each of which
-    one is added.
-    """
-    share = (counts + 1) / (counts + 1).sum()
-    a_chord = share[vocab.CLASS == vocab.Class.CHORD].sum()
-    is_any = lambda batch: (batch.known > 0) & (chord_targets == "first")
-    losses = [-np.log(np.where(is_any(batch), a_chord, share[batch.targets])) * batch.weights for batch in batches]
-    return float(sum(loss.sum() for loss in losses) / sum(batch.weights.sum() for batch in batches))
 
 
 def mean_losses(

@@ -15,8 +15,9 @@ from jax_impl.evaluation import copies
 from jax_impl.evaluation.copies import Copies, Known
 from jax_impl.sampling import compose, outputs
 from jax_impl.sampling.sample import Sample
-from jax_impl.training.record import plain
+from jax_impl.training.record import Record, plain
 from tests.runs import write_dataset
+from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
 from tokenizer.grid.quantize import snap
 from tokenizer.music import midi
@@ -39,8 +40,9 @@ def songs(tmp_path_factory):
 def run_of_these(songs, tmp_path, monkeypatch):
     """A run that was trained on these songs, the first of which is all that it writes."""
     dataset = Dataset(songs)
-    record = SimpleNamespace(train={"data_dir": str(songs)}, dataset=dataset.fingerprint)
-    monkeypatch.setattr(copied, "find", lambda run, step: SimpleNamespace(record=record))
+    record = Record(5, {}, {"data_dir": str(songs)}, 8, {}, dataset.fingerprint, {}, vocab.FINGERPRINT, {})
+    found = SimpleNamespace(record=record)
+    monkeypatch.setattr(copied, "find", lambda run, step: found)
     sample = Sample(dataset["train"][0].ids, True, 0, 0)
     ready = SimpleNamespace(origin=ORIGIN, sampler=lambda: None)
     monkeypatch.setattr(compose.Request, "ready", lambda request: ready)
@@ -50,7 +52,7 @@ def run_of_these(songs, tmp_path, monkeypatch):
     monkeypatch.setenv("HID_CACHE", str(tmp_path / "kept"))
     monkeypatch.setattr("jax_impl.cli.process.keep_programs", lambda: None)
     monkeypatch.chdir(tmp_path)
-    return record
+    return found
 
 
 def generate(run, *words: str) -> tuple[int, str, str]:
@@ -103,9 +105,10 @@ def test_standard_output_has_the_midi_file_alone(tmp_path, monkeypatch, capfdbin
 @pytest.mark.parametrize("why", ["not asked for", "other songs", "no songs", "no checkpoint"])
 def test_nothing_is_said_where_the_songs_are_not_at_hand(run, run_of_these, tmp_path, monkeypatch, why):
     if why == "other songs":
-        run_of_these.dataset = "another"
+        run_of_these.record = dataclasses.replace(run_of_these.record, dataset="another")
     if why == "no songs":
-        run_of_these.train = {"data_dir": str(tmp_path / "nowhere")}
+        nowhere = {"data_dir": str(tmp_path / "nowhere")}
+        run_of_these.record = dataclasses.replace(run_of_these.record, train=nowhere)
     if why == "no checkpoint":
         monkeypatch.undo()
         monkeypatch.chdir(tmp_path)

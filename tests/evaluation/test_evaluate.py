@@ -3,6 +3,7 @@
 import json
 import re
 import types
+from contextlib import ExitStack
 from html.parser import HTMLParser
 
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from configs import EvaluateConfig, InputError
 from jax_impl.cli import evaluating
 from jax_impl.evaluation import evaluate as evaluation
 from jax_impl.evaluation import page, report, samples
-from jax_impl.evaluation.evaluate import FILES, SAMPLES, evaluate, first_bars
+from jax_impl.evaluation.evaluate import FILES, SAMPLES, _index, evaluate, first_bars
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import outputs
 from jax_impl.training.checkpoint import Checkpoints
@@ -195,6 +196,15 @@ def test_a_run_that_does_not_say_its_songs_or_whose_songs_are_gone_asks_for_them
         evaluate(silent, config=LOSSES_ALONE)
     with pytest.raises(InputError, match=r"gone: the dataset .* is not there .*; name where it is with --data-dir"):
         evaluate(alone, config=LOSSES_ALONE)
+
+
+def test_where_no_index_can_be_kept_one_is_made_for_as_long_as_it_is_needed(songs, monkeypatch, capsys):
+    monkeypatch.setenv("HID_CACHE", "none")
+    with ExitStack() as opened:
+        index = _index(Dataset(songs), opened)
+        assert index.songs == 28 and index.folder.is_dir()
+        assert "it is made for this evaluation alone" in capsys.readouterr().out
+    assert not index.folder.exists()
 
 
 def test_first_bars_are_whole_ones_as_they_are_written():

@@ -14,11 +14,11 @@ from flax import nnx
 from configs import InputError, ModelConfig, PrepareConfig
 from jax_impl import score_logits
 from jax_impl.batch import Batch, pack_row, stack_rows
-from jax_impl.evaluation import guesses
 from jax_impl.evaluation.figures import seconds_of, summed
 from jax_impl.evaluation.groups import FAMILIES, GROUPINGS, added, by_group
 from jax_impl.evaluation.losses import losses
 from jax_impl.model.museformer import MuseFormer
+from jax_impl.training import guesses
 from jax_impl.training.by_kind import KINDS, OF_TOKEN, PITCH, POSITION, kinds_of_targets, mean_nats
 from jax_impl.training.record import Record, versions
 from tests.rows import ids, random_song, short_hidden_song
@@ -87,7 +87,9 @@ def test_each_target_is_in_its_bar_and_among_its_document_s_tracks():
 def test_hidden_bars_that_are_said_at_the_end_are_of_a_later_track_and_no_track_of_their_own():
     one = fields.compute(ids("BOS BPM_19 TS_4/4 #D SEP Cmaj T0 P36 Gmaj MASK UNK #D SEP Gmaj T0 P36 EOS"))
     batch = stack_rows([pack_row([one], 20)])
-    kinds = [KINDS[n] for n in kinds_of_targets(batch)[0, np.flatnonzero(guesses.IS_CHORD[one.ids]) - 1]]
+    kinds = [
+        KINDS[n] for n in kinds_of_targets(batch)[0, np.flatnonzero(vocab.CLASS[one.ids] == vocab.Class.CHORD) - 1]
+    ]
     assert kinds == ["chord of the first track", "chord of the first track", "chord of later tracks"]
     assert set(groups_of("by_tracks", batch)) == {"1"}
     three = stack_rows([pack_row([short_hidden_song()], 256)])
@@ -116,7 +118,7 @@ def test_figures_are_those_of_costs_written_by_hand():
     cost = dict(duration=1, velocity=2, pitch=3, position=4, structure=5)
     of_kind = np.array([cost.get(kind, 6) for kind in KINDS], np.float32)
     nats = of_kind[kinds_of_targets(batch)]
-    sampled = guesses.as_sampled(nats, np.full_like(nats, 1), batch)
+    sampled = np.where(batch.known > 0, 1, nats)
     costs = {"nats": nats, "as_sampled": sampled}
     costs |= {f"{name}{end}": nats for name in ("unigram", "bigram") for end in ("", "_as_sampled")}
     found = summed(added([by_group(costs, batch)]), seconds=2.0)
@@ -151,7 +153,8 @@ def test_a_unigram_and_a_bigram_by_kind_guess_by_smoothed_frequency():
     pairs = np.zeros((len(KINDS), vocab.SIZE), np.int64)
     pairs[POSITION, ids("P36")] = 9
     pairs[PITCH, ids("Cmaj N")] = (2, 1)
-    (unigram, unigram_sampled), (bigram, _) = guesses.unigram(counts).costs(batch), guesses.bigram(pairs).costs(batch)
+    unigram, unigram_sampled = (guesses.unigram(counts).costs(batch, chords) for chords in ("all", "first"))
+    bigram = guesses.bigram(pairs).costs(batch, "all")
     at = lambda name: [n for n, token in enumerate(batch.targets[0]) if token == vocab.ID[name]]
     (pitch,), first, (solo,) = at("P36"), at("Cmaj"), at("Gmaj")
     assert unigram[0, pitch] == pytest.approx(-math.log(8 / (15 + 724))) == unigram_sampled[0, pitch]
@@ -250,7 +253,7 @@ def test_losses_are_those_of_the_logits_song_by_song(dataset):
 
 def test_what_cannot_be_scored_is_said_in_one_line(dataset, tmp_path):
     model, record = run_of(tmp_path / "gone")
-    with pytest.raises(InputError, match=rf"trained on {tmp_path / 'gone'}, which is no folder here; name the dataset"):
+    with pytest.raises(InputError, match=rf"{tmp_path / 'gone'}: the dataset that the run was trained on is not there"):
         losses((model, record))
     with pytest.raises(InputError, match="run must be the path of a training run"):
         losses(model, dataset=dataset)

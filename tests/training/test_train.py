@@ -151,7 +151,8 @@ def test_a_run_writes_its_metrics_and_a_picture(uninterrupted):
     ]  # fmt: skip
     # The peak of a CPU is not known
     assert all(record["mfu"] is None for record in records if record["kind"] == "train")
-    assert records[-1]["unigram"] < records[-1]["uniform"] == pytest.approx(np.log(724))
+    assert records[-1]["unigram"] < records[-1]["uniform"]
+    assert np.log(724 / 217) < records[-1]["uniform"] < np.log(724), "a known chord is any of 217"
     assert (uninterrupted / train.PICTURE_FILE).read_bytes().startswith(b"\x89PNG")
 
 

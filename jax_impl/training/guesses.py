@@ -1,18 +1,19 @@
-"""What guessing costs: the next token by its frequency (unigram), and by its frequency after a token of the same kind
-(bigram by kind). Yardsticks for a model's loss, from the songs it was trained on.
+"""What guessing costs: blindly (uniform), the next token by its frequency (unigram), and by its frequency after a token
+of the same kind (bigram by kind). Yardsticks for a model's loss, from the songs it was trained on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from configs.train import ChordTargets
 from jax_impl.batch import Batch
-from jax_impl.training.by_kind import KINDS, LATER_CHORD, OF_TOKEN, kinds_of_targets
+from jax_impl.training.by_kind import KINDS, OF_TOKEN
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Songs
 from tokenizer.vocabulary import CLASS, Class
 
-IS_CHORD = CLASS == Class.CHORD
 MOST_SONGS = 1024  # that pairs are counted in; of more the smoothed frequencies hardly change
 
 
@@ -22,20 +23,22 @@ class Guess:
 
     share: np.ndarray
 
-    def costs(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """float64[B, T] each: nats of each target; and as sampled, where a chord of a later track is any chord."""
+    def costs(self, batch: Batch, chord_targets: ChordTargets) -> np.ndarray:
+        """float64[B, T]: nats of each target, as training.step.token_losses has them of a model."""
         last = OF_TOKEN[batch.tokens]
-        nats = -np.log(self.share[last, batch.targets])
-        return nats, as_sampled(nats, -np.log(self.share[:, IS_CHORD].sum(axis=1))[last], batch)
+        a_chord = self.share[:, CLASS == Class.CHORD].sum(axis=1)[last]
+        is_any = (batch.known > 0) & (chord_targets == "first")
+        return -np.log(np.where(is_any, a_chord, self.share[last, batch.targets]))
+
+    def loss(self, batches: Sequence[Batch], chord_targets: ChordTargets) -> float:
+        """Mean nats of the targets that count."""
+        nats = sum((self.costs(batch, chord_targets) * batch.weights).sum() for batch in batches)
+        return float(nats / sum(batch.weights.sum() for batch in batches))
 
 
-def as_sampled(nats: np.ndarray, a_chord: np.ndarray, batch: Batch) -> np.ndarray:
-    """[B, T]: what sampling pays for each target. nats: of the targets; a_chord: of any chord there, [B, T] both.
-
-    Chords of later tracks are known from the first, and the grammar allows no others, so that there a model says no
-    more than that the bar is over and another follows (jax_impl.sampling.draw.bar_is_over).
-    """
-    return np.where(kinds_of_targets(batch) == LATER_CHORD, a_chord, nats)
+def uniform() -> Guess:
+    """All tokens alike."""
+    return Guess(np.full((len(KINDS), vocab.SIZE), 1 / vocab.SIZE))
 
 
 def unigram(counts: np.ndarray) -> Guess:
