@@ -38,8 +38,8 @@ def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
 
 
 def laptop(data_dir: Path, output_dir: Path) -> TrainConfig:
-    """Tiny on two CPU cores: 2000 steps of 2048 tokens, 4.1 M, in about 25 minutes. The rate is the best of 2e-3, 4e-3
-    and 8e-3 with Muon (benchmarks/ablation.py).
+    """Tiny on two CPU cores: 2000 steps of 2048 tokens, 4.1 M, in about 20 minutes. The rate is the best of 2e-3, 4e-3,
+    8e-3 and 1.6e-2 with Muon (benchmarks/ablation.py).
     """
     return TrainConfig(
         data_dir,
