@@ -120,14 +120,15 @@ def both(*patches: Callable[[], None]) -> Callable[[], None]:
     return patch
 
 
-ATTRIBUTES, PLACES = {"attributes": True}, {"places": True}
-FIRST, MUON = {"chord_targets": "first"}, {"optimizer": "muon"}
+ATTRIBUTES, PLACES, TYPED = {"attributes": True}, {"places": True}, {"mask_rule": MaskRule(scope="span", typed=True)}
+FIRST, MUON, ALL = {"chord_targets": "first"}, {"optimizer": "muon"}, {"chord_targets": "all"}
 DEFAULT = ATTRIBUTES | PLACES
+FAST = FIRST | MUON | {"learning_rate": 8e-3}
 VARIANTS = {
     "span": Variant("the rule span: bar summaries for what is far, near bars note by note"),
     "dense": Variant("dense causal attention, no summaries", patch=dense),
     "near alone": Variant("span without RS: what summaries gather leads nowhere", patch=without_summaries),
-    "typed": Variant("span and v1.2.1's table of kinds", {"mask_rule": MaskRule(scope="span", typed=True)}),
+    "typed": Variant("span and v1.2.1's table of kinds", TYPED),
     "next bar": Variant("near bars from b + 1", patch=from_the_next_bar),
     "music": Variant("half of each head's rotary frequencies by musical time", patch=musical_time),
     "places": Variant("an embedding of the place in the bar", PLACES),
@@ -141,19 +142,23 @@ VARIANTS = {
     "music, first chords, attributes, bars and places": Variant("and bars", DEFAULT, FIRST, both(musical_time, bars)),
     "muon": Variant("the three, and Muon for the layers' matrices", DEFAULT, FIRST | MUON),
     "muon, twice the rate": Variant("likewise at twice the rate", DEFAULT, FIRST | MUON | {"learning_rate": 4e-3}),
-    "muon, four times the rate": Variant("likewise, four times", DEFAULT, FIRST | MUON | {"learning_rate": 8e-3}),
     "muon, eight times the rate": Variant("likewise, eight times", DEFAULT, FIRST | MUON | {"learning_rate": 1.6e-2}),
-    "muon, four times the rate, music": Variant(
-        "and musical time", DEFAULT, FIRST | MUON | {"learning_rate": 8e-3}, musical_time
-    ),
-    "muon, four times the rate, no attributes": Variant(
-        "and without attributes", PLACES, FIRST | MUON | {"learning_rate": 8e-3}
-    ),
     "muon, span": Variant("span and Muon alone", train=MUON),
     "muon, music": Variant("the three, Muon, musical time", DEFAULT, FIRST | MUON, musical_time),
     "muon, dense": Variant("the three, Muon, dense", DEFAULT, FIRST | MUON, dense),
     "muon, near alone": Variant("the three, Muon, without RS", DEFAULT, FIRST | MUON, without_summaries),
     "adamw, twice the rate": Variant("the three at twice the rate", DEFAULT, FIRST | {"learning_rate": 4e-3}),
+    "default": Variant("the three, and Muon at 8e-3", DEFAULT, FAST),
+    "default, music": Variant("and musical time", DEFAULT, FAST, musical_time),
+    "default, music for places": Variant("musical time instead of places", ATTRIBUTES, FAST, musical_time),
+    "default, bars": Variant("and an embedding of the bar", DEFAULT, FAST, bars),
+    "default, typed": Variant("and v1.2.1's table of kinds", DEFAULT | TYPED, FAST),
+    "default, next bar": Variant("and near bars from b + 1", DEFAULT, FAST, from_the_next_bar),
+    "default, all chords": Variant("and all chords as targets", DEFAULT, FAST | ALL),
+    "default, no places": Variant("without places", ATTRIBUTES, FAST),
+    "default, no attributes": Variant("without attributes", PLACES, FAST),
+    "default, dense": Variant("with dense attention", DEFAULT, FAST, dense),
+    "default, near alone": Variant("without RS", DEFAULT, FAST, without_summaries),
 }
 
 
