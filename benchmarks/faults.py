@@ -955,6 +955,20 @@ DEVICE = (
 )
 TRAINING = (
     fault(
+        "jax_impl/training/weights_file.py",
+        "a file with a flipped bit is taken",
+        "if digest.checksum(there) != checksum:",
+        "if False:",
+        "tests/training/test_weights_file.py",
+    ),
+    fault(
+        "jax_impl/training/weights_file.py",
+        "a file names the folders of the machine that wrote it",
+        "train=_without_paths(found.train)",
+        "train=found.train",
+        "tests/training/test_weights_file.py",
+    ),
+    fault(
         "jax_impl/training/found.py",
         "a loss that is no number is the best",
         "if loss is not None and math.isfinite(loss)",

@@ -33,6 +33,7 @@ VERBS = (  # in the order of --help
     training.train,
     sampling.generate,
     evaluating.evaluate,
+    training.export,
     training.memory,
     v121.parity,
     v121.import_torch,

@@ -27,17 +27,19 @@ def evaluate(
     Examples: evaluate run; evaluate run --samples 16 --bars 16 -o quick; evaluate run --samples 0
 
     Args:
-        run: the --output-dir of a training run.
+        run: the --output-dir of a training run, or a file of `export`.
         data_dir: a dataset made by `prepare` (none: the one that the run was trained on).
-        out: folder of the report (none: RUN/evaluation). The same command again goes on where it was stopped, and
-            writes over what an earlier evaluation left.
+        out: folder of the report (none: RUN/evaluation, or beside a file NAME-evaluation). The same command again goes
+            on where it was stopped, and writes over what an earlier evaluation left.
         checkpoint: best (lowest validation loss), latest, or a step.
         overwrite: write over files that are there, whoever made them.
     """
     process.keep_programs()
     from jax_impl.evaluation import evaluate, report
+    from jax_impl.training.found import is_file
 
-    folder = run / evaluate.FOLDER if out is None else Path(out)
+    own = run.with_name(f"{run.stem}-{evaluate.FOLDER}") if is_file(run) else run / evaluate.FOLDER
+    folder = own if out is None else Path(out)
     found = evaluate.evaluate(
         run, dataset=data_dir, out=folder, config=config, checkpoint=checkpoint, overwrite=overwrite
     )

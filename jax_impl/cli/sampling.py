@@ -35,7 +35,7 @@ def generate(
     drums,bass; generate run -o b.mid --song a.mid --fill bass:9-16; generate run --out many --num-samples 1000
 
     Args:
-        run: the --output-dir of a training run; everything else the model needs is in its checkpoint.
+        run: the --output-dir of a training run, or a file of `export`; all else the model needs is in there.
         out: the MIDI file (.mid, .midi, .kar, .rmi), of several the second is NAME-2.mid and so on; any other name is a
             folder, where a stopped call goes on; - is standard output, for the MIDI file of one song alone.
         continue_: a MIDI file to go on with, after --keep-bars of it, all of which the song that is written holds.

@@ -1,13 +1,14 @@
 """Verbs for training: the run, the memory it takes, and the whole chain in minutes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from configs import ClusterConfig, TrainConfig
 from configs.model import ModelSize
 from jax_impl.cli import process
+from tokenizer.disk.destination import WEIGHTS, file_named, tell, to_be_written
 
 
 def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[ClusterConfig, arg(name="")]) -> int:
@@ -22,6 +23,33 @@ def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[Clust
     sharding.join(cluster)
     result = train.train(config)
     return 128 + result.signal if result.signal else 0
+
+
+def export(
+    run: Positional[Annotated[Path, arg(metavar="RUN")]],
+    file: Positional[Annotated[str, arg(metavar="PATH")]],
+    precision: Literal["fp32", "fp16"] = "fp32",
+    checkpoint: str = "best",
+    overwrite: bool = False,
+) -> int:
+    """Write a model as one safetensors file, to keep or to give away. Wherever a verb takes a RUN it takes such a file,
+    and so does train --init-from.
+
+    Args:
+        run: the --output-dir of a training run.
+        file: the file (.safetensors), with the weights, what the model is and what its tokens mean, and no path of this
+            machine; or a folder, where it is named as the run.
+        precision: fp32 keeps every bit; fp16 takes half the bytes.
+        checkpoint: best (lowest validation loss), latest, or a step.
+        overwrite: write over a file that is there.
+    """
+    path = file_named(file, WEIGHTS, f"{run.resolve().stem}.safetensors", "FILE")
+    with to_be_written(path, [run], flag="FILE", overwrite=overwrite):
+        from jax_impl.training import checkpoint as checkpoints
+
+        found = checkpoints.export(run, path, precision, checkpoint)
+    tell(path, f"the model of {run} after step {found.record.step}, {path.stat().st_size / 1e6:.1f} MB")
+    return 0
 
 
 def memory(

@@ -23,8 +23,19 @@ from flax import nnx
 from orbax.checkpoint import checkpoint_managers as managers
 
 from jax_impl.model.museformer import MuseFormer, abstract_model
-from jax_impl.training import digest
-from jax_impl.training.found import FOLDER, CheckpointError, Found, Steps, chain, find, lowest, said
+from jax_impl.training import digest, weights_file
+from jax_impl.training.found import (
+    FOLDER,
+    CheckpointError,
+    Found,
+    Steps,
+    chain,
+    find,
+    is_file,
+    lowest,
+    reading_file,
+    said,
+)
 from jax_impl.training.record import Damage, Record
 from jax_impl.training.step import TrainState
 from tokenizer.disk.atomic import FULL, disk_full
@@ -203,6 +214,9 @@ def parameters_of(found: Found, abstract: Any) -> Any:
     """Nested dicts of a model's parameters. abstract: their shapes and dtypes, with a sharding where they are to lie on
     devices; of numpy arrays, on the host. Raises CheckpointError.
     """
+    if is_file(found.run_dir):
+        with reading_file(found.run_dir):
+            return weights_file.read_parameters(found.run_dir, abstract)
     with Checkpoints(found.run_dir, keep_last=None) as checkpoints:
         return checkpoints.parameters(found.record.step, abstract)
 
@@ -214,3 +228,14 @@ def load_model(run_dir: Path, step: int | str) -> tuple[MuseFormer, Record]:
     found = find(run_dir, step)
     graph, abstract = abstract_model(found.record.model_config)
     return nnx.merge(graph, parameters_of(found, on_default_device(abstract))), found.record
+
+
+def export(run: Path, path: Path, precision: weights_file.Precision, step: int | str = "best") -> Found:
+    """Writes the model of a run as one file, see weights_file.write; returns which checkpoint it is. Raises
+    CheckpointError, and InputError.
+    """
+    found = find(run, step)
+    _, abstract = abstract_model(found.record.model_config)
+    on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
+    weights_file.write(path, parameters_of(found, on_host), found.record, precision)
+    return found

@@ -19,6 +19,7 @@ from jax_impl.training.record import Damage, Record, versions
 from tokenizer import vocabulary as vocab
 
 FOLDER = "checkpoints"
+WEIGHTS = ".safetensors"  # suffix of a model in one file (weights_file.py), which may stand for a run
 
 
 class CheckpointError(InputError):
@@ -67,12 +68,7 @@ class Steps:
             found = records.read(self.folder / str(step))
             if found.step != step:
                 raise Damage(f"it is that of step {found.step}")
-        tokens = found.model.get("vocab_size", V121_VOCAB_SIZE)
-        if found.vocabulary != vocab.fingerprint(tokens):
-            raise CheckpointError(
-                f"{self.folder / str(step)}: trained with vocabulary {found.vocabulary}, whose {tokens} tokens are "
-                f"{vocab.fingerprint(tokens)} in this program; use the version of the program that trained it"
-            )
+        _check_vocabulary(found, self.folder / str(step))
         return found
 
     @contextmanager
@@ -90,6 +86,16 @@ class Steps:
             advice += f"(there: {_listed(others)}), or bring a copy back"
             what = why_unread(error, found)
             raise CheckpointError(f"{self.folder / str(step)}: {what.format(advice=advice)}") from error
+
+
+def _check_vocabulary(found: Record, where: Path) -> None:
+    """Raises CheckpointError where the tokens mean something else now."""
+    tokens = found.model.get("vocab_size", V121_VOCAB_SIZE)
+    if found.vocabulary != vocab.fingerprint(tokens):
+        raise CheckpointError(
+            f"{where}: trained with vocabulary {found.vocabulary}, whose {tokens} tokens are "
+            f"{vocab.fingerprint(tokens)} in this program; use the version of the program that trained it"
+        )
 
 
 def lowest(losses: dict[int, float | None]) -> int | None:
@@ -114,6 +120,8 @@ def step_named(step: Any) -> int | Literal["best", "latest"]:
 class Found:
     """A checkpoint that is there, of which the record is read and not yet the arrays: what its model is can be asked
     before that takes memory and time.
+
+    run_dir: of the run; or the model's one file.
     """
 
     run_dir: Path
@@ -121,11 +129,43 @@ class Found:
 
 
 def find(run_dir: Path, step: int | str) -> Found:
-    """A checkpoint of a run. step: "best", "latest", or a number. Raises CheckpointError, and InputError where it is
-    none of these.
+    """A checkpoint of a run, or the only one of a file that stands for it. step: "best", "latest", or a number. Raises
+    CheckpointError, and InputError where it is none of these.
     """
+    step = step_named(step)
+    if is_file(run_dir):
+        return _of_file(Path(run_dir), step)
     checkpoints = Steps(run_dir)
-    return Found(Path(run_dir), checkpoints.record(checkpoints.choose(step_named(step))))
+    return Found(Path(run_dir), checkpoints.record(checkpoints.choose(step)))
+
+
+def is_file(run_dir: Path) -> bool:
+    """Whether its name is that of a model in one file."""
+    return Path(run_dir).suffix.lower() == WEIGHTS and not Path(run_dir).is_dir()
+
+
+def _of_file(path: Path, step: int | Literal["best", "latest"]) -> Found:
+    from jax_impl.training.weights_file import read_record
+
+    with reading_file(path):
+        record = read_record(path)
+    _check_vocabulary(record, path)
+    if isinstance(step, int) and step != record.step:
+        raise CheckpointError(f"{path}: no checkpoint of step {step}; it is that of step {record.step}")
+    return Found(path, record)
+
+
+@contextmanager
+def reading_file(path: Path) -> Iterator[None]:
+    """Errors of reading a model's one file, as a CheckpointError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Damage as error:
+        raise CheckpointError(f"{path}: cannot be read as a model ({error}); bring a whole copy") from error
 
 
 # ---------------------------------------------------------------- what an error of the layers below means

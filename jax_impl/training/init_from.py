@@ -12,8 +12,8 @@ import optax
 
 from configs import ModelConfig
 from jax_impl.device import sharding
-from jax_impl.training.checkpoint import Checkpoints
-from jax_impl.training.found import CheckpointError
+from jax_impl.training.checkpoint import parameters_of
+from jax_impl.training.found import CheckpointError, find
 from jax_impl.training.record import plain
 from jax_impl.training.step import TrainState
 
@@ -34,15 +34,12 @@ def state_from(
         token table     643 rows of the run
                          81 rows of initialize(), which would stand there in a new run
     """
-    with Checkpoints(run, keep_last=None) as checkpoints:
-        best = checkpoints.choose("best")
-        given = checkpoints.record(best).model_config
-        own = dict(mask_rule=model.mask_rule, dropout=model.dropout, vocab_size=model.vocab_size)
-        if dataclasses.replace(given, **own) != model:
-            raise CheckpointError(
-                f"{run}: a model of another shape ({plain(given)}); it can start none of {plain(model)}"
-            )
-        parameters = checkpoints.parameters(best, _of_tokens(given.vocab_size, abstract.parameters))
+    found = find(run, "best")
+    given = found.record.model_config
+    own = dict(mask_rule=model.mask_rule, dropout=model.dropout, vocab_size=model.vocab_size)
+    if dataclasses.replace(given, **own) != model:
+        raise CheckpointError(f"{run}: a model of another shape ({plain(given)}); it can start none of {plain(model)}")
+    parameters = parameters_of(found, _of_tokens(given.vocab_size, abstract.parameters))
     told = None
     if given.vocab_size != model.vocab_size:
         parameters = _with_new_tokens(parameters, initialize, abstract.parameters)

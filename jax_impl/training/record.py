@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,20 @@ class Record:
 
 def read(step_folder: Path) -> Record:
     """The record of a checkpoint. Raises OSError, and Damage where it is not what was written."""
+    return of_json((step_folder / FILE).read_bytes(), lambda: _loss_before(step_folder))
+
+
+def of_json(text: str | bytes, loss_before: Callable[[], float | None] = lambda: None) -> Record:
+    """Of what `signed` wrote. loss_before: the validation loss where records did not say it yet. Raises Damage where
+    it is something else.
+    """
     try:
-        values = json.loads((step_folder / FILE).read_bytes())
+        values = json.loads(text)
         if "digest" in values:
             if values.pop("digest") != digest_of(values):
                 raise Damage("the digest of its record is wrong")
         else:  # written before there was one
-            values["validation_loss"] = _loss_before(step_folder)
+            values["validation_loss"] = loss_before()
         return Record(**values)
     except Damage:
         raise

@@ -37,7 +37,7 @@ from jax_impl.model import flops
 from jax_impl.model.museformer import abstract_model
 from jax_impl.training import by_kind, loss_plot, rollback
 from jax_impl.training.checkpoint import Checkpoints
-from jax_impl.training.found import FOLDER, CheckpointError, Steps
+from jax_impl.training.found import FOLDER, CheckpointError, Steps, find
 from jax_impl.training.guesses import uniform, unigram
 from jax_impl.training.init_from import state_from
 from jax_impl.training.metrics import Metrics
@@ -71,8 +71,7 @@ def model_config(config: TrainConfig) -> ModelConfig:
     if config.mask_rule == "v121":
         shape = dataclasses.replace(shape, **AS_V121)
     if config.init_from is not None:
-        with Checkpoints(config.init_from, keep_last=None) as checkpoints:
-            shape = checkpoints.record(checkpoints.choose("best")).model_config
+        shape = find(config.init_from, "best").record.model_config
     elif there := model_begun(config.output_dir):  # it goes on as it was begun
         shape = dataclasses.replace(shape, **{name: getattr(there, name) for name in AS_V121})
     own = dict(mask_rule=MASK_RULES[config.mask_rule], dropout=config.dropout, vocab_size=VOCAB_SIZE)
@@ -324,8 +323,7 @@ def tasks_seen(config: TrainConfig, record: Record | None) -> dict:
     """
     before = record.tasks if record else {}
     if record is None and config.init_from is not None:
-        with Checkpoints(config.init_from, keep_last=None) as checkpoints:
-            before = checkpoints.record(checkpoints.choose("best")).tasks
+        before = find(config.init_from, "best").record.tasks
     return {name: max(before.get(name, 0.0), vars(config)[name]) for name in ("reorder", "fill")}
 
 

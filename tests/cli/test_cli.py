@@ -36,6 +36,7 @@ VERBS = (
     "train",
     "generate",
     "evaluate",
+    "export",
     "parity",
     "import-torch",
     "export-torch",

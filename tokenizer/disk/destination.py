@@ -33,6 +33,7 @@ MIDI = Kind("a MIDI file", (".mid", ".midi", ".kar", ".rmi"))
 TEXT = Kind("a text file", (".txt", ".text", ".hid"))
 PICTURE = Kind("a PNG picture", (".png",))
 TORCH = Kind("a PyTorch file", (".pt", ".pth", ".ckpt"))
+WEIGHTS = Kind("a safetensors file", (".safetensors",))
 OTHERS = (  # what people may take a verb to write
     Kind("a JSON file", (".json",)),
     Kind("a sound file", (".wav", ".mp3", ".ogg", ".flac")),
@@ -61,7 +62,7 @@ def is_folder(name: str | os.PathLike, kind: Kind, flag: str) -> bool:
     if suffix in kind.suffixes:
         return False
     wanted = f"{kind.name} ends in {_either(kind.suffixes)}"
-    for other in (MIDI, TEXT, PICTURE, TORCH, *OTHERS):
+    for other in (MIDI, TEXT, PICTURE, TORCH, WEIGHTS, *OTHERS):
         if suffix in other.suffixes:
             raise InputError(f"{flag} {name}: is the name of {other.name}; {wanted}")
     if os.path.lexists(text):
