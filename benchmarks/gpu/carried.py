@@ -15,7 +15,7 @@ from configs import InputError
 from tokenizer.disk.atomic import atomic
 
 # What a machine with JAX, Flax, orbax and PyTorch lacks, with what these import and it lacks too
-WHEELS = ("grain", "array-record", "portpicker", "mido", "tyro", "typeguard", "docstring-parser")
+WHEELS = ("grain", "array-record", "portpicker", "mido", "tyro", "typeguard", "docstring-parser", "safetensors")
 GLIBC = ("2_28", "2_27", "2_24", "2_17")
 MOST_BYTES = 40 << 20  # of what is carried
 
