@@ -29,7 +29,7 @@ class TrainConfig:
     output_dir: Path  # checkpoints, metrics.jsonl and loss.png go here; starting again there continues the run
     model_size: ModelSize = "small"  # tiny 2.1 M, small 17.7 M, base 136.9 M, large 398.9 M, xlarge 1086 M parameters
     init_from: Path | None = (
-        None  # start from the weights of this run or file of `export`; its shape counts, not --model-size
+        None  # start from the weights of a run or of an `export`; its shape counts, not --model-size
     )
     mask_rule: Literal["span", "v121"] = "span"  # causal bar summaries, or the attention of v1.2.1 (not causal)
     chord_targets: ChordTargets | None = None  # chords learned: the first track's or all (none: first; all for v121)
