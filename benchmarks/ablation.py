@@ -1,13 +1,13 @@
 """What each part of the architecture is worth: models that differ in one thing, trained on the same tokens.
 
     PYTHONPATH=.:benchmarks python benchmarks/ablation.py run --data DATASET --held-out GAMES SCORES --work FOLDER
-    PYTHONPATH=.:benchmarks python benchmarks/ablation.py table --work FOLDER
+    PYTHONPATH=.:benchmarks python benchmarks/ablation.py table --work FOLDER [--against NAME] [--name NAME]
 
 `run` trains every variant (variants.py says which) with every seed, one run on each core side by side, or one after
 another where there is a GPU, and scores the held out songs of each dataset; what is there already is not done again.
 `--minutes` chooses the steps so that all of it takes about so long. `table` sums up, in nats a token as a sampler needs
 it: a chord of a later track, which the first track has said and the sampler writes, costs what any chord would.
-Writes benchmarks/results/ablation.json and ablation.png.
+Writes benchmarks/results/NAME.json and NAME.png.
 """
 
 import argparse
@@ -43,6 +43,8 @@ def main() -> None:
     run.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     run.add_argument("--minutes", type=float, help="of all runs together; --steps follows")
     run.add_argument("--side-by-side", type=int, default=0, help="runs at once (0: one a core, or one on a GPU)")
+    table.add_argument("--against", default="default", help="variant that the others are compared with")
+    table.add_argument("--name", default="ablation", help="of the two files")
     one.add_argument("--variant", required=True)
     one.add_argument("--seed", type=int, required=True)
     arguments = parser.parse_args()
@@ -116,7 +118,7 @@ def run_one(arguments: argparse.Namespace) -> None:
 def write_table(arguments: argparse.Namespace) -> None:
     from ablation_table import table
 
-    table(arguments.work)
+    table(arguments.work, arguments.against, arguments.name)
 
 
 if __name__ == "__main__":
