@@ -89,7 +89,7 @@ def draw(found: dict, noise: float | None, against: str, path: Path) -> None:
     axes = figure.add_subplot()
     if noise is not None:
         axes.axvspan(-2 * noise, 2 * noise, color="#dddddd", label="noise of seeds (two deviations)")
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
     axes.axvline(0, color="#777777", linewidth=1)
     for row, name in enumerate(names):
         values = found[name]["differences"]
