@@ -957,7 +957,7 @@ TRAINING = (
     fault(
         "jax_impl/training/weights_file.py",
         "a file with a flipped bit is taken",
-        "if digest.checksum(there) != checksum:",
+        'if digest.checksum(parameters) != found.checksums.get("parameters"):',
         "if False:",
         "tests/training/test_weights_file.py",
     ),

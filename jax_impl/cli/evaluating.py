@@ -28,7 +28,7 @@ def evaluate(
 
     Args:
         run: the --output-dir of a training run, or a file of `export`.
-        data_dir: a dataset made by `prepare` (none: the one that the run was trained on).
+        data_dir: a dataset made by `prepare` (none: the one that the run was trained on, which a file does not say).
         out: folder of the report (none: RUN/evaluation, or beside a file NAME-evaluation). The same command again goes
             on where it was stopped, and writes over what an earlier evaluation left.
         checkpoint: best (lowest validation loss), latest, or a step.

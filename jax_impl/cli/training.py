@@ -1,5 +1,6 @@
 """Verbs for training: the run, the memory it takes, and the whole chain in minutes."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +28,7 @@ def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[Clust
 
 def export(
     run: Positional[Annotated[Path, arg(metavar="RUN")]],
-    file: Positional[Annotated[str, arg(metavar="PATH")]],
+    file: Positional[Annotated[str, arg(metavar="FILE")]],
     precision: Literal["fp32", "fp16"] = "fp32",
     checkpoint: str = "best",
     overwrite: bool = False,
@@ -36,19 +37,21 @@ def export(
     and so does train --init-from.
 
     Args:
-        run: the --output-dir of a training run.
+        run: the --output-dir of a training run, or such a file.
         file: the file (.safetensors), with the weights, what the model is and what its tokens mean, and no path of this
             machine; or a folder, where it is named as the run.
         precision: fp32 keeps every bit; fp16 takes half the bytes.
         checkpoint: best (lowest validation loss), latest, or a step.
         overwrite: write over a file that is there.
     """
-    path = file_named(file, WEIGHTS, f"{run.resolve().stem}.safetensors", "FILE")
-    with to_be_written(path, [run], flag="FILE", overwrite=overwrite):
-        from jax_impl.training import checkpoint as checkpoints
+    from jax_impl.training import checkpoint as checkpoints
+    from jax_impl.training.found import is_file
 
-        found = checkpoints.export(run, path, precision, checkpoint)
-    tell(path, f"the model of {run} after step {found.record.step}, {path.stat().st_size / 1e6:.1f} MB")
+    named = Path(os.path.abspath(run))
+    path = file_named(file, WEIGHTS, f"{named.stem if is_file(run) else named.name}.safetensors", "FILE")
+    with to_be_written(path, [run], flag="FILE", overwrite=overwrite):
+        found = checkpoints.export(run, path, precision, checkpoint, overwrite)
+    tell(path, f"the model of {run} after step {found.record.step}, {precision}, {path.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

@@ -216,7 +216,7 @@ def parameters_of(found: Found, abstract: Any) -> Any:
     """
     if is_file(found.run_dir):
         with reading_file(found.run_dir):
-            return weights_file.read_parameters(found.run_dir, abstract)
+            return weights_file.read_parameters(found.run_dir, found.record, abstract)
     with Checkpoints(found.run_dir, keep_last=None) as checkpoints:
         return checkpoints.parameters(found.record.step, abstract)
 
@@ -230,12 +230,14 @@ def load_model(run_dir: Path, step: int | str) -> tuple[MuseFormer, Record]:
     return nnx.merge(graph, parameters_of(found, on_default_device(abstract))), found.record
 
 
-def export(run: Path, path: Path, precision: weights_file.Precision, step: int | str = "best") -> Found:
+def export(
+    run: Path, path: Path, precision: weights_file.Precision, step: int | str = "best", overwrite: bool = True
+) -> Found:
     """Writes the model of a run as one file, see weights_file.write; returns which checkpoint it is. Raises
     CheckpointError, and InputError.
     """
     found = find(run, step)
     _, abstract = abstract_model(found.record.model_config)
     on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
-    weights_file.write(path, parameters_of(found, on_host), found.record, precision)
+    weights_file.write(path, parameters_of(found, on_host), found.record, precision, overwrite)
     return found

@@ -34,7 +34,10 @@ class Steps:
     def __init__(self, run_dir: Path):
         self.folder = Path(run_dir).absolute() / FOLDER
         if not self.folder.is_dir():
-            raise CheckpointError(f"{run_dir}: no checkpoints here; give the --output-dir of a training run")
+            raise CheckpointError(
+                f"{run_dir}: no checkpoints here; give the --output-dir of a training run, or an exported model, "
+                f"NAME{WEIGHTS}"
+            )
 
     def steps(self) -> list[int]:
         """Those that there are, in order: a folder has its number for a name once all of it is written."""
@@ -68,7 +71,7 @@ class Steps:
             found = records.read(self.folder / str(step))
             if found.step != step:
                 raise Damage(f"it is that of step {found.step}")
-        _check_vocabulary(found, self.folder / str(step))
+        _check_model(found, self.folder / str(step))
         return found
 
     @contextmanager
@@ -82,14 +85,22 @@ class Steps:
             raise
         except Exception as error:
             others = [there for there in self.steps() if there != step]
-            advice = "use another with `train --resume-from STEP` or `generate --checkpoint STEP` "
+            advice = "use another with `train --resume-from STEP` or, for other verbs, `--checkpoint STEP` "
             advice += f"(there: {_listed(others)}), or bring a copy back"
             what = why_unread(error, found)
             raise CheckpointError(f"{self.folder / str(step)}: {what.format(advice=advice)}") from error
 
 
-def _check_vocabulary(found: Record, where: Path) -> None:
-    """Raises CheckpointError where the tokens mean something else now."""
+def _check_model(found: Record, where: Path) -> None:
+    """Raises CheckpointError where it is a model that this program does not know, or whose tokens mean something else
+    now.
+    """
+    try:
+        found.model_config  # noqa: B018
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{where}: describes a model that this program does not know ({said(error)}); a newer version may"
+        ) from error
     tokens = found.model.get("vocab_size", V121_VOCAB_SIZE)
     if found.vocabulary != vocab.fingerprint(tokens):
         raise CheckpointError(
@@ -149,7 +160,7 @@ def _of_file(path: Path, step: int | Literal["best", "latest"]) -> Found:
 
     with reading_file(path):
         record = read_record(path)
-    _check_vocabulary(record, path)
+    _check_model(record, path)
     if isinstance(step, int) and step != record.step:
         raise CheckpointError(f"{path}: no checkpoint of step {step}; it is that of step {record.step}")
     return Found(path, record)
@@ -165,7 +176,7 @@ def reading_file(path: Path) -> Iterator[None]:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Damage as error:
-        raise CheckpointError(f"{path}: cannot be read as a model ({error}); bring a whole copy") from error
+        raise CheckpointError(f"{path}: cannot be read as a model: {error}") from error
 
 
 # ---------------------------------------------------------------- what an error of the layers below means

@@ -76,15 +76,17 @@ def read(step_folder: Path) -> Record:
     return of_json((step_folder / FILE).read_bytes(), lambda: _loss_before(step_folder))
 
 
-def of_json(text: str | bytes, loss_before: Callable[[], float | None] = lambda: None) -> Record:
-    """Of what `signed` wrote. loss_before: the validation loss where records did not say it yet. Raises Damage where
-    it is something else.
+def of_json(text: str | bytes, loss_before: Callable[[], float | None] | None = None) -> Record:
+    """Of what `signed` wrote. loss_before: the validation loss of one that was written before records said it and had a
+    digest; None where there is none so old. Raises Damage where it is something else.
     """
     try:
         values = json.loads(text)
         if "digest" in values:
             if values.pop("digest") != digest_of(values):
                 raise Damage("the digest of its record is wrong")
+        elif loss_before is None:
+            raise Damage("its record has no digest")
         else:  # written before there was one
             values["validation_loss"] = loss_before()
         return Record(**values)

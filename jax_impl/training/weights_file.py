@@ -1,13 +1,14 @@
 """A model as one file, for others: its parameters as safetensors, and the record of the checkpoint that they come from.
 
     layers.regular.qkv.kernel    float32[L, D, 3 D]    one tensor a parameter, named by its path, stacked over layers
-    metadata: {"format": "hid-museformer", "record": Record as JSON, "checksum": of these tensors}
+    metadata: {"hid-museformer": Record as JSON}       its checksum is that of these very tensors, as fp32
 
 Wherever a run is read, such a file is too (found.find). Anything that reads safetensors reads it: no code is in it.
 """
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,26 +22,35 @@ from safetensors.numpy import save
 from configs import InputError
 from jax_impl.training import digest, record
 from jax_impl.training.record import Damage, Record
-from tokenizer.disk.atomic import atomic
+from tokenizer.disk.atomic import WriteError, atomic, refuse_to_replace
 
 FORMAT = "hid-museformer"
 Precision = Literal["fp32", "fp16"]
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
 
 
-def write(path: Path, parameters: Any, found: Record, precision: Precision) -> None:
-    """parameters: nested dicts of fp32 arrays. fp16: rounded to half the bytes. Raises WriteError, and InputError where
-    a number is too large for fp16.
+def write(path: Path, parameters: Any, found: Record, precision: Precision, overwrite: bool = True) -> None:
+    """parameters: nested dicts of fp32 arrays. fp16: rounded to half the bytes. The same model gives the same bytes.
+    Raises WriteError, and InputError where a number is too large for fp16, or a file is there and is not to be written
+    over.
     """
     with np.errstate(over="ignore"):  # it is looked for
-        tensors = {name: np.asarray(leaf, DTYPES[precision]) for name, leaf in _named(parameters)}
-    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        rounded = jax.tree.map(lambda leaf: np.asarray(leaf, DTYPES[precision]), parameters)
+    pairs = zip(jax.tree.leaves(parameters), jax.tree.leaves(rounded), strict=True)
+    if any((np.isfinite(before) & ~np.isfinite(after)).any() for before, after in pairs):
         raise InputError(f"{path}: the model has numbers that {precision} cannot hold; give --precision fp32")
-    found = dataclasses.replace(found, train=_without_paths(found.train), data={}, window={})
-    metadata = {"format": FORMAT, "record": json.dumps(found.signed()), "checksum": digest.checksum(tensors)}
-    content = save(tensors, metadata)
+    checksums = {"parameters": digest.checksum(_as_fp32(rounded))}
+    nothing = dict(data={}, window={}, shapes={"parameters": digest.shapes(parameters)})
+    found = dataclasses.replace(found, train=_without_paths(found.train), checksums=checksums, **nothing)
+    content = save(dict(_named(rounded)), {FORMAT: json.dumps(found.signed())})
     with atomic(path) as temporary:
-        temporary.write_bytes(content)
+        try:
+            temporary.write_bytes(content)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)  # what is free is told without it
+            raise WriteError(temporary, error, len(content)) from error
+        if os.path.lexists(path):  # since it was asked before the work
+            refuse_to_replace(path, flag="FILE", overwrite=overwrite)
 
 
 def _without_paths(train: dict) -> dict:
@@ -51,31 +61,38 @@ def _without_paths(train: dict) -> dict:
 def read_record(path: Path) -> Record:
     """Raises OSError, and Damage where the file is not one that `write` made."""
     with _opened(path) as file:
-        return record.of_json(_metadata(file)["record"])
+        metadata = file.metadata() or {}
+    if FORMAT not in metadata:
+        raise Damage("it is no model of this program, which its metadata would say")
+    return record.of_json(metadata[FORMAT])
 
 
-def read_parameters(path: Path, abstract: Any) -> Any:
-    """Nested dicts of arrays: of jax, laid out as `abstract` says, or of numpy where that has no sharding. Raises
-    OSError, and Damage.
+def read_parameters(path: Path, found: Record, abstract: Any) -> Any:
+    """Nested dicts of arrays: of jax, laid out as `abstract` says, or of numpy where that has no sharding. found: what
+    read_record said, whose tensors they must be. Raises OSError, and Damage.
     """
-    wanted = dict(_named(abstract))
     with _opened(path) as file:
         there = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        checksum = _metadata(file)["checksum"]
     of_shape = lambda tensors: {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if of_shape(there) != of_shape(wanted):
+    if of_shape(there) != of_shape(dict(_named(abstract))):
         raise Damage("its tensors are not those of the model that it says it is")
-    if digest.checksum(there) != checksum:
-        raise Damage("the checksum of its tensors is wrong")
+    if not {tensor.dtype.type for tensor in there.values()} <= set(DTYPES.values()):
+        raise Damage(f"its tensors must be {' or '.join(DTYPES)}")
+    parameters = _as_fp32(jax.tree_util.tree_map_with_path(lambda place, _: there[_name(place)], abstract))
+    if digest.checksum(parameters) != found.checksums.get("parameters"):
+        raise Damage("the checksum of its tensors is wrong; bring a whole copy, and replace none while it is read")
+    return jax.tree.map(_placed, parameters, abstract)
 
-    def placed(path: tuple, like: Any) -> Any:
-        tensor = there[_name(path)].astype(like.dtype)
-        sharding = getattr(like, "sharding", None)
-        if sharding is None:
-            return tensor
-        return jax.make_array_from_callback(tensor.shape, sharding, lambda index: tensor[index])
 
-    return jax.tree_util.tree_map_with_path(placed, abstract)
+def _placed(tensor: np.ndarray, like: Any) -> Any:
+    sharding = getattr(like, "sharding", None)
+    if sharding is None:
+        return tensor
+    return jax.make_array_from_callback(tensor.shape, sharding, lambda index: tensor[index])
+
+
+def _as_fp32(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), tree)
 
 
 @contextmanager
@@ -84,14 +101,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="numpy") as file:
             yield file
     except SafetensorError as error:
-        raise Damage(str(error)) from error
-
-
-def _metadata(file: Any) -> dict[str, str]:
-    found = file.metadata() or {}
-    if found.get("format") != FORMAT or not {"record", "checksum"} <= found.keys():
-        raise Damage("it is no model of hid-museformer: its metadata does not say so")
-    return found
+        raise Damage(f"{error}; bring a whole copy") from error
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:

@@ -10,10 +10,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from configs import InputError, SampleConfig
+from jax_impl.model.museformer import abstract_model
 from jax_impl.sampling.sample import generate
 from jax_impl.training import weights_file
-from jax_impl.training.checkpoint import export, load_model
+from jax_impl.training.checkpoint import export, load_model, parameters_of
 from jax_impl.training.found import CheckpointError, find
+from jax_impl.training.record import digest_of
 from jax_impl.training.train import model_config, tasks_seen, train
 from tests.runs import MODEL, config
 from tokenizer.music.score import Score
@@ -46,6 +48,31 @@ def test_fp16_is_rounded_and_half_as_large(uninterrupted, tmp_path):
     assert all(np.array_equal(ours[name].astype(np.float16), theirs[name]) for name in ours)
     whole, half = ((tmp_path / name).stat().st_size for name in ("all.safetensors", "half.safetensors"))
     assert half < 0.51 * whole + 10_000
+    both = [find(tmp_path / name, "best").record.checksums for name in ("all.safetensors", "half.safetensors")]
+    assert both[0] != both[1]  # it is another model, whose songs are others
+
+
+def test_the_same_model_is_the_same_file(uninterrupted, tmp_path):
+    for name in ("a.safetensors", "b.safetensors"):
+        export(uninterrupted, tmp_path / name, "fp16")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_a_file_that_is_replaced_between_its_record_and_its_weights_is_refused(uninterrupted, tmp_path):
+    export(uninterrupted, tmp_path / "a.safetensors", "fp32")
+    found = find(tmp_path / "a.safetensors", "best")
+    export(uninterrupted, tmp_path / "a.safetensors", "fp16")
+    _, abstract = abstract_model(found.record.model_config)
+    with pytest.raises(CheckpointError, match="the checksum of its tensors is wrong; bring"):
+        parameters_of(found, abstract)
+
+
+def test_a_file_that_appeared_meanwhile_is_not_written_over(uninterrupted, tmp_path):
+    found, path = find(uninterrupted, "best"), tmp_path / "a.safetensors"
+    path.write_bytes(b"mine")
+    with pytest.raises(InputError, match="--overwrite"):
+        weights_file.write(path, {"a": np.zeros(2, np.float32)}, found.record, "fp32", overwrite=False)
+    assert path.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [path]
 
 
 def test_other_programs_read_it_and_it_names_no_folder(uninterrupted, dataset, tmp_path):
@@ -54,7 +81,7 @@ def test_other_programs_read_it_and_it_names_no_folder(uninterrupted, dataset, t
     assert tensors["tokens.embedding"].dtype == np.float32 and "layers.regular.qkv.kernel" in tensors
     with safe_open(tmp_path / "all.safetensors", framework="numpy") as file:
         metadata = file.metadata()
-    assert json.loads(metadata["record"])["model"]["layers"] == MODEL.layers
+    assert json.loads(metadata["hid-museformer"])["model"]["layers"] == MODEL.layers
     content = (tmp_path / "all.safetensors").read_bytes()
     assert str(uninterrupted).encode() not in content and str(dataset).encode() not in content
 
@@ -82,7 +109,7 @@ def test_what_is_no_such_file_is_told_by_name(uninterrupted, tmp_path):
     with pytest.raises(CheckpointError, match=r"bad.safetensors: .*the checksum of its tensors is wrong"):
         load_model(bad, "best")
     save_file({"a": np.zeros(3)}, bad)
-    with pytest.raises(CheckpointError, match="no model of hid-museformer"):
+    with pytest.raises(CheckpointError, match="no model of this program"):
         find(bad, "best")
     with pytest.raises(CheckpointError, match=r"none.safetensors: no such file"):
         find(tmp_path / "none.safetensors", "best")
@@ -90,16 +117,34 @@ def test_what_is_no_such_file_is_told_by_name(uninterrupted, tmp_path):
         find(whole, 7)
 
 
-def test_tensors_of_another_model_are_refused(uninterrupted, tmp_path):
-    whole = tmp_path / "all.safetensors"
-    export(uninterrupted, whole, "fp32")
-    tensors = load_file(whole)
+def rewritten(whole, bad, tensors=lambda name, tensor: tensor, values=lambda values: values, sign=True) -> None:
+    """The file with other tensors, or another record."""
     with safe_open(whole, framework="numpy") as file:
-        metadata = file.metadata()
-    tensors["tokens.embedding"] = tensors["tokens.embedding"][:-1].copy()
-    save_file(tensors, whole, metadata | {"checksum": weights_file.digest.checksum(tensors)})
-    with pytest.raises(CheckpointError, match="not those of the model"):
-        load_model(whole, "best")
+        said = json.loads(file.metadata()["hid-museformer"])
+    said = {name: value for name, value in values(said).items() if name != "digest"}
+    said |= {"digest": digest_of(said)} if sign else {}
+    there = {name: np.ascontiguousarray(tensors(name, tensor)) for name, tensor in load_file(whole).items()}
+    save_file(there, bad, {"hid-museformer": json.dumps(said)})
+
+
+def test_what_is_another_model_is_told_by_name(uninterrupted, tmp_path):
+    whole, bad = tmp_path / "all.safetensors", tmp_path / "bad.safetensors"
+    export(uninterrupted, whole, "fp32")
+    rewritten(whole, bad)
+    load_model(bad, "best")  # as it was
+    of_model = lambda **changes: lambda values: values | {"model": values["model"] | changes}
+    for what, changes in (
+        ("not those of the model", dict(tensors=lambda name, x: x[:-1] if name == "tokens.embedding" else x)),
+        ("must be fp32 or fp16", dict(tensors=lambda name, x: x.astype(np.float64))),
+        ("a newer version may", dict(values=of_model(newer=1))),
+        ("a newer version may", dict(values=lambda values: values | {"model": {}})),
+        ("a newer version may", dict(values=lambda values: values | {"model": 3})),
+        ("its record is none", dict(values=lambda values: values | {"newer": 1})),
+        ("its record has no digest", dict(sign=False)),
+    ):
+        rewritten(whole, bad, **changes)
+        with pytest.raises(CheckpointError, match=rf"bad.safetensors: .*{what}"):
+            load_model(bad, "best")
 
 
 def test_numbers_that_fp16_cannot_hold_are_not_written(uninterrupted, tmp_path):
