@@ -10,7 +10,6 @@ A larger --steps later goes on from the plateau.
 
 import argparse
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple

@@ -114,7 +114,7 @@ def musical_time() -> None:
 
 
 def heavy_chords() -> None:
-    """A chord of the first track counts CHORD_WEIGHT times in training: there are few, and the harmony hangs on them."""
+    """A chord of the first track counts CHORD_WEIGHT times: there are few, and the harmony hangs on them."""
 
     def weighed(logits: jax.Array, batch, chord_targets: str) -> jax.Array:
         is_chord = (jnp.asarray(CLASS)[batch.targets] == Class.CHORD) & (batch.known == 0)
