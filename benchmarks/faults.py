@@ -740,8 +740,8 @@ MODEL = (
     fault(
         "jax_impl/model/museformer.py",
         "summaries are rotated by no position",
-        "summary_rotation=rotation(data.position),",
-        "summary_rotation=rotation(0 * data.position),",
+        "summary_rotation=self.rotation(data.position, time",
+        "summary_rotation=self.rotation(0 * data.position, time",
         "parity_tests/test_golden_jax.py",
     ),
     fault(
@@ -1043,8 +1043,38 @@ SAMPLING = (
     fault(
         "jax_impl/sampling/cache.py",
         "a summary stands after its span's last token",
-        "turn=rotation(state.position[:, None]),\n        lines",
-        "turn=rotation(state.position[:, None] + 1),\n        lines",
+        "turn=model.rotation(state.position[:, None], fields.time(state.bar, 0)",
+        "turn=model.rotation(state.position[:, None] + 1, fields.time(state.bar, 0)",
+        "tests/sampling/test_cache.py",
+    ),
+    fault(
+        "jax_impl/sampling/cache.py",
+        "a summary stands where the music of its last token does",
+        "fields.time(state.bar, 0)",
+        "fields.time(state.bar, state.place)",
+        "tests/sampling/test_cache.py",
+    ),
+    fault(
+        "jax_impl/sampling/cache.py",
+        "a token stands where its bar begins",
+        "fields.time(state.bar, state.place)",
+        "fields.time(state.bar, 0 * state.place)",
+        "tests/sampling/test_cache.py",
+    ),
+    fault(
+        "jax_impl/model/operations.py",
+        "even frequencies turn by the time of the music",
+        "np.arange(HEAD_DIM // 2) % 2 == 1",
+        "np.arange(HEAD_DIM // 2) % 2 == 0",
+        "tests/model/test_model.py",
+        "parity_tests/test_model.py",
+    ),
+    fault(
+        "jax_impl/model/museformer.py",
+        "a summary stands a bar later in the music for those that see it",
+        "self.rotation(data.key_position, time(data.bar, 0)),",
+        "self.rotation(data.key_position, time(data.bar + 1, 0)),",
+        "parity_tests/test_model.py",
         "tests/sampling/test_cache.py",
     ),
     fault(

@@ -55,7 +55,10 @@ class ModelConfig:
     vocab_size: tokens V, rows of the token table. Models that come from v1.2.1 have its 643.
     places: whether tokens are told by an embedding at which place of its bar the music stands.
     attributes: whether tokens and instruments that have a root, quality, pitch class, octave or family in common share
-    a part of their embedding. Neither is so in models that come from v1.2.1, nor where a checkpoint does not say it.
+    a part of their embedding.
+    music: whether every other rotary frequency turns by the time of the music, so that what sounds together is near,
+    however far apart it is written. None of these is so in models that come from v1.2.1, nor where a checkpoint does
+    not say it.
     """
 
     layers: int
@@ -67,6 +70,7 @@ class ModelConfig:
     vocab_size: VocabSize = VOCAB_SIZE
     places: bool = False
     attributes: bool = False
+    music: bool = False
 
     def __post_init__(self) -> None:
         ranges.check(self, is_flag=False)
@@ -103,9 +107,9 @@ class ComputeConfig:
 LAYER_TOKENS = 32768
 
 # What a model that begins under the rule of v1.2.1 has not
-AS_V121 = {"places": False, "attributes": False}
+AS_V121 = {"places": False, "attributes": False, "music": False}
 # What was better by more than the noise of seeds (benchmarks/ablation.py)
-_OURS = {"places": True, "attributes": True}
+_OURS = {"places": True, "attributes": True, "music": True}
 
 # `tiny` is for tests, the demo and laptops.
 MODEL_SIZES = {

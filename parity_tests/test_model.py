@@ -36,7 +36,7 @@ from torch_ref.model import Rotary, attend
 from torch_ref.rows import Rows
 
 SLOTS = 64
-CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0, places=True, attributes=True)
+CONFIG = ModelConfig(layers=2, width=128, ffn=96, max_bars=16, dropout=0.0, places=True, attributes=True, music=True)
 FP32 = ComputeConfig(attention="xla", precision="fp32", remat="layer")
 
 
@@ -70,12 +70,15 @@ def test_rotations_turn_the_same_pairs_by_the_same_angles():
     """Angles are products of the same two fp32 numbers in both; what differs is how sines are rounded."""
     x = np.random.default_rng(0).normal(size=(2, 3, 7, 64)).astype(np.float32)
     position = np.array([[0, 1, 2, 5, 100, 1000, 8191], [3, 3, 0, 7, 20, 500, 24575]])
-    ours = operations.rotate(jnp.asarray(x), operations.rotation(jnp.asarray(position)))
-    theirs = Rotary()(torch.tensor(x), torch.tensor(position))
-    np.testing.assert_array_equal(operations.rotary_frequencies(), Rotary().inv_freq)
-    assert apart(ours, theirs) <= budget(EPSILON)
-    next_position = Rotary()(torch.tensor(x), torch.tensor(position * (1 + 1e-6)))
-    assert apart(ours, next_position) > 10 * budget(EPSILON)
+    time = np.array([[0, 6, 8, 192, 100, 12_000, 98_304], [3, 3, 0, 7, 96, 500, 24_575]])
+    turned = lambda by_music, *at: Rotary(by_music)(torch.tensor(x), *map(torch.tensor, at))
+    np.testing.assert_array_equal(operations.rotary_frequencies(), Rotary(False).inv_freq)
+    for by_music in (False, True):
+        rotation = operations.rotation(jnp.asarray(position), jnp.asarray(time) if by_music else None)
+        ours = operations.rotate(jnp.asarray(x), rotation)
+        assert apart(ours, turned(by_music, position, time)) <= budget(EPSILON)
+        assert apart(ours, turned(by_music, position * (1 + 1e-6), time)) > 10 * budget(EPSILON)
+        assert (apart(ours, turned(by_music, position, time * (1 + 1e-6))) > 10 * budget(EPSILON)) == by_music
 
 
 @pytest.mark.parametrize("phase", ["SS", "SR", "RS", "RR"])

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from configs import ModelConfig
 from configs.model import HEAD_DIM
 from tokenizer.tokens.fields import BAR_STEPS, NO_INSTRUMENT, OUTSIDE
+from tokenizer.vocabulary import SIXTEENTH
 from torch_ref import attributes, masks
 from torch_ref.rows import Rows, Summaries
 
@@ -47,16 +48,22 @@ def _at_least_fp32(x: Tensor) -> Tensor:
 class Rotary(nn.Module):
     """Rotary positions (Su et al., RoFormer), half-split: element i turns with element i + H/2.
     In fp32, whatever x is.
+
+    by_music: elements 1, 3, 5, ... turn by the time of the music instead, in sixteenths.
     """
 
-    def __init__(self):
+    def __init__(self, by_music: bool):
         super().__init__()
+        self.by_music = by_music
         # Written as v1.2.1 writes it: other forms differ in the last bit, which position 8192 turns into 5e-4 radians.
         self.register_buffer("inv_freq", 1.0 / (10000.0 ** (torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM)))
 
-    def forward(self, x: Tensor, position: Tensor) -> Tensor:
-        """x: [B, N, T, H]; position: int[B, T]."""
+    def forward(self, x: Tensor, position: Tensor, time: Tensor) -> Tensor:
+        """x: [B, N, T, H]; position: int[B, T]; time: int[B, T] in fine steps."""
         angle = position[:, None, :, None] * self.inv_freq
+        if self.by_music:
+            of_time = time[:, None, :, None] * (self.inv_freq / SIXTEENTH)
+            angle = torch.stack([angle[..., 0::2], of_time[..., 1::2]], dim=-1).flatten(-2)
         cos, sin = angle.cos(), angle.sin()
         a, b = x.chunk(2, dim=-1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(x.dtype)
@@ -67,7 +74,7 @@ class Attention(nn.Module):
     summaries gathered.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, by_music: bool):
         super().__init__()
         self.sum_q_proj = nn.Linear(width, width)
         self.sum_k_proj = nn.Linear(width, width)
@@ -79,18 +86,18 @@ class Attention(nn.Module):
         self.reg_out_proj = nn.Linear(width, width)
         self.sum_k2_proj = nn.Linear(width, width)
         self.sum_v2_proj = nn.Linear(width, width)
-        self.rope = Rotary()
+        self.rope = Rotary(by_music)
 
     def forward(
         self, s: Tensor, r: Tensor, summaries: Summaries, summarize_mask, update_mask, implementation
     ) -> tuple[Tensor, Tensor]:
         """s: [B, M, D] and r: [B, T, D], both normed; what comes back is added to the streams."""
-        k_r = self.rope(split_heads(self.reg_k_proj(r)), summaries.token_position)
+        k_r = self.rope(split_heads(self.reg_k_proj(r)), summaries.token_position, summaries.token_time)
         v_r = split_heads(self.reg_v_proj(r))
 
         # summarize: Q = S over [S; R]
-        q_s = self.rope(split_heads(self.sum_q_proj(s)), summaries.position)
-        k_s = self.rope(split_heads(self.sum_k_proj(s)), summaries.position)
+        q_s = self.rope(split_heads(self.sum_q_proj(s)), summaries.position, summaries.time)
+        k_s = self.rope(split_heads(self.sum_k_proj(s)), summaries.position, summaries.time)
         v_s = split_heads(self.sum_v_proj(s))
         gathered = attend(
             q_s, torch.cat([k_s, k_r], dim=2), torch.cat([v_s, v_r], dim=2), summarize_mask, implementation
@@ -98,8 +105,8 @@ class Attention(nn.Module):
         gathered = merge_heads(gathered)
 
         # update: Q = R over [S; R]
-        q_r = self.rope(split_heads(self.reg_q_proj(r)), summaries.token_position)
-        k_2 = self.rope(split_heads(self.sum_k2_proj(gathered)), summaries.position_in_rs)
+        q_r = self.rope(split_heads(self.reg_q_proj(r)), summaries.token_position, summaries.token_time)
+        k_2 = self.rope(split_heads(self.sum_k2_proj(gathered)), summaries.position_in_rs, summaries.time)
         v_2 = split_heads(self.sum_v2_proj(gathered))
         updated = attend(q_r, torch.cat([k_2, k_r], dim=2), torch.cat([v_2, v_r], dim=2), update_mask, implementation)
         return self.sum_out_proj(gathered), self.reg_out_proj(merge_heads(updated))
@@ -121,7 +128,7 @@ class Layer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         width, ffn = config.width, config.ffn
-        self.attention = Attention(width)
+        self.attention = Attention(width, config.music)
         self.dropout = nn.Dropout(config.dropout)
         self.sum_attn_norm, self.reg_attn_norm = nn.LayerNorm(width, eps=1e-5), nn.LayerNorm(width, eps=1e-5)
         self.sum_ffn_norm, self.reg_ffn_norm = nn.LayerNorm(width, eps=1e-5), nn.LayerNorm(width, eps=1e-5)

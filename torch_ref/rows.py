@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from configs import MaskRule
-from tokenizer.tokens.fields import OUTSIDE
+from tokenizer.tokens.fields import OUTSIDE, time
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Summaries:
     document: 0 where a row has fewer than M. bar_row, instrument_row: what the summary's embedding is looked up by
     (instrument_row -1: not by one). position: for rotations in SS and SR; position_in_rs: as a key of RS.
     member: the summary that pools a token (-1 none). visible: a token sees the summaries below this number.
-    token_position: for rotations of tokens.
+    token_position: for rotations of tokens. time, token_time: where the music stands, in fine steps.
     """
 
     document: Tensor
@@ -59,13 +59,17 @@ class Summaries:
     member: Tensor
     visible: Tensor
     token_position: Tensor
+    time: Tensor
+    token_time: Tensor
 
     @classmethod
     def of(cls, rows: Rows, rule: MaskRule, slots: int) -> "Summaries":
         """Raises ValueError if a row needs more summaries than there are slots."""
         build = {"span": _of_spans, "bar": _of_bars}[rule.scope]
         each = [build(row, slots) for row in _single(rows)]
-        return cls(**{name: torch.stack([one[name] for one in each]) for name in each[0]})
+        of_rows = {name: torch.stack([one[name] for one in each]) for name in each[0]}
+        at_start = torch.zeros_like(of_rows["bar_row"])  # of its bar stands a summary
+        return cls(**of_rows, time=time(of_rows["bar_row"], at_start), token_time=time(rows.bar, rows.place))
 
 
 def _single(rows: Rows) -> list[Rows]:

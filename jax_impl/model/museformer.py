@@ -39,7 +39,7 @@ from jax_impl.model.operations import (
     split_heads,
     unstacked,
 )
-from tokenizer.tokens.fields import BAR_STEPS, NO_INSTRUMENT, OUTSIDE
+from tokenizer.tokens.fields import BAR_STEPS, NO_INSTRUMENT, OUTSIDE, time
 
 INSTRUMENT_ROWS = NO_INSTRUMENT + 1
 # What the backward pass finds kept of each layer, beside the streams that entered it
@@ -260,13 +260,17 @@ class MuseFormer(nnx.Module):
     def _context(self, batch: Batch, data: masks.Summaries) -> Context:
         rule = self.config.mask_rule
         return Context(
-            summary_rotation=rotation(data.position),
-            summary_key_rotation=rotation(data.key_position),
-            regular_rotation=rotation(data.token_position),
+            summary_rotation=self.rotation(data.position, time(data.bar, 0)),
+            summary_key_rotation=self.rotation(data.key_position, time(data.bar, 0)),
+            regular_rotation=self.rotation(data.token_position, time(batch.bar, batch.place)),
             summarize_mask=masks.summarize_mask(batch, data, rule),
             update_mask=masks.update_mask(batch, data, rule),
             rows=jnp.arange(len(batch.tokens)),
         )
+
+    def rotation(self, position: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Of tokens or summaries at these positions and times, int32[B, length]."""
+        return rotation(position, time if self.config.music else None)
 
     def _dropout_keys(self, key: jax.Array | None) -> tuple[Sequence[jax.Array | None], jax.Array | None]:
         """Those of the two embeddings, summary and regular, and of the layers [L]; without a key, none."""

@@ -13,6 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from configs.model import HEAD_DIM
 from jax_impl.device.sharding import all_gathered
+from tokenizer.vocabulary import SIXTEENTH
 
 ROPE_BASE = 10000.0
 NORM_EPSILON = 1e-5
@@ -187,9 +188,17 @@ def rotary_frequencies() -> np.ndarray:
     return (1 / (ROPE_BASE ** (np.arange(0, HEAD_DIM, 2) / HEAD_DIM)).astype(np.float32)).astype(np.float32)
 
 
-def rotation(position: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """cos and sin float32[B, 1, length, H/2] of rotary positions int32[B, length] (Su et al., RoFormer)."""
-    angle = position[:, None, :, None].astype(jnp.float32) * rotary_frequencies()
+def rotation(position: jax.Array, time: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """cos and sin float32[B, 1, length, H/2] of rotary positions int32[B, length] (Su et al., RoFormer).
+
+    time: int32[B, length], fine steps from a song's start. By it turn the odd frequencies, a sixteenth as a position;
+    None: none of them.
+    """
+    angles = lambda steps, frequencies: steps[:, None, :, None].astype(jnp.float32) * frequencies
+    angle = angles(position, rotary_frequencies())
+    if time is not None:
+        by_time = np.arange(HEAD_DIM // 2) % 2 == 1
+        angle = jnp.where(by_time, angles(time, rotary_frequencies() / np.float32(SIXTEENTH)), angle)
     return jnp.cos(angle), jnp.sin(angle)
 
 

@@ -39,7 +39,7 @@ from configs.model import HEAD_DIM
 from jax_impl.batch import Batch, pack_row, stack_rows
 from jax_impl.model import masks
 from jax_impl.model.museformer import DTYPES, Keys, MuseFormer
-from jax_impl.model.operations import entering, merge_heads, rotation
+from jax_impl.model.operations import entering, merge_heads
 from jax_impl.sampling import attend
 from jax_impl.sampling.attend import Seen, flat, mean, nothing, see_where
 from jax_impl.sampling.weights import shape_of
@@ -206,7 +206,7 @@ def append(
         tokens=masks.rr(query, tokens, model.config.mask_rule),
         summaries=masks.rs(query, _slots(alive, parts)),
         reads=tuple(map(is_read, parts)),
-        turn=rotation(state.position[:, None]),
+        turn=model.rotation(state.position[:, None], fields.time(state.bar, state.place)[:, None]),
     )
     r = model.embed_tokens(token, state.instrument, state.place)[:, None]
     keys = []
@@ -299,7 +299,7 @@ def _summaries(
         tokens=sees_token,
         summaries=masks.ss(query, _slots(rows >= 0, parts)),
         reads=tuple(part.summaries.start < spans for part in parts),
-        turn=rotation(state.position[:, None]),
+        turn=model.rotation(state.position[:, None], fields.time(state.bar, 0)[:, None]),
         lines=rows[:, None] * heads + jnp.arange(heads),
         slot=jnp.where(valid, state.span, NOWHERE),
         blocks=(first // OWN_BLOCK, -(-cache.slot // OWN_BLOCK)),

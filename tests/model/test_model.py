@@ -24,7 +24,7 @@ from tests.rows import batch_of, random_song
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import BAR_STEPS, TokenFields
-from tokenizer.vocabulary import Class
+from tokenizer.vocabulary import SIXTEENTH, Class
 
 CONFIG = ModelConfig(layers=2, width=64, ffn=96, max_bars=16)
 RR = masks.rr
@@ -236,12 +236,22 @@ def test_a_model_says_a_number_of_each_of_its_tokens(tokens):
 
 def test_rotation_depends_on_the_distance_alone():
     q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 64))
-    at = lambda x, position: rotate(x, rotation(jnp.array([[position]])))[0, 0, 0]
-    product = lambda of_q, of_k: float(at(q, of_q) @ at(k, of_k))
+    at = lambda x, position, time: rotate(x, rotation(jnp.array([[position]]), jnp.array([[time]])))[0, 0, 0]
+    product = lambda of_q, of_k: float(at(q, *of_q) @ at(k, *of_k))
     rounding = 1009 * EPSILON * float(jnp.abs(q * k).sum())  # an angle is rounded with its position, the fastest most
-    assert abs(product(9, 2) - product(1009, 1002)) <= rounding
-    assert abs(product(9, 2) - product(9, 5)) > 10 * rounding
-    np.testing.assert_array_equal(at(q, 0), q[0, 0, 0])
+    assert abs(product((9, 60), (2, 12)) - product((1009, 6060), (1002, 6012))) <= rounding
+    for otherwise in ((5, 12), (2, 18)):
+        assert abs(product((9, 60), (2, 12)) - product((9, 60), otherwise)) > 10 * rounding
+    np.testing.assert_array_equal(at(q, 0, 0), q[0, 0, 0])
+
+
+def test_a_sixteenth_turns_odd_frequencies_as_a_position_does_and_without_times_none_is_turned_by_them():
+    by_both = rotation(jnp.array([[7]]), jnp.array([[7 * SIXTEENTH]]))
+    by_index = rotation(jnp.array([[7]]), None)
+    np.testing.assert_allclose(by_both, by_index, rtol=0, atol=8 * EPSILON)
+    other = rotation(jnp.array([[7]]), jnp.array([[8 * SIXTEENTH]]))
+    moved = np.abs(np.subtract(other, by_index)).max(axis=(0, 1, 2, 3)) > 8 * EPSILON
+    assert moved.tolist() == [index % 2 == 1 for index in range(32)]
 
 
 def test_computing_otherwise_changes_no_gradient():
@@ -332,10 +342,10 @@ def test_dropout_is_the_same_in_any_groups_of_rows():
 def test_rotations_are_fp32_also_of_what_is_bf16():
     """An angle's cosine in bf16 is as far off as the next position's is."""
     position = jnp.array([[8000]])
-    assert {table.dtype for table in rotation(position)} == {jnp.dtype(jnp.float32)}
+    assert {table.dtype for table in rotation(position, position)} == {jnp.dtype(jnp.float32)}
     x = jax.random.normal(jax.random.key(0), (1, 1, 1, 64)).astype(jnp.bfloat16)
-    exact = rotate(x.astype(jnp.float32), rotation(position))
-    np.testing.assert_array_equal(rotate(x, rotation(position)), exact)
+    exact = rotate(x.astype(jnp.float32), rotation(position, None))
+    np.testing.assert_array_equal(rotate(x, rotation(position, None)), exact)
 
 
 def test_the_program_grows_with_depth_only_where_layers_are_written_out():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests import GOLDEN
 from tests.rows import hidden_song, ids, random_song
 from tokenizer import vocabulary as vocab
-from tokenizer.tokens.fields import MASK_POSITIONS, START, compute, places, positions
+from tokenizer.tokens.fields import MASK_POSITIONS, START, compute, places, positions, time
 
 NAMES = ("bar", "instrument", "kind", "onset", "span")
 
@@ -76,6 +76,18 @@ def test_a_token_has_the_place_that_was_said_last_in_its_bar():
 def test_hidden_bars_have_places_when_they_are_said():
     got = compute(ids("BOS #D SEP N T4 P36 N MASK N T8 P36 UNK #D SEP N T2 P38 EOS"))
     assert places(got).tolist() == [-1] * 3 + [0, 24, 24] + [0, 0] + [0, 48, 48] + [-1] * 3 + [0, 12, 12, -1]
+
+
+def test_what_sounds_together_has_one_time_however_far_apart_it_is_written():
+    got = compute(ids("BOS #P0 SEP Cmaj T0 P60 L4 T8 P64 Gmaj T1+1/3 P67 #P40 SEP Cmaj T8 P72 Gmaj EOS"))
+    said = time(got.bar, places(got)).tolist()
+    assert said == [0] * 7 + [48, 48] + [96] + [104, 104] + [0, 0] + [0, 48, 48, 96] + [0]
+
+
+def test_hidden_bars_have_the_time_that_they_have_in_the_song():
+    got = compute(ids("BOS #D SEP N T4 P36 N MASK N T8 P36 UNK #D SEP N T2 P38 EOS"))
+    said = time(got.bar, places(got)).tolist()
+    assert said == [0] * 4 + [24, 24] + [96, 96] + [192, 240, 240] + [0] * 3 + [96, 108, 108, 0]
 
 
 def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():

@@ -164,6 +164,14 @@ def begin(rows: int, xp: Any = np) -> FieldState:
     return FieldState(*(xp.asarray(np.broadcast_to(value, (rows, *value.shape))) for value in values))
 
 
+def time(bar: Any, place: Any) -> Any:
+    """Fine steps from a song's start to where the music stands in a bar, each bar counted as if it had all of
+    BAR_STEPS: what sounds together has one time, however far apart it is written. Outside bars 0. Arrays of numpy,
+    jax.numpy or PyTorch.
+    """
+    return BAR_STEPS * (bar * (bar >= 0)) + place * (place >= 0)
+
+
 def positions(ids: np.ndarray) -> np.ndarray:
     """int32[T]: rotary positions of a whole sequence, integer[T], as push says them: the index of each token where no
     bars are hidden.
