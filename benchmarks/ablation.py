@@ -43,7 +43,7 @@ def main() -> None:
     run.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     run.add_argument("--minutes", type=float, help="of all runs together; --steps follows")
     run.add_argument("--side-by-side", type=int, default=0, help="runs at once (0: one a core, or one on a GPU)")
-    table.add_argument("--against", default="default", help="variant that the others are compared with")
+    table.add_argument("--against", default="base", help="variant that the others are compared with")
     table.add_argument("--name", default="ablation", help="of the two files")
     one.add_argument("--variant", required=True)
     one.add_argument("--seed", type=int, required=True)

@@ -19,17 +19,16 @@ import numpy as np
 from flax import nnx
 
 from configs import MASK_RULES, MODEL_SIZES, DataConfig, MaskRule, TrainConfig
-from configs.model import AS_V121, HEAD_DIM
+from configs.model import AS_V121
 from jax_impl.device import program_cache
 from jax_impl.loading import loader
 from jax_impl.model import flops, masks, museformer
-from jax_impl.model.operations import rotation
 from jax_impl.training import metrics, step
 from jax_impl.training.checkpoint import load_model
 from jax_impl.training.train import train
 from tokenizer.dataset.songs import Dataset
 from tokenizer.tokens.fields import OUTSIDE
-from tokenizer.vocabulary import CLASS, SIXTEENTH, Class
+from tokenizer.vocabulary import CLASS, Class
 
 CHORD_WEIGHT = 5.0
 KINDS = {  # by the target
@@ -90,29 +89,6 @@ def bars() -> None:
     museformer.MuseFormer = step.MuseFormer = Numbered
 
 
-def musical_time() -> None:
-    """Every other rotary frequency turns by where the music stands from the song's start, a sixteenth as a position:
-    16 to a bar, and in it the place; summaries at the start of their bar, tokens outside bars at 0.
-    """
-
-    class Timed(museformer.MuseFormer):
-        def _context(self, batch, data):
-            context = super()._context(batch, data)
-            sixteenths = jnp.maximum(batch.bar, 0) * 16 + jnp.maximum(batch.place, 0) / SIXTEENTH
-            return context._replace(
-                summary_rotation=mixed(context.summary_rotation, data.bar * 16.0),
-                summary_key_rotation=mixed(context.summary_key_rotation, data.bar * 16.0),
-                regular_rotation=mixed(context.regular_rotation, sixteenths),
-            )
-
-    def mixed(by_index: tuple[jax.Array, jax.Array], sixteenths: jax.Array) -> tuple[jax.Array, jax.Array]:
-        by_time = np.arange(HEAD_DIM // 2) % 2 == 1
-        both = zip(rotation(sixteenths), by_index, strict=True)
-        return tuple(jnp.where(by_time, timed, indexed) for timed, indexed in both)
-
-    museformer.MuseFormer = step.MuseFormer = Timed
-
-
 def heavy_chords() -> None:
     """A chord of the first track counts CHORD_WEIGHT times: there are few, and the harmony hangs on them."""
 
@@ -124,17 +100,10 @@ def heavy_chords() -> None:
     step.cross_entropy = weighed
 
 
-def both(*patches: Callable[[], None]) -> Callable[[], None]:
-    def patch() -> None:
-        for one in patches:
-            one()
-
-    return patch
-
-
-ATTRIBUTES, PLACES, TYPED = {"attributes": True}, {"places": True}, {"mask_rule": MaskRule(scope="span", typed=True)}
+ATTRIBUTES, PLACES, MUSIC = {"attributes": True}, {"places": True}, {"music": True}
+TYPED = {"mask_rule": MaskRule(scope="span", typed=True)}
 FIRST, MUON, ALL = {"chord_targets": "first"}, {"optimizer": "muon"}, {"chord_targets": "all"}
-DEFAULT = ATTRIBUTES | PLACES
+BASE = ATTRIBUTES | PLACES
 FAST = FIRST | MUON | {"learning_rate": 8e-3}
 VARIANTS = {
     "span": Variant("the rule span: bar summaries for what is far, near bars note by note"),
@@ -142,36 +111,36 @@ VARIANTS = {
     "near alone": Variant("span without RS: what summaries gather leads nowhere", patch=without_summaries),
     "typed": Variant("span and v1.2.1's table of kinds", TYPED),
     "next bar": Variant("near bars from b + 1", patch=from_the_next_bar),
-    "music": Variant("half of each head's rotary frequencies by musical time", patch=musical_time),
+    "music": Variant("half of each head's rotary frequencies by musical time", MUSIC),
     "places": Variant("an embedding of the place in the bar", PLACES),
     "bars and places": Variant("embeddings of the bar and the place in it", PLACES, patch=bars),
     "attributes": Variant("embeddings of root, quality, class, octave, family", ATTRIBUTES),
     "first chords": Variant("a chord that the first track has said is no target", train=FIRST),
-    "first chords, attributes, places": Variant("three of them", DEFAULT, FIRST),
-    "first chords, attributes, bars and places": Variant("and bars", DEFAULT, FIRST, bars),
-    "music, first chords, attributes": Variant("three of them", ATTRIBUTES, FIRST, musical_time),
-    "music, first chords, attributes, places": Variant("four of them", DEFAULT, FIRST, musical_time),
-    "music, first chords, attributes, bars and places": Variant("and bars", DEFAULT, FIRST, both(musical_time, bars)),
-    "muon": Variant("the three, and Muon for the layers' matrices", DEFAULT, FIRST | MUON),
-    "muon, twice the rate": Variant("likewise at twice the rate", DEFAULT, FIRST | MUON | {"learning_rate": 4e-3}),
-    "muon, eight times the rate": Variant("likewise, eight times", DEFAULT, FIRST | MUON | {"learning_rate": 1.6e-2}),
+    "first chords, attributes, places": Variant("three of them", BASE, FIRST),
+    "first chords, attributes, bars and places": Variant("and bars", BASE, FIRST, bars),
+    "music, first chords, attributes": Variant("three of them", ATTRIBUTES | MUSIC, FIRST),
+    "music, first chords, attributes, places": Variant("four of them", BASE | MUSIC, FIRST),
+    "music, first chords, attributes, bars and places": Variant("and bars", BASE | MUSIC, FIRST, bars),
+    "muon": Variant("the three, and Muon for the layers' matrices", BASE, FIRST | MUON),
+    "muon, twice the rate": Variant("likewise at twice the rate", BASE, FIRST | MUON | {"learning_rate": 4e-3}),
+    "muon, eight times the rate": Variant("likewise, eight times", BASE, FIRST | MUON | {"learning_rate": 1.6e-2}),
     "muon, span": Variant("span and Muon alone", train=MUON),
-    "muon, music": Variant("the three, Muon, musical time", DEFAULT, FIRST | MUON, musical_time),
-    "muon, dense": Variant("the three, Muon, dense", DEFAULT, FIRST | MUON, dense),
-    "muon, near alone": Variant("the three, Muon, without RS", DEFAULT, FIRST | MUON, without_summaries),
-    "adamw, twice the rate": Variant("the three at twice the rate", DEFAULT, FIRST | {"learning_rate": 4e-3}),
-    "default": Variant("the three, and Muon at 8e-3", DEFAULT, FAST),
-    "default, music": Variant("and musical time", DEFAULT, FAST, musical_time),
-    "default, music for places": Variant("musical time instead of places", ATTRIBUTES, FAST, musical_time),
-    "default, bars": Variant("and an embedding of the bar", DEFAULT, FAST, bars),
-    "default, typed": Variant("and v1.2.1's table of kinds", DEFAULT | TYPED, FAST),
-    "default, next bar": Variant("and near bars from b + 1", DEFAULT, FAST, from_the_next_bar),
-    "default, heavy chords": Variant("and chords of the first track count five times", DEFAULT, FAST, heavy_chords),
-    "default, all chords": Variant("and all chords as targets", DEFAULT, FAST | ALL),
-    "default, no places": Variant("without places", ATTRIBUTES, FAST),
-    "default, no attributes": Variant("without attributes", PLACES, FAST),
-    "default, dense": Variant("with dense attention", DEFAULT, FAST, dense),
-    "default, near alone": Variant("without RS", DEFAULT, FAST, without_summaries),
+    "muon, music": Variant("the three, Muon, musical time", BASE | MUSIC, FIRST | MUON),
+    "muon, dense": Variant("the three, Muon, dense", BASE, FIRST | MUON, dense),
+    "muon, near alone": Variant("the three, Muon, without RS", BASE, FIRST | MUON, without_summaries),
+    "adamw, twice the rate": Variant("the three at twice the rate", BASE, FIRST | {"learning_rate": 4e-3}),
+    "base": Variant("the three, and Muon at 8e-3", BASE, FAST),
+    "base, music": Variant("and musical time", BASE | MUSIC, FAST),
+    "base, music for places": Variant("musical time instead of places", ATTRIBUTES | MUSIC, FAST),
+    "base, bars": Variant("and an embedding of the bar", BASE, FAST, bars),
+    "base, typed": Variant("and v1.2.1's table of kinds", BASE | TYPED, FAST),
+    "base, next bar": Variant("and near bars from b + 1", BASE, FAST, from_the_next_bar),
+    "base, heavy chords": Variant("and chords of the first track count five times", BASE, FAST, heavy_chords),
+    "base, all chords": Variant("and all chords as targets", BASE, FAST | ALL),
+    "base, no places": Variant("without places", ATTRIBUTES, FAST),
+    "base, no attributes": Variant("without attributes", PLACES, FAST),
+    "base, dense": Variant("with dense attention", BASE, FAST, dense),
+    "base, near alone": Variant("without RS", BASE, FAST, without_summaries),
 }
 
 
