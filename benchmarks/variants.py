@@ -164,7 +164,8 @@ def trained_and_scored(variant: Variant, arguments: argparse.Namespace) -> dict:
     )
     flags |= dict(validate_every=steps, checkpoint_every=steps, validation_batches=1) | variant.train
     began = time.perf_counter()
-    train(TrainConfig(arguments.data, folder / "run", **flags), model)
+    if train(TrainConfig(arguments.data, folder / "run", **flags), model).signal:
+        raise SystemExit("stopped")  # what it has learned so far is no result
     seconds = time.perf_counter() - began
     trained = load_model(folder / "run", "latest")[0]
     lines = [line for line in metrics.read(folder / "run" / metrics.FILE) if line["kind"] == "train"]
