@@ -103,6 +103,9 @@ class ComputeConfig:
         ranges.check(self, is_flag=False)
 
 
+# Of the numbers in a file of `export`
+FilePrecision = Literal["fp32", "fp16"]
+
 # What a layer works on at once, per device: more makes no product faster and takes memory (0.1 MB a token for large)
 LAYER_TOKENS = 32768
 

@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from configs import ClusterConfig, TrainConfig
-from configs.model import ModelSize
+from configs.model import FilePrecision, ModelSize
 from jax_impl.cli import process
 from tokenizer.disk.destination import WEIGHTS, file_named, tell, to_be_written
 
@@ -29,7 +29,7 @@ def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[Clust
 def export(
     run: Positional[Annotated[Path, arg(metavar="RUN")]],
     file: Positional[Annotated[str, arg(metavar="FILE")]],
-    precision: Literal["fp32", "fp16"] = "fp32",
+    precision: FilePrecision = "fp32",
     checkpoint: str = "best",
     overwrite: bool = False,
 ) -> int:
@@ -48,7 +48,7 @@ def export(
     from jax_impl.training.found import is_file
 
     named = Path(os.path.abspath(run))
-    path = file_named(file, WEIGHTS, f"{named.stem if is_file(run) else named.name}.safetensors", "FILE")
+    path = file_named(file, WEIGHTS, f"{named.stem if is_file(run) else named.name}{WEIGHTS.suffixes[0]}", "FILE")
     with to_be_written(path, [run], flag="FILE", overwrite=overwrite):
         found = checkpoints.export(run, path, precision, checkpoint, overwrite)
     tell(path, f"the model of {run} after step {found.record.step}, {precision}, {path.stat().st_size / 1e6:.1f} MB")

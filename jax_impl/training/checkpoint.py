@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from orbax.checkpoint import checkpoint_managers as managers
 
+from configs.model import FilePrecision
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training import digest, weights_file
 from jax_impl.training.found import (
@@ -230,9 +231,7 @@ def load_model(run_dir: Path, step: int | str) -> tuple[MuseFormer, Record]:
     return nnx.merge(graph, parameters_of(found, on_default_device(abstract))), found.record
 
 
-def export(
-    run: Path, path: Path, precision: weights_file.Precision, step: int | str = "best", overwrite: bool = True
-) -> Found:
+def export(run: Path, path: Path, precision: FilePrecision, step: int | str = "best", overwrite: bool = False) -> Found:
     """Writes the model of a run as one file, see weights_file.write; returns which checkpoint it is. Raises
     CheckpointError, and InputError.
     """

@@ -17,9 +17,9 @@ from configs.model import V121_VOCAB_SIZE
 from jax_impl.training import record as records
 from jax_impl.training.record import Damage, Record, versions
 from tokenizer import vocabulary as vocab
+from tokenizer.disk.destination import WEIGHTS
 
 FOLDER = "checkpoints"
-WEIGHTS = ".safetensors"  # suffix of a model in one file (weights_file.py), which may stand for a run
 
 
 class CheckpointError(InputError):
@@ -36,7 +36,7 @@ class Steps:
         if not self.folder.is_dir():
             raise CheckpointError(
                 f"{run_dir}: no checkpoints here; give the --output-dir of a training run, or an exported model, "
-                f"NAME{WEIGHTS}"
+                f"NAME{WEIGHTS.suffixes[0]}"
             )
 
     def steps(self) -> list[int]:
@@ -151,8 +151,8 @@ def find(run_dir: Path, step: int | str) -> Found:
 
 
 def is_file(run_dir: Path) -> bool:
-    """Whether its name is that of a model in one file."""
-    return Path(run_dir).suffix.lower() == WEIGHTS and not Path(run_dir).is_dir()
+    """Whether its name is that of a model in one file (weights_file.py)."""
+    return Path(run_dir).suffix.lower() in WEIGHTS.suffixes and not Path(run_dir).is_dir()
 
 
 def _of_file(path: Path, step: int | Literal["best", "latest"]) -> Found:

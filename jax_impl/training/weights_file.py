@@ -8,11 +8,10 @@ Wherever a run is read, such a file is too (found.find). Anything that reads saf
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,16 +19,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from configs import InputError
+from configs.model import FilePrecision
 from jax_impl.training import digest, record
 from jax_impl.training.record import Damage, Record
 from tokenizer.disk.atomic import WriteError, atomic, refuse_to_replace
 
 FORMAT = "hid-museformer"
-Precision = Literal["fp32", "fp16"]
-DTYPES = {"fp32": np.float32, "fp16": np.float16}
+DTYPES: dict[FilePrecision, type] = {"fp32": np.float32, "fp16": np.float16}
 
 
-def write(path: Path, parameters: Any, found: Record, precision: Precision, overwrite: bool = True) -> None:
+def write(path: Path, parameters: Any, found: Record, precision: FilePrecision, overwrite: bool = False) -> None:
     """parameters: nested dicts of fp32 arrays. fp16: rounded to half the bytes. The same model gives the same bytes.
     Raises WriteError, and InputError where a number is too large for fp16, or a file is there and is not to be written
     over.
@@ -40,8 +39,8 @@ def write(path: Path, parameters: Any, found: Record, precision: Precision, over
     if any((np.isfinite(before) & ~np.isfinite(after)).any() for before, after in pairs):
         raise InputError(f"{path}: the model has numbers that {precision} cannot hold; give --precision fp32")
     checksums = {"parameters": digest.checksum(_as_fp32(rounded))}
-    nothing = dict(data={}, window={}, shapes={"parameters": digest.shapes(parameters)})
-    found = dataclasses.replace(found, train=_without_paths(found.train), checksums=checksums, **nothing)
+    of_the_run = dict(data={}, window={}, shapes={})  # what only the run needs, to go on
+    found = dataclasses.replace(found, train=_without_paths(found.train), checksums=checksums, **of_the_run)
     content = save(dict(_named(rounded)), {FORMAT: json.dumps(found.signed())})
     with atomic(path) as temporary:
         try:
@@ -49,8 +48,7 @@ def write(path: Path, parameters: Any, found: Record, precision: Precision, over
         except OSError as error:
             temporary.unlink(missing_ok=True)  # what is free is told without it
             raise WriteError(temporary, error, len(content)) from error
-        if os.path.lexists(path):  # since it was asked before the work
-            refuse_to_replace(path, flag="FILE", overwrite=overwrite)
+        refuse_to_replace(path, flag="FILE", overwrite=overwrite)  # it may have come during the work
 
 
 def _without_paths(train: dict) -> dict:

@@ -61,7 +61,7 @@ def test_the_same_model_is_the_same_file(uninterrupted, tmp_path):
 def test_a_file_that_is_replaced_between_its_record_and_its_weights_is_refused(uninterrupted, tmp_path):
     export(uninterrupted, tmp_path / "a.safetensors", "fp32")
     found = find(tmp_path / "a.safetensors", "best")
-    export(uninterrupted, tmp_path / "a.safetensors", "fp16")
+    export(uninterrupted, tmp_path / "a.safetensors", "fp16", overwrite=True)
     _, abstract = abstract_model(found.record.model_config)
     with pytest.raises(CheckpointError, match="the checksum of its tensors is wrong; bring"):
         parameters_of(found, abstract)
@@ -71,7 +71,7 @@ def test_a_file_that_appeared_meanwhile_is_not_written_over(uninterrupted, tmp_p
     found, path = find(uninterrupted, "best"), tmp_path / "a.safetensors"
     path.write_bytes(b"mine")
     with pytest.raises(InputError, match="--overwrite"):
-        weights_file.write(path, {"a": np.zeros(2, np.float32)}, found.record, "fp32", overwrite=False)
+        weights_file.write(path, {"a": np.zeros(2, np.float32)}, found.record, "fp32")
     assert path.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [path]
 
 
