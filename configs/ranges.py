@@ -81,6 +81,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "epochs": COUNT,
         "steps": COUNT,
         "learning_rate": POSITIVE,
+        "chord_weight": POSITIVE,
         "warmup_steps": COUNT_OR_NONE,
         "decay_steps": COUNT,
         "final_learning_rate": SHARE,

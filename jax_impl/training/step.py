@@ -63,7 +63,7 @@ def make_step(model: ModelConfig, config: TrainConfig, total_steps: int) -> Made
     rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
     tx = optimizer(config, rate)
     settings = dict(graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans)
-    settings |= dict(chord_targets=config.chord_targets)
+    settings |= dict(chord_targets=config.chord_targets, chord_weight=config.chord_weight)
     initialize = functools.partial(initial_state, model, tx, config.seed)
     return Made(tx, initialize, functools.partial(train_step, **settings))
 
@@ -92,6 +92,12 @@ def token_losses(logits: jax.Array, batch: Batch, chord_targets: ChordTargets) -
     return jnp.where(batch.known > 0, jax.nn.logsumexp(logits, axis=-1) - a_chord, nats)
 
 
+def chords_weighed(batches: Batch, weight: float) -> Batch:
+    """With each chord that is a target, and that no earlier track has said, counting so many times."""
+    is_chord = (batches.targets >= CHORDS.start) & (batches.targets < CHORDS.stop) & (batches.known == 0)
+    return batches._replace(weights=jnp.where(is_chord, weight, 1) * batches.weights)
+
+
 def dropout_key(seed: int, step: jax.Array) -> jax.Array:
     """The key of a step's dropout, counted from 0."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM), step)
@@ -107,14 +113,17 @@ def train_step(
     seed: int,
     max_spans: int,
     chord_targets: ChordTargets,
+    chord_weight: float,
     compute: ComputeConfig,
 ) -> tuple[TrainState, Measured]:
     """One update from A micro batches [A, B, T], equal to the update from all their rows at once but for rounding (and
     dropout's draws).
 
-    The loss is the mean over the real targets of all rows, so each micro batch counts by its targets. Dropout is a
-    function of (seed, step, micro batch).
+    The loss is the mean over the real targets of all rows, so each micro batch counts by its targets; chords count
+    chord_weight times. Dropout is a function of (seed, step, micro batch).
     """
+    if chord_weight != 1:
+        batches = chords_weighed(batches, chord_weight)
     total = jnp.maximum(jnp.sum(batches.weights), 1)  # no target at all: loss 0, no gradient
     key = dropout_key(seed, state.step)
 

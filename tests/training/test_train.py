@@ -19,6 +19,7 @@ import pytest
 from flax import nnx
 
 from configs import MASK_RULES, ComputeConfig, DataConfig, InputError
+from jax_impl.batch import Batch
 from jax_impl.loading import loader
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training import metrics, train
@@ -26,7 +27,7 @@ from jax_impl.training.checkpoint import Checkpoints, load_model
 from jax_impl.training.found import CheckpointError
 from jax_impl.training.optimizer import decayed, learning_rate
 from jax_impl.training.progress import Diverged, Progress
-from jax_impl.training.step import Measured, dropout_key, make_step
+from jax_impl.training.step import Measured, dropout_key, make_step, validation_step
 from jax_impl.training.train import stack
 from tests.rounding import apart, budget, moved
 from tests.rows import batch_of, random_song
@@ -45,6 +46,7 @@ from tests.training.equal_runs import assert_equal_runs, lines, send_after
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import read_manifest, save_manifest
 from tokenizer.dataset.songs import Dataset
+from tokenizer.vocabulary import CLASS, Class
 
 COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")
 
@@ -271,6 +273,22 @@ def test_gradient_accumulation_equals_the_large_batch():
     assert apart(outcome(state.parameters, parts), want) <= allowed
     equal_weights = parts._replace(weights=parts.weights / counts[:, None, None] * counts.mean())
     assert apart(outcome(state.parameters, equal_weights), want) > 100 * allowed  # the mean of two means is another
+
+
+def test_a_chord_counts_as_often_as_asked_where_no_track_has_said_it():
+    model, batches = dataclasses.replace(MODEL, dropout=0.0), stack([batch_of([[random_song(0)]], 256)])
+    settings = config(Path(), Path(), chord_weight=5.0)
+    _, initialize, step = make_step(model, settings, total_steps=8)
+    state = jax.jit(initialize)()
+    said = dict(graph=abstract_model(model)[0], max_spans=settings.row_spans, chord_targets="first", compute=COMPUTE)
+    batch = Batch(*(field[0] for field in batches))
+    nats = jax.jit(functools.partial(validation_step, **said))(state.parameters, batch)
+    is_chord = np.isin(batch.targets, np.flatnonzero(CLASS == Class.CHORD))
+    assert (is_chord & (batch.known == 1)).any(), "later tracks have chords too"
+    counts = np.where(is_chord & (batch.known == 0), 5, 1) * batch.weights
+    assert (counts > 1).sum() == 3, "of the first track's bars"
+    measured = jax.jit(functools.partial(step, compute=COMPUTE))(state, batches)[1]
+    np.testing.assert_allclose(measured.loss, (nats * counts).sum() / counts.sum(), rtol=1e-5)
 
 
 def test_dropout_is_a_function_of_seed_and_step_alone(dataset):
