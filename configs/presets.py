@@ -83,6 +83,32 @@ def shipped(data_dir: Path, output_dir: Path, steps: int) -> TrainConfig:
     )
 
 
+def finetune(data_dir: Path, output_dir: Path, init_from: Path, steps: int, max_seq_len: int, seed: int) -> TrainConfig:
+    """What `hid-museformer finetune` trains. All orders and hidden bars go on being shown, so that it can still play
+    along and fill.
+    """
+    return TrainConfig(
+        data_dir,
+        output_dir,
+        init_from=init_from,
+        max_seq_len=max_seq_len,
+        batch_size=1,
+        steps=steps,
+        learning_rate=1e-3,
+        warmup_steps=min(20, steps // 4),
+        dropout=0.0,
+        augment=True,
+        reorder=0.3,
+        fill=0.3,
+        seed=seed,
+        num_workers=0,
+        log_every=10,
+        validate_every=max(steps // 10, 1),
+        checkpoint_every=max(steps // 10, 1),
+        keep_last=1,
+    )
+
+
 def headline(data_dir: Path, output_dir: Path) -> TrainConfig:
     """The run that v1.2.1 was known for: large at 8192 tokens, 48 rows a step, on one 80 GB GPU."""
     return TrainConfig(
