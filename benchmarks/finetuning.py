@@ -88,7 +88,7 @@ def tuned(path: Path, dataset: Dataset, variant: Variant, minutes: float) -> dic
         reorder=0.3,
         fill=0.3,
     )
-    compute = dataclasses.replace(device.compute_config(config), remat="nothing")
+    compute = dataclasses.replace(device.compute_config(config), remat="products")
     whole = functools.partial(merged, base) if variant.rank else lambda parameters: parameters
     begun = lora(base, variant.rank) if variant.rank else base
 

@@ -1,7 +1,7 @@
 """A trained model tuned to a handful of songs: prepared, split, trained on for as long as it helps, and shown.
 
     OUTPUT_DIR/songs/             the dataset
-               finetune/          plan.json: steps and rate, chosen once; report.json: what it came to
+               finetune/          split.json, plan.json: what was chosen, once; report.json: what it came to
                checkpoints/ ...   the run
                samples/           three songs of the tuned model
 
@@ -23,27 +23,25 @@ from configs import (
     DataConfig,
     FinetuneConfig,
     InputError,
-    PrepareConfig,
     SampleConfig,
     TrainConfig,
     presets,
 )
 from jax_impl import shipped
-from jax_impl.finetuning import table
+from jax_impl.finetuning import songs, table
 from jax_impl.finetuning.watch import Watcher
 from jax_impl.loading import loader
 from jax_impl.sampling import compose, outputs
 from jax_impl.training import metrics
 from jax_impl.training.found import Found, find
 from jax_impl.training.train import train
-from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.songs import Dataset
 from tokenizer.disk.atomic import WriteError, write_json
 from tokenizer.disk.lock import only_writer
 
-SONGS, FOLDER, PLAN, REPORT, SAMPLES = "songs", "finetune", "plan.json", "report.json", "samples"
+SONGS, SAMPLES, FOLDER = "songs", "samples", "finetune"
+SPLIT, PLAN, REPORT = "split.json", "plan.json", "report.json"
 NEW_SONGS = 3
-PREPARE = PrepareConfig(validation_fraction=0.15, duplicates="transposed")
 EPOCHS = 40  # at most: by then songs are known by heart
 TRAINING = 0.85  # of the time; the rest goes to validation
 PROBE = 12  # steps by which the machine's speed is measured
@@ -75,8 +73,8 @@ def finetune(midi_dirs: Sequence[Path], config: FinetuneConfig) -> int:
     except OSError as error:
         raise WriteError(f"--output-dir {out}", error) from error
     with only_writer(out / FOLDER):
-        prepare(midi_dirs, out / SONGS, PREPARE)
-        return _tune(start, Dataset(out / SONGS), config)
+        dataset = songs.prepared(midi_dirs, out / SONGS, out / FOLDER / SPLIT)
+        return _tune(start, dataset, config)
 
 
 def _tune(start: Found, dataset: Dataset, config: FinetuneConfig) -> int:

@@ -76,26 +76,27 @@ def abstract_batches(config: TrainConfig) -> Batch:
     )
 
 
-def cross_entropy(logits: jax.Array, batch: Batch, chord_targets: ChordTargets) -> jax.Array:
+def cross_entropy(logits: jax.Array, batch: Batch, chord_targets: ChordTargets, chord_weight: float = 1.0) -> jax.Array:
     """float32[]: next-token cross entropy in nats, summed with the batch's weights. logits: float32[B, T, V]."""
-    return jnp.sum(token_losses(logits, batch, chord_targets) * batch.weights)
+    return jnp.sum(token_losses(logits, batch, chord_targets, chord_weight) * batch.weights)
 
 
-def token_losses(logits: jax.Array, batch: Batch, chord_targets: ChordTargets) -> jax.Array:
+def token_losses(logits: jax.Array, batch: Batch, chord_targets: ChordTargets, chord_weight: float = 1.0) -> jax.Array:
     """float32[B, T]: nats of each target, also of those that do not count. chord_targets "first": a chord that the
     first track has said costs what any chord would, for a sampler writes that one (see sampling.draw.bar_is_over).
+
+    chord_weight: a chord that none has said costs -ln P(any chord) and so many times -ln P(this one | any chord). Both
+    times as much would be another thing: a model that ends its bars too early.
     """
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
-    if chord_targets == "all":
+    if chord_targets == "all" and chord_weight == 1:
         return nats
-    a_chord = jax.nn.logsumexp(logits[..., CHORDS], axis=-1)
-    return jnp.where(batch.known > 0, jax.nn.logsumexp(logits, axis=-1) - a_chord, nats)
-
-
-def chords_weighed(batches: Batch, weight: float) -> Batch:
-    """With each chord that is a target, and that no earlier track has said, counting so many times."""
-    is_chord = (batches.targets >= CHORDS.start) & (batches.targets < CHORDS.stop) & (batches.known == 0)
-    return batches._replace(weights=jnp.where(is_chord, weight, 1) * batches.weights)
+    any_chord = jax.nn.logsumexp(logits, axis=-1) - jax.nn.logsumexp(logits[..., CHORDS], axis=-1)
+    is_known = batch.known > 0
+    if chord_weight != 1:
+        is_chord = (batch.targets >= CHORDS.start) & (batch.targets < CHORDS.stop) & ~is_known
+        nats = nats + jnp.where(is_chord, (chord_weight - 1) * (nats - any_chord), 0)
+    return jnp.where(is_known, any_chord, nats) if chord_targets == "first" else nats
 
 
 def dropout_key(seed: int, step: jax.Array) -> jax.Array:
@@ -119,18 +120,16 @@ def train_step(
     """One update from A micro batches [A, B, T], equal to the update from all their rows at once but for rounding (and
     dropout's draws).
 
-    The loss is the mean over the real targets of all rows, so each micro batch counts by its targets; chords count
-    chord_weight times. Dropout is a function of (seed, step, micro batch).
+    The loss is the mean over the real targets of all rows, so each micro batch counts by its targets. Dropout is a
+    function of (seed, step, micro batch).
     """
-    if chord_weight != 1:
-        batches = chords_weighed(batches, chord_weight)
     total = jnp.maximum(jnp.sum(batches.weights), 1)  # no target at all: loss 0, no gradient
     key = dropout_key(seed, state.step)
 
     def loss(parameters: Any, batch: Batch, key: jax.Array) -> jax.Array:
         model = nnx.merge(graph, parameters)
         logits = model(batch, max_spans=max_spans, compute=compute, dropout_key=key)
-        return cross_entropy(logits, batch, chord_targets) / total
+        return cross_entropy(logits, batch, chord_targets, chord_weight) / total
 
     def accumulate(sums: tuple, micro: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(state.parameters, *micro)), None
