@@ -89,14 +89,22 @@ def _tune(start: Found, dataset: Dataset, config: FinetuneConfig) -> int:
         plan = replace(plan, ended=result.ended or f"all {plan.steps} steps are done")
         write_json(place, vars(plan), indent=1)
     print(f"training is over: {plan.ended}")
-    found = table.report(start, find(config.output_dir, "best"), dataset, config.seed)
-    write_json(config.output_dir / FOLDER / REPORT, found, indent=1)
-    print(table.text(found))
+    print(table.text(_report(start, dataset, config)))
     sampler = SampleConfig(num_samples=NEW_SONGS, seed=config.seed)
     request = compose.Request(config.output_dir, sampler, Constraints(bars=table.BARS))
     compose.write_songs(request, config.output_dir / SAMPLES, outputs.Formats(True, None), overwrite=False)
     print(f"another one: hid-museformer generate {shlex.quote(str(config.output_dir))} -o another.mid --seed 1")
     return 0
+
+
+def _report(start: Found, dataset: Dataset, config: FinetuneConfig) -> dict:
+    """That of an earlier call, or a new one."""
+    place = config.output_dir / FOLDER / REPORT
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(place.read_text(encoding="utf-8"))
+    report = table.report(start, find(config.output_dir, "best"), dataset, config.seed)
+    write_json(place, report, indent=1)
+    return report
 
 
 def _plan_of(place: Path, start: Found, dataset: Dataset, config: FinetuneConfig) -> Plan:
