@@ -35,6 +35,7 @@ from jax_impl.sampling import compose, outputs
 from jax_impl.training import metrics
 from jax_impl.training.found import Found, find
 from jax_impl.training.train import train
+from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Dataset
 from tokenizer.disk.atomic import WriteError, write_json
 from tokenizer.disk.lock import only_writer
@@ -64,8 +65,15 @@ class Plan:
 
 def finetune(midi_dirs: Sequence[Path], config: FinetuneConfig) -> int:
     """Returns the exit status. Raises InputError."""
-    start = find(config.init_from or shipped.MODEL, "best")
-    out = config.output_dir
+    start, out = find(config.init_from or shipped.MODEL, "best"), config.output_dir
+    model = start.record.model_config
+    if model.vocab_size != vocab.SIZE or model.mask_rule.scope != "span":
+        raise InputError(
+            f"--init-from {config.init_from}: has the tokens or the rule of v1.2.1; `train --init-from` makes a model "
+            "of it that can be tuned"
+        )
+    if missing := [path for path in midi_dirs if not path.exists()]:
+        raise InputError(f"{missing[0]}: no such file or folder")
     if not (out / FOLDER).is_dir() and out.is_dir() and any(out.iterdir()):
         raise InputError(f"--output-dir {out}: holds files, and none of `finetune`; name another folder")
     try:
