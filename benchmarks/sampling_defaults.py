@@ -3,7 +3,7 @@ the features of its songs are compared with those of songs held out.
 
     PYTHONPATH=.:benchmarks python benchmarks/sampling_defaults.py RUN DATA_DIR --name defaults
 
-Of a mixture the songs held out are drawn by the weights that it was trained with. One program samples all settings.
+One program samples all settings.
 The distance of a setting is the mean over features of how much less its songs overlap with real ones than these do
 among themselves.
 """
@@ -17,15 +17,14 @@ import numpy as np
 import report
 from tqdm import tqdm
 
-from configs import Constraints, SampleConfig
+from configs import Constraints, EvaluateConfig, SampleConfig
 from jax_impl.device import device
 from jax_impl.evaluation import comparison
-from jax_impl.evaluation.evaluate import first_bars
+from jax_impl.evaluation.evaluate import HeldOutSongs
 from jax_impl.sampling.draw import Settings
 from jax_impl.sampling.sample import Sampler
 from jax_impl.sampling.task import task_of
 from jax_impl.training.found import find
-from tokenizer.dataset.songs import Dataset
 from tokenizer.tokens import fields
 
 BARS = 16
@@ -55,12 +54,12 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("--songs", type=int, default=32)
-    parser.add_argument("--real", type=int, default=48)
     parser.add_argument("--instruments", default="", help="as of generate")
     parser.add_argument("--settings", type=json.loads, default=GRID, help="instead of the grid, as JSON")
     parser.add_argument("--name", help="of the result")
     arguments = parser.parse_args()
-    found, real = find(arguments.run, "best"), held_out(Dataset(arguments.data_dir), arguments.real)
+    found = find(arguments.run, "best")
+    real = HeldOutSongs(found, arguments.data_dir, EvaluateConfig(bars=BARS)).first_bars()
     task = task_of(
         found.record.model_config,
         replace(PLAIN, num_samples=arguments.songs),
@@ -82,15 +81,6 @@ def main() -> None:
     if arguments.name:
         about = {"step": found.record.step, "songs": arguments.songs, "real": len(real), "plain": asdict(PLAIN)}
         report.write_report(arguments.name, about | {"instruments": arguments.instruments, "settings": rows})
-
-
-def held_out(dataset: Dataset, count: int) -> list:
-    """First bars of songs that no training saw, drawn by their weights."""
-    songs = dataset["validation"]
-    chances = songs.weight / songs.weight.sum()
-    count = min(count, int((chances > 0).sum()))
-    numbers = np.random.default_rng(0).choice(len(songs), count, replace=False, p=chances)
-    return [first_bars(songs[number], BARS) for number in sorted(numbers.tolist())]
 
 
 def distance(compared: dict) -> dict:
