@@ -13,9 +13,9 @@ from tokenizer.tokens import names
 
 
 def generate(
-    run: Positional[Path],
     config: Annotated[SampleConfig, arg(name="")],
     constraints: Annotated[Constraints, arg(name="")],
+    run: Positional[Annotated[Path | None, arg(metavar="[RUN]")]] = None,
     out: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None,
     continue_: Annotated[Path | None, arg(name="continue")] = None,
     accompany: Path | None = None,
@@ -30,18 +30,19 @@ def generate(
 ) -> int:
     """Let a trained model write songs, go on with one, play along with one, or write some bars of one anew.
 
-    Examples: generate run -o new.mid --instruments drums,bass,piano --bars 16 --chords "C Am F G7";
-    generate run -o longer.mid --continue a.mid --keep-bars 8; generate run -o band.mid --accompany a.mid --add
+    Examples: generate -o new.mid; generate run -o new.mid --instruments drums,bass,piano --bars 16 --chords "C Am F
+    G7"; generate run -o longer.mid --continue a.mid --keep-bars 8; generate run -o band.mid --accompany a.mid --add
     drums,bass; generate run -o b.mid --song a.mid --fill bass:9-16; generate run --out many --num-samples 1000
 
     Args:
-        run: the --output-dir of a training run, or a file of `export`; all else the model needs is in there.
+        run: the --output-dir of a training run, or a file of `export`; all else the model needs is in there (none: the
+            model that comes with this program).
         out: the MIDI file (.mid, .midi, .kar, .rmi), of several the second is NAME-2.mid and so on; any other name is a
             folder, where a stopped call goes on; - is standard output, for the MIDI file of one song alone.
         continue_: a MIDI file to go on with, after --keep-bars of it, all of which the song that is written holds.
         accompany: a MIDI file to play along with, on the instruments of --add.
         song: a MIDI file of which the bars of --fill are written anew.
-        again: the JSON of a sample, to make it once more.
+        again: the JSON of a sample, to make it once more (without RUN, by the model that it names).
         stream: print the bars of one song as they are finished; with --out it is written as well.
         wav: also write sound, with FluidSynth where it is installed, else with the extra `sound`.
         picture: also draw the piano roll.
