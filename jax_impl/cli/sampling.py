@@ -1,4 +1,4 @@
-"""The verb that lets a model write."""
+"""The verbs that let a model write: what is asked for, and four songs that show what can be."""
 
 import dataclasses
 from pathlib import Path
@@ -108,6 +108,40 @@ def generate(
     if out == STANDARD_OUTPUT:
         return compose.write_to_standard_output(request, stream, afterwards)
     return compose.write_songs(request, out, formats, overwrite, stream, afterwards)
+
+
+def demo(
+    midi: Path | None = None,
+    out: Path = Path("demo"),
+    train: bool = False,
+    wav: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Four songs at once by the model that comes with this program, each after the command that writes it: a new one, a
+    given one that goes on, its melody with a band, and some bars of it anew.
+
+    With --train the whole chain in minutes: prepare, train the tiny model, restore it, write a song.
+
+    Args:
+        midi: the given song, a MIDI file or a folder of which the first is taken (none: a song of the built-in
+            composer). With --train the songs that are learned from (none: 200 of the composer's).
+        out: folder for fresh.mid, continued.mid, accompanied.mid, filled.mid, their pictures and what was given; with
+            --train for the checkpoint, song.mid, pianoroll.png, loss.png and summary.json.
+        train: train a model, and let that write a song.
+        wav: also write sound, with FluidSynth where it is installed, else with the extra `sound`.
+        overwrite: use a folder that no demo made, and write over files of these names; with --train also begin anew
+            where a demo has trained.
+    """
+    if train:
+        _refuse("--train writes one song and its picture", {"--wav": wav})
+    process.keep_programs()
+    if train:
+        from jax_impl.cli.demo_training import train_demo
+
+        return train_demo(midi, out, overwrite)
+    from jax_impl.cli.demo import demo
+
+    return demo(midi, out, overwrite, wav)
 
 
 def _asked(config: SampleConfig | Constraints) -> dict[str, bool]:
