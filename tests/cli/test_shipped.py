@@ -1,6 +1,7 @@
 """The model that comes with the program: used where no run is named, and nothing that is written says where it lies."""
 
 import json
+import re
 import shutil
 import tomllib
 
@@ -9,7 +10,6 @@ import pytest
 import jax_impl
 from configs import Constraints, SampleConfig
 from jax_impl import shipped
-from jax_impl.cli import VERBS
 from jax_impl.sampling.stream import stream
 from jax_impl.training.found import find
 from tests import ROOT
@@ -84,8 +84,8 @@ def test_it_is_evaluated_with_a_dataset_that_is_named_into_the_folder_where_one_
     assert sorted(path.name for path in shipped.MODEL.parent.iterdir()) == before
 
 
-@pytest.mark.parametrize("verb", [verb.__name__ for verb in VERBS if verb.__name__ in ("generate", "evaluate", "demo")])
+@pytest.mark.parametrize("verb", ["generate", "evaluate", "demo"])
 def test_no_help_says_where_it_lies(run, monkeypatch, verb):
     monkeypatch.setenv("COLUMNS", "500")
     status, out, _ = run(verb, "--help")
-    assert status == 0 and str(ROOT) not in out and shipped.NAME in out
+    assert status == 0 and str(ROOT) not in out and shipped.NAME in re.sub(r"[│\s]+", " ", out)
