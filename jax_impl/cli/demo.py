@@ -121,7 +121,7 @@ def planned(file: Path, given: Given, out: Path) -> list[Song]:
         Song(out / FRESH, "a new song", None, presets.DEMO_SONG),
         Song(
             out / CONTINUED,
-            f"{file.name}, of which bars 1-{kept} are kept and the model goes on",
+            f"{file.name}, of which {_bars(1, kept)} {'is' if kept == 1 else 'are'} kept and the model goes on",
             file,
             Constraints(keep_bars=kept, bars=bars),
         ),
@@ -141,11 +141,15 @@ def planned(file: Path, given: Given, out: Path) -> list[Song]:
         ),
         Song(
             out / FILLED,
-            f"{file.name}, with bars {first}-{last} of track {number + 1}, {track}, written anew",
+            f"{file.name}, with {_bars(first, last)} of track {number + 1}, {track}, written anew",
             file,
             Constraints(fill=f"#{number + 1}:{first}-{last}"),
         ),
     ]
+
+
+def _bars(first: int, last: int) -> str:
+    return f"bar {first}" if first == last else f"bars {first}-{last}"
 
 
 def melody(given: Given) -> Score | None:
