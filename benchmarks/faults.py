@@ -214,6 +214,13 @@ TOKENS = (
     ),
     fault(
         "tokenizer/tokens/follow.py",
+        "nothing may be struck in a song's first bar",
+        "xp.maximum(state.step, 0)",
+        "state.step",
+        "tests/tokenizer/test_plan.py",
+    ),
+    fault(
+        "tokenizer/tokens/follow.py",
         "alternating meters do not go on",
         "is_due = (meter >= 0) &",
         "is_due = (meter < -1) &",
@@ -757,6 +764,13 @@ MODEL = (
         "(np.cumsum(class_ == Class.TRACK) > 1)",
         "(np.cumsum(class_ == Class.TRACK) > 0)",
         "tests/tokenizer/test_example.py",
+    ),
+    fault(
+        "jax_impl/training/step.py",
+        "that a chord comes counts several times too",
+        "(chord_weight - 1) * (nats - any_chord)",
+        "(chord_weight - 1) * nats",
+        "tests/training/test_train.py",
     ),
     fault(
         "jax_impl/training/step.py",

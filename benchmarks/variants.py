@@ -30,7 +30,6 @@ from tokenizer.dataset.songs import Dataset
 from tokenizer.tokens.fields import OUTSIDE
 from tokenizer.vocabulary import CLASS, Class
 
-CHORD_WEIGHT = 5.0
 KINDS = {  # by the target
     "chord, first track": None,
     "chord, later tracks": None,
@@ -89,17 +88,6 @@ def bars() -> None:
     museformer.MuseFormer = step.MuseFormer = Numbered
 
 
-def heavy_chords() -> None:
-    """A chord of the first track counts CHORD_WEIGHT times: there are few, and the harmony hangs on them."""
-
-    def weighed(logits: jax.Array, batch, chord_targets: str) -> jax.Array:
-        is_chord = (jnp.asarray(CLASS)[batch.targets] == Class.CHORD) & (batch.known == 0)
-        nats = step.token_losses(logits, batch, chord_targets)
-        return jnp.sum(nats * batch.weights * jnp.where(is_chord, CHORD_WEIGHT, 1.0))
-
-    step.cross_entropy = weighed
-
-
 ATTRIBUTES, PLACES, MUSIC = {"attributes": True}, {"places": True}, {"music": True}
 TYPED = {"mask_rule": MaskRule(scope="span", typed=True)}
 FIRST, MUON, ALL = {"chord_targets": "first"}, {"optimizer": "muon"}, {"chord_targets": "all"}
@@ -135,7 +123,7 @@ VARIANTS = {
     "base, bars": Variant("and an embedding of the bar", BASE, FAST, bars),
     "base, typed": Variant("and v1.2.1's table of kinds", BASE | TYPED, FAST),
     "base, next bar": Variant("and near bars from b + 1", BASE, FAST, from_the_next_bar),
-    "base, heavy chords": Variant("and chords of the first track count five times", BASE, FAST, heavy_chords),
+    "base, heavy chords": Variant("and chords of the first track count five times", BASE, FAST | {"chord_weight": 5.0}),
     "base, all chords": Variant("and all chords as targets", BASE, FAST | ALL),
     "base, no places": Variant("without places", ATTRIBUTES, FAST),
     "base, no attributes": Variant("without attributes", PLACES, FAST),

@@ -5,6 +5,7 @@ from configs.cluster import ClusterConfig
 from configs.data import ALIGN, PEDAL, Align, AugmentConfig, DataConfig, Pedal, PrepareConfig
 from configs.errors import InputError
 from configs.evaluate import EvaluateConfig
+from configs.finetune import FinetuneConfig
 from configs.model import MASK_RULES, MODEL_SIZES, ComputeConfig, MaskRule, ModelConfig
 from configs.sample import Constraints, SampleConfig
 from configs.train import TrainConfig
@@ -22,6 +23,7 @@ __all__ = [
     "Constraints",
     "DataConfig",
     "EvaluateConfig",
+    "FinetuneConfig",
     "InputError",
     "MaskRule",
     "ModelConfig",

@@ -58,6 +58,7 @@ PROCESSES = 4096  # of one machine
 RANGES: dict[str, dict[str, Range]] = {
     "SampleConfig": {
         "temperature": Range(0.001, 1000, zero="the most likely token"),  # logits divided by it stay finite
+        "chord_temperature": Range(0.001, 1000),
         "top_k": Range(1, INT32, zero="keep all"),
         "top_p": Range(0, 1, above=True),
         "min_p": SHARE,
@@ -81,6 +82,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "epochs": COUNT,
         "steps": COUNT,
         "learning_rate": POSITIVE,
+        "chord_weight": POSITIVE,
         "warmup_steps": COUNT_OR_NONE,
         "decay_steps": COUNT,
         "final_learning_rate": SHARE,
@@ -141,6 +143,10 @@ RANGES: dict[str, dict[str, Range]] = {
         "max_length": Range(32, INT32, zero="what so many bars usually take"),
         "seed": Range(0, LARGEST_SEED),
         "held_out": COUNT,
+    },
+    "FinetuneConfig": {
+        "minutes": POSITIVE,
+        "seed": Range(0, LARGEST_SEED),
     },
     "AugmentConfig": {
         "transpose": Range(-127, 127),

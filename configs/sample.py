@@ -16,6 +16,7 @@ class SampleConfig:
     """The sampler. Raises InputError naming the flag that makes no sense."""
 
     temperature: float = 0.9  # divides the logits; 0 takes the most likely token
+    chord_temperature: float = 1.0  # beside it, of chords and tempi among themselves: below 1 the usual ones
     top_k: int = 0  # keep the k most likely tokens (0 keeps all)
     top_p: float = 0.98  # keep the most likely tokens that together hold this probability
     min_p: float = 0.0  # keep tokens at least this times as likely as the likeliest

@@ -31,6 +31,7 @@ class TrainConfig:
     init_from: Path | None = None  # start from weights of a run or of `export`; its shape counts, not --model-size
     mask_rule: Literal["span", "v121"] = "span"  # causal bar summaries, or the attention of v1.2.1 (not causal)
     chord_targets: ChordTargets | None = None  # chords learned: the first track's or all (none: first; all for v121)
+    chord_weight: float = 1.0  # how many times it counts which chord comes, where no track has said it yet
     max_seq_len: int = 8192  # tokens of a row; longer songs are cropped to a window of bars
     max_spans: int = 0  # bar summaries of a row (0: 3/16 of max_seq_len)
     batch_size: int = 4  # rows of a micro batch, over all devices

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tyro
 
 from configs import InputError
-from jax_impl.cli import evaluating, flags, process, sampling, songs, training, v121
+from jax_impl.cli import evaluating, finetuning, flags, process, sampling, songs, training, v121
 from tokenizer.disk.atomic import FULL, disk_full
 
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
@@ -32,6 +32,7 @@ VERBS = (  # in the order of --help
     songs.check,
     songs.decode,
     training.train,
+    finetuning.finetune,
     sampling.generate,
     evaluating.evaluate,
     training.export,

@@ -93,10 +93,15 @@ class HeldOutSongs:
             )
 
     def first_bars(self) -> list[TokenFields]:
-        """config.held_out of them at most, evenly spread: their first config.bars bars."""
-        chosen = np.unique(np.linspace(0, len(self.numbers) - 1, self.config.held_out).round().astype(int))
+        """config.held_out of them at most, evenly spread: their first config.bars bars. Of a mixture, of whose datasets
+        the model wrote in proportion, so many of each as its weight says, all of the one with the largest.
+        """
         songs = self.dataset[self.config.split]
-        return [first_bars(songs[number], self.config.bars) for number in self.numbers[chosen].tolist()]
+        weight = songs.part_weight[self.numbers]
+        share = weight / weight.max()
+        numbers = self.numbers[np.diff(np.floor(np.cumsum([0.5, *share]))) > 0]
+        chosen = np.unique(np.linspace(0, len(numbers) - 1, self.config.held_out).round().astype(int))
+        return [first_bars(songs[number], self.config.bars) for number in numbers[chosen].tolist()]
 
 
 def first_bars(tokens: TokenFields, bars: int) -> TokenFields:

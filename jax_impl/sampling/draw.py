@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import SampleConfig
-from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, ENDS, PITCH, POSITION, TRACK, UNK, VELOCITY
+from tokenizer.tokens.grammar import CHORD, CLASS, DURATION, ENDS, PITCH, POSITION, TEMPO, TRACK, UNK, VELOCITY
 
 REPEATABLE = np.isin(CLASS, (POSITION, PITCH, DURATION, VELOCITY))
 IS_CHORD, IS_END, IS_UNK = CLASS == CHORD, np.isin(CLASS, ENDS), CLASS == UNK
+IS_TEMPO = CLASS == TEMPO
 FORGET = 0.5  # of what the bars before count for, at each bar line
 
 
@@ -20,6 +21,7 @@ class Settings(NamedTuple):
     """Of a SampleConfig what a draw hangs on, as arguments of the compiled program: other values need no other one."""
 
     temperature: Any  # float32[]
+    chord_temperature: Any  # float32[]
     top_k: Any  # int32[]
     top_p: Any  # float32[]
     min_p: Any  # float32[]
@@ -27,9 +29,8 @@ class Settings(NamedTuple):
 
     @classmethod
     def of(cls, config: SampleConfig) -> "Settings":
-        numbers = (config.temperature, config.top_p, config.min_p, config.repetition_penalty)
-        temperature, top_p, min_p, penalty = map(np.float32, numbers)
-        return cls(temperature, np.int32(config.top_k), top_p, min_p, penalty)
+        top_k = np.int32(config.top_k)
+        return cls(**{name: np.float32(getattr(config, name)) for name in cls._fields} | {"top_k": top_k})
 
 
 def draw(key: jax.Array, logits: jax.Array, settings: Settings) -> jax.Array:
@@ -68,6 +69,20 @@ def bar_is_over(logits: jax.Array, allowed: jax.Array) -> jax.Array:
     to_chords = mass(is_chord | (is_end & none(ends))) - mass(goes_on)
     to_ends = mass(is_end | (is_chord & none(goes_on))) - mass(ends)
     return jnp.where(goes_on, logits + to_chords, jnp.where(ends, logits + to_ends, logits))
+
+
+def surer(logits: jax.Array, allowed: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Logits [B, V] in which chords, where they may come, are as likely as before all together, and divided by a
+    temperature among themselves; so are tempi. allowed: bool[B, V]. There are few of both, and much hangs on each.
+    """
+    for group in (IS_CHORD, IS_TEMPO):
+        mine = allowed & group[: logits.shape[1]]
+        inside = lambda values, mine=mine: jnp.where(mine, values, -jnp.inf)
+        mass = lambda values: jax.nn.logsumexp(values, axis=1, keepdims=True)
+        divided = inside(logits / temperature)
+        other = divided - mass(divided) + mass(inside(logits))
+        logits = jnp.where(mine & (temperature != 1), other, logits)
+    return logits
 
 
 def penalized(logits: jax.Array, heard: jax.Array, penalty: jax.Array) -> jax.Array:

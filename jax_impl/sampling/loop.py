@@ -18,7 +18,7 @@ from configs import ComputeConfig, ModelConfig
 from jax_impl.batch import Batch
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.sampling import cache, uncached
-from jax_impl.sampling.draw import Settings, bar_is_over, draw, hear, penalized
+from jax_impl.sampling.draw import Settings, bar_is_over, draw, hear, penalized, surer
 from jax_impl.sampling.task import summary_slots
 from jax_impl.sampling.weights import Weights, shape_of
 from tokenizer import vocabulary as vocab
@@ -191,6 +191,7 @@ class Program:
             choice, forced = None, plan.script[state.place]
             has_room = (spans < plan.max_spans) & (past.fields.bars < plan.max_bars)
             allowed = (plan.free & (has_room[:, None] | (jnp.asarray(grammar.CLASS) != grammar.CHORD)))[:, :size]
+        logits = surer(logits, allowed, settings.chord_temperature)
         logits = jnp.where(allowed, penalized(logits, state.heard, settings.repetition_penalty), -jnp.inf)
         drawn = jax.vmap(lambda key, at, row: draw(jax.random.fold_in(key, at), row, settings))(
             keys, past.length, logits

@@ -63,7 +63,7 @@ def make_step(model: ModelConfig, config: TrainConfig, total_steps: int) -> Made
     rate = functools.partial(learning_rate, config=config, total_steps=total_steps)
     tx = optimizer(config, rate)
     settings = dict(graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans)
-    settings |= dict(chord_targets=config.chord_targets)
+    settings |= dict(chord_targets=config.chord_targets, chord_weight=config.chord_weight)
     initialize = functools.partial(initial_state, model, tx, config.seed)
     return Made(tx, initialize, functools.partial(train_step, **settings))
 
@@ -76,20 +76,27 @@ def abstract_batches(config: TrainConfig) -> Batch:
     )
 
 
-def cross_entropy(logits: jax.Array, batch: Batch, chord_targets: ChordTargets) -> jax.Array:
+def cross_entropy(logits: jax.Array, batch: Batch, chord_targets: ChordTargets, chord_weight: float = 1.0) -> jax.Array:
     """float32[]: next-token cross entropy in nats, summed with the batch's weights. logits: float32[B, T, V]."""
-    return jnp.sum(token_losses(logits, batch, chord_targets) * batch.weights)
+    return jnp.sum(token_losses(logits, batch, chord_targets, chord_weight) * batch.weights)
 
 
-def token_losses(logits: jax.Array, batch: Batch, chord_targets: ChordTargets) -> jax.Array:
+def token_losses(logits: jax.Array, batch: Batch, chord_targets: ChordTargets, chord_weight: float = 1.0) -> jax.Array:
     """float32[B, T]: nats of each target, also of those that do not count. chord_targets "first": a chord that the
     first track has said costs what any chord would, for a sampler writes that one (see sampling.draw.bar_is_over).
+
+    chord_weight: a chord that none has said costs -ln P(any chord) and so many times -ln P(this one | any chord). Both
+    times as much would be another thing: a model that ends its bars too early.
     """
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
-    if chord_targets == "all":
+    if chord_targets == "all" and chord_weight == 1:
         return nats
-    a_chord = jax.nn.logsumexp(logits[..., CHORDS], axis=-1)
-    return jnp.where(batch.known > 0, jax.nn.logsumexp(logits, axis=-1) - a_chord, nats)
+    any_chord = jax.nn.logsumexp(logits, axis=-1) - jax.nn.logsumexp(logits[..., CHORDS], axis=-1)
+    is_known = batch.known > 0
+    if chord_weight != 1:
+        is_chord = (batch.targets >= CHORDS.start) & (batch.targets < CHORDS.stop) & ~is_known
+        nats = nats + jnp.where(is_chord, (chord_weight - 1) * (nats - any_chord), 0)
+    return jnp.where(is_known, any_chord, nats) if chord_targets == "first" else nats
 
 
 def dropout_key(seed: int, step: jax.Array) -> jax.Array:
@@ -107,6 +114,7 @@ def train_step(
     seed: int,
     max_spans: int,
     chord_targets: ChordTargets,
+    chord_weight: float,
     compute: ComputeConfig,
 ) -> tuple[TrainState, Measured]:
     """One update from A micro batches [A, B, T], equal to the update from all their rows at once but for rounding (and
@@ -121,7 +129,7 @@ def train_step(
     def loss(parameters: Any, batch: Batch, key: jax.Array) -> jax.Array:
         model = nnx.merge(graph, parameters)
         logits = model(batch, max_spans=max_spans, compute=compute, dropout_key=key)
-        return cross_entropy(logits, batch, chord_targets) / total
+        return cross_entropy(logits, batch, chord_targets, chord_weight) / total
 
     def accumulate(sums: tuple, micro: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(state.parameters, *micro)), None

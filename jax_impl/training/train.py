@@ -56,13 +56,20 @@ RUN_AHEAD = 2
 PICTURE_FILE = "loss.png"
 
 
+# Of a step, its validation loss and the parameters: why the run is to end there, None where it goes on
+Watch = Callable[[int, float, Any], str | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How a run ended: after `step` of `total_steps`, stopped by this signal (15 SIGTERM, 2 Ctrl-C) or by none."""
+    """How a run ended: after `step` of `total_steps`, stopped by this signal (15 SIGTERM, 2 Ctrl-C) or by none. ended:
+    why its Watch ended it.
+    """
 
     step: int
     total_steps: int
     signal: int | None
+    ended: str | None = None
 
 
 def model_config(config: TrainConfig) -> ModelConfig:
@@ -87,10 +94,11 @@ def model_begun(run: Path) -> ModelConfig | None:
     return None
 
 
-def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
+def train(config: TrainConfig, model: ModelConfig | None = None, watch: Watch | None = None) -> Result:
     """Trains, or goes on training, the run in config.output_dir.
 
-    model: of a shape or with a mask rule that no flag says; None: the one that the flags say.
+    model: of a shape or with a mask rule that no flag says; None: the one that the flags say. watch: asked at each
+    validation, before a checkpoint of it; where it ends the run there is none. It says the same in all processes.
 
     On several hosts each process calls it (after sharding.join) with the same config; output_dir is one folder that all
     of them see. Raises InputError before any work where dataset, flags and checkpoint do not fit each other, and
@@ -244,6 +252,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
         stop = opened.enter_context(Stop())
         agreement = sharding.Agreement(mesh, lag=RUN_AHEAD)
         in_flight: deque[tuple[int, Measured]] = deque()
+        ended = None
         for step in steps:
             with progress.waiting():
                 batches = stack([next(rows) for _ in range(config.gradient_accumulation_steps)])
@@ -265,6 +274,8 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
                         validate_fn, state.parameters, placed_validation, validation
                     )
                     progress.validation(step, validation_loss, guesses, of_kinds if by_kind_due else {})
+                    if watch and (ended := watch(step, validation_loss, state.parameters)):
+                        break
                 if save_due or stopping:
                     now = Record(
                         step=step,
@@ -291,7 +302,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None) -> Result:
                 f"stopped by {signal.Signals(stopping).name} after step {step}, saved; the same command "
                 "goes on from here"
             )
-        return Result(step, total_steps, stopping)
+        return Result(step, total_steps, stopping, ended)
 
 
 def say(line: str) -> None:

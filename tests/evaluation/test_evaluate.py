@@ -207,6 +207,20 @@ def test_where_no_index_can_be_kept_one_is_made_for_as_long_as_it_is_needed(song
     assert not index.folder.exists()
 
 
+def test_of_a_mixture_songs_are_compared_with_as_its_weights_say(songs, tmp_path):
+    """Of four songs held out each: all of the one dataset, two of the other, which is shown half as often."""
+    write_dataset(tmp_path / "others", songs=32, bars=4)
+    weights = {str(songs): 3, "../others": 1.5}
+    (tmp_path / "mixture").mkdir()
+    (tmp_path / "mixture" / "mixture.json").write_text(json.dumps({"datasets": weights}), encoding="utf-8")
+    found = types.SimpleNamespace(record=types.SimpleNamespace(dataset=""))
+    compared = evaluation.HeldOutSongs(found, tmp_path / "mixture", EvaluateConfig()).first_bars()
+    own = {song.ids.tobytes() for song in Dataset(songs)["validation"]}
+    others = {song.ids.tobytes() for song in Dataset(tmp_path / "others")["validation"]}
+    of_each = [sum(song.ids.tobytes() in there for song in compared) for there in (own, others)]
+    assert len(own) == len(others) == 4 and of_each == [4, 2]
+
+
 def test_first_bars_are_whole_ones_as_they_are_written():
     tokens = long_measures()
     for bars in (1, 2, 4):

@@ -7,7 +7,7 @@ import pytest
 
 from configs import SampleConfig
 from configs.ranges import RANGES
-from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized
+from jax_impl.sampling.draw import bar_is_over, draw, hear, penalized, surer
 from tests.rounding import EPSILON, budget
 from tests.rows import ids
 from tokenizer import vocabulary as vocab
@@ -125,3 +125,27 @@ def test_a_model_of_fewer_tokens_has_its_own_share_of_the_tables():
     logits, allowed = jnp.zeros((1, size)), np.isin(np.arange(size), ids("P60 Cmaj EOS"))[None]
     assert bar_is_over(logits, allowed).shape == (1, size)
     assert hear(jnp.zeros((1, size)), token)[0].tolist() == [float(number == token[0]) for number in range(size)]
+
+
+@pytest.mark.parametrize("kind", [grammar.CHORD, grammar.TEMPO])
+def test_chords_and_tempi_are_divided_among_themselves_and_as_likely_together_as_before(kind):
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(1, vocab.SIZE)).astype(np.float32)
+    allowed = random.random(logits.shape) < 0.5
+    mine = allowed & (grammar.CLASS == kind)
+    others = allowed & ~np.isin(grammar.CLASS, (grammar.CHORD, grammar.TEMPO))
+    assert mine.sum() > 9
+    after = np.asarray(surer(jnp.asarray(logits), jnp.asarray(allowed), np.float32(0.5)))
+    np.testing.assert_array_equal(after[others], logits[others])
+    mass = lambda values: np.logaddexp.reduce(values.astype(np.float64))
+    assert mass(after[mine]) == pytest.approx(mass(logits[mine]), abs=1e-5)
+    apart = after[mine] - after[mine].max()
+    np.testing.assert_allclose(apart, 2 * (logits[mine] - logits[mine].max()), atol=1e-5)
+
+
+def test_a_chord_temperature_of_one_changes_no_bit_and_where_no_chord_may_come_none_does():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(1, vocab.SIZE)).astype(np.float32))
+    allowed = jnp.ones(logits.shape, bool)
+    np.testing.assert_array_equal(surer(logits, allowed, np.float32(1)), logits)
+    none = allowed & ~np.isin(grammar.CLASS, (grammar.CHORD, grammar.TEMPO))
+    np.testing.assert_array_equal(surer(logits, none, np.float32(0.3)), logits)

@@ -70,6 +70,23 @@ def of_tracks(song: np.ndarray) -> list[tuple[int, int]]:
     return [(len(section), int(OPENS[section].sum())) for section in sections]
 
 
+# ---------------------------------------------------------------- nothing is asked
+
+
+@pytest.mark.parametrize("song", [encode(compose(3)).ids, encode(compose(8)).ids])
+def test_where_nothing_is_asked_a_writer_may_write_any_song(song):
+    """Its first bars too, in which nothing has sounded yet."""
+    made, _ = planned(None, Constraints(), 4 * len(song))
+    state, place, spans = grammar.begin(1, MODEL_BARS), np.zeros(1, np.int32), 0
+    for number, token in enumerate(song):
+        choice = follow.choices(made, place, state, np.array([number]), np.array([spans]))
+        may_come = choice.allowed[0, token] if choice.forced[0] == plan.FREE else choice.forced[0] == token
+        assert may_come, f"token {number}, {vocab.NAMES[token]}, after {[vocab.NAMES[n] for n in song[:number][-8:]]}"
+        place = follow.advance(made, place, np.array([token]))
+        state = grammar.push(state, np.array([token]))
+        spans += int(OPENS[token])
+
+
 # ---------------------------------------------------------------- room for tracks
 
 

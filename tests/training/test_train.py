@@ -26,7 +26,7 @@ from jax_impl.training.checkpoint import Checkpoints, load_model
 from jax_impl.training.found import CheckpointError
 from jax_impl.training.optimizer import decayed, learning_rate
 from jax_impl.training.progress import Diverged, Progress
-from jax_impl.training.step import Measured, dropout_key, make_step
+from jax_impl.training.step import Measured, dropout_key, make_step, token_losses
 from jax_impl.training.train import stack
 from tests.rounding import apart, budget, moved
 from tests.rows import batch_of, random_song
@@ -45,6 +45,7 @@ from tests.training.equal_runs import assert_equal_runs, lines, send_after
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import read_manifest, save_manifest
 from tokenizer.dataset.songs import Dataset
+from tokenizer.vocabulary import CLASS, Class
 
 COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")
 
@@ -271,6 +272,31 @@ def test_gradient_accumulation_equals_the_large_batch():
     assert apart(outcome(state.parameters, parts), want) <= allowed
     equal_weights = parts._replace(weights=parts.weights / counts[:, None, None] * counts.mean())
     assert apart(outcome(state.parameters, equal_weights), want) > 100 * allowed  # the mean of two means is another
+
+
+def test_which_chord_comes_counts_as_often_as_asked_where_no_track_has_said_it():
+    """And that a chord comes, which ends a bar, counts once."""
+    batch = batch_of([[random_song(0)]], 256)
+    logits = np.random.default_rng(0).normal(size=(*batch.tokens.shape, vocab.SIZE)).astype(np.float32)
+    chords = np.flatnonzero(CLASS == Class.CHORD)
+    is_first = np.isin(batch.targets, chords) & (batch.known == 0)
+    assert is_first.sum() == 3 and (batch.known == 1).any()
+    log_p = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    of_target = np.take_along_axis(log_p, batch.targets[..., None], -1)[..., 0]
+    any_chord = np.logaddexp.reduce(log_p[..., chords], axis=-1)
+    for targets in ("first", "all"):
+        known = (batch.known > 0) & (targets == "first")
+        want = -np.where(known, any_chord, of_target + is_first * 4 * (of_target - any_chord))
+        np.testing.assert_allclose(token_losses(logits, batch, targets, 5.0), want, rtol=1e-4)
+
+
+def test_a_step_weighs_chords_as_its_run_does():
+    batches = stack([batch_of([[random_song(0)]], 256)])
+    model, usual = dataclasses.replace(MODEL, dropout=0.0), first_step()[1]
+    _, initialize, step = make_step(model, config(Path(), Path(), chord_weight=5.0), total_steps=8)
+    state = jax.jit(initialize)()
+    heavy = jax.jit(functools.partial(step, compute=COMPUTE))(state, batches)[1]
+    assert heavy.loss > 1.01 * usual(state, batches)[1].loss
 
 
 def test_dropout_is_a_function_of_seed_and_step_alone(dataset):

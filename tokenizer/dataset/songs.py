@@ -138,6 +138,7 @@ class Songs(Sequence):
     a list.
 
     tokens, spans, bars, tracks: int64[len], sizes of each song. weight: float64[len], how often an epoch has it.
+    part_weight: float64[len], the weight of the mixture's part that it is in.
     """
 
     def __init__(self, shards: list[Rows], weights: list[float], token_counts: np.ndarray):
@@ -145,6 +146,7 @@ class Songs(Sequence):
         self.weight = np.concatenate(
             [np.zeros(0), *(np.full(len(rows), weight) for rows, weight in zip(shards, weights, strict=True))]
         )
+        self.part_weight = self.weight.copy()
         self._shards = [rows for rows in shards if len(rows)]
         self._starts = np.cumsum([0, *map(len, self._shards)])
         self._token_counts = token_counts
