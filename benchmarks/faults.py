@@ -1213,11 +1213,11 @@ SAMPLING = (
 )
 CLI = (
     fault(
-        "jax_impl/cli/demo.py",
+        "jax_impl/cli/demo_folder.py",
         "the demo takes any folder",
-        "elif summary is None and any(",
-        "elif summary is None and not any(",
-        "tests/cli/test_cli.py",
+        "if not overwrite and any(",
+        "if not overwrite and not any(",
+        "tests/cli/test_demo.py",
     ),
     fault(
         "tokenizer/disk/destination.py",

@@ -7,14 +7,18 @@ from pathlib import Path
 from configs.sample import Constraints, SampleConfig
 from configs.train import TrainConfig
 
-DEMO_SONGS = 200  # written by the composer where no MIDI is given
+DEMO_SONG = Constraints(instruments="drums,bass,piano,strings", bars=16)  # a new one
+DEMO_GIVEN = 16  # the composer's song of this number, where no MIDI is given
+DEMO_KEPT, DEMO_BARS = 8, 16  # bars of the given song that are kept, and of the song that it becomes
+DEMO_ANEW = 5, 8  # first and last bar that is written anew
+DEMO_BAND = "drums,bass"  # with a melody of DEMO_BARS bars
+DEMO_SONGS = 200  # written by the composer where `demo --train` is given no MIDI
 DEMO_SAMPLE = SampleConfig(temperature=0.9, top_p=0.95, max_length=2048)
-DEMO_SONG = Constraints(instruments="drums,bass,piano,strings", bars=16)
 
 
 def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
-    """What `hid-museformer demo` trains: 0.26 M tokens on two CPU cores in about a minute and a half. Short rows learn
-    more in that time.
+    """What `hid-museformer demo --train` trains: 0.26 M tokens on two CPU cores in about a minute and a half. Short
+    rows learn more in that time.
     """
     return TrainConfig(
         data_dir,

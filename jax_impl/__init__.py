@@ -3,7 +3,7 @@
 loader(dataset, config, split)     batches of a dataset
 train(config, model)               a model of a dataset
 score_logits(run, song)            what a model says of a song
-generate(run, ...)                 songs of a model
+generate(run, ...)                 songs of a model; without a run, of the one that comes with this
 generate_files(run, ...)           the same as MIDI files, given ones themselves
 """
 

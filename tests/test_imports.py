@@ -19,7 +19,7 @@ from tests import ROOT
 FLOORS = {
     "tokenizer": ("vocabulary", "disk", "music", "grid", "tokens", "__init__", "dataset"),
     "jax_impl": (
-        *("__init__", "batch", "attention", "loading", "device", "model"),
+        *("__init__", "batch", "shipped", "attention", "loading", "device", "model"),
         *("training", "sampling", "evaluation", "cli"),
     ),
 }

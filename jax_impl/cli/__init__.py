@@ -15,6 +15,7 @@ from tokenizer.disk.atomic import FULL, disk_full
 
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
 
+  hid-museformer generate -o new.mid       by the model that comes with this program
   hid-museformer prepare MIDI_DIR songs
   hid-museformer train --data-dir songs --output-dir run
   hid-museformer generate run -o new.mid
@@ -25,7 +26,7 @@ HID_CACHE names another folder, or none. hid-museformer --version says which one
 """
 PROGRAM = "hid-museformer"
 VERBS = (  # in the order of --help
-    training.demo,
+    sampling.demo,
     songs.prepare,
     songs.merge,
     songs.check,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tokenizer.dataset.songs import Dataset
 
 
-def tell(run: Path, step: int, songs: Sequence[Done]) -> None:
+def tell(run: Path | None, step: int, songs: Sequence[Done]) -> None:
     """A line for each song, and the same in its JSON, where the songs that the run was trained on are at hand; nothing
     where they are not. What they hold is gathered once; whatever is against it is a notice.
     """
@@ -38,7 +38,7 @@ def tell(run: Path, step: int, songs: Sequence[Done]) -> None:
         print(f"notice: no word on what is known from training: {error}; --no-copies asks for none")
 
 
-def _trained_on(run: Path, step: int) -> "Dataset | None":
+def _trained_on(run: Path | None, step: int) -> "Dataset | None":
     """The songs that a model learned from, as they were then."""
     from tokenizer.dataset.songs import Dataset
 

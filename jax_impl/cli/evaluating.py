@@ -10,8 +10,8 @@ from jax_impl.cli import process
 
 
 def evaluate(
-    run: Positional[Path],
     config: Annotated[EvaluateConfig, arg(name="")],
+    run: Positional[Annotated[Path | None, arg(metavar="[RUN]")]] = None,
     data_dir: Path | None = None,
     out: Annotated[str | None, arg(aliases=["-o"], metavar="FOLDER")] = None,
     checkpoint: str = "best",
@@ -27,10 +27,10 @@ def evaluate(
     Examples: evaluate run; evaluate run --samples 16 --bars 16 -o quick; evaluate run --samples 0
 
     Args:
-        run: the --output-dir of a training run, or a file of `export`.
+        run: the --output-dir of a training run, or a file of `export` (none: the model that comes with this program).
         data_dir: a dataset made by `prepare` (none: the one that the run was trained on, which a file does not say).
-        out: folder of the report (none: RUN/evaluation, or beside a file NAME-evaluation). The same command again goes
-            on where it was stopped, and writes over what an earlier evaluation left.
+        out: folder of the report (none: RUN/evaluation, beside a file NAME-evaluation, without RUN evaluation). The
+            same command again goes on where it was stopped, and writes over what an earlier evaluation left.
         checkpoint: best (lowest validation loss), latest, or a step.
         overwrite: write over files that are there, whoever made them.
     """
@@ -38,8 +38,12 @@ def evaluate(
     from jax_impl.evaluation import evaluate, report
     from jax_impl.training.found import is_file
 
-    own = run.with_name(f"{run.stem}-{evaluate.FOLDER}") if is_file(run) else run / evaluate.FOLDER
-    folder = own if out is None else Path(out)
+    if out is not None:
+        folder = Path(out)
+    elif run is None:
+        folder = Path(evaluate.FOLDER)
+    else:
+        folder = run.with_name(f"{run.stem}-{evaluate.FOLDER}") if is_file(run) else run / evaluate.FOLDER
     found = evaluate.evaluate(
         run, dataset=data_dir, out=folder, config=config, checkpoint=checkpoint, overwrite=overwrite
     )

@@ -1,4 +1,4 @@
-"""The verb that lets a model write."""
+"""The verbs that let a model write: what is asked for, and four songs that show what can be."""
 
 import dataclasses
 from pathlib import Path
@@ -13,9 +13,9 @@ from tokenizer.tokens import names
 
 
 def generate(
-    run: Positional[Path],
     config: Annotated[SampleConfig, arg(name="")],
     constraints: Annotated[Constraints, arg(name="")],
+    run: Positional[Annotated[Path | None, arg(metavar="[RUN]")]] = None,
     out: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None,
     continue_: Annotated[Path | None, arg(name="continue")] = None,
     accompany: Path | None = None,
@@ -30,18 +30,19 @@ def generate(
 ) -> int:
     """Let a trained model write songs, go on with one, play along with one, or write some bars of one anew.
 
-    Examples: generate run -o new.mid --instruments drums,bass,piano --bars 16 --chords "C Am F G7";
-    generate run -o longer.mid --continue a.mid --keep-bars 8; generate run -o band.mid --accompany a.mid --add
+    Examples: generate -o new.mid; generate run -o new.mid --instruments drums,bass,piano --bars 16 --chords "C Am F
+    G7"; generate run -o longer.mid --continue a.mid --keep-bars 8; generate run -o band.mid --accompany a.mid --add
     drums,bass; generate run -o b.mid --song a.mid --fill bass:9-16; generate run --out many --num-samples 1000
 
     Args:
-        run: the --output-dir of a training run, or a file of `export`; all else the model needs is in there.
+        run: the --output-dir of a training run, or a file of `export`; all else the model needs is in there (none: the
+            model that comes with this program).
         out: the MIDI file (.mid, .midi, .kar, .rmi), of several the second is NAME-2.mid and so on; any other name is a
             folder, where a stopped call goes on; - is standard output, for the MIDI file of one song alone.
         continue_: a MIDI file to go on with, after --keep-bars of it, all of which the song that is written holds.
         accompany: a MIDI file to play along with, on the instruments of --add.
         song: a MIDI file of which the bars of --fill are written anew.
-        again: the JSON of a sample, to make it once more.
+        again: the JSON of a sample, to make it once more (without RUN, by the model that it names).
         stream: print the bars of one song as they are finished; with --out it is written as well.
         wav: also write sound, with FluidSynth where it is installed, else with the extra `sound`.
         picture: also draw the piano roll.
@@ -107,6 +108,40 @@ def generate(
     if out == STANDARD_OUTPUT:
         return compose.write_to_standard_output(request, stream, afterwards)
     return compose.write_songs(request, out, formats, overwrite, stream, afterwards)
+
+
+def demo(
+    midi: Path | None = None,
+    out: Path = Path("demo"),
+    train: bool = False,
+    wav: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Four songs at once by the model that comes with this program, each after the command that writes it: a new one, a
+    given one that goes on, its melody with a band, and some bars of it anew.
+
+    With --train the whole chain in minutes: prepare, train the tiny model, restore it, write a song.
+
+    Args:
+        midi: the given song, a MIDI file or a folder of which the first is taken (none: a song of the built-in
+            composer). With --train the songs that are learned from (none: 200 of the composer's).
+        out: folder for fresh.mid, continued.mid, accompanied.mid, filled.mid, their pictures and what was given; with
+            --train for the checkpoint, song.mid, pianoroll.png, loss.png and summary.json.
+        train: train a model, and let that write a song.
+        wav: also write sound, with FluidSynth where it is installed, else with the extra `sound`.
+        overwrite: use a folder that no demo made, and write over files of these names; with --train also begin anew
+            where a demo has trained.
+    """
+    if train:
+        _refuse("--train writes one song and its picture", {"--wav": wav})
+    process.keep_programs()
+    if train:
+        from jax_impl.cli.demo_training import train_demo
+
+        return train_demo(midi, out, overwrite)
+    from jax_impl.cli.demo import demo
+
+    return demo(midi, out, overwrite, wav)
 
 
 def _asked(config: SampleConfig | Constraints) -> dict[str, bool]:

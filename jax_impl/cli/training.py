@@ -1,4 +1,4 @@
-"""Verbs for training: the run, the memory it takes, and the whole chain in minutes."""
+"""Verbs for training: the run, its model as one file, and the memory it takes."""
 
 import os
 from pathlib import Path
@@ -83,17 +83,3 @@ def memory(
     else:
         memory_table.show(model_size, batch_size, max_seq_len, json)
     return 0
-
-
-def demo(midi: Path | None = None, out: Path = Path("demo"), overwrite: bool = False) -> int:
-    """The whole chain in minutes: prepare, train the tiny model, restore it, write a song.
-
-    Args:
-        midi: folder of MIDI files (none: songs that a built-in composer writes).
-        out: folder for the checkpoint, song.mid, pianoroll.png, loss.png and summary.json.
-        overwrite: use a folder that no demo made, and begin anew where one did; files of these names are written over.
-    """
-    process.keep_programs()
-    from jax_impl.cli.demo import demo
-
-    return demo(midi, out, overwrite)

@@ -43,7 +43,7 @@ DEFAULT = EvaluateConfig()
 
 
 def evaluate(
-    run: str | Path,
+    run: str | Path | None = None,
     *,
     dataset: str | Path | None = None,
     out: str | Path | None = None,
@@ -51,15 +51,16 @@ def evaluate(
     checkpoint: str | int = "best",
     overwrite: bool = False,
 ) -> dict:
-    """The report as JSON values, see report_of. dataset: a folder made by prepare (None: the one that the run was
-    trained on). out: a folder for the report and the songs (None: nothing is written). overwrite: write over files
-    there that no evaluation made, or that were changed since. Raises InputError before work starts, where it can.
+    """The report as JSON values, see report_of. run: None for the model that comes with this program. dataset: a folder
+    made by prepare (None: the one that the run was trained on, which a file does not say). out: a folder for the report
+    and the songs (None: nothing is written). overwrite: write over files there that no evaluation made, or that were
+    changed since. Raises InputError before work starts, where it can.
     """
     if not isinstance(config, EvaluateConfig):
         raise InputError(f"config must be an EvaluateConfig, got {type(config).__name__}")
-    if not isinstance(run, str | os.PathLike):
+    if not isinstance(run, str | os.PathLike | None):
         raise InputError(f"run must be the path of a training run, got {type(run).__name__}")
-    found = find(Path(run), checkpoint)
+    found = find(None if run is None else Path(run), checkpoint)
     songs = HeldOutSongs(found, dataset, config)
     if config.samples:
         samples.task(found, config)  # that the model can do it is known before the losses are
@@ -139,7 +140,7 @@ def _report_of(
     record = found.record
     report: dict[str, Any] = {
         "made_by": MADE_BY,
-        "run": str(found.run_dir),
+        "run": found.name,
         "step": record.step,
         "checksum": str(record.checksums.get("parameters", "")),
         "dataset": str(songs.folder),

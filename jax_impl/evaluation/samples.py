@@ -42,7 +42,7 @@ def write(found: Found, config: EvaluateConfig, folder: Path) -> list[Sample]:
     sampled, with a progress bar. Others that this program made otherwise and nobody changed are removed.
     """
     what, wanted = task(found, config)
-    origin = Origin.of(found.run_dir, found.record, what.config, wanted, None)
+    origin = Origin.of(found, what.config, wanted, None)
     songs, places = {}, paths(folder, config.samples)
     for number, path in enumerate(places):
         there = outputs.beside(path)

@@ -34,25 +34,30 @@ def task(run: Any, prompt: Any, constraints: Any, sampler: Any, checkpoint: Any)
     """A model's checkpoint, of which the parameters are not read yet, and what the model is to do. Raises InputError
     where one of the arguments is not what it must be, or the model cannot do it.
     """
-    if not isinstance(run, str | os.PathLike):
+    if not isinstance(run, str | os.PathLike | None):
         raise InputError(f"run must be the path of a training run, got {type(run).__name__}")
     for name, value, kind in (("constraints", constraints, Constraints), ("sampler", sampler, SampleConfig)):
         if not isinstance(value, kind):
             raise InputError(f"{name} must be {kind.__name__}(...), got {value!r}")
     names.check(constraints)
     song, notices = given(prompt, constraints.pedal, constraints.align)
-    return task_for(Path(run), step_named(checkpoint), sampler, constraints, song, notices)
+    return task_for(None if run is None else Path(run), step_named(checkpoint), sampler, constraints, song, notices)
 
 
 def task_for(
-    run: Path, checkpoint: Step, sampler: SampleConfig, wanted: Constraints, prompt: Prompt | None, notices: list[str]
+    run: Path | None,
+    checkpoint: Step,
+    sampler: SampleConfig,
+    wanted: Constraints,
+    prompt: Prompt | None,
+    notices: list[str],
 ) -> tuple[Found, Task]:
     """As task, of what is known to be right. notices: of the given song, told before all others."""
     found = find(run, checkpoint)
     if wanted.fill and not found.record.has_seen_fills:
         raise InputError(
-            f"--fill: the model of {run} never saw hidden bars and can fill none; train one with --fill 0.3, or this "
-            "one on with --init-from"
+            f"--fill: the model of {found.name} never saw hidden bars and can fill none; train one with --fill 0.3, or "
+            "this one on with --init-from"
         )
     context = found.record.train.get("max_seq_len", 0)
     made = task_of(found.record.model_config, sampler, device.sampling_compute(), prompt, wanted, context)

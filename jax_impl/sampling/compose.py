@@ -34,16 +34,16 @@ class Done(NamedTuple):
     path: Path | None
 
 
-Afterwards = Callable[[Path, int, Sequence[Done]], None]  # of a run, a step and songs, once all of these are there
+Afterwards = Callable[[Path | None, int, Sequence[Done]], None]  # of a run, a step and songs, once these are there
 
 
 @dataclass(frozen=True)
 class Request:
-    """What songs are to be made of. given: a MIDI file to go on with or to play along with. checkpoint: best, latest,
-    or a step.
+    """What songs are to be made of. run: None for the model that comes with this program. given: a MIDI file to go on
+    with or to play along with. checkpoint: best, latest, or a step.
     """
 
-    run: Path
+    run: Path | None
     config: SampleConfig
     wanted: Constraints
     given: Path | None = None
@@ -66,7 +66,7 @@ class Ready:
     @classmethod
     def of(
         cls,
-        run: Path,
+        run: Path | None,
         checkpoint: str,
         config: SampleConfig,
         wanted: Constraints,
@@ -83,7 +83,7 @@ class Ready:
                 "positions shift with the number of bars, so nothing can be cached and every token costs a whole "
                 "forward pass"
             )
-        return cls(found, task, Origin.of(run, found.record, task.config, wanted, prompt))
+        return cls(found, task, Origin.of(found, task.config, wanted, prompt))
 
     def sampler(self) -> Sampler:
         return Sampler(self.found, self.task)
@@ -126,7 +126,7 @@ def write_songs(
             missing.remove(sample.number)
             with tqdm.external_write_mode():  # beside its progress bar
                 if not is_folder:
-                    destination.tell(path, f"{Tally.of(sample)} (checkpoint of step {origin.step})", notice)
+                    destination.tell(path, f"{Tally.of(sample)} ({origin.model})", notice)
                 elif notice:
                     print(f"notice: {path}: {notice}")
 
@@ -148,7 +148,7 @@ def write_songs(
                     print(f"{out}: {count - len(missing)} of {count} songs are there; the same command goes on")
                 raise
         if is_folder and written.songs:
-            print(f"{out}: {_songs(written.songs)} written, {written} (checkpoint of step {origin.step})")
+            print(f"{out}: {_songs(written.songs)} written, {written} ({origin.model})")
         _tell_errors(request.config, written)
         if afterwards:
             afterwards(request.run, origin.step, done)
@@ -161,7 +161,7 @@ def write_to_standard_output(request: Request, bars: bool = False, afterwards: A
         ready = request.ready()
         sampler = ready.sampler()
         (sample,) = _played(sampler) if bars else sampled(sampler, {0})
-        _send(sample, output, f"{Tally.of(sample)} (checkpoint of step {ready.origin.step})")
+        _send(sample, output, f"{Tally.of(sample)} ({ready.origin.model})")
         _tell_errors(request.config, Tally.of(sample))
         if afterwards:
             afterwards(request.run, ready.origin.step, [Done(sample, None)])
@@ -172,7 +172,7 @@ def print_bars(request: Request, afterwards: Afterwards | None = None) -> int:
     """A line for every bar of one song as it is finished, and no file."""
     ready = request.ready()
     for sample in _played(ready.sampler()):
-        print(f"{Tally.of(sample)}, not kept: -o FILE writes it (checkpoint of step {ready.origin.step})")
+        print(f"{Tally.of(sample)}, not kept: -o FILE writes it ({ready.origin.model})")
         _tell_errors(request.config, Tally.of(sample))
         if afterwards:
             afterwards(request.run, ready.origin.step, [Done(sample, None)])
@@ -221,12 +221,20 @@ def _played(sampler: Sampler) -> Iterator[Sample]:
 
 
 def make_again(
-    run: Path, out: str | Path, path: Path, formats: Formats, overwrite: bool, afterwards: Afterwards | None = None
+    run: Path | None,
+    out: str | Path,
+    path: Path,
+    formats: Formats,
+    overwrite: bool,
+    afterwards: Afterwards | None = None,
 ) -> int:
-    """Makes the sample of the JSON at `path` once more. out: a MIDI file, a folder, or "-". afterwards: with the song
-    that was written. Raises InputError where the checkpoint is another or the result differs.
+    """Makes the sample of the JSON at `path` once more. run: None for the one that the JSON names. out: a MIDI file, a
+    folder, or "-". afterwards: with the song that was written. Raises InputError where the checkpoint is another or the
+    result differs.
     """
     origin, made, *_ = outputs.read(path)
+    if run is None and origin.run is not None:
+        run = Path(origin.run)
     if out == STANDARD_OUTPUT:
         with destination.standard_output(OUT) as output:
             sample = _same_sample(run, path, origin, made)
@@ -244,13 +252,13 @@ def make_again(
     return 0
 
 
-def _same_sample(run: Path, path: Path, origin: Origin, made: Sample) -> Sample:
+def _same_sample(run: Path | None, path: Path, origin: Origin, made: Sample) -> Sample:
     config = outputs.config_of(SampleConfig, origin.sampler)
     wanted = outputs.config_of(Constraints, origin.constraints)
     ready = Ready.of(run, str(origin.step), config, wanted, origin.given(), [])
     now = ready.origin
     if now.checksum != origin.checksum:
-        raise InputError(f"{run}: its checkpoint of step {origin.step} is not the one that {path} was made with")
+        raise InputError(f"{ready.found.name}: its checkpoint of step {origin.step} is not the one of {path}")
     sampler = ready.sampler()
     (group,) = (group for group in sampler.groups() if made.number in group)
     sample = sampler.group(group)[made.number - group.start]

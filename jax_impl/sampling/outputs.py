@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs import Constraints, InputError, Pedal, SampleConfig
+from jax_impl import shipped
 from jax_impl.sampling import pianoroll, sound
 from jax_impl.sampling.sample import Sample
-from jax_impl.training.record import Record, plain, versions
+from jax_impl.training.found import Found
+from jax_impl.training.record import plain, versions
 from tokenizer.disk.atomic import atomic_together, file_digest, is_as_written, refuse_to_replace, write_json
 from tokenizer.disk.destination import MIDI
 from tokenizer.music import midi
@@ -29,14 +31,15 @@ from tokenizer.tokens.given import Prompt
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """How samples were made, as plain JSON values: run, step and checksum of the checkpoint, sampler, constraints,
+    """How samples were made, as plain JSON values: run (None: the model that comes with this program), step and
+    checksum of the checkpoint, sampler, constraints,
     tokens of the given song before any change (None: none) and its own tempo map as [tick of the grid, microseconds a
     beat] (empty: the tokens' tempi, as of samples made before it was kept), the libraries' versions, the given song's
     own time as own_time.to_json gives it, and the file itself, compressed, in base 64 (both None of older samples of
     songs that were not aligned).
     """
 
-    run: str
+    run: str | None
     step: int
     checksum: str
     sampler: dict
@@ -48,15 +51,19 @@ class Origin:
     prompt_file: str | None
 
     @classmethod
-    def of(
-        cls, run: Path, record: Record, sampler: SampleConfig, wanted: Constraints, prompt: Prompt | None
-    ) -> "Origin":
+    def of(cls, found: Found, sampler: SampleConfig, wanted: Constraints, prompt: Prompt | None) -> "Origin":
         given = None if prompt is None else prompt.ids.tolist()
         tempos = [] if prompt is None else [[tempo.tick, tempo.microseconds_per_beat] for tempo in prompt.tempos]
+        record = found.record
         checksum = str(record.checksums.get("parameters", ""))
         own = None if prompt is None else prompt.own
         song = (given, versions(), tempos, own and own_time.to_json(own), own and own.file and _packed(own.file.raw))
-        return cls(str(run), record.step, checksum, plain(sampler), plain(wanted), *song)
+        return cls(found.run, record.step, checksum, plain(sampler), plain(wanted), *song)
+
+    @property
+    def model(self) -> str:
+        """What wrote them, for people."""
+        return shipped.NAME if self.run is None else f"checkpoint of step {self.step}"
 
     def given(self) -> Prompt | None:
         """The given song. Inverse of `of`."""

@@ -1,6 +1,7 @@
 """Sampling: songs from a trained model, many side by side, token by token on the device.
 
     generate(run, prompt=score, constraints=Constraints(add="bass"), sampler=SampleConfig(seed=1))   ->  [Score, ...]
+    generate()                                                                the model that comes with this program
 
 One loop for everything (loop.py), no host in it. It comes back to the host every few tokens, to tell how far it is, and
 goes on while the host looks. What has to be compiled is compiled while the checkpoint is read.
@@ -76,17 +77,18 @@ class Sample:
 
 
 def generate(
-    run: str | Path,
+    run: str | Path | None = None,
     *,
     prompt: Score | np.ndarray | str | Path | None = None,
     constraints: Constraints = ANYTHING,
     sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> list[Score]:
-    """sampler.num_samples songs of a trained run, each with all of a given one. prompt: a song to continue, or with
-    constraints.add to accompany; its tokens or the path of a MIDI file will do. A score or file whose beats are not
-    where it says is aligned first; either comes back in its own time. Warns of what becomes something else than was
-    asked, and of what was read otherwise than it stands in the file. Raises InputError.
+    """sampler.num_samples songs of a trained run (None: of the model that comes with this program), each with all of a
+    given one. prompt: a song to continue, or with constraints.add to accompany; its tokens or the path of a MIDI file
+    will do. A score or file whose beats are not where it says is aligned first; either comes back in its own time.
+    Warns of what becomes something else than was asked, and of what was read otherwise than it stands in the file.
+    Raises InputError.
     """
     found, task = asked.task(run, prompt, constraints, sampler, checkpoint)
     asked.tell(task.notice)
@@ -94,7 +96,7 @@ def generate(
 
 
 def generate_files(
-    run: str | Path,
+    run: str | Path | None = None,
     *,
     prompt: Score | np.ndarray | str | Path | None = None,
     constraints: Constraints = ANYTHING,

@@ -70,14 +70,14 @@ class Bar:
 
 
 def stream(
-    run: str | Path,
+    run: str | Path | None = None,
     *,
     prompt: Score | np.ndarray | str | Path | None = None,
     constraints: Constraints = ANYTHING,
     sampler: SampleConfig = DEFAULT,
     checkpoint: str | int = "best",
 ) -> "Stream":
-    """One song of a trained run, whose bars come as they are finished, given ones first. prompt: as for
+    """One song of a trained run, whose bars come as they are finished, given ones first. run, prompt: as for
     sample.generate. Warns and raises as that does.
     """
     found, task = asked.task(run, prompt, constraints, sampler, checkpoint)

@@ -14,6 +14,7 @@ import numpy as np
 
 from configs import InputError
 from configs.model import V121_VOCAB_SIZE
+from jax_impl import shipped
 from jax_impl.training import record as records
 from jax_impl.training.record import Damage, Record, versions
 from tokenizer import vocabulary as vocab
@@ -138,12 +139,25 @@ class Found:
     run_dir: Path
     record: Record
 
+    @property
+    def run(self) -> str | None:
+        """What `find` is asked for to find it again: None is the model that comes with this program, wherever that lies
+        on a machine.
+        """
+        return None if self.run_dir == shipped.MODEL else str(self.run_dir)
 
-def find(run_dir: Path, step: int | str) -> Found:
-    """A checkpoint of a run, or the only one of a file that stands for it. step: "best", "latest", or a number. Raises
-    CheckpointError, and InputError where it is none of these.
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.run or shipped.NAME
+
+
+def find(run_dir: Path | None, step: int | str) -> Found:
+    """A checkpoint of a run, or the only one of a file that stands for it; None: of the model that comes with this
+    program. step: "best", "latest", or a number. Raises CheckpointError, and InputError where it is none of these.
     """
     step = step_named(step)
+    run_dir = shipped.MODEL if run_dir is None else run_dir
     if is_file(run_dir):
         return _of_file(Path(run_dir), step)
     checkpoints = Steps(run_dir)
@@ -161,9 +175,10 @@ def _of_file(path: Path, step: int | Literal["best", "latest"]) -> Found:
     with reading_file(path):
         record = read_record(path)
     _check_model(record, path)
+    found = Found(path, record)
     if isinstance(step, int) and step != record.step:
-        raise CheckpointError(f"{path}: no checkpoint of step {step}; it is that of step {record.step}")
-    return Found(path, record)
+        raise CheckpointError(f"{found.name}: no checkpoint of step {step}; it is that of step {record.step}")
+    return found
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class Record:
         """
         told = self.train.get("data_dir")
         if not told:
-            raise InputError("the run does not say what it was trained on; name a dataset with --data-dir")
+            raise InputError("the model does not say what it was trained on; name a dataset with --data-dir")
         if not Path(told).is_dir():
             raise InputError(
                 f"{told}: the dataset that the run was trained on is not there (seen from {Path.cwd()}); name where it "

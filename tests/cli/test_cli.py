@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from configs import InputError, ModelConfig
-from jax_impl.cli import demo
+from configs import ModelConfig
 from jax_impl.model.museformer import MuseFormer
 from jax_impl.training.checkpoint import Checkpoints
 from jax_impl.training.record import Record, plain, versions
@@ -189,33 +188,6 @@ def test_text_does_not_write_over_the_file_that_it_reads(run, tmp_path):
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "H 0 480 Q\n"
 
 
-def test_a_demo_takes_no_folder_that_is_not_its_own(run, midi_dir, tmp_path):
-    (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset" / "mine").touch()
-    status, _, error = run("demo", "--out", tmp_path)
-    assert status == 2 and "is not the folder of a demo" in error and "--overwrite" in error
-    assert [path.name for path in tmp_path.rglob("*")] == ["dataset", "mine"]
-
-
-def test_what_a_demo_made_and_the_user_changed_stays(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "_demo", lambda *_: 0)
-    assert run("demo", "--out", tmp_path)[0] == 0  # begun
-    assert run("demo", "--out", tmp_path)[0] == 0  # goes on
-    (tmp_path / "song.mid").write_bytes(b"edited")
-    status, _, error = run("demo", "--out", tmp_path)
-    assert status == 2 and "song.mid: exists already" in error
-    (tmp_path / "dataset").mkdir()
-    status, out, _ = run("demo", "--out", tmp_path, "--overwrite")
-    assert status == 0 and "moved to" in out and (tmp_path / "dataset.old").is_dir()
-    (tmp_path / "midi").mkdir()
-    (tmp_path / "midi" / "000.mid").write_bytes(b"a song of the user's")
-    with pytest.raises(InputError, match=r"000.mid: exists already"):
-        demo._compose(tmp_path / "midi", 1, overwrite=False)
-    assert [path.name for path in (tmp_path / "midi").iterdir()] == ["000.mid"]
-    demo._compose(tmp_path / "midi", 2, overwrite=True)
-    demo._compose(tmp_path / "midi", 2, overwrite=False)  # the same songs again
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -15), (signal.SIGINT, 130)])
 def test_a_verb_that_is_stopped_leaves_no_lock_that_holds(tmp_path, number, status):
     program = (
@@ -289,6 +261,8 @@ def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
         (["check", "x.mid", "--workers", "-3"], "--workers must be from 1 to 4096, or 0"),
         (["merge", "a", "b", "--workers", "-3"], "--workers must be from 1 to 4096, or 0"),
         (["demo", "--midi", "/nowhere", "--out", "demo"], "/nowhere: no such file or folder"),
+        (["demo", "--train", "--midi", "/nowhere", "--out", "demo"], "/nowhere: no such file or folder"),
+        (["demo", "--train", "--wav"], "--train writes one song and its picture: --wav does not go with it"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(run, tmp_path, monkeypatch, arguments, message):

@@ -46,7 +46,7 @@ def test_a_wrong_word_is_answered_in_a_line_with_what_was_meant(run, words, answ
             ["generate", "run", "--bars"],
             "Missing value for argument '--bars'. Expected 1 values; see hid-museformer gen",
         ),
-        (["generate"], "Missing from hid-museformer generate: PATH"),
+        (["export", "run"], "Missing from hid-museformer export: FILE"),
         (["generate", "run", "other"], "Unrecognized options: other; see hid-museformer generate --help"),
         (["--verison"], "there is no flag --verison; did you mean --version?"),
     ],

@@ -162,7 +162,7 @@ def test_of_losses_alone_there_is_a_report_too_and_an_earlier_one_is_replaced_un
     known_losses, run, tmp_path, capsys
 ):
     for _ in range(2):
-        assert evaluating.evaluate(run, LOSSES_ALONE, out=str(tmp_path / "x")) == 0
+        assert evaluating.evaluate(LOSSES_ALONE, run, out=str(tmp_path / "x")) == 0
     assert contents(tmp_path / "x").keys() == set(FILES)
     said = capsys.readouterr().out
     assert "loss, nats" in said and "pitch" in said and "report.html" in said and SAMPLES not in said

@@ -20,7 +20,7 @@ from tokenizer.tokens.encode import encode
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"run": None}, "run must be the path of a training run, got NoneType"),
+        ({"run": 5}, "run must be the path of a training run, got int"),
         ({"prompt": "nowhere.mid"}, r"nowhere\.mid: cannot be read"),
         ({"prompt": 5}, "prompt must be a Score, tokens, or the path of a MIDI file, got 5"),
         ({"prompt": []}, "prompt must be a Score"),

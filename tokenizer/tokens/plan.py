@@ -43,7 +43,7 @@ NOTE_AND_END = 6  # chord, position, pitch, duration, velocity, and the end
 SLACK_TOKENS, SLACK_SPANS = 8, 2  # how early an ending begins
 # Of the song's tokens and bars, what a given song may take where its usual continuation does not fit beside all of it
 GIVEN_SHARE = 0.75
-SCRIPT_MULTIPLE = 256  # scripts are filled up to this, so that few programs are compiled
+SCRIPT_MULTIPLE = 2048  # scripts are filled up to this, so that few programs are compiled
 UNLIMITED = np.iinfo(np.int32).max
 # No song holds these after its start.
 NEVER = np.isin(np.arange(vocab.SIZE), (vocab.PAD, vocab.BOS, vocab.MASK, vocab.UNK))
