@@ -48,8 +48,8 @@ def main() -> None:
     arguments = parser.parse_args()
     work = arguments.work
     make_datasets(arguments.midi, work)
-    train(presets.shipped(work / MIXTURE, work / RUN, arguments.steps))
-    export(work / RUN, work / WEIGHTS, "fp16")
+    if not train(presets.shipped(work / MIXTURE, work / RUN, arguments.steps)).signal:
+        export(work / RUN, work / WEIGHTS, "fp16", overwrite=True)
 
 
 def make_datasets(midi: Path, work: Path) -> None:

@@ -89,6 +89,7 @@ def bars() -> None:
 
 
 ATTRIBUTES, PLACES, MUSIC = {"attributes": True}, {"places": True}, {"music": True}
+HARMONY = {"harmony": True}
 TYPED = {"mask_rule": MaskRule(scope="span", typed=True)}
 FIRST, MUON, ALL = {"chord_targets": "first"}, {"optimizer": "muon"}, {"chord_targets": "all"}
 BASE = ATTRIBUTES | PLACES
@@ -123,6 +124,10 @@ VARIANTS = {
     "base, bars": Variant("and an embedding of the bar", BASE, FAST, bars),
     "base, typed": Variant("and v1.2.1's table of kinds", BASE | TYPED, FAST),
     "base, next bar": Variant("and near bars from b + 1", BASE, FAST, from_the_next_bar),
+    "base, harmony": Variant("and the chords of the bar, 4 and 8 before the next", BASE | MUSIC | HARMONY, FAST),
+    "base, harmony, heavy chords": Variant(
+        "and which chord comes counts five times", BASE | MUSIC | HARMONY, FAST | {"chord_weight": 5.0}
+    ),
     "base, heavy chords": Variant("and chords of the first track count five times", BASE, FAST | {"chord_weight": 5.0}),
     "base, all chords": Variant("and all chords as targets", BASE, FAST | ALL),
     "base, no places": Variant("without places", ATTRIBUTES, FAST),

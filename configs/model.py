@@ -57,8 +57,10 @@ class ModelConfig:
     attributes: whether tokens and instruments that have a root, quality, pitch class, octave or family in common share
     a part of their embedding.
     music: whether every other rotary frequency turns by the time of the music, so that what sounds together is near,
-    however far apart it is written. None of these is so in models that come from v1.2.1, nor where a checkpoint does
-    not say it.
+    however far apart it is written.
+    harmony: whether tokens are told the chord of their bar, and those that were four and eight bars before the next
+    one, by embeddings of root and quality. None of these is so in models that come from v1.2.1, nor where a checkpoint
+    does not say it.
     """
 
     layers: int
@@ -71,6 +73,7 @@ class ModelConfig:
     places: bool = False
     attributes: bool = False
     music: bool = False
+    harmony: bool = False
 
     def __post_init__(self) -> None:
         ranges.check(self, is_flag=False)
@@ -110,9 +113,9 @@ FilePrecision = Literal["fp32", "fp16"]
 LAYER_TOKENS = 32768
 
 # What a model that begins under the rule of v1.2.1 has not
-AS_V121 = {"places": False, "attributes": False, "music": False}
+AS_V121 = {"places": False, "attributes": False, "music": False, "harmony": False}
 # What was better by more than the noise of seeds (benchmarks/ablation.py)
-_OURS = {"places": True, "attributes": True, "music": True}
+_OURS = {"places": True, "attributes": True, "music": True, "harmony": True}
 
 # `tiny` is for tests, the demo and laptops.
 MODEL_SIZES = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens.example import Example, known_chords, whole
-from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields, places, positions
+from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields, harmonies, places, positions
 
 
 class Batch(NamedTuple):
@@ -34,6 +34,7 @@ class Batch(NamedTuple):
     document: np.ndarray  # int32, 1.. in order; 0 = padding, which nothing sees
     position: np.ndarray  # int32, rotary: its index in its document, where no bars are hidden
     place: np.ndarray  # int32, fine step of its bar, -1 outside bars
+    harmony: np.ndarray  # int32, what its track has said of chords, 0 none (see tokenizer.tokens.fields.chords_of)
     targets: np.ndarray  # int32, the next token of the same document; PAD where there is none
     known: np.ndarray  # int32, 1 where the target is a chord that the document's first track has said, else 0
     weights: np.ndarray  # float32, 1 where there is a target that counts (see tokenizer.tokens.example), else 0
@@ -76,6 +77,7 @@ def pack_examples(examples: Sequence[Example], max_seq_len: int) -> Batch:
         row.document[start:end] = number
         row.position[start:end] = positions(song.ids)
         row.place[start:end] = places(song)
+        row.harmony[start:end] = harmonies(song.ids)
         row.targets[start : end - 1] = song.ids[1:]
         row.known[start : end - 1] = known_chords(song.ids)[1:]
         row.weights[start : end - 1] = example.loss_mask[1:]

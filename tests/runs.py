@@ -34,7 +34,7 @@ from tokenizer.dataset.files import write_manifest
 from tokenizer.dataset.shards import write_batch
 from tokenizer.dataset.songs import record_batch, to_row
 
-MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32, places=True, attributes=True, music=True)
+MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32, places=True, attributes=True, music=True, harmony=True)
 OF_V121 = replace(MODEL, **AS_V121)  # but for its tokens
 
 

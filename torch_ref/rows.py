@@ -17,7 +17,8 @@ class Rows:
     bar: -1 outside bars. instrument: 0-127 programs, 128 drums, 129 none. kind: position 0, pitch 1, duration 2,
     velocity 3, else -1.
     onset: -1 outside; span: number of the bar of one track, over the whole row, -1 outside. position: rotary, the index
-    in the document where no bars are hidden. place: fine step of its bar, -1 outside bars.
+    in the document where no bars are hidden. place: fine step of its bar, -1 outside bars. harmony: what its track has
+    said of chords (see tokenizer.tokens.fields.chords_of), 0 none.
     known: 1 where the next token is a chord that the document's first track has said. weights: 1 where the next token
     is of the same document and counts as a target, else 0.
     """
@@ -31,6 +32,7 @@ class Rows:
     document: Tensor
     position: Tensor
     place: Tensor
+    harmony: Tensor
     known: Tensor
     weights: Tensor
 

@@ -27,7 +27,6 @@ from configs import (
     TrainConfig,
     presets,
 )
-from jax_impl import shipped
 from jax_impl.finetuning import songs, table
 from jax_impl.finetuning.watch import Watcher
 from jax_impl.loading import loader
@@ -65,7 +64,7 @@ class Plan:
 
 def finetune(midi_dirs: Sequence[Path], config: FinetuneConfig) -> int:
     """Returns the exit status. Raises InputError."""
-    start, out = find(config.init_from or shipped.MODEL, "best"), config.output_dir
+    start, out = find(config.init_from, "best"), config.output_dir
     model = start.record.model_config
     if model.vocab_size != vocab.SIZE or model.mask_rule.scope != "span":
         raise InputError(

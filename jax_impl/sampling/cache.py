@@ -208,7 +208,7 @@ def append(
         reads=tuple(map(is_read, parts)),
         turn=model.rotation(state.position[:, None], fields.time(state.bar, state.place)[:, None]),
     )
-    r = model.embed_tokens(token, state.instrument, state.place)[:, None]
+    r = model.embed_tokens(token, state.instrument, state.place, state.harmony)[:, None]
     keys = []
     for parameters, held in zip(layers, cache.keys, strict=True):
         held, r = _append_to_layer(model.config, parameters, held, r, sees, cache.slot)

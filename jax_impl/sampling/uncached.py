@@ -16,7 +16,8 @@ from jax_impl.model.museformer import MuseFormer
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import FieldState
 
-FIELDS = ("bar", "instrument", "kind", "onset", "span", "position", "place")  # of a batch that the state machine says
+# Of a batch what the state machine says
+FIELDS = ("bar", "instrument", "kind", "onset", "span", "position", "place", "harmony")
 
 
 class Songs(NamedTuple):

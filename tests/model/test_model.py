@@ -223,7 +223,7 @@ def test_sizes_have_the_parameters_that_v121_counts_and_a_row_for_each_token_of_
     for size, expected in millions.items():
         theirs = count(replace(MODEL_SIZES[size], vocab_size=643, **AS_V121))
         assert round(theirs / 1e6, 2) == expected, size
-        ours = 81 + BAR_STEPS + attributes.COUNT  # rows of tables
+        ours = 81 + BAR_STEPS + attributes.COUNT + attributes.HARMONY_COUNT  # rows of tables
         assert count(MODEL_SIZES[size]) - theirs == ours * MODEL_SIZES[size].width
 
 

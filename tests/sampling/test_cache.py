@@ -28,7 +28,7 @@ SLOTS, SUMMARIES = np.sum(CHUNKS, axis=0).tolist()
 
 @pytest.fixture(scope="module")
 def model() -> MuseFormer:
-    return model_of(vocab.SIZE, places=True, attributes=True, music=True)
+    return model_of(vocab.SIZE, places=True, attributes=True, music=True, harmony=True)
 
 
 def model_of(tokens: int, **ours) -> MuseFormer:

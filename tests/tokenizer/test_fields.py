@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests import GOLDEN
 from tests.rows import hidden_song, ids, random_song
 from tokenizer import vocabulary as vocab
-from tokenizer.tokens.fields import MASK_POSITIONS, START, compute, places, positions, time
+from tokenizer.tokens.fields import MASK_POSITIONS, START, chords_of, compute, harmonies, places, positions, time
 
 NAMES = ("bar", "instrument", "kind", "onset", "span")
 
@@ -18,7 +18,7 @@ def pushed(tokens) -> dict[str, list[int]]:
     for token in tokens:
         state = state.push(int(token))
         states.append(state)
-    return {name: [int(getattr(state, name)) for state in states] for name in (*NAMES, "position", "place")}
+    return {name: [int(getattr(state, name)) for state in states] for name in (*NAMES, "position", "place", "harmony")}
 
 
 def test_fields_are_as_drawn():
@@ -90,6 +90,20 @@ def test_hidden_bars_have_the_time_that_they_have_in_the_song():
     assert said == [0] * 4 + [24, 24] + [96, 96] + [192, 240, 240] + [0] * 3 + [96, 108, 108, 0]
 
 
+def test_a_token_has_the_chord_of_its_bar_and_those_four_and_eight_before_the_next_of_its_track():
+    chords = ["Cmaj", "Amin", "Fmaj", "Gmaj", "N", "Emin", "Dmin", "Gmaj", "Cmaj"]
+    song = f"BOS #P0 SEP {' T0 P60 '.join(chords)} #P40 SEP Amin T0 P72 EOS"
+    names = ["none", *(vocab.NAMES[token] for token in np.flatnonzero(vocab.CLASS == vocab.Class.CHORD))]
+    said = [[names[code] for code in codes] for codes in chords_of(harmonies(ids(song)))]
+    for back, codes in zip((0, 3, 7), said, strict=True):
+        of_bars = ["none"] * back + chords
+        assert codes[:3] == ["none"] * 3
+        for bar in range(len(chords) - 1):
+            assert codes[3 + 3 * bar : 6 + 3 * bar] == [of_bars[bar]] * 3
+    assert [codes[-4:-1] for codes in said] == [["Amin"] * 3, ["none"] * 3, ["none"] * 3]
+    assert [codes[-1] for codes in said] == ["none"] * 3
+
+
 def test_bars_restart_with_each_track_and_spans_and_onsets_go_on():
     got = compute(ids("BOS #D SEP N T0 P36 N #P0 SEP N T0 P60 EOS"))
     assert got.bar.tolist() == [-1, -1, -1, 0, 0, 0, 1, -1, -1, 0, 0, 0, -1]
@@ -114,12 +128,14 @@ def test_the_vectorised_form_equals_the_state_machine_on_any_ids(tokens):
         assert getattr(got, name).tolist() == want[name], name
     assert positions(np.array(tokens, np.int32)).tolist() == want["position"]
     assert places(got).tolist() == want["place"]
+    assert harmonies(np.array(tokens, np.int32)).tolist() == want["harmony"]
 
 
 def test_the_vectorised_form_equals_the_state_machine_on_songs():
     for song in [*map(random_song, range(5)), *(hidden_song(seed)[1] for seed in range(3))]:
         got = {name: getattr(song, name).tolist() for name in NAMES}
         got |= {"position": positions(song.ids).tolist(), "place": places(song).tolist()}
+        got |= {"harmony": harmonies(song.ids).tolist()}
         assert got == pushed(song.ids)
 
 

@@ -136,17 +136,18 @@ def test_a_run_that_was_begun_before_there_were_schedules_goes_on(tmp_path):
 
 def test_a_run_that_was_begun_before_there_was_places_goes_on_without_it(tmp_path):
     settings = config(Path(), tmp_path)
-    checkpoints_of(tmp_path, settings, 8, 4, without=("places", "attributes", "music", "chord_targets"))
+    checkpoints_of(tmp_path, settings, 8, 4, without=("places", "attributes", "music", "harmony", "chord_targets"))
     before = replace(MODEL, **AS_V121)
     for asked in (settings, replace(settings, chord_targets="all")):
         model = train.model_config(asked)
-        assert (model.places, model.attributes, model.music) == (False, False, False)
+        assert (model.places, model.attributes, model.music, model.harmony) == (False,) * 4
         with Checkpoints(tmp_path, keep_last=99) as checkpoints:
             start = resume.find_start(checkpoints, asked, before, 8, SONGS)
         assert resume.as_begun(asked, start.record, 8).chord_targets == "all"
     with pytest.raises(
         CheckpointError,
-        match="places False there, True here; attributes False there, True here; music False there, True here",
+        match="places False there, True here; attributes False there, True here; music False there, True here; "
+        "harmony False there, True here",
     ):
         start_of(settings, 8)
     with pytest.raises(CheckpointError, match="chord_targets all there, first here"):
@@ -157,7 +158,7 @@ def test_a_new_run_has_places_but_under_the_rule_of_v121(tmp_path):
     for rule, is_ours, chords in (("span", True, "first"), ("v121", False, "all")):
         settings = config(Path(), tmp_path, mask_rule=rule)
         model = train.model_config(settings)
-        assert (model.places, model.attributes, model.music) == (is_ours, is_ours, is_ours)
+        assert (model.places, model.attributes, model.music, model.harmony) == (is_ours,) * 4
         assert resume.as_begun(settings, None, 8).chord_targets == chords
 
 

@@ -22,6 +22,9 @@ The place of a token is the fine step of its bar that the last position token ha
 
     token       #P0 SEP | Cmaj T0 P60 L4 T8 P64 | Gmaj T2 P67 | #P40 SEP | Cmaj T8 P72 | EOS
     place        -1  -1 |    0  0   0  0 48  48 |    0 12  12 |   -1  -1 |    0 48  48 |  -1
+
+The harmony of a token is what its track has said of chords: that of its bar, and those of BACK bars before it, which
+stand four and eight bars before the next one, whose chord comes next. One number, see chords_of.
 """
 
 from dataclasses import dataclass
@@ -29,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tokenizer.vocabulary import CLASS, VALUE, Class
+from tokenizer.vocabulary import CLASS, N_CHORDS, VALUE, Class
 
 # bar, place, onset or span of a token outside any; kind of a token that is no position, pitch, duration or velocity
 OUTSIDE = -1
@@ -44,6 +47,8 @@ IS_STRUCTURE = ((CLASS < Class.CHORD) & (CLASS != Class.MASK)) | (CLASS == Class
 MOST_HIDDEN = 32  # tracks with hidden bars
 MASK_POSITIONS = 64  # that a MASK takes: nearly all bars of a track have fewer tokens
 BAR_STEPS = 96  # fine steps of a bar, at most
+BACK = (0, 3, 7)
+CHORD_CODES = N_CHORDS + 1  # 0: none was said
 BEFORE_CHORD = 3  # UNK, track and SEP stand before the first hidden bar
 
 
@@ -101,6 +106,11 @@ class FieldState(NamedTuple):
     said: Any = 0  # UNK tokens behind the first MASK
     place: Any = OUTSIDE  # in its bar, 0 to BAR_STEPS - 1; -1 outside bars
     starts: Any = (0,) * MOST_HIDDEN  # int32[MOST_HIDDEN] (or [B, MOST_HIDDEN]) position of each one's first hidden bar
+    chords: Any = (0,) * (BACK[-1] + 1)  # int32[8] (or [B, 8]) codes of this track's last ones, the last one first
+
+    @property
+    def harmony(self) -> Any:
+        return sum(self.chords[..., back] * CHORD_CODES**number for number, back in enumerate(BACK))
 
     def push(self, token: Any, xp: Any = np) -> "FieldState":
         """The state after one more token. xp: numpy or jax.numpy, whichever the fields are of."""
@@ -147,7 +157,13 @@ class FieldState(NamedTuple):
                 xp.where(is_chord, 0, xp.where(is_position & (self.bar >= 0), value, self.place)),
             ),
             starts=xp.where(is_new, xp.asarray(chord_position)[..., None], xp.asarray(self.starts)),
+            chords=self._chords(is_structure, is_chord, value, xp),
         )
+
+    def _chords(self, is_structure: Any, is_chord: Any, value: Any, xp: Any) -> Any:
+        before, column = xp.asarray(self.chords), lambda x: xp.asarray(x)[..., None]
+        shifted = xp.concatenate([xp.broadcast_to(column(value + 1), (*before.shape[:-1], 1)), before[..., :-1]], -1)
+        return xp.where(column(is_structure), 0, xp.where(column(is_chord), shifted, before))
 
     def where(self, alive: Any, before: "FieldState", xp: Any = np) -> "FieldState":
         """Of songs that are alive bool[B] this state, of others the one before."""
@@ -200,6 +216,28 @@ def places(tokens: TokenFields) -> np.ndarray:
     place = np.where(class_[says] == Class.POSITION, VALUE[tokens.ids[says]], 0)
     last = np.searchsorted(says, np.arange(len(tokens)), side="right") - 1
     return np.where(inside, np.concatenate([place, [0]])[last], OUTSIDE).astype(np.int32)
+
+
+def harmonies(ids: np.ndarray) -> np.ndarray:
+    """int32[T]: the harmony of each token of a whole sequence, integer[T], as push says it."""
+    class_, index = CLASS[np.asarray(ids)], np.arange(len(ids))
+    is_chord = class_ == Class.CHORD
+    codes, said = VALUE[ids[is_chord]] + 1, np.cumsum(is_chord)  # said: chords up to each token
+    structure = np.maximum.accumulate(np.where(IS_STRUCTURE[ids], index, -1)) if len(ids) else index
+    before_track = np.where(structure >= 0, said[structure], 0)
+    found = np.zeros(len(ids), np.int64)
+    for number, back in enumerate(BACK):
+        place = said - 1 - back
+        there = np.where(place >= before_track, np.append(codes, 0)[np.maximum(place, 0)], 0)
+        found += there * CHORD_CODES**number
+    return found.astype(np.int32)
+
+
+def chords_of(harmony: Any) -> list[Any]:
+    """Of each of BACK the code of its chord: 0 where none was said, else 1 + what the chord token says. Of integers of
+    any kind.
+    """
+    return [harmony // CHORD_CODES**number % CHORD_CODES for number in range(len(BACK))]
 
 
 def compute(ids: np.ndarray) -> TokenFields:
