@@ -61,7 +61,8 @@ def make_datasets(midi: Path, work: Path) -> None:
         folder = work / name
         prepare([linked], folder, PrepareConfig(validation_fraction=corpus.held_out, duplicates="transposed"))
         songs = Dataset(folder)["validation"]
-        held_out[name] = {f"{songs.hash(number):016x}": songs.source(number) for number in range(len(songs))}
+        named = ((songs.hash(number), songs.source(number)) for number in range(len(songs)))
+        held_out[name] = {f"{music:016x}": source.removeprefix(f"{name}/") for music, source in named}
     (work / MIXTURE).mkdir(exist_ok=True)
     weights = {f"../{name}": corpus.weight for name, corpus in CORPORA.items()}
     write_json(work / MIXTURE / "mixture.json", {"datasets": weights})

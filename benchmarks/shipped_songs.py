@@ -44,7 +44,7 @@ def main() -> None:
 def songs_held_out(folder: Path, work: Path) -> list[Path]:
     """Game songs with drums and at least two pitched tracks, in the order of their content."""
     held_out = json.loads((work / "held_out.json").read_text(encoding="utf-8"))["games"]
-    songs = [next(folder.rglob(Path(name).name)) for _, name in sorted(held_out.items())]
+    songs = [folder / name for _, name in sorted(held_out.items())]
     return [song for song in songs if len(pitched(song)) >= 2 and has_drums(song) and midi.read(song).tracks]
 
 

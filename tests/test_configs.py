@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import re
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -101,7 +102,9 @@ def test_configs_cannot_be_changed(config):
     assert config.__dataclass_params__.frozen
 
 
-@pytest.mark.parametrize("preset", [presets.demo, presets.laptop, presets.headline])
+@pytest.mark.parametrize(
+    "preset", [presets.demo, presets.laptop, presets.headline, partial(presets.shipped, steps=100)]
+)
 def test_every_preset_can_be_made(preset):
     run = preset(Path("songs"), Path("run"))
     assert run.model_size in MODEL_SIZES

@@ -72,7 +72,8 @@ def _tell(out: Path, songs: list[Song], wav: bool, seconds: float) -> None:
         print(f"{' and '.join(missing)} left out: the given song has drums alone")
     print(
         "next: any of these commands with other words, such as --seed 1 (hid-museformer generate --help);\n"
-        "      hid-museformer demo --train trains a model in minutes, on songs of your own with --midi YOUR_SONGS"
+        "      hid-museformer finetune YOUR_SONGS --output-dir mine tunes the model to songs of your own;\n"
+        "      hid-museformer demo --train trains one from nothing in minutes"
     )
 
 

@@ -29,8 +29,9 @@ class Settings(NamedTuple):
 
     @classmethod
     def of(cls, config: SampleConfig) -> "Settings":
-        top_k = np.int32(config.top_k)
-        return cls(**{name: np.float32(getattr(config, name)) for name in cls._fields} | {"top_k": top_k})
+        temperature, of_chords = np.float32(config.temperature), np.float32(config.chord_temperature)
+        numbers = (config.top_p, config.min_p, config.repetition_penalty)
+        return cls(temperature, of_chords, np.int32(config.top_k), *map(np.float32, numbers))
 
 
 def draw(key: jax.Array, logits: jax.Array, settings: Settings) -> jax.Array:
