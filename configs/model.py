@@ -58,9 +58,9 @@ class ModelConfig:
     a part of their embedding.
     music: whether every other rotary frequency turns by the time of the music, so that what sounds together is near,
     however far apart it is written.
-    harmony: whether tokens are told the chord of their bar, and those that were four and eight bars before the next
-    one, by embeddings of root and quality. None of these is so in models that come from v1.2.1, nor where a checkpoint
-    does not say it.
+    harmony: whether the logits of chords have sums by the chords of their track that stand one, four and eight bars
+    before them, and those of pitches by the chord of their bar. None of these is so in models that come from v1.2.1,
+    nor where a checkpoint does not say it.
     """
 
     layers: int

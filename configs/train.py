@@ -27,7 +27,7 @@ class TrainConfig:
 
     data_dir: Path  # a dataset made by `prepare`
     output_dir: Path  # checkpoints, metrics.jsonl and loss.png go here; starting again there continues the run
-    model_size: ModelSize = "small"  # tiny 2.1 M, small 17.7 M, base 136.9 M, large 398.9 M, xlarge 1086 M parameters
+    model_size: ModelSize = "small"  # tiny 2.1 M, small 17.7 M, base 137 M, large 399 M, xlarge 1086 M parameters
     init_from: Path | None = None  # start from weights of a run or of `export`; its shape counts, not --model-size
     mask_rule: Literal["span", "v121"] = "span"  # causal bar summaries, or the attention of v1.2.1 (not causal)
     chord_targets: ChordTargets | None = None  # chords learned: the first track's or all (none: first; all for v121)

@@ -251,7 +251,7 @@ def test_twenty_optimizer_steps_stay_together(tokens):
         max_spans=SLOTS,
         learning_rate=1e-3,
         warmup_steps=4,
-        clip_norm=4.8,
+        clip_norm=5.6,
         optimizer="adamw",
         chord_targets="all",
     )

@@ -4,7 +4,7 @@ qualities of chords, 12 classes and 11 octaves of pitches, 16 families of instru
 
 import re
 
-from tokenizer.tokens.fields import CHORD_CODES, NO_INSTRUMENT
+from tokenizer.tokens.fields import NO_INSTRUMENT
 from tokenizer.vocabulary import NAMES, QUALITIES, ROOTS
 
 ROOT, QUALITY, PITCH_CLASS, OCTAVE, FAMILY = 0, 12, 30, 42, 53  # first row of each
@@ -28,15 +28,5 @@ def of_instrument(number: int) -> list[int]:
     return [FAMILY + number // 8] if number < 128 else []  # neither drums nor none
 
 
-def of_chord(code: int) -> list[int]:
-    """Rows of a table for chords alone: 12 roots, 18 qualities, one for "no chord". code: see fields.chords_of."""
-    if code < 2:
-        return [NO_CHORD] * code
-    root, quality = divmod(code - 2, len(QUALITIES))
-    return [ROOT + root, QUALITY + quality]
-
-
-NO_CHORD, CHORD_COUNT = 30, 31
-OF_CHORDS = list(map(of_chord, range(CHORD_CODES)))
 OF_TOKENS = list(map(of_token, NAMES))
 OF_INSTRUMENTS = list(map(of_instrument, range(NO_INSTRUMENT + 1)))

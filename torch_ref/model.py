@@ -13,9 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 from configs import ModelConfig
 from configs.model import HEAD_DIM
-from tokenizer.tokens.fields import BACK, BAR_STEPS, CHORD_CODES, NO_INSTRUMENT, OUTSIDE, chords_of
+from tokenizer.tokens.fields import BAR_STEPS, NO_INSTRUMENT, OUTSIDE
 from tokenizer.vocabulary import SIXTEENTH
 from torch_ref import attributes, masks
+from torch_ref.harmony import Harmony
 from torch_ref.rows import Rows, Summaries
 
 Implementation = Literal["dense", "flex", "flex_compiled"]
@@ -190,7 +191,7 @@ class MuseFormer(nn.Module):
         if config.places:
             self.place_embedding = nn.Embedding(BAR_STEPS, config.width)
         if config.harmony:
-            self.harmony_embedding = nn.Embedding(len(BACK) * attributes.CHORD_COUNT, config.width)
+            self.harmony = Harmony()
         self.summary_embedding = SummaryEmbedding(config)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
@@ -218,6 +219,8 @@ class MuseFormer(nn.Module):
                 kept_r.append(r)
         with torch.autocast(device.type, enabled=False):
             logits = F.linear(self.output_norm(r), self.token_table())
+            if self.config.harmony:
+                logits = self.harmony(logits, rows)
         return Output(logits, kept_s, kept_r)
 
     def embed_tokens(self, rows: Rows) -> Tensor:
@@ -226,16 +229,7 @@ class MuseFormer(nn.Module):
             is_outside = rows.place == OUTSIDE
             of_place = self.place_embedding(torch.where(is_outside, 0, rows.place))
             embedded = embedded + torch.where(is_outside[..., None], 0.0, of_place)
-        if self.config.harmony:
-            for number, codes in enumerate(chords_of(rows.harmony)):
-                embedded = embedded + self._of_chords(number, codes)
         return embedded
-
-    def _of_chords(self, number: int, codes: Tensor) -> Tensor:
-        """[B, T, D]: root and quality of one of the chords of each token's harmony."""
-        none = self.harmony_embedding.weight.new_zeros(CHORD_CODES, self.config.width)
-        code, row = _pairs(attributes.OF_CHORDS, none.device)
-        return none.index_add(0, code, self.harmony_embedding(number * attributes.CHORD_COUNT + row))[codes]
 
     def token_table(self) -> Tensor:
         """[V, D]; lm_head has the rows that are a token's own."""
@@ -247,7 +241,8 @@ class MuseFormer(nn.Module):
     def _with_attributes(self, table: Tensor, rows: list[list[int]]) -> Tensor:
         if not self.config.attributes:
             return table
-        row, attribute = _pairs(rows[: len(table)], table.device)
+        pairs = [(row, attribute) for row, has in enumerate(rows[: len(table)]) for attribute in has]
+        row, attribute = torch.tensor(pairs, device=table.device).unbind(-1)
         return table.index_add(0, row, self.attribute_embedding(attribute))
 
     def embed_summaries(self, summaries: Summaries) -> Tensor:
@@ -257,12 +252,6 @@ class MuseFormer(nn.Module):
         return self.summary_embedding.embedding(summaries.bar_row) + torch.where(
             has_instrument[..., None], instrument, 0.0
         )
-
-
-def _pairs(rows: list[list[int]], device: torch.device) -> tuple[Tensor, ...]:
-    """(row, attribute) of all that the rows have."""
-    pairs = [(row, attribute) for row, has in enumerate(rows) for attribute in has]
-    return torch.tensor(pairs, device=device).unbind(-1)
 
 
 def _initialize(module: nn.Module) -> None:

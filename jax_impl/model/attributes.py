@@ -5,7 +5,7 @@ family. Songs in twelve keys then teach the same rows.
 import numpy as np
 
 from tokenizer import vocabulary as vocab
-from tokenizer.tokens.fields import BACK, CHORD_CODES, NO_INSTRUMENT
+from tokenizer.tokens.fields import NO_INSTRUMENT
 from tokenizer.vocabulary import CLASS, VALUE, Class
 
 _ROOTS, _QUALITIES, _OCTAVES, _FAMILIES = len(vocab.ROOTS), len(vocab.QUALITIES), 11, 16
@@ -34,16 +34,4 @@ def _of_instruments() -> np.ndarray:
     return has
 
 
-def _of_chords() -> np.ndarray:
-    """Of the codes of chords, as the harmony of a token has them: root, quality; a last row for "no chord"."""
-    has = np.zeros((CHORD_CODES, _ROOTS + _QUALITIES + 1), bool)
-    codes = np.arange(2, CHORD_CODES)
-    has[codes, (codes - 2) // _QUALITIES] = True
-    has[codes, _ROOTS + (codes - 2) % _QUALITIES] = True
-    has[1, -1] = True
-    return has
-
-
-OF_CHORDS = _of_chords()  # bool[218, 31]
-HARMONY_COUNT = len(BACK) * OF_CHORDS.shape[1]
 OF_TOKENS, OF_INSTRUMENTS = _of_tokens(), _of_instruments()  # bool[724, COUNT], bool[130, COUNT]

@@ -2,7 +2,7 @@
 Called by training.step and by sampling.
 
 Einsum letters: B batch, T query position, S key position, N heads, H head width, D model width, M summaries, L layers,
-V tokens of the vocabulary that the model has, K chords of a harmony, C their codes, A attributes.
+V tokens of the vocabulary that the model has.
 
     tokens ─ embed ─ R ──┬───────────► R + attend(R over [S'; R]) ─► + ffn ─► ... ─► norm ─ logits
                          │                     ▲ k2, v2
@@ -23,6 +23,7 @@ from jax_impl.attention import KEPT, BlockMask, attention
 from jax_impl.batch import Batch
 from jax_impl.device.sharding import all_gathered, devices_of_rows
 from jax_impl.model import attributes, masks
+from jax_impl.model.harmony import Harmony
 from jax_impl.model.operations import (
     INIT,
     NORM_EPSILON,
@@ -39,7 +40,7 @@ from jax_impl.model.operations import (
     split_heads,
     unstacked,
 )
-from tokenizer.tokens.fields import BACK, BAR_STEPS, NO_INSTRUMENT, OUTSIDE, chords_of, time
+from tokenizer.tokens.fields import BAR_STEPS, NO_INSTRUMENT, OUTSIDE, time
 
 INSTRUMENT_ROWS = NO_INSTRUMENT + 1
 # What the backward pass finds kept of each layer, beside the streams that entered it
@@ -175,7 +176,7 @@ class MuseFormer(nnx.Module):
         if config.places:
             self.places = nnx.Embed(BAR_STEPS, config.width, embedding_init=INIT, rngs=rngs)
         if config.harmony:
-            self.harmony = nnx.Embed(attributes.HARMONY_COUNT, config.width, embedding_init=INIT, rngs=rngs)
+            self.harmony = Harmony()
         self.instruments = nnx.Embed(INSTRUMENT_ROWS, config.width, embedding_init=INIT, rngs=rngs)
         self.bars = nnx.Embed(config.max_bars, config.width, embedding_init=INIT, rngs=rngs)
         self.layers = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: Layer(config, rngs)))(rngs)
@@ -190,13 +191,14 @@ class MuseFormer(nnx.Module):
         dropout_key: None for no dropout.
         """
         streams, _ = self._run(batch, max_spans, compute, dropout_key, keep=lambda streams, keys: None)
-        return self.logits(streams.regular)
+        return self.logits(streams.regular, batch.harmony, batch.instrument)
 
-    def logits(self, regular: jax.Array) -> jax.Array:
-        """float32[B, T, V] of the last layer's stream [B, T, D]."""
+    def logits(self, regular: jax.Array, harmony: jax.Array, instrument: jax.Array) -> jax.Array:
+        """float32[B, T, V] of the last layer's stream [B, T, D] and what the tokens' fields say, int32[B, T]."""
         with jax.named_scope("logits"):
             table = self.token_table()
-            return jnp.einsum("BTD,VD->BTV", normed(regular, self.norm), table)
+            logits = jnp.einsum("BTD,VD->BTV", normed(regular, self.norm), table)
+            return self.harmony(logits, harmony, instrument) if self.config.harmony else logits
 
     def layer_streams(self, batch: Batch, *, max_spans: int | None = None, compute: ComputeConfig) -> Streams:
         """Both streams after the embedding and after each layer, [L + 1, B, length, D], without dropout: for tests and
@@ -282,27 +284,18 @@ class MuseFormer(nnx.Module):
         return keys[-2:], keys[:-2]
 
     def _embed(self, batch: Batch, data: masks.Summaries, keys) -> Streams:
-        regular = self.embed_tokens(batch.tokens, batch.instrument, batch.place, batch.harmony)
+        regular = self.embed_tokens(batch.tokens, batch.instrument, batch.place)
         summary = self.embed_summaries(data.bar, data.instrument)
         rate = self.config.dropout
         return Streams(dropout(summary, rate, keys[0]), dropout(regular, rate, keys[1]))
 
-    def embed_tokens(self, tokens: jax.Array, instrument: jax.Array, place: jax.Array, harmony: jax.Array) -> jax.Array:
+    def embed_tokens(self, tokens: jax.Array, instrument: jax.Array, place: jax.Array) -> jax.Array:
         """float32[..., D] that a regular token begins with."""
         embedded = self.token_table()[tokens] + self.instrument_table()[instrument]
-        if self.config.harmony:
-            for table, code in zip(self.chord_tables(), chords_of(harmony), strict=True):
-                embedded += table[code]
         if not self.config.places:
             return embedded
         of_place = all_gathered(self.places.embedding[...])[jnp.maximum(place, 0)]
         return embedded + jnp.where((place != OUTSIDE)[..., None], of_place, 0)
-
-    def chord_tables(self) -> jax.Array:
-        """fp32[3, 218, D]: by the codes of chords, of the bar's own and of those before; of code 0, none, zeros."""
-        rows = all_gathered(self.harmony.embedding[...]).reshape(len(BACK), -1, self.config.width)
-        has = attributes.OF_CHORDS.astype(np.float32)
-        return jnp.einsum("CA,KAD->KCD", has, rows, precision=jax.lax.Precision.HIGHEST)
 
     def token_table(self) -> jax.Array:
         """fp32[V, D]: of each token its own row, and those of its attributes."""

@@ -40,7 +40,8 @@ for _ours, _theirs in (("summary", "sum"), ("regular", "reg")):
 OURS = {
     ("attributes", "embedding"): ("attribute_embedding.weight",),
     ("places", "embedding"): ("place_embedding.weight",),
-    ("harmony", "embedding"): ("harmony_embedding.weight",),
+    ("harmony", "chords", "bias"): ("harmony.chords",),
+    ("harmony", "pitches", "bias"): ("harmony.pitches",),
 }
 
 TIED = {"lm_head.weight": "token_embedding.weight"}  # the same matrix under a second name
@@ -148,7 +149,7 @@ def _config(weights: dict[str, np.ndarray], rule: MaskRule) -> ModelConfig:
         vocab_size=tokens,
         places=OURS["places", "embedding"][0] in weights,
         attributes=OURS["attributes", "embedding"][0] in weights,
-        harmony=OURS["harmony", "embedding"][0] in weights,
+        harmony=OURS["harmony", "chords", "bias"][0] in weights,
     )
 
 

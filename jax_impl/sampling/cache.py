@@ -208,14 +208,14 @@ def append(
         reads=tuple(map(is_read, parts)),
         turn=model.rotation(state.position[:, None], fields.time(state.bar, state.place)[:, None]),
     )
-    r = model.embed_tokens(token, state.instrument, state.place, state.harmony)[:, None]
+    r = model.embed_tokens(token, state.instrument, state.place)[:, None]
     keys = []
     for parameters, held in zip(layers, cache.keys, strict=True):
         held, r = _append_to_layer(model.config, parameters, held, r, sees, cache.slot)
         keys.append(held)
+    logits = model.logits(r, state.harmony[:, None], state.instrument[:, None])[:, 0]
     state = state.where(alive, before, jnp)
-    cache = Cache(tuple(keys), tokens, state, cache.length + alive, cache.slot + 1)
-    return cache, model.logits(r)[:, 0]
+    return Cache(tuple(keys), tokens, state, cache.length + alive, cache.slot + 1), logits
 
 
 class _Sees(NamedTuple):
