@@ -13,14 +13,14 @@ from torch_ref.model import MuseFormer as TorchModel
 
 
 def magnified(config: ModelConfig, seed: int = 0, scale: float = 4.0) -> dict[str, np.ndarray]:
-    """Weights under v1.2.1's names, large enough that a wrong epsilon, projection or rotation shows; norms and biases
-    are not neutral.
+    """Weights under v1.2.1's names, large enough that a wrong epsilon, projection or rotation shows; norms, biases
+    and sums of harmony are not neutral.
     """
     torch.manual_seed(seed)
     model = TorchModel(config, attention="dense", checkpointing=False)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name or name.endswith("bias"):
+            if "norm" in name or "harmony" in name or name.endswith("bias"):
                 parameter.add_(0.2 * torch.randn_like(parameter))
             elif "embedding" not in name and "lm_head" not in name:
                 parameter.mul_(scale)

@@ -38,6 +38,13 @@ MODEL = ModelConfig(layers=2, width=64, ffn=64, max_bars=32, places=True, attrib
 OF_V121 = replace(MODEL, **AS_V121)  # but for its tokens
 
 
+def with_harmony(model: MuseFormer) -> MuseFormer:
+    """The same one, with sums to the logits, where it has such, that are not those of a new model, zeros."""
+    for number, table in enumerate((model.harmony.chords, model.harmony.pitches) if model.config.harmony else ()):
+        table.bias[...] = jax.random.normal(jax.random.key(number), table.bias.shape)
+    return model
+
+
 def write_dataset(folder: Path, songs: int = 40, bars: int = 3) -> Path:
     """A dataset of random songs; every eighth is for validation. Their first bar has four tracks, the others fewer."""
     folder.mkdir(parents=True)

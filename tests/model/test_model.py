@@ -20,7 +20,8 @@ from jax_impl.model import attributes, masks
 from jax_impl.model.museformer import MuseFormer, Streams, abstract_model
 from jax_impl.model.operations import dropout, random_bits, rotate, rotation
 from tests.rounding import EPSILON, FACTOR, apart, budget, moved
-from tests.rows import batch_of, random_song
+from tests.rows import batch_of, ids, random_song
+from tests.runs import with_harmony
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import BAR_STEPS, TokenFields
@@ -38,7 +39,7 @@ def model_of(rule: str = "span", **changes) -> MuseFormer:
     """A small model with weights magnified until attention matters."""
     model = MuseFormer(replace(CONFIG, mask_rule=MASK_RULES[rule], **changes), nnx.Rngs(0))
     nnx.update(model, jax.tree.map(lambda x: x * 6 if x.ndim > 1 else x, nnx.state(model, nnx.Param)))
-    return model
+    return with_harmony(model)
 
 
 def run(model: MuseFormer, batch: Batch, compute: ComputeConfig = REFERENCE) -> tuple[np.ndarray, Streams]:
@@ -385,3 +386,42 @@ def test_written_out_the_last_layers_summaries_do_nothing_that_is_not_used():
 def test_the_width_must_fit_the_heads():
     with pytest.raises(ValueError, match="width 100"):
         ModelConfig(layers=1, width=100, ffn=10)
+
+
+# ---------------------------------------------------------------- harmony
+
+
+def test_chords_and_pitches_lean_on_the_chords_before_them_in_whatever_key():
+    """A table of which one number is not 0 moves the logits that stand at its distance, and no other."""
+    model = MuseFormer(replace(CONFIG, harmony=True), nnx.Rngs(0))
+    song = fields.compute(ids("BOS BPM_19 TS_4/4 #P0 SEP Dmin T0 P60 Gmaj T0 P62 Cmaj T0 P60 Amin T0 P60"))
+    batch = batch_of([[song]], len(song))
+    before = run(model, batch)[0]
+
+    def moved_by(table, *place) -> dict[int, list[str]]:
+        """By token, which tokens after it are likelier now."""
+        table.bias[...] = jnp.zeros(table.bias.shape).at[place].set(1.0)
+        apart = run(model, batch)[0][0] - before[0]
+        table.bias[...] = jnp.zeros(table.bias.shape)
+        assert set(np.round(apart, 5).ravel()) == {0.0, 1.0}
+        return {n: [vocab.NAMES[t] for t in np.flatnonzero(row > 0.5)] for n, row in enumerate(apart) if row.any()}
+
+    minor, major = vocab.QUALITIES.index("min"), vocab.QUALITIES.index("maj")
+    a_fourth_up = (minor * 19 + major) * 12 + 5  # D minor to G major
+    assert moved_by(model.harmony.chords, 0, a_fourth_up) == {n: ["Gmaj"] for n in (5, 6, 7)} | {
+        n: ["Dmaj"] for n in (14, 15, 16)
+    }
+    same = (minor * 19 + minor) * 12
+    assert moved_by(model.harmony.chords, 1, same) == {n: ["Dmin"] for n in (14, 15, 16)}, "four bars before the next"
+    fifth = moved_by(model.harmony.pitches, minor * 12 + 7)
+    assert fifth[6] == [f"P{n}" for n in range(9, 128, 12)] and set(fifth) == {5, 6, 7, 14, 15, 16}  # A over D minor
+
+
+def test_drums_have_no_harmony():
+    model = with_harmony(MuseFormer(replace(CONFIG, harmony=True), nnx.Rngs(0)))
+    logits = jnp.zeros((1, 2, vocab.SIZE))
+    harmony, instrument = jnp.full((1, 2), 5), jnp.array([[0, 128]])
+    piano, drums = np.asarray(model.harmony(logits, harmony, instrument))[0]
+    pitches = vocab.CLASS == vocab.Class.PITCH
+    assert piano[pitches].any() and not drums[pitches].any()
+    np.testing.assert_array_equal(piano[~pitches], drums[~pitches])

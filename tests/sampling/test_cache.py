@@ -15,6 +15,7 @@ from jax_impl.sampling import cache
 from jax_impl.sampling import weights as of_model
 from tests.rounding import budget, moved
 from tests.rows import random_song, short_hidden_song
+from tests.runs import with_harmony
 from tokenizer import vocabulary as vocab
 from tokenizer.music import midi
 from tokenizer.tokens import fields
@@ -35,7 +36,7 @@ def model_of(tokens: int, **ours) -> MuseFormer:
     config = ModelConfig(layers=2, width=64, ffn=96, max_bars=16, vocab_size=tokens, **ours)
     model = MuseFormer(config, nnx.Rngs(0))
     nnx.update(model, jax.tree.map(lambda x: x * 6 if x.ndim > 1 else x, nnx.state(model, nnx.Param)))
-    return model
+    return with_harmony(model)
 
 
 @pytest.fixture(scope="module")
