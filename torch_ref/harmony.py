@@ -35,7 +35,7 @@ def up(root: int | None, other: int | None) -> int:
 class Harmony(nn.Module):
     def __init__(self):
         super().__init__()
-        self.chords = nn.Parameter(torch.zeros(len(BACK), QUALITY_ROWS * NEXT_ROWS * SEMITONES))
+        self.chords = nn.Parameter(torch.zeros(len(BACK) * QUALITY_ROWS * NEXT_ROWS * SEMITONES))
         self.pitches = nn.Parameter(torch.zeros(QUALITY_ROWS * SEMITONES))
         codes = [root_and_quality(code) for code in range(CHORD_CODES)]
         next_ = [
@@ -51,7 +51,7 @@ class Harmony(nn.Module):
         """[B, T, V]."""
         codes, sums = chords_of(rows.harmony), torch.zeros_like(logits)
         index = self.next_index.to(logits.device)
-        for table, code in zip(self.chords, codes, strict=True):
+        for table, code in zip(self.chords.view(len(BACK), -1), codes, strict=True):
             sums[..., CHORD_TOKENS] = sums[..., CHORD_TOKENS] + table[index][code]
         over = self.pitches[self.over_index.to(logits.device)][codes[0]]
         sums[..., PITCH_TOKENS] = torch.where((rows.instrument < 128)[..., None], over, 0.0)

@@ -52,25 +52,25 @@ OF_CHORDS, OF_PITCHES = _of_chords(), _of_pitches()
 
 
 class Table(nnx.Module):
-    """fp32[rows, ...] that begins with zeros, and does not decay, as no bias does."""
+    """fp32[size] that begins with zeros, and does not decay, as no bias does."""
 
-    def __init__(self, *shape: int):
-        self.bias = nnx.Param(jnp.zeros(shape))
+    def __init__(self, size: int):
+        self.bias = nnx.Param(jnp.zeros(size))
 
 
 class Harmony(nnx.Module):
-    """chords: a sum for each chord, [3, BEFORE * NEXT * 12], by each of the chords of BACK. pitches: for each pitch of
+    """chords: a sum for each chord, [3 * BEFORE * NEXT * 12], by each of the chords of BACK. pitches: for each pitch of
     a track that is no drums, [BEFORE * 12], by the chord of its bar.
     """
 
     def __init__(self):
-        self.chords = Table(len(BACK), BEFORE * NEXT * _ROOTS)
+        self.chords = Table(len(BACK) * BEFORE * NEXT * _ROOTS)
         self.pitches = Table(BEFORE * _ROOTS)
 
     def __call__(self, logits: jax.Array, harmony: jax.Array, instrument: jax.Array) -> jax.Array:
         """Logits [..., V] with the sums. harmony, instrument: int32[...] of the tokens after which they come."""
         codes = chords_of(harmony)
-        of_chords = all_gathered(self.chords.bias[...])[:, OF_CHORDS]  # [3, 218, 217]
+        of_chords = all_gathered(self.chords.bias[...]).reshape(len(BACK), -1)[:, OF_CHORDS]  # [3, 218, 217]
         of_pitches = all_gathered(self.pitches.bias[...])[OF_PITCHES]  # [218, 128]
         is_pitched = (instrument < DRUMS)[..., None]
         logits = logits.at[..., PITCHES].add(jnp.where(is_pitched, of_pitches[codes[0]], 0))

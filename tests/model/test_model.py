@@ -398,7 +398,7 @@ def test_chords_and_pitches_lean_on_the_chords_before_them_in_whatever_key():
     batch = batch_of([[song]], len(song))
     before = run(model, batch)[0]
 
-    def moved_by(table, *place) -> dict[int, list[str]]:
+    def moved_by(table, place: int) -> dict[int, list[str]]:
         """By token, which tokens after it are likelier now."""
         table.bias[...] = jnp.zeros(table.bias.shape).at[place].set(1.0)
         apart = run(model, batch)[0][0] - before[0]
@@ -408,11 +408,13 @@ def test_chords_and_pitches_lean_on_the_chords_before_them_in_whatever_key():
 
     minor, major = vocab.QUALITIES.index("min"), vocab.QUALITIES.index("maj")
     a_fourth_up = (minor * 19 + major) * 12 + 5  # D minor to G major
-    assert moved_by(model.harmony.chords, 0, a_fourth_up) == {n: ["Gmaj"] for n in (5, 6, 7)} | {
+    assert moved_by(model.harmony.chords, a_fourth_up) == {n: ["Gmaj"] for n in (5, 6, 7)} | {
         n: ["Dmaj"] for n in (14, 15, 16)
     }
     same = (minor * 19 + minor) * 12
-    assert moved_by(model.harmony.chords, 1, same) == {n: ["Dmin"] for n in (14, 15, 16)}, "four bars before the next"
+    assert moved_by(model.harmony.chords, 20 * 19 * 12 + same) == {n: ["Dmin"] for n in (14, 15, 16)}, (
+        "four bars before the next"
+    )
     fifth = moved_by(model.harmony.pitches, minor * 12 + 7)
     assert fifth[6] == [f"P{n}" for n in range(9, 128, 12)] and set(fifth) == {5, 6, 7, 14, 15, 16}  # A over D minor
 
