@@ -766,6 +766,34 @@ MODEL = (
         "tests/tokenizer/test_example.py",
     ),
     fault(
+        "jax_impl/model/harmony.py",
+        "chords lean on those before them by their roots, not by the distance",
+        "(_ROOT[here] - _ROOT[there]) % _ROOTS, 0)",
+        "_ROOT[here] + 0 * there, 0)",
+        "tests/model/test_model.py",
+    ),
+    fault(
+        "jax_impl/model/harmony.py",
+        "drums have harmony too",
+        "jnp.where(is_pitched, of_pitches[codes[0]], 0)",
+        "of_pitches[codes[0]]",
+        "tests/model/test_model.py",
+    ),
+    fault(
+        "jax_impl/sampling/cache.py",
+        "a sampled song's logits know the chords up to the token before",
+        "model.logits(r, state.harmony[:, None]",
+        "model.logits(r, before.harmony[:, None]",
+        "tests/sampling/test_cache.py",
+    ),
+    fault(
+        "tokenizer/tokens/fields.py",
+        "a track's harmony begins with the chords of the one before",
+        "xp.where(column(is_structure), 0, xp.where(column(is_chord), shifted, before))",
+        "xp.where(column(is_chord), shifted, before)",
+        "tests/tokenizer/test_fields.py",
+    ),
+    fault(
         "jax_impl/training/step.py",
         "that a chord comes counts several times too",
         "(chord_weight - 1) * (nats - any_chord)",
@@ -775,8 +803,8 @@ MODEL = (
     fault(
         "jax_impl/training/step.py",
         "a known chord costs nothing",
-        "jax.nn.logsumexp(logits, axis=-1) - a_chord",
-        "0 * a_chord",
+        "jnp.where(is_known, any_chord, nats)",
+        "jnp.where(is_known, 0, nats)",
         "parity_tests/test_loss.py",
     ),
     fault(
@@ -1094,8 +1122,8 @@ SAMPLING = (
     fault(
         "jax_impl/sampling/cache.py",
         "a token has the place of the one before",
-        "state.instrument, state.place)",
-        "state.instrument, before.place)",
+        "state.instrument, state.place)[:, None]",
+        "state.instrument, before.place)[:, None]",
         "tests/sampling/test_cache.py",
     ),
     fault(

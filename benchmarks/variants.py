@@ -124,7 +124,7 @@ VARIANTS = {
     "base, bars": Variant("and an embedding of the bar", BASE, FAST, bars),
     "base, typed": Variant("and v1.2.1's table of kinds", BASE | TYPED, FAST),
     "base, next bar": Variant("and near bars from b + 1", BASE, FAST, from_the_next_bar),
-    "base, harmony": Variant("and the chords of the bar, 4 and 8 before the next", BASE | MUSIC | HARMONY, FAST),
+    "base, harmony": Variant("and chords and pitches by the chords before", BASE | MUSIC | HARMONY, FAST),
     "base, harmony, heavy chords": Variant(
         "and which chord comes counts five times", BASE | MUSIC | HARMONY, FAST | {"chord_weight": 5.0}
     ),

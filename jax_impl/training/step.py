@@ -6,23 +6,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
 from configs import ComputeConfig, ModelConfig, TrainConfig
 from configs.train import ChordTargets
 from jax_impl.batch import Batch
+from jax_impl.model.harmony import CHORDS
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training.optimizer import learning_rate, optimizer
-from tokenizer import vocabulary as vocab
 
 # Folded into a run's key before the step's number, so that no key of dropout is one of the initialization, whose keys
 # are the run's with 0, 1, 2, ... folded in
 DROPOUT_STREAM = 0x64726F70  # "drop"
-
-
-CHORDS = slice(*np.flatnonzero(vocab.CLASS == vocab.Class.CHORD)[[0, -1]] + [0, 1])  # their ids are next to each other
 
 
 class TrainState(NamedTuple):
