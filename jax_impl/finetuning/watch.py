@@ -41,6 +41,8 @@ class Watcher:
         losses = [line["loss"] for line in lines if line["kind"] == "validation" and line["step"] <= step]
         if is_stalled(losses, PATIENCE):
             return f"the loss of the songs held out has not fallen for {PATIENCE} validations"
+        if len(losses) == 1:  # there is no checkpoint yet, and one there must be
+            return None
         known = self._known(self._written(nnx.merge(self._graph, parameters)))
         if known > self._usual + MORE_KNOWN:
             return f"{known:.0%} of the bars that it writes are in your songs, {self._usual:.0%} are usual"

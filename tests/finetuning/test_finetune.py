@@ -119,9 +119,12 @@ def test_a_model_that_writes_the_songs_out_is_stopped(tuned, monkeypatch):
     settings = finetune._settings(find(tuned.init_from, "best"), tuned, 100)
     watcher = watch.Watcher(find(tuned.init_from, "best"), dataset, settings)
     parameters = None
+    losses = [{"kind": "validation", "step": step, "loss": 3.0 - step} for step in (0, 1, 2)]
+    monkeypatch.setattr(watch.metrics, "read", lambda _: losses)
     monkeypatch.setattr(watch.nnx, "merge", lambda *_: None)
     monkeypatch.setattr(watcher, "_written", lambda _: [dataset["train"][0]])
     assert "of the bars that it writes are in your songs" in watcher(1, 2.0, parameters)
+    assert watcher(0, 3.0, parameters) is None, "before there is a checkpoint"
     monkeypatch.setattr(watcher, "_written", lambda _: [random_song(99, bars=4)])  # nobody has a bar of it
     assert watcher(1, 2.0, parameters) is None
 
