@@ -35,9 +35,9 @@ class SampleConfig:
 class Constraints:
     """What a song must be. All of it holds, whatever the weights. Names are looked up when the song is planned."""
 
-    instruments: str = (
-        ""  # one track of each and no other: "drums,bass,piano", General MIDI names, parts of them, 0-127
-    )
+    # one track of each and no other: "drums,bass,piano", General MIDI names, parts of them, 0-127 (none: the model
+    # decides)
+    instruments: str = ""
     bars: int = 0  # length of the song in bars, given ones included (0: the model decides)
     tempo: float = 0.0  # beats per minute, 4 to 1000, as written in the MIDI file (0: the model decides)
     meter: str = ""  # time signature, such as 3/4

@@ -41,6 +41,7 @@ from tokenizer.disk.lock import only_writer
 
 SONGS, SAMPLES, FOLDER = "songs", "samples", "finetune"
 SPLIT, PLAN, REPORT = "split.json", "plan.json", "report.json"
+OTHER_FILES = "made of other files"  # what `prepare` says of a dataset
 NEW_SONGS = 3
 EPOCHS = 40  # at most: by then songs are known by heart
 TRAINING = 0.85  # of the time; the rest goes to validation
@@ -80,7 +81,16 @@ def finetune(midi_dirs: Sequence[Path], config: FinetuneConfig) -> int:
     except OSError as error:
         raise WriteError(f"--output-dir {out}", error) from error
     with only_writer(out / FOLDER):
-        dataset = songs.prepared(midi_dirs, out / SONGS, out / FOLDER / SPLIT)
+        try:
+            dataset = songs.prepared(midi_dirs, out / SONGS, out / FOLDER / SPLIT)
+        except InputError as error:
+            if OTHER_FILES not in str(error):
+                raise
+            raise InputError(
+                f"--output-dir {out}: was begun with other songs, or they were changed since; name another folder"
+            ) from error
+        if not len(dataset["validation"]):
+            print("notice: one song alone, so none is held out, and nothing says when the model has learned enough")
         return _tune(start, dataset, config)
 
 
@@ -89,13 +99,14 @@ def _tune(start: Found, dataset: Dataset, config: FinetuneConfig) -> int:
     plan = _plan_of(place, start, dataset, config)
     settings = _settings(start, config, plan.steps)
     if not plan.ended:
+        print("the model as it is writes some songs, to be told by when it copies yours")
         watcher = Watcher(start, dataset, settings)
         result = train(settings, watch=watcher)
         if result.signal:
             return 128 + result.signal
         plan = replace(plan, ended=result.ended or f"all {plan.steps} steps are done")
         write_json(place, vars(plan), indent=1)
-    print(f"training is over: {plan.ended}")
+    print(f"training is over: {plan.ended}", flush=True)
     print(table.text(_report(start, dataset, config)))
     sampler = SampleConfig(num_samples=NEW_SONGS, seed=config.seed)
     request = compose.Request(config.output_dir, sampler, Constraints(bars=table.BARS))
@@ -109,6 +120,7 @@ def _report(start: Found, dataset: Dataset, config: FinetuneConfig) -> dict:
     place = config.output_dir / FOLDER / REPORT
     with contextlib.suppress(OSError, ValueError):
         return json.loads(place.read_text(encoding="utf-8"))
+    print(f"both models write {table.SONGS} songs to be compared", flush=True)
     report = table.report(start, find(config.output_dir, "best"), dataset, config.seed)
     write_json(place, report, indent=1)
     return report
@@ -127,11 +139,16 @@ def _plan_of(place: Path, start: Found, dataset: Dataset, config: FinetuneConfig
             plan = Plan(**json.loads(place.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{place}: cannot be read ({error}); name another --output-dir") from error
-        flags = {"checksum": "--init-from", "songs": "songs", "minutes": "--minutes", "seed": "--seed"}
-        if other := [flags[name] for name, value in asked.items() if getattr(plan, name) != value]:
+        begun = {
+            "checksum": "another --init-from",
+            "songs": "other songs",
+            "minutes": f"--minutes {plan.minutes:g}",
+            "seed": f"--seed {plan.seed}",
+        }
+        if other := [begun[name] for name, value in asked.items() if getattr(plan, name) != value]:
             raise InputError(
-                f"{config.output_dir}: was begun with other {' and '.join(other)}; give those again, or another "
-                "--output-dir"
+                f"--output-dir {config.output_dir}: was begun with {' and '.join(other)}; give the same again, or name "
+                f"another folder (to go on from what it came to: --init-from {shlex.quote(str(config.output_dir))})"
             )
         return plan
     settings = _settings(start, config, steps=1)

@@ -36,7 +36,7 @@ def prepared(midi_dirs: Sequence[Path], folder: Path, kept: Path) -> Dataset:
     if (share := share_for(dataset)) is None:
         return dataset
     write_json(kept, {"validation_fraction": share})
-    print(f"{len(dataset['validation'])} held out is too few: divided anew")
+    print(f"{len(dataset['validation'])} held out is too few; a tenth is wanted, so they are divided anew")
     return prepared(midi_dirs, folder, kept)
 
 

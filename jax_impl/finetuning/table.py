@@ -16,9 +16,9 @@ SIDES = ("before", "after", "yours")
 
 
 def report(start: Found, tuned: Found, dataset: Dataset, seed: int) -> dict:
-    """As JSON values: {"held_out": songs, "losses", "features", "bars_known"}. Of the losses' kinds, of the features
-    and of the bars that songs of the dataset have too: {"before", "after", "yours"}, of the models and of the dataset's
-    songs, None where there is none. Losses are nats a token of the songs held out.
+    """As JSON values: {"songs", "held_out", "losses", "features", "bars_known"}, the first two numbers of songs. Of the
+    losses' kinds, of the features and of the bars that songs of the dataset have too: {"before", "after", "yours"}, of
+    the models and of the dataset's songs, None where there is none. Losses are nats a token of the songs held out.
     """
     config = EvaluateConfig(samples=SONGS, bars=BARS, seed=seed)
     models = {"before": start, "after": tuned}
@@ -30,6 +30,7 @@ def report(start: Found, tuned: Found, dataset: Dataset, seed: int) -> dict:
     known = {side: copies.compare(songs, held_out, index) for side, songs in written.items()}
     lost = {side: _losses(of, tuned, dataset) if held_out else {} for side, of in models.items()}
     return {
+        "songs": len(dataset["train"]) + len(held_out),
         "held_out": len(held_out),
         "losses": {kind: {side: lost[side][kind] for side in models} | {"yours": None} for kind in lost["before"]},
         "features": {
@@ -51,15 +52,30 @@ def _losses(of: Found, tuned: Found, dataset: Dataset) -> dict[str, float]:
 
 
 def text(report: dict) -> str:
-    """The table: losses, copies, and the features in which the model was furthest from the songs."""
+    """What it came to in a sentence, and the table: losses, copies, and the features in which the model was furthest
+    from the songs.
+    """
     rows = [(f"nats a token, {kind}", values) for kind, values in report["losses"].items()]
     rows.append(("bars known from your songs (yours: held out)", report["bars_known"]))
     features = sorted(report["features"].items(), key=lambda one: -_apart(one[1]))
     rows += [(label(name), values) for name, values in features[:MOST_FEATURES]]
     width = max(len(name) for name, _ in rows)
-    lines = [" " * width + "".join(f"{side:>10}" for side in SIDES)]
+    lines = [*_verdict(report), " " * width + "".join(f"{side:>10}" for side in SIDES)]
     lines += [name.ljust(width) + "".join(f"{_said(values[side]):>10}" for side in SIDES) for name, values in rows]
     return "\n".join(lines)
+
+
+def _verdict(report: dict) -> list[str]:
+    lines = [
+        f"Held out: {report['held_out']} of {report['songs']} songs. Losses are of these, and lower is better. Of what",
+        f"is counted in {SONGS} songs that each model wrote, nearer to yours is better; small differences say nothing.",
+    ]
+    if not report["losses"]:
+        return lines
+    now, before = (report["losses"]["all"][side] for side in ("after", "before"))
+    if now < before:
+        return [f"The songs held out became easier for it, by {before - now:.2f} nats a token.", *lines]
+    return ["The songs held out became no easier for it: tuning did not help; more songs may.", *lines]
 
 
 def _said(value: float | None) -> str:

@@ -74,10 +74,27 @@ def test_the_same_command_again_trains_no_more_and_says_the_same(tuned, midi_dir
     assert table.text(json.loads(before)) in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("changes", "named"), [({"minutes": 2.0}, "--minutes"), ({"seed": 1}, "--seed")])
+@pytest.mark.parametrize(("changes", "named"), [({"minutes": 2.0}, "--minutes 0.01"), ({"seed": 1}, "--seed 0")])
 def test_another_command_in_its_folder_is_refused_by_what_differs(tuned, midi_dir, changes, named):
-    with pytest.raises(InputError, match=f"begun with other {named}"):
+    with pytest.raises(InputError, match=f"begun with {named}; give the same"):
         finetune.finetune([midi_dir], replace(tuned, **changes))
+
+
+def test_other_songs_in_its_folder_are_refused_by_the_folder_that_was_named(tuned, tmp_path):
+    midi.write(compose(77), tmp_path / "other.mid")
+    with pytest.raises(InputError, match=f"--output-dir {tuned.output_dir}: was begun with other songs") as told:
+        finetune.finetune([tmp_path], tuned)
+    assert "--overwrite" not in str(told.value)
+
+
+@pytest.mark.parametrize(("after", "said"), [(1.5, "easier for it, by 0.50 nats"), (2.1, "no easier for it")])
+def test_the_table_says_first_whether_it_helped(after, said):
+    losses = {"all": {"before": 2.0, "after": after, "yours": None}}
+    known = {"before": 0.1, "after": None, "yours": 0.2}
+    features = {"tempo": {"before": 90.0, "after": 100.0, "yours": 120.0}}
+    text = table.text({"songs": 9, "held_out": 1, "losses": losses, "bars_known": known, "features": features})
+    assert said in text.splitlines()[0] and "Held out: 1 of 9 songs" in text
+    assert text.splitlines()[-1].split() == ["tempo", "90.0", "100", "120"]
 
 
 def test_files_of_others_are_left_alone(start, midi_dir, tmp_path):
@@ -156,11 +173,12 @@ def test_a_tenth_of_the_songs_is_held_out_at_least_and_the_same_ones_again(midi_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["songs", "split.json"]
 
 
-def test_one_song_is_tuned_to_with_nothing_held_out(start, tmp_path):
+def test_one_song_is_tuned_to_with_nothing_held_out(start, tmp_path, capsys):
     (tmp_path / "midi").mkdir()
     midi.write(compose(1), tmp_path / "midi" / "one.mid")
     settings = FinetuneConfig(tmp_path / "mine", init_from=start, minutes=0.001)
     assert finetune.finetune([tmp_path / "midi"], settings) == 0
+    assert "none is held out" in capsys.readouterr().out
     report = json.loads((tmp_path / "mine" / finetune.FOLDER / finetune.REPORT).read_text(encoding="utf-8"))
     assert report["held_out"] == 0 and report["losses"] == {}
     assert report["features"]["bars"]["after"] is not None
