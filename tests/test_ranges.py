@@ -16,6 +16,7 @@ from configs.ranges import RANGES, Range
 
 NEEDED = {  # what a config cannot be made without
     "TrainConfig": {"data_dir": Path("songs"), "output_dir": Path("run")},
+    "FinetuneConfig": {"output_dir": Path("mine")},
     "DataConfig": dict(max_seq_len=64, max_spans=8, batch_size=1, max_bars=8, seed=0, num_workers=0),
     "ModelConfig": dict(layers=1, width=64, ffn=64),
     "MaskRule": dict(scope="span", typed=False),

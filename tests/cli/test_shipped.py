@@ -28,7 +28,9 @@ def kept(tmp_path_factory):
 
 def test_it_comes_with_the_package_and_knows_nothing_of_where_it_was_trained():
     of_packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    assert of_packages["package-data"]["jax_impl.shipped"] == [shipped.MODEL.name]
+    there = of_packages["package-data"]["jax_impl.shipped"]
+    assert there == [shipped.MODEL.name, "SOURCES.md", "held_out.json"]
+    assert all(shipped.MODEL.with_name(name).stat().st_size for name in there)
     record = find(None, "best").record
     assert record.has_seen_fills, "so that it can do all that generate can"
     assert record.train["data_dir"] is record.train["output_dir"] is None
