@@ -775,7 +775,7 @@ MODEL = (
     fault(
         "jax_impl/finetuning/watch.py",
         "a model that writes the songs out is trained on",
-        "if known > self._usual + MORE_KNOWN:",
+        "if known > self._usual + presets.FINETUNE_MORE_KNOWN:",
         "if known > 1:",
         "tests/finetuning",
     ),

@@ -4,6 +4,7 @@ Each says on what machine it runs and what to expect.
 
 from pathlib import Path
 
+from configs.data import PrepareConfig
 from configs.sample import Constraints, SampleConfig
 from configs.train import TrainConfig
 
@@ -14,6 +15,13 @@ DEMO_ANEW = 5, 8  # first and last bar that is written anew
 DEMO_BAND = "drums,bass"  # with a melody of DEMO_BARS bars
 DEMO_SONGS = 200  # written by the composer where `demo --train` is given no MIDI
 DEMO_SAMPLE = SampleConfig(temperature=0.9, top_p=0.95, max_length=2048)
+
+FINETUNE_SONGS = PrepareConfig(validation_fraction=0.15, duplicates="transposed")
+FINETUNE_HELD_OUT = 0.1  # of the songs at least
+FINETUNE_EPOCHS = 40  # at most: by then songs are known by heart
+FINETUNE_SHARE = 0.85  # of the time is for training; the rest goes to validation
+FINETUNE_PATIENCE = 3  # validations in a row without a lower loss
+FINETUNE_MORE_KNOWN = 0.1  # of the bars of its songs, beyond what songs held out and songs of the start have
 
 
 def demo(data_dir: Path, output_dir: Path) -> TrainConfig:
@@ -60,7 +68,7 @@ def laptop(data_dir: Path, output_dir: Path) -> TrainConfig:
 
 
 def shipped(data_dir: Path, output_dir: Path, steps: int) -> TrainConfig:
-    """The model in the package: tiny on two CPU cores, 4096 tokens a step, about a second each. All orders and hidden
+    """The model in the package: tiny on two CPU cores, 4096 tokens a step, a second or two each. All orders and hidden
     bars are shown; the last two fifths are decay.
     """
     return TrainConfig(

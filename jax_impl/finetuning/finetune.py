@@ -20,9 +20,9 @@ from typing import Any
 
 from configs import (
     Constraints,
-    DataConfig,
     FinetuneConfig,
     InputError,
+    ModelConfig,
     SampleConfig,
     TrainConfig,
     presets,
@@ -33,18 +33,16 @@ from jax_impl.loading import loader
 from jax_impl.sampling import compose, outputs
 from jax_impl.training import metrics
 from jax_impl.training.found import Found, find
-from jax_impl.training.train import train
+from jax_impl.training.train import rows_of, train
 from tokenizer import vocabulary as vocab
+from tokenizer.dataset.prepare import AnotherDataset
 from tokenizer.dataset.songs import Dataset
 from tokenizer.disk.atomic import WriteError, write_json
 from tokenizer.disk.lock import only_writer
 
 SONGS, SAMPLES, FOLDER = "songs", "samples", "finetune"
 SPLIT, PLAN, REPORT = "split.json", "plan.json", "report.json"
-OTHER_FILES = "made of other files"  # what `prepare` says of a dataset
 NEW_SONGS = 3
-EPOCHS = 40  # at most: by then songs are known by heart
-TRAINING = 0.85  # of the time; the rest goes to validation
 PROBE = 12  # steps by which the machine's speed is measured
 
 
@@ -83,9 +81,7 @@ def finetune(midi_dirs: Sequence[Path], config: FinetuneConfig) -> int:
     with only_writer(out / FOLDER):
         try:
             dataset = songs.prepared(midi_dirs, out / SONGS, out / FOLDER / SPLIT)
-        except InputError as error:
-            if OTHER_FILES not in str(error):
-                raise
+        except AnotherDataset as error:
             raise InputError(
                 f"--output-dir {out}: was begun with other songs, or they were changed since; name another folder"
             ) from error
@@ -153,7 +149,8 @@ def _plan_of(place: Path, start: Found, dataset: Dataset, config: FinetuneConfig
         return plan
     settings = _settings(start, config, steps=1)
     speed = tokens_per_second(settings)
-    plan = Plan(**asked, steps=steps_for(settings, dataset, config.minutes, speed), tokens_per_second=speed)
+    steps = steps_for(settings, dataset, start.record.model_config, config.minutes, speed)
+    plan = Plan(**asked, steps=steps, tokens_per_second=speed)
     write_json(place, vars(plan), indent=1)
     return plan
 
@@ -164,20 +161,11 @@ def _settings(start: Found, config: FinetuneConfig, steps: int) -> TrainConfig:
     return presets.finetune(data_dir, config.output_dir, start.run_dir, steps, context, config.seed)
 
 
-def steps_for(settings: TrainConfig, dataset: Dataset, minutes: float, speed: float) -> int:
-    """What the time allows, EPOCHS of the songs at most. speed: tokens a second."""
-    shape = DataConfig(
-        max_seq_len=settings.max_seq_len,
-        max_spans=settings.row_spans,
-        batch_size=settings.batch_size,
-        max_bars=find(settings.init_from, "best").record.model_config.max_bars,
-        seed=settings.seed,
-        num_workers=0,
-        reorder=settings.reorder,
-        fill=settings.fill,
-    )
-    of_songs = EPOCHS * loader.rows_per_epoch(dataset, shape, "train") // settings.batch_size
-    in_time = int(60 * minutes * TRAINING * speed) // settings.step_tokens
+def steps_for(settings: TrainConfig, dataset: Dataset, model: ModelConfig, minutes: float, speed: float) -> int:
+    """What the time allows, FINETUNE_EPOCHS of the songs at most. speed: tokens a second."""
+    rows = loader.rows_per_epoch(dataset, rows_of(settings, model), "train")
+    of_songs = presets.FINETUNE_EPOCHS * rows // settings.batch_size
+    in_time = int(60 * minutes * presets.FINETUNE_SHARE * speed) // settings.step_tokens
     return max(min(of_songs, in_time), PROBE)
 
 

@@ -13,25 +13,23 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import InputError, PrepareConfig
+from configs import InputError, PrepareConfig, presets
 from tokenizer.dataset.files import read_manifest
 from tokenizer.dataset.prepare import prepare
 from tokenizer.dataset.songs import Dataset
 from tokenizer.disk.atomic import write_json
 
-PREPARE = PrepareConfig(validation_fraction=0.15, duplicates="transposed")
-LEAST = 0.1  # of the songs
 ALL = 1 << 64  # families: what `prepare` divides by
 
 
 def prepared(midi_dirs: Sequence[Path], folder: Path, kept: Path) -> Dataset:
     """The dataset in `folder`, made where there is none; kept: the file that says the share. Raises InputError."""
     if kept.exists():
-        config = replace(PREPARE, validation_fraction=_share_in(kept))
+        config = replace(presets.FINETUNE_SONGS, validation_fraction=_share_in(kept))
         _remove_if_divided_otherwise(folder, config)
         prepare(midi_dirs, folder, config)
         return Dataset(folder)
-    prepare(midi_dirs, folder, PREPARE)
+    prepare(midi_dirs, folder, presets.FINETUNE_SONGS)
     dataset = Dataset(folder)
     if (share := share_for(dataset)) is None:
         return dataset
@@ -41,12 +39,12 @@ def prepared(midi_dirs: Sequence[Path], folder: Path, kept: Path) -> Dataset:
 
 
 def share_for(dataset: Dataset) -> float | None:
-    """That holds out LEAST of the songs; None where as many are held out, or there are no two to divide."""
+    """That holds out FINETUNE_HELD_OUT of the songs; None where as many are held out, or there are no two to divide."""
     families = np.sort(np.concatenate([dataset[split].column("family") for split in ("train", "validation")]))
-    wanted = math.ceil(LEAST * len(families))
+    wanted = math.ceil(presets.FINETUNE_HELD_OUT * len(families))
     if len(dataset["validation"]) >= wanted or len(families) < 2:
         return None
-    return min(math.nextafter(int(families[wanted - 1]) / ALL, 1.0) + 1e-12, math.nextafter(1.0, 0.0))
+    return math.nextafter(int(families[wanted - 1]) / ALL, 1.0)
 
 
 def _share_in(kept: Path) -> float:

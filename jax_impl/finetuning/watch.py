@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from configs import EvaluateConfig, TrainConfig
+from configs import EvaluateConfig, TrainConfig, presets
 from jax_impl.evaluation import copies, samples
 from jax_impl.evaluation.evaluate import first_bars
 from jax_impl.model.museformer import MuseFormer, abstract_model
@@ -20,8 +20,6 @@ from tokenizer.dataset.songs import Dataset
 from tokenizer.tokens import fields
 from tokenizer.tokens.fields import TokenFields
 
-PATIENCE = 3  # validations in a row without a lower loss
-MORE_KNOWN = 0.1  # of the bars of its songs, beyond what songs held out and songs of the start have
 SAMPLES = EvaluateConfig(samples=4, bars=16)
 
 
@@ -39,12 +37,12 @@ class Watcher:
     def __call__(self, step: int, loss: float, parameters: Any) -> str | None:
         lines = metrics.read(self._path)
         losses = [line["loss"] for line in lines if line["kind"] == "validation" and line["step"] <= step]
-        if is_stalled(losses, PATIENCE):
-            return f"the loss of the songs held out has not fallen for {PATIENCE} validations"
+        if is_stalled(losses, presets.FINETUNE_PATIENCE):
+            return f"the loss of the songs held out has not fallen for {presets.FINETUNE_PATIENCE} validations"
         if len(losses) == 1:  # there is no checkpoint yet, and one there must be
             return None
         known = self._known(self._written(nnx.merge(self._graph, parameters)))
-        if known > self._usual + MORE_KNOWN:
+        if known > self._usual + presets.FINETUNE_MORE_KNOWN:
             return f"{known:.0%} of the bars that it writes are in your songs, {self._usual:.0%} are usual"
         return None
 

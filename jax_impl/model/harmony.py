@@ -9,10 +9,9 @@ from flax import nnx
 
 from jax_impl.device.sharding import all_gathered
 from tokenizer import vocabulary as vocab
+from tokenizer.music.score import DRUMS
 from tokenizer.tokens.fields import BACK, CHORD_CODES, chords_of
 from tokenizer.vocabulary import CLASS, Class
-
-DRUMS = 128  # instrument of a track of drums, in front of that of none at all
 
 _ROOTS, _QUALITIES = len(vocab.ROOTS), len(vocab.QUALITIES)
 _NO_CHORD, _NONE = _QUALITIES, _QUALITIES + 1  # qualities of the chord N, and of where none was said
@@ -72,6 +71,6 @@ class Harmony(nnx.Module):
         codes = chords_of(harmony)
         of_chords = all_gathered(self.chords.bias[...]).reshape(len(BACK), -1)[:, OF_CHORDS]  # [3, 218, 217]
         of_pitches = all_gathered(self.pitches.bias[...])[OF_PITCHES]  # [218, 128]
-        is_pitched = (instrument < DRUMS)[..., None]
+        is_pitched = (instrument < DRUMS)[..., None]  # neither drums nor none
         logits = logits.at[..., PITCHES].add(jnp.where(is_pitched, of_pitches[codes[0]], 0))
         return logits.at[..., CHORDS].add(sum(table[code] for table, code in zip(of_chords, codes, strict=True)))

@@ -195,7 +195,6 @@ class Written(NamedTuple):
 # What samples that were made before do not say
 OF_OLDER = {"prompt_tempos": [], "prompt_own_time": None, "prompt_file": None, "cut_short": False}
 OF_OLDER |= {"files": {}, "replaces": {}}
-OF_OLDER_SETTINGS = {"sampler": {"chord_temperature": 1.0}}  # where it is not as by default
 
 
 def read(path: Path) -> Written:
@@ -207,10 +206,7 @@ def read(path: Path) -> Written:
         made_with = {field.name: values[field.name] for field in dataclasses.fields(Origin)}
         origin = Origin(**made_with | {"checksum": str(values["checksum"])})  # of older ones a number
         settings = ((SampleConfig, "sampler"), (Constraints, "constraints"))  # older ones lack what came later
-        full = {
-            name: plain(config_of(kind, OF_OLDER_SETTINGS.get(name, {}) | getattr(origin, name)))
-            for kind, name in settings
-        }
+        full = {name: plain(config_of(kind, getattr(origin, name))) for kind, name in settings}
         origin = dataclasses.replace(origin, **full)
         origin.given()
         ids, cut_short = np.array(values["tokens"], np.int32), bool(values["cut_short"])

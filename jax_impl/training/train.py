@@ -118,17 +118,7 @@ def train(config: TrainConfig, model: ModelConfig | None = None, watch: Watch | 
         graph, abstract = abstract_model(model)
         memory.refuse_what_cannot_fit(config, abstract, mesh.size, limit)
         dataset = Dataset(config.data_dir)
-        data_config = DataConfig(
-            max_seq_len=config.max_seq_len,
-            max_spans=config.row_spans,
-            batch_size=config.batch_size,
-            max_bars=model.max_bars,
-            seed=config.seed,
-            num_workers=config.num_workers,
-            augment=AugmentConfig() if config.augment else None,
-            reorder=config.reorder,
-            fill=config.fill,
-        )
+        data_config = rows_of(config, model)
         epoch_rows = loader.rows_per_epoch(dataset, data_config, "train")
         total_steps = count_steps(config, epoch_rows)
         check_schedule(config, total_steps)
@@ -362,6 +352,21 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------- batches
+
+
+def rows_of(config: TrainConfig, model: ModelConfig) -> DataConfig:
+    """How a run's songs become rows."""
+    return DataConfig(
+        max_seq_len=config.max_seq_len,
+        max_spans=config.row_spans,
+        batch_size=config.batch_size,
+        max_bars=model.max_bars,
+        seed=config.seed,
+        num_workers=config.num_workers,
+        augment=AugmentConfig() if config.augment else None,
+        reorder=config.reorder,
+        fill=config.fill,
+    )
 
 
 def stack(micro_batches: Sequence[Batch]) -> Batch:

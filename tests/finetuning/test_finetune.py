@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import EvaluateConfig, FinetuneConfig, InputError
+from configs import EvaluateConfig, FinetuneConfig, InputError, presets
 from jax_impl.evaluation import comparison, samples
 from jax_impl.finetuning import finetune, songs, table, watch
 from jax_impl.training import train
@@ -61,7 +61,7 @@ def test_it_leaves_a_run_a_report_and_three_songs(tuned):
     report = json.loads((out / finetune.FOLDER / finetune.REPORT).read_text(encoding="utf-8"))
     assert report["held_out"] >= 2 and {"before", "after"} < set(report["losses"]["all"])
     assert {path.name for path in (out / finetune.SAMPLES).glob("*.mid")} == {f"000{n}.mid" for n in range(3)}
-    assert not list(out.glob("**/*.tmp"))
+    assert not list(out.rglob(".tmp*"))
 
 
 def test_the_same_command_again_trains_no_more_and_says_the_same(tuned, midi_dir, monkeypatch, capsys):
@@ -164,7 +164,7 @@ def test_a_run_is_ended_by_who_watches_it_without_a_checkpoint_of_that_step(star
 
 
 def test_a_tenth_of_the_songs_is_held_out_at_least_and_the_same_ones_again(midi_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(songs, "LEAST", 0.4)
+    monkeypatch.setattr(presets, "FINETUNE_HELD_OUT", 0.4)
     dataset = songs.prepared([midi_dir], tmp_path / "songs", tmp_path / "split.json")
     held_out = sorted(dataset["validation"].column("family").tolist())
     assert len(held_out) == 5 and len(dataset["train"]) == 7

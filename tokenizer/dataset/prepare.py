@@ -39,6 +39,10 @@ DISK_PER_MIDI_BYTE = 6  # a cautious guess, for a notice alone; songs lie first 
 CONTENTS = "contents"  # in a block's metadata: of each of its files what says which content it has
 
 
+class AnotherDataset(InputError):
+    """What is there was made of other files, or otherwise; the message says which."""
+
+
 def prepare(folders: Sequence[Path], out: Path, config: PrepareConfig) -> dict:
     """Makes the dataset `out` of all MIDI files below the folders (a file given itself is taken too); returns its
     manifest.
@@ -121,7 +125,7 @@ def _complete(out: Path, files: list[File], unreadable: list[dict], config: Prep
         what = "made of other files (some were added, removed or changed since)"
     if config.overwrite:
         return None
-    raise InputError(f"{out}: exists already, {what}; {INSTEAD}")
+    raise AnotherDataset(f"{out}: exists already, {what}; {INSTEAD}")
 
 
 def _inputs_digest(files: list[File], contents: Iterable[str], unreadable: list[dict]) -> str:

@@ -191,7 +191,7 @@ def _goes_on(plan: Plan, state: grammar.State, legal: Any, spans: Any, left: Lef
 
     goes_on = legal & xp.where(_of(xp, CHORD), chord, other)
 
-    # One pitch stays silent, so that a bar can have a note that it must have
+    # One pitch stays silent, so that a bar can have a note that it must have; before its first position, at its start
     silent = xp.sum(state.ends <= _column(state.start + xp.maximum(state.step, 0)), axis=1)
     kept = goes_on & ~(_of(xp, POSITION, PITCH) & _column(silent <= 1))
     return xp.where((kept | ends).any(axis=1, keepdims=True), kept, goes_on)
