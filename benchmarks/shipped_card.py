@@ -89,7 +89,7 @@ def draw(curve: list[dict]) -> None:
     for kind in curve[-1]["by_kind"]:
         axes.plot(millions, [point["by_kind"].get(kind) for point in curve], linewidth=0.8, label=kind)
     axes.set(xlabel="million tokens", ylabel="nats a token, songs held out", ylim=(0, None))
-    axes.legend(fontsize=7, ncols=2)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     axes.grid(alpha=0.3)
     figure.savefig(RESULTS / "shipped_curve.png", dpi=150)
 
