@@ -31,7 +31,8 @@ from jax_impl.training.optimizer import optimizer
 from jax_impl.training.step import cross_entropy, validation_step
 from tokenizer.dataset.songs import Dataset
 
-VALIDATIONS, PROBE, WARMUP = 8, 8, 20
+VALIDATIONS, PROBE, WARMUP = 8, 12, 20
+COMPILED = 2  # steps: the first compiles, and the second again, for its parameters come back with another sharding
 
 
 class Variant(NamedTuple):
@@ -98,8 +99,8 @@ def tuned(path: Path, dataset: Dataset, variant: Variant, minutes: float) -> dic
         )
         return cross_entropy(logits, batch, "first") / jnp.maximum(batch.weights.sum(), 1)
 
-    def trained(steps: int, stop: int, validate: bool) -> tuple[list[float], float]:
-        """Losses, and seconds of a step. The rate is that of a run of so many steps, which ends at `stop`."""
+    def trained(steps: int, validate: bool) -> tuple[list[float], float]:
+        """Losses, and seconds of a step."""
         rate = optax.warmup_cosine_decay_schedule(0.0, variant.rate, WARMUP, max(steps, WARMUP + 1), variant.rate / 10)
         tx = optax.adamw(rate, 0.9, 0.95) if variant.rank else optimizer(config, rate)
         tx = optax.chain(optax.clip_by_global_norm(1.0), tx) if variant.rank else tx
@@ -113,16 +114,16 @@ def tuned(path: Path, dataset: Dataset, variant: Variant, minutes: float) -> dic
         parameters, moments, losses = begun, tx.init(begun), []
         began, taken = 0.0, 0.0
         with loader.loader(dataset, shape, "train") as rows:
-            for number in range(stop):
-                if number == 1:
+            for number in range(steps):
+                if number == COMPILED:
                     jax.block_until_ready(parameters)
                     began = time.monotonic()
                 parameters, moments = step(parameters, moments, next(rows))
-                if validate and (number + 1) % max(stop // VALIDATIONS, 1) == 0:
+                if validate and (number + 1) % max(steps // VALIDATIONS, 1) == 0:
                     losses.append(validation(parameters))
             jax.block_until_ready(parameters)
             taken = time.monotonic() - began
-        return losses, taken / (stop - 1)
+        return losses, taken / (steps - COMPILED)
 
     with loader.loader(dataset, shape, "validation") as rows:
         batches = list(rows)
@@ -132,9 +133,9 @@ def tuned(path: Path, dataset: Dataset, variant: Variant, minutes: float) -> dic
     def validation(parameters: Any) -> float:
         return by_kind.mean_nats([np.asarray(score(parameters, batch)) for batch in batches], batches)[0]
 
-    _, seconds = trained(PROBE, PROBE, validate=False)
+    _, seconds = trained(PROBE, validate=False)
     steps = int(60 * minutes / seconds)
-    losses, seconds = trained(steps, steps, validate=True)
+    losses, seconds = trained(steps, validate=True)
     return {"steps": steps, "before": validation(begun), "losses": losses, "best": min(losses)}
 
 
