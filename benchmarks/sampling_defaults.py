@@ -18,12 +18,11 @@ import report
 from tqdm import tqdm
 
 from configs import Constraints, EvaluateConfig, SampleConfig
-from jax_impl.device import device
 from jax_impl.evaluation import comparison
 from jax_impl.evaluation.evaluate import HeldOutSongs
 from jax_impl.sampling.draw import Settings
 from jax_impl.sampling.sample import Sampler
-from jax_impl.sampling.task import task_of
+from jax_impl.sampling.task import task_of_record
 from jax_impl.training.found import find
 from tokenizer.tokens import fields
 
@@ -45,7 +44,7 @@ GRID = [
     {"min_p": 0.05, "chord_temperature": 0.6},
     {"top_p": 0.95, "chord_temperature": 0.6, "repetition_penalty": 1.05},
 ]
-SHOWN = ("chords_in_16_bars", "chord_1_bar_before", "chord_4_bars_before", "chord_8_bars_before", "chords_heard",
+SHOWN = ("instruments", "chords_in_16_bars", "chord_1_bar_before", "chord_4_bars_before", "chord_8_bars_before", "chords_heard",
          "out_of_key", "notes_per_bar", "empty_bars", "tempo", "polyphony", "groove_consistency")  # fmt: skip
 
 
@@ -60,13 +59,8 @@ def main() -> None:
     arguments = parser.parse_args()
     found = find(arguments.run, "best")
     real = HeldOutSongs(found, arguments.data_dir, EvaluateConfig(bars=BARS)).first_bars()
-    task = task_of(
-        found.record.model_config,
-        replace(PLAIN, num_samples=arguments.songs),
-        device.sampling_compute(),
-        None,
-        Constraints(bars=BARS, instruments=arguments.instruments),
-    )
+    wanted = Constraints(bars=BARS, instruments=arguments.instruments)
+    task = task_of_record(found.record, replace(PLAIN, num_samples=arguments.songs), wanted)
     sampler, rows = Sampler(found, task), []
     for setting in arguments.settings:
         sampler._settings = Settings.of(replace(PLAIN, **setting))

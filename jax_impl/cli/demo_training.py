@@ -11,9 +11,8 @@ from tqdm import tqdm
 
 from configs import InputError, PrepareConfig, presets
 from jax_impl.cli.demo_folder import MADE_BY, SUMMARY, claimed, summary_of
-from jax_impl.device import device
 from jax_impl.sampling import pianoroll, sample
-from jax_impl.sampling.task import task_of
+from jax_impl.sampling.task import task_of_record
 from jax_impl.training import metrics, train
 from jax_impl.training.found import find
 from tokenizer.dataset.prepare import prepare
@@ -73,7 +72,7 @@ def _demo(midi_dir: Path | None, out: Path, overwrite: bool) -> int:
     found = find(config.output_dir, "best")
     record = found.record
     with tqdm(total=presets.DEMO_SAMPLE.max_length, desc="sampling", unit="token", disable=None) as bar:
-        task = task_of(record.model_config, presets.DEMO_SAMPLE, device.sampling_compute(), None, presets.DEMO_SONG)
+        task = task_of_record(record, presets.DEMO_SAMPLE, presets.DEMO_SONG)
         sampler = sample.Sampler(found, task)
         (song,) = sampler.samples(lambda length, _: bar.update(length - bar.n))
     validated = [line for line in metrics.read(config.output_dir / metrics.FILE) if line["kind"] == "validation"]

@@ -19,9 +19,9 @@ HEAD = 1  # tokens that the sampler is given, not the model's: BOS
 PER = 1000  # tokens
 
 
-def broken_rules(songs: Sequence[np.ndarray], max_bars: int) -> list[Counter[str]]:
+def broken_rules(songs: Sequence[np.ndarray], max_bars: int, any_order: bool = False) -> list[Counter[str]]:
     """Of each song, int32[T] tokens from BOS on, how often each rule is broken. max_bars: chords that the first track
-    may have, the model's max_bars.
+    may have, the model's max_bars. any_order: tracks may come in any.
     """
     broken: list[Counter[str]] = [Counter() for _ in songs]
     if not songs:
@@ -34,7 +34,7 @@ def broken_rules(songs: Sequence[np.ndarray], max_bars: int) -> list[Counter[str
     for index in range(rows.shape[1]):
         token = rows[:, index]
         if index >= HEAD:
-            rules = grammar.clauses(state)
+            rules = grammar.clauses(state, np, any_order)
             allows = {rule: allowed[numbers, token] for rule, allowed in rules.items()}
             wrong = ~np.logical_and.reduce(list(allows.values())) & (index < lengths)
             for row in np.flatnonzero(wrong):
@@ -43,11 +43,11 @@ def broken_rules(songs: Sequence[np.ndarray], max_bars: int) -> list[Counter[str
     return broken
 
 
-def errors(songs: Sequence[np.ndarray], max_bars: int) -> dict:
+def errors(songs: Sequence[np.ndarray], max_bars: int, any_order: bool = False) -> dict:
     """{"songs", "tokens": written by the model, "errors", "per_1000_tokens", "songs_without", "by_rule": {rule:
     {"errors", "per_1000_tokens"}}}, the rule that is broken most often first. Songs as in broken_rules.
     """
-    broken = broken_rules(songs, max_bars)
+    broken = broken_rules(songs, max_bars, any_order)
     of_all = sum(broken, Counter())
     tokens = sum(len(song) - HEAD for song in songs)
     rate = lambda count: PER * count / max(tokens, 1)

@@ -158,7 +158,7 @@ def _report_of(
             "samples": _told_of(written, len(real)),
             "features": comparison.compare(new, real, seed=config.seed, bars=config.bars),
             "copies": copies.compare(new, real, index),
-            "errors": errors([song.ids for song in free], record.model_config.max_bars),
+            "errors": errors([song.ids for song in free], record.model_config.max_bars, record.has_seen_orders),
         }
     return report
 

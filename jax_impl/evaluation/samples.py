@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from configs import Constraints, EvaluateConfig, SampleConfig
-from jax_impl.device import device
 from jax_impl.sampling import outputs
 from jax_impl.sampling.compose import sampled
 from jax_impl.sampling.outputs import Formats, Origin
 from jax_impl.sampling.sample import Sample, Sampler
-from jax_impl.sampling.task import Task, task_of
+from jax_impl.sampling.task import Task, task_of_record
 from jax_impl.training.found import Found
 
 MIDI_ALONE = Formats(picture=False, soundfont=None)
@@ -24,7 +23,7 @@ def task(found: Found, config: EvaluateConfig) -> tuple[Task, Constraints]:
     """What the model is to write, and what is asked of it. Raises InputError."""
     sampler = SampleConfig(num_samples=config.samples, max_length=config.max_length, seed=config.seed)
     wanted = Constraints(bars=config.bars)
-    return task_of(found.record.model_config, sampler, device.sampling_compute(), None, wanted), wanted
+    return task_of_record(found.record, sampler, wanted), wanted
 
 
 def paths(folder: Path, count: int) -> list[Path]:
@@ -66,7 +65,7 @@ def sample_without_grammar(found: Found, config: EvaluateConfig) -> list[Sample]
     """A quarter as many songs, one at least, as long as the model likes."""
     count = max(1, config.samples // ONE_OF)
     sampler = SampleConfig(num_samples=count, max_length=config.max_length, seed=config.seed, grammar=False)
-    what = task_of(found.record.model_config, sampler, device.sampling_compute(), None, Constraints())
+    what = task_of_record(found.record, sampler, Constraints())
     return list(sampled(Sampler(found, what), frozenset(range(count))))
 
 

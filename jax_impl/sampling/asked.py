@@ -11,8 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from configs import Align, Constraints, InputError, Pedal, SampleConfig
-from jax_impl.device import device
-from jax_impl.sampling.task import Task, task_of
+from jax_impl.sampling.task import Task, task_of_record
 from jax_impl.training.found import Found, find, step_named
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.align import Aligned, align
@@ -59,8 +58,7 @@ def task_for(
             f"--fill: the model of {found.name} never saw hidden bars and can fill none; train one with --fill 0.3, or "
             "this one on with --init-from"
         )
-    context = found.record.train.get("max_seq_len", 0)
-    made = task_of(found.record.model_config, sampler, device.sampling_compute(), prompt, wanted, context)
+    made = task_of_record(found.record, sampler, wanted, prompt)
     return found, replace(made, notices=(*notices, *made.notices))
 
 

@@ -197,7 +197,7 @@ class Program:
             keys, past.length, logits
         )
         token = jnp.where(forced >= 0, forced, drawn)
-        errors = (forced < 0) & ~grammar.allowed(state.grammar, jnp)[rows, token]
+        errors = (forced < 0) & ~grammar.allowed(state.grammar, jnp, plan.any_order)[rows, token]
         return token, errors, follow.cuts_short(choice, token, jnp) if choice else jnp.zeros_like(errors)
 
     def _append(self, weights: Weights, past: Any, token: jax.Array, alive: jax.Array) -> tuple[Any, jax.Array]:

@@ -11,6 +11,7 @@ from configs import ComputeConfig, Constraints, InputError, ModelConfig, SampleC
 from jax_impl.device import device
 from jax_impl.device.memory import GB
 from jax_impl.model.museformer import DTYPES
+from jax_impl.training.record import Record
 from tokenizer.music.score import Score
 from tokenizer.tokens import fill, names, offered
 from tokenizer.tokens import plan as planning
@@ -46,6 +47,13 @@ class Task:
         return "; ".join(self.notices)
 
 
+def task_of_record(record: Record, config: SampleConfig, wanted: Constraints, prompt: Prompt | None = None) -> Task:
+    """What a trained model is to do on this device, see task_of."""
+    context = record.train.get("max_seq_len", 0)
+    compute = device.sampling_compute()
+    return task_of(record.model_config, config, compute, prompt, wanted, context, record.has_seen_orders)
+
+
 def task_of(
     model: ModelConfig,
     config: SampleConfig,
@@ -53,9 +61,11 @@ def task_of(
     prompt: Score | np.ndarray | Prompt | None,
     wanted: Constraints,
     context: int = 0,
+    any_order: bool = False,
 ) -> Task:
     """Raises InputError where a model of this kind cannot do what is wanted. prompt: a given song. context: tokens of
-    a row that the model learned from, 0 where that is not known.
+    a row that the model learned from, 0 where that is not known. any_order: whether it has seen tracks in other orders
+    than HID's.
     """
     if not config.grammar and (prompt is not None or wanted != Constraints()):
         raise InputError(
@@ -82,7 +92,9 @@ def task_of(
         anew = fill.told(given.hidden, given.song) if given.hidden else ""
         notices = [*names.notices(wanted), *filter(None, [anew, parts.notice])]
         return Task(config, compute, plan, whole_song(given, 0, wanted), tuple(notices), cached, parts)
-    planned = planning.make_plan(given, wanted, config.max_length, most_spans, model.max_bars, model.vocab_size)
+    planned = planning.make_plan(
+        given, wanted, config.max_length, most_spans, model.max_bars, model.vocab_size, any_order
+    )
     plan = planned.plan if config.grammar else planned.plan._replace(max_bars=np.int32(model.max_bars))
     whole = whole_song(given, planned.left_out, wanted)
     return Task(config, compute, plan, whole, tuple(planned.notices), cached)

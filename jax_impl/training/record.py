@@ -45,6 +45,11 @@ class Record:
         return self.tasks.get("fill", 0) > 0
 
     @property
+    def has_seen_orders(self) -> bool:
+        """Whether the model has been shown songs with their tracks in other orders than HID's."""
+        return self.tasks.get("reorder", 0) > 0
+
+    @property
     def model_config(self) -> ModelConfig:
         """Written before models said so, they had v1.2.1's tokens."""
         rule = self.model["mask_rule"]

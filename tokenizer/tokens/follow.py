@@ -33,7 +33,7 @@ class Choice(NamedTuple):
 def choices(plan: Plan, place: Any, state: grammar.State, length: Any, spans: Any, xp: Any = np) -> Choice:
     """place: int32[B], next in the script. length, spans: int32[B], tokens and bar spans so far."""
     ending = plan.script[place + 1]  # what the script says once the track has ended
-    legal = grammar.allowed(state, xp)
+    legal = grammar.allowed(state, xp, plan.any_order)
     if plan.held is not None:
         legal = legal & held.allowed(plan, state, xp)
     left = _left(plan, place, state, length, spans, xp)

@@ -242,8 +242,10 @@ def push(state: State, token: Any, xp: Any = np) -> State:
     )
 
 
-def clauses(state: State, xp: Any = np) -> dict[str, Any]:
-    """What each rule allows next, bool[B, 724], under the sentence that says it."""
+def clauses(state: State, xp: Any = np, any_order: Any = False) -> dict[str, Any]:
+    """What each rule allows next, bool[B, 724], under the sentence that says it. any_order: bool[], whether tracks may
+    come in any.
+    """
     column = lambda x: x[:, None]
     value, rank = xp.asarray(VALUE), xp.asarray(RANK)
 
@@ -294,7 +296,7 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
             ~column(inside) | (value != column(state.signature)), SIGNATURE
         ),
         "tracks come in HID order": only(
-            ~column(inside) | (rank >= column(state.rank)) | column(state.last == UNK), TRACK
+            any_order | ~column(inside) | (rank >= column(state.rank)) | column(state.last == UNK), TRACK
         ),
         "no track is longer than the first": only(first | (state.bar + 1 < state.bars), CHORD),
         "a bar has one chord, that of the first track": only(column(first) | (value == column(chord)), CHORD),
@@ -324,9 +326,9 @@ def clauses(state: State, xp: Any = np) -> dict[str, Any]:
     }
 
 
-def allowed(state: State, xp: Any = np) -> Any:
+def allowed(state: State, xp: Any = np, any_order: Any = False) -> Any:
     """bool[B, 724]: what may come next."""
-    rules = list(clauses(state, xp).values())
+    rules = list(clauses(state, xp, any_order).values())
     result = rules[0]
     for rule in rules[1:]:
         result = result & rule

@@ -68,6 +68,7 @@ class Plan(NamedTuple):
     behind: Any  # int32[] bars that the tracks have before their free places
     max_tokens: Any  # int32[] of the song
     max_spans: Any  # int32[]
+    any_order: Any  # bool[] tracks that nobody asked for need not come in HID order
     held: wishes.Held | None  # what must hold in the notes, None where nothing is asked of them
 
 
@@ -110,10 +111,17 @@ def usual_room(given: Given | None, wanted: Constraints) -> Room:
 
 
 def make_plan(
-    given: Given | None, wanted: Constraints, max_tokens: int, max_spans: int, max_bars: int, vocab_size: int
+    given: Given | None,
+    wanted: Constraints,
+    max_tokens: int,
+    max_spans: int,
+    max_bars: int,
+    vocab_size: int,
+    any_order: bool = False,
 ) -> Planned:
-    """Of a new song, or of one that goes on, for a model that has room for so much, and so many of the tokens. Raises
-    InputError where what is wanted cannot be.
+    """Of a new song, or of one that goes on, for a model that has room for so much, and so many of the tokens.
+    any_order: it has seen tracks in other orders than HID's, so its own songs come in them too; what must hold in the
+    notes leans on that order. Raises InputError where what is wanted cannot be.
     """
     limits, notices = Room(max_tokens, max_spans), names.notices(wanted)
     free, meters = _free_tokens(wanted, vocab_size), to_come(given, wanted)
@@ -128,6 +136,7 @@ def make_plan(
         if not wanted.bars:  # as many as there usually is room for in all tracks, not in the first one alone
             usual = max(limits.tokens // round(sum(_tokens_per_bar(script))), room.FEWEST_BARS)
             plan = plan._replace(max_bars=np.int32(min(usual, max_bars)))
+        plan = plan._replace(any_order=np.bool_(any_order and plan.held is None))
         return Planned(plan, 0, notices)
     most_given_bars = _most_given_bars(given, wanted, meters, max_bars)
     fitting = _fitting(given, wanted, meters, limits, most_given_bars)
@@ -339,6 +348,7 @@ def _with_limits(
         behind=np.int32(writes.behind),
         max_tokens=np.int32(limits.tokens),
         max_spans=np.int32(limits.spans),
+        any_order=np.bool_(False),
         held=held,
     )
 
