@@ -452,6 +452,20 @@ TOKENS = (
         "tests/tokenizer/test_example.py",
     ),
     fault(
+        "tokenizer/tokens/example.py",
+        "behind hidden bars EOS is what comes behind a cut",
+        "(class_ == Class.EOS)) & ~said_again",
+        "(class_ == Class.EOS))",
+        "tests/tokenizer/test_example.py",
+    ),
+    fault(
+        "tokenizer/tokens/plan.py",
+        "what must hold in the notes may meet tracks in any order",
+        "np.bool_(any_order and plan.held is None)",
+        "np.bool_(any_order)",
+        "tests/tokenizer/test_plan.py",
+    ),
+    fault(
         "tokenizer/tokens/crop.py",
         "ends stay where they were in another order",
         "tracks_go_on=self.tracks_go_on[order]",
@@ -841,6 +855,20 @@ MODEL = (
         "(chord_weight - 1) * (nats - any_chord)",
         "(chord_weight - 1) * nats",
         "tests/training/test_train.py",
+    ),
+    fault(
+        "jax_impl/training/step.py",
+        "that a track is over where a window cut it is learned",
+        "jnp.where(_cut(batch), each - any_next, 0)",
+        "jnp.where(_cut(batch), each, 0)",
+        "tests/training/test_train.py",
+    ),
+    fault(
+        "jax_impl/sampling/loop.py",
+        "another order than HID's is an error",
+        "grammar.allowed(state.grammar, jnp, plan.any_order)",
+        "grammar.allowed(state.grammar, jnp)",
+        "tests/sampling/test_sample.py",
     ),
     fault(
         "jax_impl/training/step.py",

@@ -28,7 +28,7 @@ from jax_impl.model.museformer import abstract_model
 from jax_impl.training import by_kind
 from jax_impl.training.checkpoint import load_model
 from jax_impl.training.optimizer import optimizer
-from jax_impl.training.step import cross_entropy, validation_step
+from jax_impl.training.step import count_targets, cross_entropy, validation_step
 from tokenizer.dataset.songs import Dataset
 
 VALIDATIONS, PROBE, WARMUP = 8, 12, 20
@@ -97,7 +97,8 @@ def tuned(path: Path, dataset: Dataset, variant: Variant, minutes: float) -> dic
         logits = nnx.merge(graph, whole(parameters))(
             batch, max_spans=config.row_spans, compute=compute, dropout_key=None
         )
-        return cross_entropy(logits, batch, "first") / jnp.maximum(batch.weights.sum(), 1)
+        targets = jnp.maximum(count_targets(batch, "all"), 1)
+        return cross_entropy(logits, batch, "first", track_targets="all") / targets
 
     def trained(steps: int, validate: bool) -> tuple[list[float], float]:
         """Losses, and seconds of a step."""

@@ -44,8 +44,9 @@ GRID = [
     {"min_p": 0.05, "chord_temperature": 0.6},
     {"top_p": 0.95, "chord_temperature": 0.6, "repetition_penalty": 1.05},
 ]
-SHOWN = ("instruments", "chords_in_16_bars", "chord_1_bar_before", "chord_4_bars_before", "chord_8_bars_before", "chords_heard",
-         "out_of_key", "notes_per_bar", "empty_bars", "tempo", "polyphony", "groove_consistency")  # fmt: skip
+SHOWN = ("chords_in_16_bars", "chord_1_bar_before", "chord_4_bars_before", "chord_8_bars_before", "chords_heard",
+         "out_of_key", "notes_per_bar", "empty_bars", "tempo", "polyphony", "groove_consistency",
+         "instruments")  # fmt: skip
 
 
 def main() -> None:

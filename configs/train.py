@@ -12,8 +12,12 @@ from configs.ranges import INT32
 Precision = Literal["auto", "fp32", "bf16"]
 # Of which tracks chords are targets: of the first alone, for a sampler writes those of the others as it says, or of all
 ChordTargets = Literal["first", "all"]
+# What comes behind a track: learned where it ended, or also, given that it is over, where only a window ended it
+TrackTargets = Literal["ended", "all"]
 Optimizer = Literal["muon", "adamw"]
-CHORD_TARGETS: dict[str, ChordTargets] = {"span": "first", "v121": "all"}  # by mask rule, where nothing is said
+# By mask rule, where nothing is said
+CHORD_TARGETS: dict[str, ChordTargets] = {"span": "first", "v121": "all"}
+TRACK_TARGETS: dict[str, TrackTargets] = {"span": "all", "v121": "ended"}
 AttentionChoice = Literal["auto", "reference", "xla", "pallas"]
 
 # max_spans 0: real songs have one span per 7.6 tokens in the mean; with room for 1 per 8 rows stay a tenth empty
@@ -32,6 +36,7 @@ class TrainConfig:
     mask_rule: Literal["span", "v121"] = "span"  # causal bar summaries, or the attention of v1.2.1 (not causal)
     chord_targets: ChordTargets | None = None  # chords learned: the first track's or all (none: first; all for v121)
     chord_weight: float = 1.0  # how many times it counts which chord comes, where no track has said it yet
+    track_targets: TrackTargets | None = None  # which track follows: behind ended ones, or cut ones too (none: all)
     max_seq_len: int = 8192  # tokens of a row; longer songs are cropped to a window of bars
     max_spans: int = 0  # bar summaries of a row (0: 3/16 of max_seq_len)
     batch_size: int = 4  # rows of a micro batch, over all devices
@@ -91,6 +96,7 @@ class TrainConfig:
         return replace(
             self,
             chord_targets=self.chord_targets or CHORD_TARGETS[self.mask_rule],
+            track_targets=self.track_targets or TRACK_TARGETS[self.mask_rule],
             optimizer=self.optimizer or ("muon" if from_nothing else "adamw"),
         )
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tokenizer import vocabulary as vocab
-from tokenizer.tokens.example import Example, known_chords, whole
+from tokenizer.tokens.example import Example, cut_ends, known_chords, whole
 from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields, harmonies, places, positions
+
+KNOWN_CHORD, CUT_END = 1, 2  # see Batch.known
 
 
 class Batch(NamedTuple):
@@ -36,7 +38,9 @@ class Batch(NamedTuple):
     place: np.ndarray  # int32, fine step of its bar, -1 outside bars
     harmony: np.ndarray  # int32, what its track has said of chords, 0 none (see tokenizer.tokens.fields.chords_of)
     targets: np.ndarray  # int32, the next token of the same document; PAD where there is none
-    known: np.ndarray  # int32, 1 where the target is a chord that the document's first track has said, else 0
+    # int32, KNOWN_CHORD where the target is a chord that the document's first track has said, CUT_END where it is what
+    # comes behind a track that only a cut ended, else 0
+    known: np.ndarray
     weights: np.ndarray  # float32, 1 where there is a target that counts (see tokenizer.tokens.example), else 0
 
 
@@ -79,7 +83,7 @@ def pack_examples(examples: Sequence[Example], max_seq_len: int) -> Batch:
         row.place[start:end] = places(song)
         row.harmony[start:end] = harmonies(song.ids)
         row.targets[start : end - 1] = song.ids[1:]
-        row.known[start : end - 1] = known_chords(song.ids)[1:]
+        row.known[start : end - 1] = (KNOWN_CHORD * known_chords(song.ids) + CUT_END * cut_ends(example))[1:]
         row.weights[start : end - 1] = example.loss_mask[1:]
         start, spans = end, spans + int(song.span.max(initial=OUTSIDE)) + 1
     return row

@@ -7,22 +7,30 @@ import math
 import torch
 from torch import Tensor
 
-from configs.train import ChordTargets
+from configs.train import ChordTargets, TrackTargets
 from tokenizer.vocabulary import CLASS, Class
 from torch_ref.model import MuseFormer
 from torch_ref.rows import Rows
 
 
-def loss(logits: Tensor, rows: Rows, chord_targets: ChordTargets) -> tuple[Tensor, Tensor]:
+def loss(
+    logits: Tensor, rows: Rows, chord_targets: ChordTargets, track_targets: TrackTargets = "ended"
+) -> tuple[Tensor, Tensor]:
     """(cross entropy in nats, summed over the targets that count; how many those are). chord_targets "first": any
-    chord is right where the next token is one that the document's first track has said.
+    chord is right where the next token is one that the document's first track has said. track_targets "all": what comes
+    behind a track that only a cut ended counts too, among tracks and EOS.
     """
     counts = rows.weights[:, :-1]
     likelihood = torch.log_softmax(logits[:, :-1], dim=-1)
     of_next = likelihood.gather(-1, rows.tokens[:, 1:, None]).squeeze(-1)
     if chord_targets == "first":
         of_any_chord = likelihood[..., torch.as_tensor(CLASS == Class.CHORD)[: logits.shape[-1]]].logsumexp(-1)
-        of_next = torch.where(rows.known[:, :-1] > 0, of_any_chord, of_next)
+        of_next = torch.where(rows.known[:, :-1] == 1, of_any_chord, of_next)
+    if track_targets == "all":
+        is_next = torch.as_tensor((CLASS == Class.TRACK) | (CLASS == Class.EOS))[: logits.shape[-1]]
+        is_cut = rows.known[:, :-1] == 2
+        of_next = torch.where(is_cut, of_next - likelihood[..., is_next].logsumexp(-1), of_next)
+        counts = torch.where(is_cut, 1, counts)
     return -(of_next * counts).sum(), counts.sum()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jax_impl.batch import Batch
+from jax_impl.batch import KNOWN_CHORD, Batch
 from tokenizer import vocabulary as vocab
 from tokenizer.vocabulary import CLASS, Class
 
@@ -37,7 +37,7 @@ for _class, _kind in {
 
 def kinds_of_targets(batch: Batch) -> np.ndarray:
     """int[B, T]: what each target of a batch [B, T] is, a number of KINDS; of no meaning where the weight is 0."""
-    return np.where(np.asarray(batch.known) > 0, LATER_CHORD, OF_TOKEN[np.asarray(batch.targets)])
+    return np.where(np.asarray(batch.known) == KNOWN_CHORD, LATER_CHORD, OF_TOKEN[np.asarray(batch.targets)])
 
 
 def mean_nats(nats: Sequence[np.ndarray], batches: Sequence[Batch]) -> tuple[float, dict[str, float]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from configs.train import ChordTargets
-from jax_impl.batch import Batch
+from jax_impl.batch import KNOWN_CHORD, Batch
 from jax_impl.training.by_kind import KINDS, OF_TOKEN
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Songs
@@ -27,7 +27,7 @@ class Guess:
         """float64[B, T]: nats of each target, as training.step.token_losses has them of a model."""
         last = OF_TOKEN[batch.tokens]
         a_chord = self.share[:, CLASS == Class.CHORD].sum(axis=1)[last]
-        is_any = (batch.known > 0) & (chord_targets == "first")
+        is_any = (batch.known == KNOWN_CHORD) & (chord_targets == "first")
         return -np.log(np.where(is_any, a_chord, self.share[last, batch.targets]))
 
     def loss(self, batches: Sequence[Batch], chord_targets: ChordTargets) -> float:

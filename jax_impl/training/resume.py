@@ -32,9 +32,11 @@ MAY_CHANGE = {
     *("epochs", "steps"),  # what they come to may not
 }
 # What a run was that was begun before there was such a flag
-BEFORE_THERE_WAS = {
-    field.name: field.default for field in dataclasses.fields(TrainConfig) if field.default is not dataclasses.MISSING
-} | {"reorder": 0.0, "fill": 0.0, "chord_targets": "all", "optimizer": "adamw"}
+BEFORE_THERE_WAS = (
+    {field.name: field.default for field in dataclasses.fields(TrainConfig) if field.default is not dataclasses.MISSING}
+    | {"reorder": 0.0, "fill": 0.0, "chord_targets": "all", "track_targets": "ended"}
+    | {"optimizer": "adamw"}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,7 @@ def as_begun(config: TrainConfig, record: Record | None, total_steps: int) -> Tr
         warmup = record.train.get("warmup_steps", warmup)
     decay = None if plateau_end is None else total_steps - plateau_end
     begun_with = BEFORE_THERE_WAS | record.train if record else {}
-    own = {name: vars(config)[name] or begun_with.get(name) for name in ("optimizer", "chord_targets")}
+    own = {name: vars(config)[name] or begun_with.get(name) for name in ("optimizer", "chord_targets", "track_targets")}
     return dataclasses.replace(config, warmup_steps=warmup, decay_steps=decay, **own).as_new()
 
 

@@ -10,15 +10,18 @@ import optax
 from flax import nnx
 
 from configs import ComputeConfig, ModelConfig, TrainConfig
-from configs.train import ChordTargets
-from jax_impl.batch import Batch
+from configs.train import ChordTargets, TrackTargets
+from jax_impl.batch import CUT_END, KNOWN_CHORD, Batch
 from jax_impl.model.harmony import CHORDS
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training.optimizer import learning_rate, optimizer
+from tokenizer import vocabulary as vocab
+from tokenizer.music.score import DRUMS
 
 # Folded into a run's key before the step's number, so that no key of dropout is one of the initialization, whose keys
 # are the run's with 0, 1, 2, ... folded in
 DROPOUT_STREAM = 0x64726F70  # "drop"
+TRACKS = slice(vocab.track_token(DRUMS), vocab.track_token(127) + 1)
 
 
 class TrainState(NamedTuple):
@@ -60,6 +63,7 @@ def make_step(model: ModelConfig, config: TrainConfig, total_steps: int) -> Made
     tx = optimizer(config, rate)
     settings = dict(graph=abstract_model(model)[0], tx=tx, rate=rate, seed=config.seed, max_spans=config.row_spans)
     settings |= dict(chord_targets=config.chord_targets, chord_weight=config.chord_weight)
+    settings |= dict(track_targets=config.track_targets)
     initialize = functools.partial(initial_state, model, tx, config.seed)
     return Made(tx, initialize, functools.partial(train_step, **settings))
 
@@ -72,9 +76,34 @@ def abstract_batches(config: TrainConfig) -> Batch:
     )
 
 
-def cross_entropy(logits: jax.Array, batch: Batch, chord_targets: ChordTargets, chord_weight: float = 1.0) -> jax.Array:
-    """float32[]: next-token cross entropy in nats, summed with the batch's weights. logits: float32[B, T, V]."""
-    return jnp.sum(token_losses(logits, batch, chord_targets, chord_weight) * batch.weights)
+def cross_entropy(
+    logits: jax.Array,
+    batch: Batch,
+    chord_targets: ChordTargets,
+    chord_weight: float = 1.0,
+    track_targets: TrackTargets = "ended",
+) -> jax.Array:
+    """float32[]: next-token cross entropy in nats, summed with the batch's weights. logits: float32[B, T, V].
+
+    track_targets "all": and which track comes, or that none does, behind each that only a cut ended:
+    -ln P(this | a track or EOS).
+    """
+    nats = jnp.sum(token_losses(logits, batch, chord_targets, chord_weight) * batch.weights)
+    if track_targets == "ended":
+        return nats
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+    next_ones = jnp.concatenate([logits[..., TRACKS], logits[..., vocab.EOS : vocab.EOS + 1]], axis=-1)
+    any_next = jax.nn.logsumexp(logits, axis=-1) - jax.nn.logsumexp(next_ones, axis=-1)
+    return nats + jnp.sum(jnp.where(_cut(batch), each - any_next, 0))
+
+
+def count_targets(batch: Batch, track_targets: TrackTargets) -> jax.Array:
+    """float32[]: over how many `cross_entropy` sums."""
+    return jnp.sum(batch.weights) + (jnp.sum(_cut(batch)) if track_targets == "all" else 0)
+
+
+def _cut(batch: Batch) -> jax.Array:
+    return batch.known == CUT_END
 
 
 def token_losses(logits: jax.Array, batch: Batch, chord_targets: ChordTargets, chord_weight: float = 1.0) -> jax.Array:
@@ -88,7 +117,7 @@ def token_losses(logits: jax.Array, batch: Batch, chord_targets: ChordTargets, c
     if chord_targets == "all" and chord_weight == 1:
         return nats
     any_chord = jax.nn.logsumexp(logits, axis=-1) - jax.nn.logsumexp(logits[..., CHORDS], axis=-1)
-    is_known = batch.known > 0
+    is_known = batch.known == KNOWN_CHORD
     if chord_weight != 1:
         is_chord = (batch.targets >= CHORDS.start) & (batch.targets < CHORDS.stop) & ~is_known
         nats = nats + jnp.where(is_chord, (chord_weight - 1) * (nats - any_chord), 0)
@@ -111,6 +140,7 @@ def train_step(
     max_spans: int,
     chord_targets: ChordTargets,
     chord_weight: float,
+    track_targets: TrackTargets,
     compute: ComputeConfig,
 ) -> tuple[TrainState, Measured]:
     """One update from A micro batches [A, B, T], equal to the update from all their rows at once but for rounding (and
@@ -119,13 +149,13 @@ def train_step(
     The loss is the mean over the real targets of all rows, so each micro batch counts by its targets. Dropout is a
     function of (seed, step, micro batch).
     """
-    total = jnp.maximum(jnp.sum(batches.weights), 1)  # no target at all: loss 0, no gradient
+    total = jnp.maximum(count_targets(batches, track_targets), 1)  # no target at all: loss 0, no gradient
     key = dropout_key(seed, state.step)
 
     def loss(parameters: Any, batch: Batch, key: jax.Array) -> jax.Array:
         model = nnx.merge(graph, parameters)
         logits = model(batch, max_spans=max_spans, compute=compute, dropout_key=key)
-        return cross_entropy(logits, batch, chord_targets, chord_weight) / total
+        return cross_entropy(logits, batch, chord_targets, chord_weight, track_targets) / total
 
     def accumulate(sums: tuple, micro: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(state.parameters, *micro)), None

@@ -31,6 +31,12 @@ def test_an_error_is_told_by_the_rule_that_it_breaks(song, rules):
     assert broken_rules([ids(song)], MAX_BARS) == [Counter(rules)]
 
 
+def test_that_tracks_come_in_another_order_is_no_error_of_a_model_that_has_seen_others():
+    song = ids(f"{HEADER} #P0 SEP Cmaj T0 P60 L1 V25 #D SEP Cmaj T0 P36 L1 V25 EOS")
+    assert broken_rules([song], MAX_BARS) == [Counter({"tracks come in HID order": 1})]
+    assert broken_rules([song], MAX_BARS, any_order=True) == [Counter()]
+
+
 def test_a_song_is_read_to_its_own_end_beside_a_longer_one():
     short, long = ids(f"{FIRST} EOS"), ids(f"{FIRST} T4 P40 P39 T12 P40 EOS")
     told = errors([short, long], MAX_BARS)

@@ -31,6 +31,7 @@ from tokenizer.music.composer import compose as compose_song
 from tokenizer.tokens import fields, grammar, room
 from tokenizer.tokens import plan as planning
 from tokenizer.tokens.encode import encode
+from tokenizer.tokens.grammar import TRACK
 
 
 def samples(model, prompt=None, wanted=None, **settings) -> list[sample.Sample]:
@@ -51,6 +52,19 @@ def test_a_hundred_songs_of_random_weights_are_all_grammatical_and_come_to_an_en
     had_room = [len(song.ids) < 60 and fields.compute(song.ids).bar.max() < most_bars - 1 for song in songs]
     assert not any(song.cut_short for song, had in zip(songs, had_room, strict=True) if had)
     assert sum(had_room) > 5 and sum(song.cut_short for song in songs) > 20
+
+
+def test_tracks_of_a_model_that_has_seen_other_orders_come_in_any_and_none_is_an_error(model):
+    settings, orders = SampleConfig(**HOT | dict(num_samples=100, batch=100, max_length=100)), {}
+    for shares in ({"reorder": 0.3, "fill": 0.0}, {"fill": 0.3}):
+        record = Record(1, plain(CONFIG), {}, 1, {}, "", {}, vocab.FINGERPRINT, versions(), tasks=shares)
+        made = task.task_of_record(record, settings, Constraints())
+        songs = list(sample.Sampler(model, dataclasses.replace(made, compute=COMPUTE)).samples())
+        assert all(song.errors == 0 and song.finished for song in songs)
+        assert all(snap(song.score()) == song.score() for song in songs)  # in HID order again
+        ranks = [[HID_RANK[vocab.VALUE[token]] for token in song.ids if vocab.CLASS[token] == TRACK] for song in songs]
+        orders["reorder" in shares] = np.mean([order == sorted(order) for order in ranks if len(order) > 1])
+    assert orders[True] < 0.8 and orders[False] == 1
 
 
 def test_a_model_that_knows_no_chords_still_lets_later_tracks_play_on():

@@ -10,7 +10,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.music.composer import compose
 from tokenizer.tokens.crop import window
 from tokenizer.tokens.encode import Hidden, encode, grid_song
-from tokenizer.tokens.example import Example, example, known_chords, whole
+from tokenizer.tokens.example import Example, cut_ends, example, known_chords, whole
 from tokenizer.tokens.fields import KIND_PITCH, TokenFields
 from tokenizer.vocabulary import Class
 
@@ -42,6 +42,16 @@ def test_what_only_the_cut_ended_does_not_count(band):
     assert said(example(window(band, 0, 3))) == (
         f"{HEAD} #D SEP {NOTE} {MORE} {MORE} (#P33) SEP {NOTE} (#P48) SEP {NOTE} {MORE} (EOS)"
     )
+
+
+def test_what_comes_behind_a_cut_end_is_known_to_come_unless_bars_are_hidden(band):
+    def behind_cuts(shown: Example) -> list[str]:
+        return [vocab.NAMES[token] for token in shown.tokens.ids[cut_ends(shown)]]
+
+    assert behind_cuts(example(window(band, 0, 3))) == ["#P33", "#P48", "EOS"]
+    assert behind_cuts(example(window(band, 0, 3).in_order(np.array([1, 2, 0])))) == ["#P48", "EOS"]
+    assert behind_cuts(example(window(band, 3, 3))) == behind_cuts(whole(band)) == []
+    assert behind_cuts(example(window(band, 0, 3), Hidden(1, 2, (0, 2)))) == ["#P33", "#P48"]
 
 
 def test_chords_are_known_but_in_the_first_track(band):

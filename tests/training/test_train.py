@@ -19,6 +19,7 @@ import pytest
 from flax import nnx
 
 from configs import MASK_RULES, ComputeConfig, DataConfig, InputError
+from jax_impl.batch import CUT_END, pack_examples, stack_rows
 from jax_impl.loading import loader
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training import metrics, train
@@ -26,7 +27,7 @@ from jax_impl.training.checkpoint import Checkpoints, load_model
 from jax_impl.training.found import CheckpointError
 from jax_impl.training.optimizer import decayed, learning_rate
 from jax_impl.training.progress import Diverged, Progress
-from jax_impl.training.step import Measured, dropout_key, make_step, token_losses
+from jax_impl.training.step import Measured, count_targets, cross_entropy, dropout_key, make_step, token_losses
 from jax_impl.training.train import stack
 from tests.rounding import apart, budget, moved
 from tests.rows import batch_of, random_song
@@ -45,6 +46,8 @@ from tests.training.equal_runs import assert_equal_runs, lines, send_after
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import read_manifest, save_manifest
 from tokenizer.dataset.songs import Dataset
+from tokenizer.tokens.crop import window
+from tokenizer.tokens.example import example
 from tokenizer.vocabulary import CLASS, Class
 
 COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")
@@ -288,6 +291,20 @@ def test_which_chord_comes_counts_as_often_as_asked_where_no_track_has_said_it()
         known = (batch.known > 0) & (targets == "first")
         want = -np.where(known, any_chord, of_target + is_first * 4 * (of_target - any_chord))
         np.testing.assert_allclose(token_losses(logits, batch, targets, 5.0), want, rtol=1e-4)
+
+
+def test_behind_a_cut_end_the_next_track_counts_among_what_may_come():
+    song = random_song(0, bars=6)
+    batch = stack_rows([pack_examples([example(window(song, 0, 2))], 256)])
+    logits = np.random.default_rng(0).normal(size=(*batch.tokens.shape, vocab.SIZE)).astype(np.float32)
+    (behind,) = np.nonzero(batch.known[0] == CUT_END)
+    assert len(behind) > 1 and not batch.weights[0, behind].any()
+    may_come = np.flatnonzero((CLASS == Class.TRACK) | (CLASS == Class.EOS))
+    of_next = np.logaddexp.reduce(logits[0, behind][:, may_come], axis=-1) - logits[0, behind, batch.targets[0, behind]]
+    nats = {targets: float(cross_entropy(logits, batch, "first", 1.0, targets)) for targets in ("ended", "all")}
+    assert nats["all"] - nats["ended"] == pytest.approx(of_next.sum(), rel=1e-4)
+    counts = [float(count_targets(batch, targets)) for targets in ("ended", "all")]
+    assert counts == [batch.weights.sum(), batch.weights.sum() + len(behind)]
 
 
 def test_a_step_weighs_chords_as_its_run_does():

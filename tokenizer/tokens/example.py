@@ -7,6 +7,10 @@ learned from these ends would write songs as short as its windows.
     song      #D  bars 0 1 2 3 4 5    #P0  bars 0 1 2 3 4 5    #P40  bars 0 1                        EOS
     bars 0-2  #D  bars 0 1 2          #P0  bars 0 1 2          #P40  bars 0 1                        EOS
     targets           1 1 1            0        1 1 1           0         1 1                         0
+    cut ends          0 0 0            1        0 0 0           1         0 0                         1
+
+Which track comes where a cut ended the one before, or that none does, is still the song's doing: given that a track is
+over, it can be learned.
 """
 
 from dataclasses import dataclass
@@ -35,6 +39,15 @@ def known_chords(ids: np.ndarray) -> np.ndarray:
     """bool[T]: chord tokens of all tracks but the first, which has said the chord of every bar."""
     class_ = CLASS[ids]
     return (class_ == Class.CHORD) & (np.cumsum(class_ == Class.TRACK) > 1)
+
+
+def cut_ends(shown: Example) -> np.ndarray:
+    """bool[T]: tracks, and EOS, that do not count because only a cut ended the track before. Not where bars that were
+    hidden are said, for there it is known what comes.
+    """
+    class_ = CLASS[shown.tokens.ids]
+    said_again = np.cumsum(class_ == Class.UNK) > 0
+    return ~shown.loss_mask & ((class_ == Class.TRACK) | (class_ == Class.EOS)) & ~said_again
 
 
 def whole(tokens: TokenFields) -> Example:
