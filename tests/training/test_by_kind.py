@@ -49,7 +49,7 @@ def test_losses_by_kind_come_at_the_steps_asked_for_and_a_run_that_goes_on_may_a
 
 
 def test_a_run_from_before_there_was_the_flag_goes_on_with_it(tmp_path):
-    settings = config(tmp_path, tmp_path, optimizer="adamw", chord_targets="all")
+    settings = config(tmp_path, tmp_path, optimizer="adamw", chord_targets="all", track_targets="ended")
     described = {name: value for name, value in plain(settings).items() if name != "eval_every"}
     before = SimpleNamespace(step=4, train=described, model=plain(MODEL), dataset="songs", total_steps=8, tasks={})
     before.model_config = MODEL

@@ -134,16 +134,20 @@ def test_a_run_that_was_begun_before_there_were_schedules_goes_on(tmp_path):
         start_of(replace(before, schedule="wsd"), 1000)
 
 
+IS_NEW = ("places", "attributes", "music", "harmony")  # of models
+
+
 def test_a_run_that_was_begun_before_there_was_places_goes_on_without_it(tmp_path):
     settings = config(Path(), tmp_path)
-    checkpoints_of(tmp_path, settings, 8, 4, without=("places", "attributes", "music", "harmony", "chord_targets"))
+    checkpoints_of(tmp_path, settings, 8, 4, without=(*IS_NEW, "chord_targets", "track_targets"))
     before = replace(MODEL, **AS_V121)
     for asked in (settings, replace(settings, chord_targets="all")):
         model = train.model_config(asked)
         assert (model.places, model.attributes, model.music, model.harmony) == (False,) * 4
         with Checkpoints(tmp_path, keep_last=99) as checkpoints:
             start = resume.find_start(checkpoints, asked, before, 8, SONGS)
-        assert resume.as_begun(asked, start.record, 8).chord_targets == "all"
+        begun = resume.as_begun(asked, start.record, 8)
+        assert (begun.chord_targets, begun.track_targets) == ("all", "ended")
     with pytest.raises(
         CheckpointError,
         match="places False there, True here; attributes False there, True here; music False there, True here; "
@@ -155,11 +159,12 @@ def test_a_run_that_was_begun_before_there_was_places_goes_on_without_it(tmp_pat
 
 
 def test_a_new_run_has_places_but_under_the_rule_of_v121(tmp_path):
-    for rule, is_ours, chords in (("span", True, "first"), ("v121", False, "all")):
+    for rule, is_ours, chords, tracks in (("span", True, "first", "all"), ("v121", False, "all", "ended")):
         settings = config(Path(), tmp_path, mask_rule=rule)
         model = train.model_config(settings)
         assert (model.places, model.attributes, model.music, model.harmony) == (is_ours,) * 4
-        assert resume.as_begun(settings, None, 8).chord_targets == chords
+        begun = resume.as_begun(settings, None, 8)
+        assert (begun.chord_targets, begun.track_targets) == (chords, tracks)
 
 
 def test_a_cosine_says_why_it_cannot_be_made_longer_and_what_to_do(tmp_path):
