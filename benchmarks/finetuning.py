@@ -50,6 +50,7 @@ VARIANTS = [
     Variant("muon", 4e-3),
     Variant("adamw", 3e-3, rank=16),
     Variant("adamw", 1e-2, rank=16),
+    Variant("adamw", 1e-4),
 ]
 
 

@@ -29,17 +29,12 @@ from tokenizer.tokens import fields
 BARS = 16
 PLAIN = SampleConfig(temperature=1.0, top_p=1.0, chord_temperature=1.0)
 GRID = [
-    {},
-    {"temperature": 0.9},
     {"temperature": 0.9, "top_p": 0.98},
-    {"temperature": 0.95, "top_p": 0.95},
     {"top_p": 0.95},
+    {"temperature": 0.95, "top_p": 0.95},
+    {"top_p": 0.95, "chord_temperature": 0.6},
     {"top_p": 0.9},
     {"min_p": 0.05},
-    {"top_p": 0.95, "chord_temperature": 0.8},
-    {"top_p": 0.95, "chord_temperature": 0.6},
-    {"min_p": 0.05, "chord_temperature": 0.7},
-    {"top_p": 0.95, "repetition_penalty": 1.05},
 ]
 SHOWN = ("chords_in_16_bars", "chord_1_bar_before", "chord_4_bars_before", "chord_8_bars_before", "chords_heard",
          "out_of_key", "notes_per_bar", "empty_bars", "tempo", "polyphony", "groove_consistency",
@@ -60,6 +55,8 @@ def main() -> None:
     wanted = Constraints(bars=BARS, instruments=arguments.instruments)
     task = task_of_record(found.record, replace(PLAIN, num_samples=arguments.songs), wanted)
     sampler, rows = Sampler(found, task), []
+    about = {"step": found.record.step, "songs": arguments.songs, "real": len(real), "plain": asdict(PLAIN)}
+    about |= {"instruments": arguments.instruments}
     for setting in arguments.settings:
         sampler._settings = Settings.of(replace(PLAIN, **setting))
         with tqdm(total=arguments.songs, desc=str(setting), disable=None) as bar:
@@ -70,9 +67,8 @@ def main() -> None:
         compared = comparison.compare(songs, real, bars=BARS)
         rows.append({"setting": setting, **distance(compared), "features": means(compared)})
         tell(rows[-1])
-    if arguments.name:
-        about = {"step": found.record.step, "songs": arguments.songs, "real": len(real), "plain": asdict(PLAIN)}
-        report.write_report(arguments.name, about | {"instruments": arguments.instruments, "settings": rows})
+        if arguments.name:
+            report.write_report(arguments.name, about | {"settings": rows}, show=False)
 
 
 def distance(compared: dict) -> dict:

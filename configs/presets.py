@@ -106,7 +106,7 @@ def finetune(data_dir: Path, output_dir: Path, init_from: Path, steps: int, max_
         max_seq_len=max_seq_len,
         batch_size=1,
         steps=steps,
-        learning_rate=1e-3,
+        learning_rate=3e-4,
         warmup_steps=min(20, steps // 4),
         dropout=0.0,
         augment=True,

@@ -15,10 +15,10 @@ ChordNotes = Literal["beats", "all", "free"]
 class SampleConfig:
     """The sampler. Raises InputError naming the flag that makes no sense."""
 
-    temperature: float = 0.9  # divides the logits; 0 takes the most likely token
+    temperature: float = 1.0  # divides the logits; 0 takes the most likely token
     chord_temperature: float = 1.0  # beside it, of chords and tempi among themselves: below 1 the usual ones
     top_k: int = 0  # keep the k most likely tokens (0 keeps all)
-    top_p: float = 0.98  # keep the most likely tokens that together hold this probability
+    top_p: float = 0.95  # keep the most likely tokens that together hold this probability
     min_p: float = 0.0  # keep tokens at least this times as likely as the likeliest
     repetition_penalty: float = 1.0  # above 1: the more a track's last bars used a note token, the less likely (1: off)
     grammar: bool = True  # only tokens that make a song; without it, what the model itself gets wrong is counted
