@@ -466,6 +466,13 @@ TOKENS = (
         "tests/tokenizer/test_plan.py",
     ),
     fault(
+        "jax_impl/evaluation/copies_search.py",
+        "what begins one place later goes on from there, however short that was",
+        "if last == at - 1 and found[last] - 2 >= BYTES:",
+        "if last == at - 1:",
+        "tests/evaluation/test_copies.py",
+    ),
+    fault(
         "tokenizer/tokens/crop.py",
         "ends stay where they were in another order",
         "tracks_go_on=self.tracks_go_on[order]",

@@ -89,11 +89,11 @@ class Places:
         """Of places of a song that go on for DEPTH symbols as those in the order from low to before high: how far in
         all, into `found` and `place`. own: windows of the song.
         """
-        last = -1
+        last = -2  # the place before the first is none
         for at in goes_on.tolist():
             places = self.order[low[at] : min(high[at], low[at] + MOST_ALIKE)].astype(np.int64)
-            if last == at - 1 and last >= 0:  # what comes from there was followed from there
-                found[at], place[at] = max(found[last] - 2, BYTES), place[last] + 1
+            if last == at - 1 and found[last] - 2 >= BYTES:  # what comes from there was followed from there
+                found[at], place[at] = found[last] - 2, place[last] + 1
                 places = places[(places == 0) | (self.windows[places - 1, 0] != own[last, 0])]
             last = at
             if len(places):

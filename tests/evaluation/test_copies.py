@@ -226,6 +226,18 @@ def test_places_are_in_the_order_of_what_follows_however_many_are_sorted_at_once
     assert found[0] == 2 * len(symbols[30:]) - 1 and place[0] == 30
 
 
+@pytest.mark.parametrize("alike", [DEPTH - 1, DEPTH, DEPTH + 1])
+def test_what_begins_one_place_later_may_be_elsewhere(alike):
+    """One song goes on alike for so many symbols, another one from the second on for as many."""
+    own = np.random.default_rng(0).integers(1, 250, alike + 30) << 8 | 12
+    one, other = own[:alike], own[1 : alike + 1]
+    apart, ends = [251 << 8, 7 << 8 | END], [7 << 8 | END]
+    padded = copies_search.padded(np.concatenate([one, apart, other, apart]).astype(SYMBOL))
+    places = Places(padded, np.concatenate([*copies_search.ordered(padded)]), copies_search.firsts(padded))
+    found, place = places.longest(np.concatenate([own, ends]).astype(SYMBOL))
+    assert (found[:2] // 2).tolist() == [alike, alike] and place[:2].tolist() == [0, alike + 2]
+
+
 def test_bars_are_kept_once_and_in_order_however_many_are_sorted_at_once(monkeypatch):
     values = np.random.default_rng(0).integers(0, 1 << 64, 90, np.uint64).repeat(2)
     monkeypatch.setattr(copies_index, "AT_ONCE", 7)
