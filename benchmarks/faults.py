@@ -466,6 +466,13 @@ TOKENS = (
         "tests/tokenizer/test_plan.py",
     ),
     fault(
+        "tokenizer/tokens/parts.py",
+        "a part of a song is given up before it sees less",
+        "if part.first < part.begin:",
+        "if part.first < 0:",
+        "tests/tokenizer/test_parts.py",
+    ),
+    fault(
         "jax_impl/evaluation/copies_search.py",
         "what begins one place later goes on from there, however short that was",
         "if last == at - 1 and found[last] - 2 >= BYTES:",

@@ -158,14 +158,15 @@ class Sampler:
         tokens = 0
         for index, part in enumerate(parts.parts):
             for together in [[number] for number in numbers] if index else [numbers]:
-                plan, before = parts.plan(songs[together[0]], part), tokens
+                seen, before = parts.fitting(songs[together[0]], part), tokens
+                plan = parts.plan(songs[together[0]], seen)
                 for samples in self.steps(together, STRIDE, plan, index):
                     longest = max(samples, key=lambda sample: len(sample.ids))
                     tokens = before + len(longest.ids)
                     on_token(tokens, longest)
                 for sample in samples:
                     written[sample.number].append(sample)
-                    songs[sample.number] = parts.with_written(songs[sample.number], part, sample.ids)
+                    songs[sample.number] = parts.with_written(songs[sample.number], seen, sample.ids)
         return [
             Sample(
                 parts.ids(songs[number]),

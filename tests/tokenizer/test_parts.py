@@ -1,5 +1,7 @@
 """Songs in parts: what is written is every bar that is asked for, once; all else stays; each part has room."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,27 @@ def write_all(parts: InParts, seed: int = 0) -> np.ndarray:
         assert len(tokens) <= made.max_tokens and tokens[-1] == vocab.EOS
         song = parts.with_written(song, part, tokens)
     return parts.ids(song)
+
+
+def test_a_part_sees_less_where_the_one_before_became_longer_than_is_usual():
+    wanted = Constraints(fill="bass:2-12")
+    parts = in_parts(song_of("#D #P33 #P0", 12), wanted, 300)
+    first, second, *_ = parts.parts
+    song, bars = parts.begun(), np.arange(first.begin, first.stop)
+    dense = np.zeros(32 * len(bars), GRID_NOTE)
+    dense["bar"], dense["step"] = np.repeat(bars, 32), np.tile(np.arange(32) * 3, len(bars))
+    dense["pitch"], dense["duration"], dense["velocity"] = 40 + np.arange(len(dense)) % 2, 3, 20
+    tracks = list(song.tracks)
+    (bass,) = parts.hidden.tracks
+    tracks[bass] = replace(tracks[bass], notes=dense)
+    song = replace(song, tracks=tuple(tracks))
+    with pytest.raises(InputError, match="raise --max-length"):
+        parts.plan(song, second)
+    seen = parts.fitting(song, second)
+    assert (seen.begin, seen.stop) == (second.begin, second.stop) and seen.first > second.first
+    tokens = written(parts.plan(song, seen), 0)
+    assert tokens[-1] == vocab.EOS and len(parts.with_written(song, seen, tokens).tracks[bass].notes) > len(dense)
+    assert parts.fitting(parts.begun(), second) == second
 
 
 WISHES = [

@@ -94,6 +94,22 @@ class InParts:
         writes = plan.Writes(behind, 0, count, self._asked_chords(part), window.song.bars.signature)
         return plan.part_plan(script, writes, self.given, self.wanted, self.limits, self.max_bars, self.vocab_size)
 
+    def fitting(self, song: GridSong, part: Part) -> Part:
+        """The same part, seen in as much of its window as there is room for beside what the parts before it became:
+        they may hold more than is usual. Raises InputError where there is none.
+        """
+        while True:
+            try:
+                self.plan(song, part)
+                return part
+            except InputError:
+                if part.first < part.begin:
+                    part = part._replace(first=part.first + 1)
+                elif part.end > part.stop:
+                    part = part._replace(end=part.end - 1)
+                else:
+                    raise
+
     def _asked_chords(self, part: Part) -> np.ndarray:
         """int32[max_bars]: of the window's measures, -1 where none is asked for."""
         asked = np.full(self.max_bars, -1, np.int32)
