@@ -109,6 +109,15 @@ def test_the_song_of_a_model_that_has_seen_other_orders_comes_in_any():
     assert refused(in_order(Constraints(pitches="C0-C9"), True), song) == second  # what must hold leans on the order
 
 
+def test_a_song_whose_instruments_nobody_asked_for_has_a_channel_for_each():
+    """A model that has lost its way writes one flute after another; that it was stopped is no want of room."""
+    made = plan.make_plan(None, Constraints(bars=1), 4000, 1000, MODEL_BARS, vocab.SIZE, any_order=True).plan
+    song, cut_short = written(made, [6] * 40)
+    assert len(of_tracks(song)) == room.MOST_TRACKS and not cut_short
+    many = ",".join(["flute"] * 20)
+    assert len(of_tracks(written(planned(None, Constraints(bars=1, instruments=many), 4000)[0], [6] * 40)[0])) == 20
+
+
 # ---------------------------------------------------------------- room for tracks
 
 

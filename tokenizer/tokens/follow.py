@@ -15,6 +15,7 @@ from tokenizer.grid.song import HID_RANK
 from tokenizer.tokens import grammar, held
 from tokenizer.tokens.grammar import CHORD, CLASS, ENDS, PITCH, POSITION, SIGNATURE, TRACK, VALUE
 from tokenizer.tokens.plan import NOTE_AND_END, SLACK_SPANS, SLACK_TOKENS, Plan
+from tokenizer.tokens.room import MOST_TRACKS
 from tokenizer.tokens.scripts import FREE, NOTHING
 
 IS_LONG = (CLASS == SIGNATURE) & (N_PARTS[np.where(CLASS == SIGNATURE, VALUE, 0)] > 1)  # of measures in two bars
@@ -168,7 +169,7 @@ def _ends(plan: Plan, ending: Any, state: grammar.State, legal: Any, left: Left,
     next_in_script = _column(may_end) & (token == _column(ending))
 
     has_begun = _column(state.tracks > 0)
-    has_room = _column((state.tracks == 0) | left.for_a_track)
+    has_room = _column((state.tracks == 0) | left.for_a_track & (state.tracks < MOST_TRACKS))
     any_one = legal & xp.where(token == vocab.EOS, has_begun, has_room)
 
     ends = xp.where(_column(scripted), next_in_script, any_one)

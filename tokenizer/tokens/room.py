@@ -15,6 +15,7 @@ _USUAL = (  # group, first program, end, tokens a bar
 GROUPS = tuple(name for name, *_ in _USUAL)
 SONG_TOKENS_PER_BAR = 152  # of all tracks of a song together, likewise
 NEW_SONG_TOKENS, NEW_BARS = 4096, 32  # room for a song, and bars of one, whose length nobody asked for
+MOST_TRACKS = 15  # of a song whose instruments nobody asked for: each has a channel of its own
 FEWEST_BARS = 8  # that such a song may have, however little room there is
 
 
