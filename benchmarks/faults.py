@@ -481,9 +481,9 @@ TOKENS = (
     ),
     fault(
         "jax_impl/evaluation/copies_search.py",
-        "what begins one place later goes on from there, however short that was",
-        "if last == at - 1 and found[last] - 2 >= BYTES:",
-        "if last == at - 1:",
+        "what begins one place later goes on for as long",
+        "found[at], place[at] = found[last] - 2, place[last] + 1",
+        "found[at], place[at] = found[last], place[last] + 1",
         "tests/evaluation/test_copies.py",
     ),
     fault(
