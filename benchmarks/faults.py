@@ -475,8 +475,8 @@ TOKENS = (
     fault(
         "tokenizer/tokens/parts.py",
         "a part of a song is given up before it sees less",
-        "if part.first < part.begin:",
-        "if part.first < 0:",
+        "if before == behind == 0:",
+        "if before >= 0:",
         "tests/tokenizer/test_parts.py",
     ),
     fault(

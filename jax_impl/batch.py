@@ -8,10 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tokenizer import vocabulary as vocab
-from tokenizer.tokens.example import Example, cut_ends, known_chords, whole
+from tokenizer.tokens.example import CUT_END, KNOWN_CHORD, Example, cut_ends, known_chords, whole
 from tokenizer.tokens.fields import NO_INSTRUMENT, OUTSIDE, TokenFields, harmonies, places, positions
-
-KNOWN_CHORD, CUT_END = 1, 2  # see Batch.known
 
 
 class Batch(NamedTuple):

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from jax_impl.batch import CUT_END, pack_examples, stack_rows
+from jax_impl.batch import pack_examples, stack_rows
 from jax_impl.training.step import count_targets, cross_entropy
 from tests.rows import random_song
 from tokenizer import vocabulary as vocab
 from tokenizer.tokens.crop import window
-from tokenizer.tokens.example import example, known_chords
+from tokenizer.tokens.example import CUT_END, example, known_chords
 from torch_ref import train
 from torch_ref.rows import Rows
 

@@ -19,9 +19,9 @@ class Rows:
     onset: -1 outside; span: number of the bar of one track, over the whole row, -1 outside. position: rotary, the index
     in the document where no bars are hidden. place: fine step of its bar, -1 outside bars. harmony: what its track has
     said of chords (see tokenizer.tokens.fields.chords_of), 0 none.
-    known: 1 where the next token is a chord that the document's first track has said, 2 where it is what comes behind a
-    track that only a cut ended. weights: 1 where the next token
-    is of the same document and counts as a target, else 0.
+    known: KNOWN_CHORD where the next token is a chord that the document's first track has said, CUT_END where it is
+    what comes behind a track that only a cut ended. weights: 1 where the next token is of the same document and counts
+    as a target, else 0.
     """
 
     tokens: Tensor

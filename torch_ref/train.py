@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from configs.train import ChordTargets, TrackTargets
+from tokenizer.tokens.example import CUT_END, KNOWN_CHORD
 from tokenizer.vocabulary import CLASS, Class
 from torch_ref.model import MuseFormer
 from torch_ref.rows import Rows
@@ -25,10 +26,10 @@ def loss(
     of_next = likelihood.gather(-1, rows.tokens[:, 1:, None]).squeeze(-1)
     if chord_targets == "first":
         of_any_chord = likelihood[..., torch.as_tensor(CLASS == Class.CHORD)[: logits.shape[-1]]].logsumexp(-1)
-        of_next = torch.where(rows.known[:, :-1] == 1, of_any_chord, of_next)
+        of_next = torch.where(rows.known[:, :-1] == KNOWN_CHORD, of_any_chord, of_next)
     if track_targets == "all":
         is_next = torch.as_tensor((CLASS == Class.TRACK) | (CLASS == Class.EOS))[: logits.shape[-1]]
-        is_cut = rows.known[:, :-1] == 2
+        is_cut = rows.known[:, :-1] == CUT_END
         of_next = torch.where(is_cut, of_next - likelihood[..., is_next].logsumexp(-1), of_next)
         counts = torch.where(is_cut, 1, counts)
     return -(of_next * counts).sum(), counts.sum()

@@ -158,8 +158,7 @@ class Sampler:
         tokens = 0
         for index, part in enumerate(parts.parts):
             for together in [[number] for number in numbers] if index else [numbers]:
-                seen, before = parts.fitting(songs[together[0]], part), tokens
-                plan = parts.plan(songs[together[0]], seen)
+                before, (seen, plan) = tokens, parts.fitting(songs[together[0]], part)
                 for samples in self.steps(together, STRIDE, plan, index):
                     longest = max(samples, key=lambda sample: len(sample.ids))
                     tokens = before + len(longest.ids)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jax_impl.batch import KNOWN_CHORD, Batch
+from jax_impl.batch import Batch
 from tokenizer import vocabulary as vocab
+from tokenizer.tokens.example import KNOWN_CHORD
 from tokenizer.vocabulary import CLASS, Class
 
 # Of which track a chord is, the batch knows (Batch.known); bars that were hidden are said in later tracks

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from configs.train import ChordTargets
-from jax_impl.batch import KNOWN_CHORD, Batch
+from jax_impl.batch import Batch
 from jax_impl.training.by_kind import KINDS, OF_TOKEN
 from tokenizer import vocabulary as vocab
 from tokenizer.dataset.songs import Songs
+from tokenizer.tokens.example import KNOWN_CHORD
 from tokenizer.vocabulary import CLASS, Class
 
 MOST_SONGS = 1024  # that pairs are counted in; of more the smoothed frequencies hardly change

@@ -11,12 +11,13 @@ from flax import nnx
 
 from configs import ComputeConfig, ModelConfig, TrainConfig
 from configs.train import ChordTargets, TrackTargets
-from jax_impl.batch import CUT_END, KNOWN_CHORD, Batch
+from jax_impl.batch import Batch
 from jax_impl.model.harmony import CHORDS
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training.optimizer import learning_rate, optimizer
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import DRUMS
+from tokenizer.tokens.example import CUT_END, KNOWN_CHORD
 
 # Folded into a run's key before the step's number, so that no key of dropout is one of the initialization, whose keys
 # are the run's with 0, 1, 2, ... folded in

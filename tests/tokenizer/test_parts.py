@@ -7,6 +7,7 @@ import pytest
 
 from configs import Constraints, InputError
 from tests.rows import ids
+from tests.tokenizer import test_plan
 from tokenizer import vocabulary as vocab
 from tokenizer.grid.meter import Bars
 from tokenizer.grid.song import GRID_NOTE
@@ -70,11 +71,20 @@ def test_a_part_sees_less_where_the_one_before_became_longer_than_is_usual():
     song = replace(song, tracks=tuple(tracks))
     with pytest.raises(InputError, match="raise --max-length"):
         parts.plan(song, second)
-    seen = parts.fitting(song, second)
+    seen, made = parts.fitting(song, second)
     assert (seen.begin, seen.stop) == (second.begin, second.stop) and seen.first > second.first
-    tokens = written(parts.plan(song, seen), 0)
+    tokens = written(made, 0)
     assert tokens[-1] == vocab.EOS and len(parts.with_written(song, seen, tokens).tracks[bass].notes) > len(dense)
-    assert parts.fitting(parts.begun(), second) == second
+    assert parts.fitting(parts.begun(), second)[0] == second
+
+
+def test_bars_behind_those_that_are_written_anew_take_no_room_of_them():
+    given, wanted = song_of("#D #P33 #P0", 60), Constraints(fill="bass:2-9")
+    parts = in_parts(given, wanted, len(given) + 100)
+    (part,) = parts.parts
+    made = parts.plan(parts.begun(), part)
+    song, cut_short = test_plan.written(made, [1000] * 4)  # fills each bar while it may
+    assert cut_short and 0 <= made.max_tokens - len(song) < 30
 
 
 WISHES = [

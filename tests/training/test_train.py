@@ -19,7 +19,7 @@ import pytest
 from flax import nnx
 
 from configs import MASK_RULES, ComputeConfig, DataConfig, InputError
-from jax_impl.batch import CUT_END, pack_examples, stack_rows
+from jax_impl.batch import pack_examples, stack_rows
 from jax_impl.loading import loader
 from jax_impl.model.museformer import MuseFormer, abstract_model
 from jax_impl.training import metrics, train
@@ -47,7 +47,7 @@ from tokenizer import vocabulary as vocab
 from tokenizer.dataset.files import read_manifest, save_manifest
 from tokenizer.dataset.songs import Dataset
 from tokenizer.tokens.crop import window
-from tokenizer.tokens.example import example
+from tokenizer.tokens.example import CUT_END, example
 from tokenizer.vocabulary import CLASS, Class
 
 COMPUTE = ComputeConfig(attention="reference", precision="fp32", remat="none")

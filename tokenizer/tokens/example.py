@@ -23,6 +23,8 @@ from tokenizer.tokens.encode import Hidden, encode_song
 from tokenizer.tokens.fields import TokenFields
 from tokenizer.vocabulary import CLASS, Class
 
+KNOWN_CHORD, CUT_END = 1, 2  # what is known of a target: see known_chords and cut_ends, 0 neither
+
 
 @dataclass(frozen=True, eq=False)
 class Example:

@@ -94,21 +94,18 @@ class InParts:
         writes = plan.Writes(behind, 0, count, self._asked_chords(part), window.song.bars.signature)
         return plan.part_plan(script, writes, self.given, self.wanted, self.limits, self.max_bars, self.vocab_size)
 
-    def fitting(self, song: GridSong, part: Part) -> Part:
+    def fitting(self, song: GridSong, part: Part) -> tuple[Part, Plan]:
         """The same part, seen in as much of its window as there is room for beside what the parts before it became:
-        they may hold more than is usual. Raises InputError where there is none.
+        they may hold more than is usual. And its plan. Raises InputError where there is no room at all.
         """
         while True:
+            before, behind = part.begin - part.first, part.end - part.stop
             try:
-                self.plan(song, part)
-                return part
+                return part, self.plan(song, part)
             except InputError:
-                if part.first < part.begin:
-                    part = part._replace(first=part.first + 1)
-                elif part.end > part.stop:
-                    part = part._replace(end=part.end - 1)
-                else:
+                if before == behind == 0:
                     raise
+            part = part._replace(first=part.first + 1) if before >= behind else part._replace(end=part.end - 1)
 
     def _asked_chords(self, part: Part) -> np.ndarray:
         """int32[max_bars]: of the window's measures, -1 where none is asked for."""
