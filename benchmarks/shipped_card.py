@@ -1,12 +1,14 @@
 """What the card of the model that comes with the program says: its learning curve, its losses on songs held out of each
 collection beside guesses, and its songs beside theirs.
 
-    PYTHONPATH=.:benchmarks python benchmarks/shipped_card.py FOLDER --samples 64
+    PYTHONPATH=.:benchmarks python benchmarks/shipped_card.py FOLDER --samples 64 [--first results/shipped_first.json]
 
-FOLDER: as shipped_model.py left it. Writes results/shipped.json, shipped_curve.png and shipped_evaluation.png.
+FOLDER: as shipped_model.py left it. --first: the card of the weights that it trained on; its curve goes before. Writes
+results/shipped.json, shipped_curve.png and shipped_evaluation.png.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -28,9 +30,11 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--bars", type=int, default=16)
+    parser.add_argument("--first", type=Path)
     arguments = parser.parse_args()
     record = find(shipped.MODEL, "best").record
-    curve = learning_curve(arguments.work / RUN / metrics.FILE, record.step)
+    first = json.loads(arguments.first.read_text())["results"]["curve"] if arguments.first else []
+    curve = first + learning_curve(arguments.work / RUN / metrics.FILE, record.step, first)
     config = EvaluateConfig(samples=arguments.samples, bars=arguments.bars)
     found = evaluate(shipped.MODEL, dataset=arguments.work / MIXTURE, config=config)
     found |= {"run": "the model that comes with the program", "dataset": MIXTURE, "is_own_dataset": True}
@@ -50,20 +54,24 @@ def main() -> None:
     write_report("shipped", results, show=False)
 
 
-def learning_curve(path: Path, last: int) -> list[dict]:
-    """At each validation up to a step: tokens read and the loss; seconds are those of the machine at work."""
-    tokens, seconds, before, curve = 0, 0.0, 0.0, []
+def learning_curve(path: Path, last: int, first: list[dict]) -> list[dict]:
+    """At each validation up to a step: tokens read and the loss; seconds are those of the machine at work. All counted
+    from the end of the curve before.
+    """
+    start = first[-1] if first else {"step": 0, "tokens": 0, "seconds": 0}
+    tokens, seconds, before, curve = start["tokens"], start["seconds"], 0.0, []
     for line in metrics.read(path):
         if line["step"] > last:
             break
         if line["kind"] == "train":
-            tokens = line["tokens"]
+            tokens = start["tokens"] + line["tokens"]
             seconds += line["seconds"] - before if line["seconds"] > before else line["seconds"]
             before = line["seconds"]
         else:
             kinds = {name: round(value, 3) for name, value in line.get("by_kind", {}).items()}
             curve.append(
-                {"step": line["step"], "tokens": tokens, "seconds": round(seconds), "loss": round(line["loss"], 4)}
+                {"step": start["step"] + line["step"], "tokens": tokens}
+                | {"seconds": round(seconds), "loss": round(line["loss"], 4)}
                 | {"by_kind": kinds}
             )
     return curve

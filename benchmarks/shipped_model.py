@@ -5,7 +5,8 @@
 MIDI holds a folder for each source in CORPORA. Of each corpus songs are held out by their content before anything else,
 and some files are left out altogether, for a fine-tuning that knows none of them. What FOLDER gets: a dataset a corpus,
 mixture/, run/, held_out.json (content hashes and names of the songs that no training saw) and model.safetensors.
-A larger --steps later goes on from the plateau.
+A larger --steps later goes on from the plateau; --init-from WEIGHTS --seed 1 begins another run, which trains weights
+on that ended their decay.
 """
 
 import argparse
@@ -45,10 +46,13 @@ def main() -> None:
     parser.add_argument("midi", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--init-from", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     work = arguments.work
     make_datasets(arguments.midi, work)
-    if not train(presets.shipped(work / MIXTURE, work / RUN, arguments.steps)).signal:
+    config = presets.shipped(work / MIXTURE, work / RUN, arguments.steps, arguments.init_from, arguments.seed)
+    if not train(config).signal:
         export(work / RUN, work / WEIGHTS, "fp16", overwrite=True)
 
 

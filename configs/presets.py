@@ -67,14 +67,18 @@ def laptop(data_dir: Path, output_dir: Path) -> TrainConfig:
     )
 
 
-def shipped(data_dir: Path, output_dir: Path, steps: int) -> TrainConfig:
+def shipped(data_dir: Path, output_dir: Path, steps: int, init_from: Path | None = None, seed: int = 0) -> TrainConfig:
     """The model in the package: tiny on two CPU cores, 4096 tokens a step, a second or two each. All orders and hidden
-    bars are shown; the last two fifths are decay.
+    bars are shown; the last two fifths are decay. init_from: weights that ended their decay, to be trained on; with
+    another seed songs come in another order, keys and crops.
     """
     return TrainConfig(
         data_dir,
         output_dir,
         model_size="tiny",
+        init_from=init_from,
+        optimizer="muon",
+        seed=seed,
         max_seq_len=2048,
         batch_size=2,
         steps=steps,

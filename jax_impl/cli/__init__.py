@@ -65,6 +65,7 @@ def main() -> None:
         print(f"error: {named}: {why}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(130)  # threads that still compile may crash an interpreter on its way out

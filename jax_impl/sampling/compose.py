@@ -145,7 +145,7 @@ def write_songs(
                     write(sample)
             except KeyboardInterrupt:
                 if is_folder:
-                    print(f"{out}: {count - len(missing)} of {count} songs are there; the same command goes on")
+                    print(f"{out}: {count - len(missing)} of {count} songs are there whole; the same command goes on")
                 raise
         if is_folder and written.songs:
             print(f"{out}: {_songs(written.songs)} written, {written} ({origin.model})")

@@ -188,8 +188,8 @@ def test_text_does_not_write_over_the_file_that_it_reads(run, tmp_path):
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "H 0 480 Q\n"
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -15), (signal.SIGINT, 130)])
-def test_a_verb_that_is_stopped_leaves_no_lock_that_holds(tmp_path, number, status):
+@pytest.mark.parametrize(("number", "status", "said"), [(signal.SIGTERM, -15, ""), (signal.SIGINT, 130, "stopped\n")])
+def test_a_verb_that_is_stopped_leaves_no_lock_that_holds(tmp_path, number, status, said):
     program = (
         f"import os, sys\nfrom jax_impl.cli import main\nfrom tokenizer.disk import lock\n"
         "from tokenizer.dataset import prepare\n"
@@ -199,7 +199,7 @@ def test_a_verb_that_is_stopped_leaves_no_lock_that_holds(tmp_path, number, stat
     )
     command = [sys.executable, "-c", program, "prepare", tmp_path, tmp_path / "out"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
-    assert (done.returncode, done.stderr) == (status, "")
+    assert (done.returncode, done.stderr) == (status, said)
     with only_writer(tmp_path):
         pass
 

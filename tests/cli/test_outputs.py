@@ -46,6 +46,7 @@ OTHER_NAMES = (
     ("take.mp3", "is the name of a sound file"),
     ("take.png", "is the name of a PNG picture"),
     ("take.json", "is the name of a JSON file"),
+    ("takes/.MID", "nothing stands before .MID: give the file a name"),
     ("a file", "is there and is no folder"),
     ("", "--out is empty"),
 )
