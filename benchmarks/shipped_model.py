@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs import PrepareConfig, presets
+from jax_impl.device import sharding
 from jax_impl.training.checkpoint import export
 from jax_impl.training.train import train
 from tokenizer.dataset.prepare import prepare
@@ -52,6 +53,7 @@ def main() -> None:
     work = arguments.work
     make_datasets(arguments.midi, work)
     config = presets.shipped(work / MIXTURE, work / RUN, arguments.steps, arguments.init_from, arguments.seed)
+    sharding.split_cores(config)
     if not train(config).signal:
         export(work / RUN, work / WEIGHTS, "fp16", overwrite=True)
 

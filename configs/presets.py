@@ -68,9 +68,9 @@ def laptop(data_dir: Path, output_dir: Path) -> TrainConfig:
 
 
 def shipped(data_dir: Path, output_dir: Path, steps: int, init_from: Path | None = None, seed: int = 0) -> TrainConfig:
-    """The model in the package: tiny on two CPU cores, 4096 tokens a step, a second or two each. All orders and hidden
-    bars are shown; the last two fifths are decay. init_from: weights that ended their decay, to be trained on; with
-    another seed songs come in another order, keys and crops.
+    """The model in the package: tiny on two CPU cores, a row of 2048 tokens each, a second a step. All orders and
+    hidden bars are shown; the last two fifths are decay. init_from: weights that ended their decay, to be trained on;
+    with another seed songs come in another order, keys and crops.
     """
     return TrainConfig(
         data_dir,
@@ -92,6 +92,7 @@ def shipped(data_dir: Path, output_dir: Path, steps: int, init_from: Path | None
         augment=True,
         reorder=0.3,
         fill=0.3,
+        data_devices=2,
         num_workers=0,
         log_every=20,
         validate_every=500,

@@ -62,7 +62,7 @@ class TrainConfig:
     attention: AttentionChoice = "auto"  # implementation (auto: pallas, our kernels, on Hopper GPUs, else xla)
     remat: Literal["auto"] | Remat = "auto"  # computed again: nothing; norms etc.; products too; all (auto: as fits)
     fsdp_devices: int = 1  # devices that share parameters and optimizer state, each holding a part (1: each holds all)
-    data_devices: int = 0  # groups of so many devices (0: as many as there are); a batch's rows are split over all
+    data_devices: int = 0  # groups of devices, on a CPU of cores, that split a batch's rows (0: all devices; 1 core)
     num_workers: int = 2  # data loader processes (0: load in the training process)
     log_every: int = 10  # optimizer steps
     validate_every: int = 200  # optimizer steps; also before each regular checkpoint and at the end

@@ -21,7 +21,10 @@ def train(config: Annotated[TrainConfig, arg(name="")], cluster: Annotated[Clust
     from jax_impl.device import sharding
     from jax_impl.training import train
 
-    sharding.join(cluster)
+    if cluster.distributed:
+        sharding.join(cluster)
+    else:
+        sharding.split_cores(config)
     result = train.train(config)
     return 128 + result.signal if result.signal else 0
 

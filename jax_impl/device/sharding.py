@@ -29,6 +29,7 @@ from jax.sharding import PartitionSpec as P
 
 from configs import ClusterConfig, InputError, TrainConfig
 from jax_impl.batch import Batch
+from tokenizer.dataset.workers import cores
 
 DATA, FSDP = "data", "fsdp"
 MESSAGE_BYTES = 2000  # of an error that one process tells the others
@@ -37,6 +38,7 @@ GRACE_SECONDS = 30  # that JAX waits longer than we do, so that it is we who say
 START_ALL = (
     "start all of them under SLURM or the like, or give each --coordinator HOST:PORT --num-processes N --process-id I"
 )
+COUNTED = "xla_force_host_platform_device_count"  # who sets it has said how many devices a CPU is
 LOST_SECONDS = 30  # after which a process that says nothing is given up, and the others end
 
 
@@ -59,6 +61,15 @@ def join(cluster: ClusterConfig) -> None:
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"--distributed: the other processes were not found ({reason}); {START_ALL}") from error
+
+
+def split_cores(config: TrainConfig) -> None:
+    """Lets the devices that a run asks for be cores of this machine, where it has no others: each then computes rows of
+    its own, instead of all of them each small product. Before any other use of JAX; --distributed brings its devices.
+    """
+    wanted = max(config.data_devices, 1) * config.fsdp_devices
+    if wanted > 1 and COUNTED not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", min(wanted, cores()))
 
 
 @contextmanager

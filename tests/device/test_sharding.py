@@ -125,6 +125,24 @@ def test_what_does_not_fit_the_devices_is_said_by_flag():
         sharding.make_mesh(config(Path(), Path(), fsdp_devices=3))
 
 
+def test_the_command_line_splits_a_batch_over_cores_where_it_is_told_to(dataset, tmp_path):
+    program = (
+        "import os, sys\nfrom jax_impl.cli import main\nfrom jax_impl.device import sharding\n"
+        "sharding.cores = lambda: 2\n"
+        "main()"
+    )
+    sizes = ("--model-size", "tiny", "--max-seq-len", 128, "--max-spans", 32, "--steps", 2, "--warmup-steps", 1)
+    words = ["train", "--data-dir", dataset, "--output-dir", tmp_path / "run", *sizes, "--num-workers", 0]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "HID_CACHE": "none"}
+    for devices, said in (
+        (2, "2 x cpu"),
+        (3, "--data-devices 3 and --fsdp-devices 1 do not fit the 2 devices there are"),
+    ):
+        command = [sys.executable, "-c", program, *words, "--batch-size", devices, "--data-devices", devices]
+        done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, encoding="utf-8")
+        assert said in done.stdout + done.stderr, done.stdout + done.stderr
+
+
 def test_rows_lie_in_the_order_of_the_processes_whatever_the_ids_of_their_devices(monkeypatch):
     """The loader gives process i the i-th part of a batch."""
 
