@@ -37,8 +37,7 @@ def main() -> None:
         for chords in CHORDS:
             wanted = Constraints(instruments="drums,bass,piano,guitar", bars=BARS, chords=chords, chord_notes=mode)
             run, task = asked.task(arguments.run, None, wanted, sampler, "latest")
-            model = run.load()
-            model = model if weights == "trained" else MuseFormer(model.config, nnx.Rngs(jax.random.key(0)))
+            model = run if weights == "trained" else MuseFormer(run.record.model_config, nnx.Rngs(jax.random.key(0)))
             heard += [sample.whole.heard_chords(sample.ids) for sample in Sampler(model, task).samples()]
         of, out_of = map(sum, zip(*heard, strict=True))
         found[f"{mode}, {weights}"] = {"heard": of, "asked": out_of, "share": round(of / out_of, 3)}
