@@ -1353,6 +1353,13 @@ CLI = (
         "tests/cli/test_cli.py",
     ),
     fault(
+        "jax_impl/cli/interrupt.py",
+        "Ctrl-C is raised inside an import",
+        "frame.f_code.co_filename == IMPORT or frame",
+        "frame",
+        "tests/cli/test_cli.py",
+    ),
+    fault(
         "jax_impl/cli/__init__.py",
         "Ctrl-C ends with the status of success",
         "os._exit(130)",

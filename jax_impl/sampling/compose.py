@@ -324,7 +324,7 @@ class Tally:
         words = [f"{self.tokens} tokens"]
         for count, what in (
             (self.unfinished, "cut at --max-length"),
-            (self.cut_short, "brought to an end for want of room"),
+            (self.cut_short, "brought to an end for want of room (--bars or --max-length gives more)"),
         ):
             if count:
                 words.append(what if self.songs == 1 else f"{_songs(count)} {what}")

@@ -10,6 +10,8 @@ import threading
 
 from jax_impl.device import sharding
 
+AT_ONCE = " (Ctrl-C again ends at once and loses what is not saved)"
+
 
 class Stop:
     """While entered, SIGTERM and Ctrl-C (SIGINT) only set `signal`; a second Ctrl-C ends at once.
@@ -30,7 +32,7 @@ class Stop:
             raise KeyboardInterrupt
         self.signal = number
         if sharding.is_leader():
-            print(f"\n{signal.Signals(number).name}: finishing this step and saving", file=sys.stderr)
+            print(f"\n{signal.Signals(number).name}: finishing this step and saving{AT_ONCE}", file=sys.stderr)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

@@ -204,6 +204,24 @@ def test_a_verb_that_is_stopped_leaves_no_lock_that_holds(tmp_path, number, stat
         pass
 
 
+@pytest.mark.parametrize("what", ["import loading", "import hooked; hooked._xla_gc_callback()"])
+def test_ctrl_c_waits_for_the_end_of_an_import_and_of_a_hook_that_would_lose_it(tmp_path, what):
+    meanwhile = "os.kill(os.getpid(), signal.SIGINT)\n{indent}time.sleep(0.1)\n{indent}print('to its end')\n"
+    (tmp_path / "loading.py").write_text("import os, signal, time\n" + meanwhile.format(indent=""), encoding="utf-8")
+    (tmp_path / "hooked.py").write_text(
+        "import os, signal, time\ndef _xla_gc_callback():\n    " + meanwhile.format(indent=" " * 4), encoding="utf-8"
+    )
+    program = (
+        "import time\nfrom jax_impl.cli import main\nfrom tokenizer.dataset import prepare\n"
+        f"def waits(*_):\n    {what}\n    time.sleep(60)\n"
+        "prepare.prepare = waits\nmain()"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    command = [sys.executable, "-c", program, "prepare", tmp_path, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "to its end\n", "stopped\n")
+
+
 def test_generate_needs_nothing_but_the_checkpoint(run, tmp_path):
     model = ModelConfig(layers=1, width=64, ffn=64, max_bars=32)
     parameters = nnx.to_pure_dict(nnx.state(MuseFormer(model, nnx.Rngs(0))))

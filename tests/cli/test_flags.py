@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from jax_impl.cli import VERBS, flags
+from jax_impl.cli import flags
+from jax_impl.cli.program import VERBS
 from tests import ROOT
 
 

@@ -46,7 +46,8 @@ OTHER_NAMES = (
     ("take.mp3", "is the name of a sound file"),
     ("take.png", "is the name of a PNG picture"),
     ("take.json", "is the name of a JSON file"),
-    ("takes/.MID", "nothing stands before .MID: give the file a name"),
+    ("takes/.MID", "nothing stands before .mid: give the file a name"),
+    ("takes/.png", "is the name of a PNG picture"),
     ("a file", "is there and is no folder"),
     ("", "--out is empty"),
 )

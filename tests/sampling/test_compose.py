@@ -257,6 +257,9 @@ def made(monkeypatch):
     return asked
 
 
+SHORT = "brought to an end for want of room (--bars or --max-length gives more)"
+
+
 def made_of(**settings) -> compose.Request:
     return compose.Request("run", SampleConfig(**settings), Constraints())
 
@@ -266,12 +269,12 @@ def test_what_was_written_is_told_by_its_path(made, tmp_path, capsys):
     assert compose.write_songs(made_of(num_samples=3), f"{file}", PLAIN, overwrite=False) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{file}: 16 tokens (checkpoint of step 5)",
-        f"{file.with_stem('take-2')}: 16 tokens, brought to an end for want of room (checkpoint of step 5)",
+        f"{file.with_stem('take-2')}: 16 tokens, {SHORT} (checkpoint of step 5)",
         f"{file.with_stem('take-3')}: 16 tokens (checkpoint of step 5)",
     ]
     assert sorted(path.name for path in file.parent.glob("*.MID")) == ["take-2.MID", "take-3.MID", "take.MID"]
     compose.write_songs(made_of(num_samples=3), folder, PLAIN, overwrite=False)
-    line = f"{folder}: 3 songs written, 48 tokens, 1 song brought to an end for want of room (checkpoint of step 5)\n"
+    line = f"{folder}: 3 songs written, 48 tokens, 1 song {SHORT} (checkpoint of step 5)\n"
     assert capsys.readouterr().out == line
     kept = [outputs.read(folder / f"000{number}.json").sample.cut_short for number in range(3)]
     assert kept == [False, True, False]

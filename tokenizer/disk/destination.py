@@ -58,9 +58,10 @@ def is_folder(name: str | os.PathLike, kind: Kind, flag: str) -> bool:
         raise InputError(f"{flag} -: {kind.name} does not go to standard output here; name a file or a folder")
     if text.endswith(("/", os.sep)) or os.path.isdir(text):
         return True
-    if Path(text).name.lower() in kind.suffixes:
-        raise InputError(f"{flag} {name}: nothing stands before {Path(text).name}: give the file a name")
-    suffix = Path(text).suffix.lower()
+    own = Path(text).name.lower()
+    suffix = Path(text).suffix.lower() or own
+    if own in kind.suffixes:
+        raise InputError(f"{flag} {name}: nothing stands before {own}: give the file a name")
     if suffix in kind.suffixes:
         return False
     wanted = f"{kind.name} ends in {_either(kind.suffixes)}"
