@@ -20,14 +20,14 @@ from report import write_report
 from jax_impl.training import metrics
 from tokenizer.dataset.workers import cores
 
-CASES = (("tiny", 2, 2048, 40), ("small", 4, 1024, 12))  # size, rows, tokens of each, steps
+CASES = (("tiny", 2, 2048, 40), ("small", 4, 1024, 8))  # size, rows, tokens of each, steps
 LOGGED = 4  # times a run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
     found = []
     for size, rows, length, steps in CASES:
