@@ -1,10 +1,11 @@
 """What the card of the model that comes with the program says: its learning curve, its losses on songs held out of each
 collection beside guesses, and its songs beside theirs.
 
-    PYTHONPATH=.:benchmarks python benchmarks/shipped_card.py FOLDER --samples 64 [--first results/shipped_first.json]
+    PYTHONPATH=.:benchmarks python benchmarks/shipped_card.py FOLDER --samples 64 [--first CARD]
 
-FOLDER: as shipped_model.py left it. --first: the card of the weights that it trained on; its curve goes before. Writes
-results/shipped.json, shipped_curve.png and shipped_evaluation.png.
+FOLDER: as shipped_model.py left it. --first: the card of the weights that it trained on, here
+results/shipped_first.json; its curve goes before. Writes results/shipped.json, shipped_curve.png and
+shipped_evaluation.png.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--first", type=Path)
     arguments = parser.parse_args()
     record = find(shipped.MODEL, "best").record
-    first = json.loads(arguments.first.read_text())["results"]["curve"] if arguments.first else []
+    first = json.loads(arguments.first.read_text(encoding="utf-8"))["results"]["curve"] if arguments.first else []
     curve = first + learning_curve(arguments.work / RUN / metrics.FILE, record.step, first)
     config = EvaluateConfig(samples=arguments.samples, bars=arguments.bars)
     found = evaluate(shipped.MODEL, dataset=arguments.work / MIXTURE, config=config)

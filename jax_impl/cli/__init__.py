@@ -10,7 +10,7 @@ def main() -> None:
     """Runs the verb that the command line names, and ends the process with its status: 2 after an error of the user's,
     130 after Ctrl-C.
     """
-    interrupt.settle()
+    interrupt.settle(main)
     try:
         from jax_impl.cli import process, program
 

@@ -32,7 +32,8 @@ class Stop:
             raise KeyboardInterrupt
         self.signal = number
         if sharding.is_leader():
-            print(f"\n{signal.Signals(number).name}: finishing this step and saving{AT_ONCE}", file=sys.stderr)
+            at_once = AT_ONCE if number == signal.SIGINT else ""
+            print(f"\n{signal.Signals(number).name}: finishing this step and saving{at_once}", file=sys.stderr)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

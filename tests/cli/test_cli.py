@@ -204,12 +204,16 @@ def test_a_verb_that_is_stopped_leaves_no_lock_that_holds(tmp_path, number, stat
         pass
 
 
-@pytest.mark.parametrize("what", ["import loading", "import hooked; hooked._xla_gc_callback()"])
+@pytest.mark.parametrize(
+    "what", ["import loading", "import gc, hooked; gc.callbacks.append(hooked.hook); gc.collect()"]
+)
 def test_ctrl_c_waits_for_the_end_of_an_import_and_of_a_hook_that_would_lose_it(tmp_path, what):
     meanwhile = "os.kill(os.getpid(), signal.SIGINT)\n{indent}time.sleep(0.1)\n{indent}print('to its end')\n"
     (tmp_path / "loading.py").write_text("import os, signal, time\n" + meanwhile.format(indent=""), encoding="utf-8")
     (tmp_path / "hooked.py").write_text(
-        "import os, signal, time\ndef _xla_gc_callback():\n    " + meanwhile.format(indent=" " * 4), encoding="utf-8"
+        "import os, signal, time\ndef hook(phase, _):\n    if phase == 'stop': return\n    "
+        + meanwhile.format(indent=" " * 4),
+        encoding="utf-8",
     )
     program = (
         "import time\nfrom jax_impl.cli import main\nfrom tokenizer.dataset import prepare\n"

@@ -126,18 +126,11 @@ def test_what_does_not_fit_the_devices_is_said_by_flag():
 
 
 def test_the_command_line_splits_a_batch_over_cores_where_it_is_told_to(dataset, tmp_path):
-    program = (
-        "import os, sys\nfrom jax_impl.cli import main\nfrom jax_impl.device import sharding\n"
-        "sharding.cores = lambda: 2\n"
-        "main()"
-    )
+    program = "from jax_impl.cli import main\nfrom jax_impl.device import sharding\nsharding.cores = lambda: 2\nmain()"
     sizes = ("--model-size", "tiny", "--max-seq-len", 128, "--max-spans", 32, "--steps", 2, "--warmup-steps", 1)
     words = ["train", "--data-dir", dataset, "--output-dir", tmp_path / "run", *sizes, "--num-workers", 0]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "HID_CACHE": "none"}
-    for devices, said in (
-        (2, "2 x cpu"),
-        (3, "--data-devices 3 and --fsdp-devices 1 do not fit the 2 devices there are"),
-    ):
+    for devices, said in ((2, "2 x cpu"), (3, "--data-devices 3 and --fsdp-devices 1 do not fit the 2 devices")):
         command = [sys.executable, "-c", program, *words, "--batch-size", devices, "--data-devices", devices]
         done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, encoding="utf-8")
         assert said in done.stdout + done.stderr, done.stdout + done.stderr
