@@ -20,7 +20,7 @@ FLOORS = {
     "tokenizer": ("vocabulary", "disk", "music", "grid", "tokens", "__init__", "dataset"),
     "jax_impl": (
         *("__init__", "batch", "shipped", "attention", "loading", "device", "model"),
-        *("training", "sampling", "evaluation", "finetuning", "cli"),
+        *("training", "sampling", "evaluation", "finetuning", "page", "cli"),
     ),
 }
 FRAMEWORKS = {"jax", "flax", "optax", "orbax", "torch"}

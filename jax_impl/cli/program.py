@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import tyro
 
 from configs import InputError
-from jax_impl.cli import evaluating, finetuning, flags, process, sampling, songs, training, v121
+from jax_impl.cli import evaluating, finetuning, flags, process, sampling, serving, songs, training, v121
 from tokenizer.disk.atomic import FULL, disk_full
 
 DESCRIPTION = """Symbolic music: prepare your MIDI files, train a model on them, let it write new ones.
 
+  hid-museformer serve                     a page to write songs with
   hid-museformer generate -o new.mid       by the model that comes with this program
   hid-museformer prepare MIDI_DIR songs
   hid-museformer train --data-dir songs --output-dir run
@@ -34,6 +35,7 @@ VERBS = (  # in the order of --help
     training.train,
     finetuning.finetune,
     sampling.generate,
+    serving.serve,
     evaluating.evaluate,
     training.export,
     training.memory,

@@ -75,7 +75,7 @@ def given(prompt: Any, pedal: Pedal, where_beats_are: Align) -> tuple[Prompt | N
         file = GivenFile(midi.load(prompt))  # read once: what comes back is what was read
         reading = midi.parse(file.raw, prompt, pedal)
         aligned, said = _aligned(reading.score, where_beats_are)
-        notices = [*_of_reading(reading), *said, *_of_bars(aligned.score)]
+        notices = [*of_reading(reading), *said, *of_bars(aligned.score)]
         return aligned_prompt(reading.score, aligned, file), [f"{prompt}: {what}" for what in notices]
     ids = np.asarray(prompt.ids if isinstance(prompt, TokenFields) else prompt)
     if ids.ndim != 1 or not len(ids) or not np.issubdtype(ids.dtype, np.integer):
@@ -96,10 +96,10 @@ def _aligned(score: Score, where_beats_are: Align) -> tuple[Aligned, list[str]]:
             "its beats are not heard well enough to say where they are: its bars are those of the file; "
             "--align keep takes the best guess"
         ]
-    return aligned, _of_alignment(aligned)
+    return aligned, of_alignment(aligned)
 
 
-def _of_alignment(aligned: Aligned) -> list[str]:
+def of_alignment(aligned: Aligned) -> list[str]:
     """What a user should know who counts bars, or plays what is new together with the file."""
     meter = "{0.numerator}/{0.denominator}".format(aligned.score.signatures[0])
     match aligned.kind:
@@ -123,7 +123,7 @@ def _bpm(score: Score) -> float:
     return 60 * float(span[1] - span[0]) / score.ticks_per_beat / float(last - first)
 
 
-def _of_reading(reading: Reading) -> list[str]:
+def of_reading(reading: Reading) -> list[str]:
     lines = list(reading.repairs)
     if reading.pedalled:
         notes = "1 note" if reading.pedalled == 1 else f"{reading.pedalled} notes"
@@ -131,7 +131,7 @@ def _of_reading(reading: Reading) -> list[str]:
     return lines
 
 
-def _of_bars(score: Score) -> list[str]:
+def of_bars(score: Score) -> list[str]:
     found = on_grid(score)
     written = meters_written(score, found.layout, found.song)
     return [f"{bars}; --bars and --keep-bars count bars as they are written" for bars in written]

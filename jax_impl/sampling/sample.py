@@ -9,7 +9,6 @@ goes on while the host looks. What has to be compiled is compiled while the chec
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from configs import ComputeConfig, Constraints, SampleConfig
+from configs import ComputeConfig, Constraints, ModelConfig, SampleConfig
 from jax_impl.device import device
 from jax_impl.device.ready import ready
 from jax_impl.model.museformer import MuseFormer, abstract_model
@@ -27,53 +26,19 @@ from jax_impl.sampling.draw import Settings
 from jax_impl.sampling.loop import HEARD_AT_ONCE, Loop, Program
 from jax_impl.sampling.task import Task, summary_slots
 from jax_impl.sampling.weights import Weights, shape_of, weights_of
+from jax_impl.sampling.written import InPartsSoFar, Sample
 from jax_impl.training.found import Found
 from tokenizer import vocabulary as vocab
 from tokenizer.music.score import Score
 from tokenizer.tokens import fields, grammar
 from tokenizer.tokens import plan as planning
-from tokenizer.tokens.parts import InParts
 from tokenizer.tokens.plan import Plan
-from tokenizer.tokens.whole import Whole
 
 FIRST_CHUNK = 1024  # slots; those of a program are a multiple of it
 FIRST_UNCACHED = 256  # where a token costs all slots
 FEW = 8  # given tokens, such as those before a new song, that the grammar follows on the host
 STRIDE = 64  # tokens between two looks of the host
-ANYTHING, DEFAULT, NEW = Constraints(), SampleConfig(), Whole()
-
-
-@dataclass(frozen=True)
-class Sample:
-    """ids: int32[T], from BOS on, as the model saw and wrote them. finished: it ends in EOS. errors: tokens that the
-    grammar would not have allowed. number: of the song among those of its seed. cut_short: it, or one of its tracks,
-    was brought to an end for want of room, where the model might have gone on. whole: what makes the song of them, all
-    of a given one included. place: program of the track and number of the measure, from 0, that are being written.
-    """
-
-    ids: np.ndarray
-    finished: bool
-    errors: int
-    number: int
-    cut_short: bool = False
-    whole: Whole = NEW
-    place: tuple[int, int] | None = None
-
-    def score(self) -> Score:
-        """The whole song; a given one in its own time."""
-        return self.whole.score(self.ids)
-
-    def midi(self) -> tuple[bytes, str | None]:
-        """The same as the bytes of a MIDI file, a given one with what is new in it; and what should be known of it."""
-        return self.whole.midi(self.ids)
-
-    def on_grid(self) -> Score:
-        """The whole song with the bars that the model had."""
-        return self.whole.on_grid(self.ids)
-
-    def chords(self) -> list[str]:
-        """Names of the chords of its bars, as its tokens say them."""
-        return self.whole.chords(self.ids)
+ANYTHING, DEFAULT = Constraints(), SampleConfig()
 
 
 def generate(
@@ -121,16 +86,15 @@ class Sampler:
     songs beside it: they are sampled in groups of config.batch, and a group is always the same.
 
     model: or a checkpoint, which is read meanwhile; where that cannot be, the first song raises CheckpointError.
+    weights: its own, where a program that makes many samplers has them already (see read). room: tokens of a given song
+    for which a cache is filled, so that songs of all lengths up to it take one program; 0: as many as there are.
     """
 
-    def __init__(self, model: MuseFormer | Found, task: Task):
-        config = model.record.model_config if isinstance(model, Found) else model.config
+    def __init__(self, model: MuseFormer | Found, task: Task, weights: "Future[Weights] | None" = None, room: int = 0):
         self.task, self.config, self.plan = task, task.config, task.plan
-        self.program = Program(config, task.compute, task.config.grammar, task.cached)
-        self._settings = Settings.of(task.config)
-        reader, parameters = ThreadPoolExecutor(1), abstract_model(config)[1]
-        self._weights: Future[Weights] = reader.submit(_weights, model, parameters, task.compute)
-        reader.shutdown(wait=False)
+        self.program = Program(_config(model), task.compute, task.config.grammar, task.cached)
+        self._settings, self._room = Settings.of(task.config), room
+        self._weights = weights or read(model, task.compute)
 
     def groups(self) -> list[range]:
         """Numbers of the songs that are sampled together."""
@@ -145,38 +109,15 @@ class Sampler:
     def group(self, numbers: Sequence[int], on_token: OnToken = lambda *_: None) -> list[Sample]:
         """The songs with these numbers, side by side."""
         if self.task.parts:
-            return self._in_parts(self.task.parts, numbers, on_token)
+            written = InPartsSoFar(self, self.task.parts, numbers)
+            for samples in written.steps(STRIDE):
+                longest = max(samples, key=lambda sample: len(sample.ids))
+                on_token(written.tokens + len(longest.ids), longest)
+            return written.samples()
         for samples in self.steps(numbers, STRIDE):
             longest = max(samples, key=lambda sample: len(sample.ids))
             on_token(len(longest.ids), longest)
         return samples
-
-    def _in_parts(self, parts: InParts, numbers: Sequence[int], on_token: OnToken) -> list[Sample]:
-        """The songs, of which the first part is the same for all; the others hang on what the ones before became."""
-        songs = {number: parts.begun() for number in numbers}
-        written: dict[int, list[Sample]] = {number: [] for number in numbers}
-        tokens = 0
-        for index, part in enumerate(parts.parts):
-            for together in [[number] for number in numbers] if index else [numbers]:
-                before, (seen, plan) = tokens, parts.fitting(songs[together[0]], part)
-                for samples in self.steps(together, STRIDE, plan, index):
-                    longest = max(samples, key=lambda sample: len(sample.ids))
-                    tokens = before + len(longest.ids)
-                    on_token(tokens, longest)
-                for sample in samples:
-                    written[sample.number].append(sample)
-                    songs[sample.number] = parts.with_written(songs[sample.number], seen, sample.ids)
-        return [
-            Sample(
-                parts.ids(songs[number]),
-                all(sample.finished for sample in written[number]),
-                sum(sample.errors for sample in written[number]),
-                number,
-                any(sample.cut_short for sample in written[number]),
-                self.task.whole,
-            )
-            for number in numbers
-        ]
 
     def steps(
         self, numbers: Sequence[int], stride: int, plan: Plan | None = None, part: int = 0
@@ -267,6 +208,7 @@ class Sampler:
         if not self.program.cached or len(given) == 1:
             return 0
         tokens = self.config.max_length if self.task.parts and len(self.task.parts.parts) > 1 else len(given) - 1
+        tokens = max(tokens, self._room)
         step = max(1 << (tokens - 1).bit_length() >> 3, OWN_BLOCK)
         return -(-tokens // step) * step
 
@@ -287,6 +229,18 @@ class Sampler:
         while ends[needed] <= max(filled, given) or summaries[needed] <= spans:
             needed += 1
         return tuple(chunks[:needed]), chunks[needed:]
+
+
+def read(model: MuseFormer | Found, compute: ComputeConfig) -> "Future[Weights]":
+    """The weights of a model as samplers use them, read in a thread of their own."""
+    reader, parameters = ThreadPoolExecutor(1), abstract_model(_config(model))[1]
+    weights = reader.submit(_weights, model, parameters, compute)
+    reader.shutdown(wait=False)
+    return weights
+
+
+def _config(model: MuseFormer | Found) -> ModelConfig:
+    return model.record.model_config if isinstance(model, Found) else model.config
 
 
 def _weights(model: MuseFormer | Found, abstract: Any, compute: ComputeConfig) -> Weights:

@@ -64,7 +64,7 @@ def find_soundfont() -> Path:
     if not found:
         raise InputError(INSTALL)
     if not has_fluidsynth:
-        _rendered(file_of(1, 480, [([], 0)]), found[0])  # damage is said before a song is made
+        rendered(file_of(1, 480, [([], 0)]), found[0])  # damage is said before a song is made
     return found[0]
 
 
@@ -127,7 +127,7 @@ def _fluidsynth(song: bytes, path: Path, soundfont: Path) -> None:
 def _midirenderer(song: bytes, path: Path, soundfont: Path) -> None:
     for expression in EXPRESSIONS:
         content, seconds = _with_tail(song, expression)
-        sound = _rendered(content, soundfont)
+        sound = rendered(content, soundfont)
         if -HIGHEST - 1 < sound.min() and sound.max() < HIGHEST:
             break
     sound, end = _at_sample_rate(sound), ceil(seconds * SAMPLE_RATE)
@@ -138,7 +138,7 @@ def _midirenderer(song: bytes, path: Path, soundfont: Path) -> None:
         file.writeframes(sound[:length].tobytes())
 
 
-def _rendered(song: bytes, soundfont: Path) -> np.ndarray:
+def rendered(song: bytes, soundfont: Path) -> np.ndarray:
     """int16[N, 2]: the sound of a MIDI file at RENDERED_RATE, up to the end of its last track. Raises InputError."""
     import midirenderer
 
@@ -165,22 +165,25 @@ def _with_tail(song: bytes, expression: int) -> tuple[bytes, float]:
     said = messages_of(song, there)
     end = there.scale * max(track.end for track in said)
     tempos = [(tempo.tick, meta(SET_TEMPO, tempo.microseconds_per_beat.to_bytes(3, "big"))) for tempo in score.tempos]
-    of_all = lambda tick, controller, value: [(tick, bytes([CONTROLLER + n, controller, value])) for n in range(16)]
-    quieter = of_all(0, EXPRESSION, expression)
-    let_go = [*of_all(end, PEDAL_DOWN, 0), *of_all(end, NOTES_OFF, 0)]
+    begun = of_all_channels(0, EXPRESSION, expression)
+    let_go = [*of_all_channels(end, PEDAL_DOWN, 0), *of_all_channels(end, NOTES_OFF, 0)]
     behind = end + ceil(TAIL * 1e6 * score.ticks_per_beat / score.tempos[-1].microseconds_per_beat)
-    tracks = [(quieter + tempos, end)]
+    tracks = [(begun + tempos, end)]
     for track in said:
         messages = []
         for message in track.messages:
             if message.key:
-                messages += [(there.scale * message.tick, data) for data in _quieter(message.data, expression)]
+                messages += [(there.scale * message.tick, data) for data in quieter(message.data, expression)]
         tracks.append((messages, end))
     seconds = float(seconds_at(score.tempos, score.ticks_per_beat, np.array([end]))[0])
     return file_of(1, score.ticks_per_beat, [*tracks, (let_go, behind)]), seconds
 
 
-def _quieter(data: bytes, expression: int) -> list[bytes]:
+def of_all_channels(tick: int, controller: int, value: int) -> list[tuple[int, bytes]]:
+    return [(tick, bytes([CONTROLLER + channel, controller, value])) for channel in range(16)]
+
+
+def quieter(data: bytes, expression: int) -> list[bytes]:
     """What is said in the place of a message to a channel."""
     if data[0] & 0xF0 == CONTROLLER and data[1] == EXPRESSION:
         return [bytes([*data[:2], data[2] * expression // FULL])]

@@ -47,7 +47,9 @@ class Task:
         return "; ".join(self.notices)
 
 
-def task_of_record(record: Record, config: SampleConfig, wanted: Constraints, prompt: Prompt | None = None) -> Task:
+def task_of_record(
+    record: Record, config: SampleConfig, wanted: Constraints, prompt: Prompt | Given | None = None
+) -> Task:
     """What a trained model is to do on this device, see task_of."""
     context = record.train.get("max_seq_len", 0)
     compute = device.sampling_compute()
@@ -58,14 +60,14 @@ def task_of(
     model: ModelConfig,
     config: SampleConfig,
     compute: ComputeConfig,
-    prompt: Score | np.ndarray | Prompt | None,
+    prompt: Score | np.ndarray | Prompt | Given | None,
     wanted: Constraints,
     context: int = 0,
     any_order: bool = False,
 ) -> Task:
-    """Raises InputError where a model of this kind cannot do what is wanted. prompt: a given song. context: tokens of
-    a row that the model learned from, 0 where that is not known. any_order: whether it has seen tracks in other orders
-    than HID's.
+    """Raises InputError where a model of this kind cannot do what is wanted. prompt: a given song, also as it is kept.
+    context: tokens of a row that the model learned from, 0 where that is not known. any_order: whether it has seen
+    tracks in other orders than HID's.
     """
     if not config.grammar and (prompt is not None or wanted != Constraints()):
         raise InputError(
@@ -74,7 +76,7 @@ def task_of(
     cached = model.mask_rule.scope == "span"
     memory = device.memory_limit() if cached else math.inf
     offered.check(wanted, model.vocab_size)
-    given = given_song(prompt, wanted)
+    given = prompt if isinstance(prompt, Given) else given_song(prompt, wanted)
     if given is not None:
         given = offered.as_offered(given, model.vocab_size)
     if not config.max_length:
@@ -85,7 +87,7 @@ def task_of(
         config = replace(config, max_length=length)
     _refuse_what_does_not_fit(model, config, compute, memory)
     most_spans = summary_slots(config.max_length) - 1
-    if given is not None and (wanted.add or wanted.fill):
+    if given is not None and (wanted.add or given.hidden):
         limits = planning.Room(config.max_length, most_spans)
         parts = InParts.of(given, wanted, limits, model.max_bars, model.vocab_size)
         plan = parts.plan(parts.begun(), parts.parts[0])
@@ -115,7 +117,7 @@ def _in_context(given: Given, wanted: Constraints, usual: planning.Room, context
     """--max-length of a given song by which the model sees no more of it than it learned from: of a longer song the
     bars around what is written, or its last ones.
     """
-    if wanted.add or wanted.fill:
+    if wanted.add or given.hidden:
         return max(context, LENGTH_MULTIPLE)
     new = usual.tokens - len(encode_song(given.song, given.chords).ids)
     return -(-(max(context, LENGTH_MULTIPLE) + new) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE

@@ -11,7 +11,7 @@ import pytest
 from configs import Constraints, SampleConfig
 from jax_impl import cli
 from jax_impl.cli import copied
-from jax_impl.evaluation import copies
+from jax_impl.evaluation import copies, known
 from jax_impl.evaluation.copies import Copies, Known
 from jax_impl.sampling import compose, outputs
 from jax_impl.sampling.sample import Sample
@@ -138,19 +138,19 @@ def test_given_notes_are_the_users():
     sample = Sample(ids, True, 0, 0, whole=whole_song(given, 0, wanted))
     is_new = lambda track: track.notes[track.notes["onset_ticks"] >= end]
     new = [is_new(track) for track in decode(ids).tracks]
-    compared = decode(copied._new(sample).ids)
+    compared = decode(known.new_of(sample).ids)
     assert [track.notes.tolist() for track in compared.tracks] == [notes.tolist() for notes in new if len(notes)]
     assert 0 < sum(map(len, new)) < sum(len(track.notes) for track in decode(ids).tracks)
     alone = Sample(ids, True, 0, 0)
-    assert np.array_equal(copied._new(alone).ids, encode(decode(ids)).ids)
+    assert np.array_equal(known.new_of(alone).ids, encode(decode(ids)).ids)
 
 
 def test_drums_are_told_of_where_there_is_nothing_else():
     drums = copies.Passage(16, 12, "Drums", (1, 2), "beat.mid", (5, 6), 0)
     found = Copies(None, drums, Known(0, 0), Known(1, 3))
-    assert copied.line("x.mid", found) == (
+    assert known.line("x.mid", found) == (
         f"x.mid: {SAID}16 notes, 12 without what it says again (Drums, bars 1-2) = song beat.mid bars 5-6; 33% of its "
         "bars occur there"
     )
     nothing = Copies(None, None, Known(0, 0), Known(0, 0))
-    assert copied.line("x.mid", nothing) == "x.mid: no passage is known from training"
+    assert known.line("x.mid", nothing) == "x.mid: no passage is known from training"

@@ -117,19 +117,23 @@ class InParts:
         return asked
 
     def with_written(self, song: GridSong, part: Part, ids: np.ndarray) -> GridSong:
-        """The song with what the tokens of a part's plan write: but for notes that would cut one that sounds in from
-        before the window.
+        """The song with what the tokens of a part's plan write, also where they are not all there yet: but for notes
+        that would cut one that sounds in from before the window.
         """
         bars, seen = self._bars(part), self._seen(song, part)
         written, _ = grid_song(fields.compute(ids))
         tracks = list(song.tracks)
         for index, number in enumerate(seen):
-            if number in self.hidden.tracks:
+            if number in self.hidden.tracks and index < len(written.tracks):
                 notes = written.tracks[index].notes.copy()
                 notes["bar"] += bars.first
                 new = notes[(notes["bar"] >= bars.begin) & (notes["bar"] < bars.stop)]
                 tracks[number] = GridTrack(tracks[number].program, fitted(tracks[number].notes, new, song.bars))
         return replace(song, tracks=tuple(tracks))
+
+    def shown(self, song: GridSong, part: Part) -> int:
+        """How many tracks the tokens of a part's plan have before those that are written."""
+        return len(self._seen(song, part)) - (0 if self.given.hidden else len(self.programs))
 
     def ids(self, song: GridSong) -> np.ndarray:
         """int32[T]: the whole song as a model with room for all of it would have written it."""

@@ -196,6 +196,10 @@ class Whole(NamedTuple):
     def _exact_tempos(self, written: Score) -> tuple[Tempo, ...]:
         return tuple(Tempo(tempo.tick, self._exactly(tempo.microseconds_per_beat)) for tempo in written.tempos)
 
+    def later(self, ids: np.ndarray) -> tuple[list[Tempo], list[Signature]]:
+        """Changes of tempo and meter that tokens make in new bars, in ticks of the song on the grid."""
+        return self._later(decode(ids))
+
     def _later(self, written: Score) -> tuple[list[Tempo], list[Signature]]:
         """Changes of tempo and meter in new bars, in ticks of the song on the grid."""
         begin, end = self.first_tick, self.end_tick

@@ -1,0 +1,86 @@
+"""The one model of the server: found and read once, in memory for as long as the server runs; its programs compiled
+ahead, so that the first bar of a song that nobody has seen comes at once.
+"""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import jax
+
+from configs import Constraints, SampleConfig
+from jax_impl.device import device
+from jax_impl.evaluation import known
+from jax_impl.evaluation.copies import Index, open_index
+from jax_impl.sampling import sample
+from jax_impl.sampling.sample import Sampler
+from jax_impl.sampling.task import Task, task_of_record
+from jax_impl.sampling.weights import Weights
+from jax_impl.training.found import Found, find, step_named
+from tokenizer.tokens.given import Given, Prompt
+
+TOKENS_OF_A_BAR = 64  # of one track, with what comes before: twice what a busy one takes
+SHORTEST = 2048  # tokens of a song for which there is room; more is a power of two: so few programs are needed
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    found: Found
+
+    @classmethod
+    def of(cls, run: Path | None, checkpoint: str) -> "Model":
+        """Raises InputError where there is none. Its weights are read meanwhile."""
+        model = cls(find(run, step_named(checkpoint)))
+        model.weights.add_done_callback(lambda _: None)
+        return model
+
+    @cached_property
+    def weights(self) -> Future[Weights]:
+        return sample.read(self.found, device.sampling_compute())
+
+    @property
+    def name(self) -> str:
+        return self.found.name
+
+    @property
+    def step(self) -> int:
+        return self.found.record.step
+
+    @property
+    def fills(self) -> bool:
+        """Whether it can write bars inside of a song."""
+        return self.found.record.has_seen_fills
+
+    @cached_property
+    def parameters(self) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(self.weights.result().model))
+
+    @cached_property
+    def knows_training_songs(self) -> bool:
+        return known.trained_on(self.found.record) is not None
+
+    @cached_property
+    def copies(self) -> Index | None:
+        """What finds passages of the songs that it learned from; None where these are not at hand. What they hold is
+        gathered once, which takes a while.
+        """
+        dataset = known.trained_on(self.found.record)
+        return None if dataset is None else open_index(dataset, progress=False)
+
+    def room(self, bars: int) -> int:
+        """Tokens of a track that goes on for so many bars, and of what comes before them."""
+        return max(SHORTEST, 1 << (TOKENS_OF_A_BAR * bars - 1).bit_length())
+
+    def task(self, config: SampleConfig, wanted: Constraints, prompt: Prompt | Given | None) -> Task:
+        """Raises InputError."""
+        task = task_of_record(self.found.record, config, wanted, prompt)
+        room = max(1 << (task.config.max_length - 1).bit_length(), SHORTEST)
+        if task.config.max_length == room or task.parts:
+            return task
+        return task_of_record(self.found.record, replace(config, max_length=room), wanted, prompt)
+
+    def sampler(self, task: Task) -> Sampler:
+        given = task.whole.given is not None
+        room = self.found.record.train.get("max_seq_len", 0) if given and task.cached else 0
+        return Sampler(self.found, task, self.weights, min(room, task.config.max_length))

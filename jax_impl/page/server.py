@@ -1,0 +1,81 @@
+"""The server: its address, its token, and how it ends."""
+
+import secrets
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from configs import InputError
+from jax_impl.page.app import application
+from jax_impl.page.guard import LOOPBACK, Guard
+from jax_impl.page.model import Model
+
+TOKEN_BYTES = 16
+MOST_CONNECTIONS = 200
+GRACE = 2  # seconds that requests have to end in, when the server does
+
+
+def serve(run: Path | None, checkpoint: str, host: str, port: int, browser: bool) -> int:
+    """Answers until Ctrl-C. Prints where. Raises InputError where there is no such model, or the address is taken."""
+    model = Model.of(run, checkpoint)
+    listening = _listen(host, port)
+    port, token = listening.getsockname()[1], None
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    if host not in LOOPBACK:
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        address = f"http://{_outside(host)}:{port}/?token={token}"
+        print(
+            f"anyone on the network who has this link can use the page, and what they send is not encrypted: {address}"
+        )
+    print(f"{model.name}: {address}  (Ctrl-C ends it)", flush=True)
+    config = uvicorn.Config(
+        Guard(application(model), host, token),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE,
+        lifespan="on",
+    )
+    opening = (lambda: webbrowser.open(address)) if browser else (lambda: None)
+    _Server(config, opening).run(sockets=[listening])
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """opened: called once it answers."""
+
+    def __init__(self, config: uvicorn.Config, opened: Callable[[], object]):
+        super().__init__(config)
+        self._opened = opened
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        threading.Thread(target=self._opened, daemon=True).start()  # some browsers hold up who opens them
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        if sys.platform != "win32":  # where it would share the port with whoever has it
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(
+            f"--host {host} --port {port}: cannot be listened on ({why}); another --port, or 0 for any that is free"
+        ) from error
+    return listening
+
+
+def _outside(host: str) -> str:
+    """The name that others find this machine by, where all of its addresses are listened on."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,267 @@
+"""What the model writes for the page: of a request the events that tell of it, bar by bar.
+
+    begun      what is written, and what the user should know
+    bars       some bars that are finished now, of one of the alternatives
+    written    an alternative as it then is, a whole song
+    copies     its longest passage that training songs have
+
+A song that goes on does so in two steps: the first of its tracks that still plays says the harmony, meter and tempo of
+the new bars and its own notes there; then the others are written into these bars as into hidden ones.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from jax_impl.evaluation import known
+from jax_impl.page import places
+from jax_impl.page.model import Model
+from jax_impl.page.requests import Refused, Write, in_words
+from jax_impl.page.song import Song
+from jax_impl.page.vary import near_to
+from jax_impl.sampling.stream import Bar, Bars
+from jax_impl.sampling.task import Task
+from jax_impl.sampling.written import InPartsSoFar, Sample
+from tokenizer.grid.meter import STEP_TICKS
+from tokenizer.grid.song import GridSong
+from tokenizer.music.score import Score, Track
+from tokenizer.tokens import fields
+from tokenizer.tokens.encode import grid_song
+from tokenizer.tokens.given import Given
+from tokenizer.tokens.whole import names_of
+from tokenizer.vocabulary import bin_velocity
+
+STRIDE = 8  # tokens between two looks for a finished bar
+CUT_SHORT = "brought to an end for want of room: ask for fewer bars at a time"
+SILENT = "not all of the instruments play here: the model leaves some silent"
+
+
+class Event(NamedTuple):
+    """data: JSON values."""
+
+    name: str
+    data: dict
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """An alternative. new: what the user did not give of it, on the grid. notices: what is to be said of it."""
+
+    number: int
+    song: Song
+    new: Score
+    notices: tuple[str, ...] = ()
+
+
+def written(model: Model, request: Write) -> Iterator[Event]:
+    """Raises InputError where it cannot be."""
+    if request.action in ("rewrite", "vary", "continue") and not model.fills:
+        raise Refused(f"the model of {model.name} never saw hidden bars: it can write new songs and add tracks")
+    if request.action == "new":
+        making = _new(model, request)
+    elif request.action == "continue":
+        making = _behind(model, request)
+    elif request.action == "add":
+        making = _beside(model, request)
+    else:
+        making = _anew(model, request)
+    made = yield from making
+    for one in made:
+        said = "; ".join(one.notices) or None
+        yield Event("written", {"alternative": one.number, "song": one.song.plain(), "notice": said})
+    if model.copies is not None:
+        for one in made:
+            found = known.of_score(model.copies, one.new)
+            said = {"text": known.line("", found).removeprefix(": "), "found": found.plain()}
+            yield Event("copies", {"alternative": one.number, **said})
+
+
+def _begun(request: Write, task: Task) -> Event:
+    notices = [in_words(notice) for notice in task.notices if "written anew" not in notice]
+    return Event("begun", {"seed": request.sampler.seed, "notices": notices})
+
+
+Making = Iterator[Event]  # a generator that returns [Made, ...]
+
+
+# ---------------------------------------------------------------- a new song
+
+
+def _new(model: Model, request: Write) -> Making:
+    task = model.task(request.sampler, request.wanted, None)
+    yield _begun(request, task)
+    samples = yield from _told(request, model, task, 0)
+    made = []
+    for sample in samples:
+        song = Song.open(sample.midi()[0], None)
+        made.append(Made(sample.number, song, sample.on_grid(), (CUT_SHORT,) * sample.cut_short))
+    return made
+
+
+def _told(request: Write, model: Model, task: Task, given: int, track: int | None = None) -> Making:
+    """The samples of a song that is written from its first bar on, or goes on behind so many measures; their new bars
+    as they come. track: which it is in the song, of one track alone.
+    """
+    rows = range(request.sampler.num_samples)
+    follow = {row: Bars(task.whole) for row in rows}
+    looked_at, samples = dict.fromkeys(rows, 0), []
+    for samples in model.sampler(task).steps(rows, STRIDE):
+        for sample in samples[: request.alternatives]:
+            bars = list(follow[sample.number].push(sample.ids[looked_at[sample.number] :]))
+            looked_at[sample.number] = len(sample.ids)
+            if new := [_of_stream(bar, track) for bar in bars if bar.bar >= given]:
+                yield _bars(sample, new)
+    return samples[: request.alternatives]
+
+
+def _bars(sample: Sample, bars: list[dict]) -> Event:
+    return Event("bars", {"alternative": sample.number, "bars": bars, "tokens": len(sample.ids)})
+
+
+def _of_stream(bar: Bar, track: int | None) -> dict:
+    meter, notes = bar.score.signatures[0], bar.notes
+    columns = [notes[name] for name in ("onset_ticks", "duration_ticks", "pitch", "velocity")]
+    return {
+        "track": bar.track if track is None else track,
+        "program": bar.program,
+        "bar": bar.bar + 1,
+        "chord": bar.chord,
+        "tick": bar.start_ticks,
+        "ticks": 4 * bar.score.ticks_per_beat * meter.numerator // meter.denominator,
+        "notes": np.stack(columns, axis=1).tolist(),
+    }
+
+
+# ---------------------------------------------------------------- bars anew
+
+
+def _anew(model: Model, request: Write) -> Making:
+    bars = f"{request.first}-{request.last}"
+    wanted = replace(request.wanted, fill=",".join(f"#{track + 1}:{bars}" for track in request.tracks))
+    if request.action == "vary":
+        wanted = near_to(request, wanted)
+    task = model.task(request.sampler, wanted, request.song.prompt)
+    yield _begun(request, task)
+    rows = range(request.sampler.num_samples)
+    samples, _ = yield from _filled(request, model, task, rows)
+    made = []
+    for sample in samples:
+        raw, notice = sample.midi()
+        song, new = sample.on_grid(), sample.whole.new_on_grid(sample.ids)
+        said = [*([notice] if notice else []), *[CUT_SHORT] * sample.cut_short]
+        opened = Song.open(raw, request.song.beats)
+        made.append(Made(sample.number, opened, replace(song, tracks=new), tuple(said)))
+    return made
+
+
+def _filled(request: Write, model: Model, task: Task, rows: Sequence[int]) -> Making:
+    """The samples of a given song in which hidden bars, or new tracks, are written, and what each makes of the song;
+    finished bars as they come.
+    """
+    so_far = InPartsSoFar(model.sampler(task), task.parts, rows)
+    told: dict[int, set] = {row: set() for row in rows}
+    chords = task.parts.given.chords
+    for samples in so_far.steps(STRIDE):
+        for sample in samples:
+            new = [place for place in so_far.finished(sample) if place not in told[sample.number]]
+            if new and sample.number < request.alternatives:
+                told[sample.number].update(new)
+                grid = so_far.so_far(sample)
+                yield _bars(sample, [_of_grid(grid, chords, *place) for place in new])
+    samples = [sample for sample in so_far.samples() if sample.number < request.alternatives]
+    return samples, [so_far.song(sample.number) for sample in samples]
+
+
+def _of_grid(grid: GridSong, chords: np.ndarray, track: int, measure: int) -> dict:
+    """A measure of a track, in ticks of the grid."""
+    bars, notes = grid.bars, grid.tracks[track].notes
+    inside, notes = bars.measure == measure, notes[bars.measure[notes["bar"]] == measure]
+    begins = bars.start_ticks[notes["bar"]] + notes["step"] * STEP_TICKS
+    columns = [begins, notes["duration"] * STEP_TICKS, notes["pitch"], bin_velocity(notes["velocity"])]
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    return {
+        "track": track,
+        "program": grid.tracks[track].program,
+        "bar": measure + 1,
+        "chord": names_of(chords[inside]),
+        "tick": int(bars.start_ticks[first]),
+        "ticks": int(bars.start_ticks[last + 1] - bars.start_ticks[first]),
+        "notes": np.stack(columns, axis=1).tolist(),
+    }
+
+
+# ---------------------------------------------------------------- tracks beside
+
+
+def _beside(model: Model, request: Write) -> Making:
+    """In all bars as `generate --accompany` does it, in some as in hidden ones."""
+    song, given = request.song, places.whole(request.song)
+    wanted, instruments = request.wanted, request.wanted.add
+    if request.first and model.fills:
+        wanted = replace(wanted, add="")
+        last = min(request.last, given.measures)
+        task = model.task(request.sampler, wanted, places.with_tracks(given, wanted, instruments, request.first, last))
+    else:
+        task = model.task(request.sampler, wanted, song.prompt)
+    yield _begun(request, task)
+    samples, grids = yield from _filled(request, model, task, range(request.sampler.num_samples))
+    made = []
+    for sample, grid in zip(samples, grids, strict=True):
+        score = grid.to_score()
+        new = [(None, track) for track in score.tracks[len(song.ids) :]]
+        if request.first:
+            begin, end = song.lines[request.first - 1], song.lines[min(request.last, len(song.bars))]
+            new = [(None, Track(track.program, _between(track.notes, begin, end))) for _, track in new]
+        raw, notice = song.own.merged(new, [], [])
+        said = [*([notice] if notice else []), *[CUT_SHORT] * sample.cut_short]
+        if any(not len(track.notes) for _, track in new):
+            said.append(SILENT)
+        opened = Song.open(raw, song.beats)
+        made.append(Made(sample.number, opened, _of(score, [track for _, track in new]), tuple(said)))
+    return made
+
+
+def _between(notes: np.ndarray, begin: int, end: int) -> np.ndarray:
+    return notes[(notes["onset_ticks"] >= begin) & (notes["onset_ticks"] < end)]
+
+
+def _of(score: Score, tracks: list[Track]) -> Score:
+    return replace(score, tracks=tuple(track for track in tracks if len(track.notes)))
+
+
+# ---------------------------------------------------------------- bars behind the last
+
+
+def _behind(model: Model, request: Write) -> Making:
+    given = places.whole(request.song)
+    measures = given.measures
+    first, *_ = places.playing(given)
+    wanted = replace(request.wanted, bars=measures + request.more_bars)
+    sampler = replace(request.sampler, max_length=model.room(request.more_bars))
+    task = model.task(sampler, wanted, places.alone(given, first))
+    yield _begun(request, task)
+    samples = yield from _told(request, model, task, measures, first)
+    made = []
+    for sample in samples:
+        alone, chords = grid_song(fields.compute(sample.ids))
+        longer = places.lengthened(given, first, alone, chords, task.whole.left_out)
+        grid, cut_short = longer.song, sample.cut_short
+        if longer.hidden:
+            others = model.task(request.sampler, request.wanted, longer)
+            (filled,), (grid,) = yield from _filled(request, model, others, [sample.number])
+            cut_short |= filled.cut_short
+        made.append(_gone_on(request, task, sample, longer, grid, cut_short))
+    return made
+
+
+def _gone_on(request: Write, task: Task, sample: Sample, longer: Given, grid: GridSong, cut_short: bool) -> Made:
+    """An alternative whose song on the grid is there. longer: the song with room for the new bars."""
+    song, score, kept = request.song, grid.to_score(), longer.own
+    begin = int(longer.song.bars.start_ticks[len(task.whole.given)])
+    new = [Track(track.program, track.notes[track.notes["onset_ticks"] >= begin]) for track in score.tracks]
+    raw, notice = kept.merged(list(enumerate(new)), *task.whole.later(sample.ids))
+    opened = Song.open(raw, song.beats_of_longer(kept, raw))
+    said = [*([notice] if notice else []), *[CUT_SHORT] * cut_short]
+    return Made(sample.number, opened, _of(score, new), tuple(said))
