@@ -1,6 +1,7 @@
 """The verbs that let a model write: what is asked for, and four songs that show what can be."""
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,8 @@ from tyro.conf import Positional, arg
 
 from configs import ALIGN, PEDAL, Constraints, InputError, SampleConfig
 from jax_impl.cli import process
-from tokenizer.disk.destination import STANDARD_OUTPUT
+from tokenizer.disk import destination
+from tokenizer.disk.destination import MIDI, STANDARD_OUTPUT
 from tokenizer.tokens import names
 
 
@@ -22,6 +24,7 @@ def generate(
     song: Path | None = None,
     again: Path | None = None,
     stream: bool = False,
+    port: Annotated[str | None, arg(metavar="NAME")] = None,
     wav: bool = False,
     picture: bool = True,
     copies: bool = True,
@@ -44,6 +47,8 @@ def generate(
         song: a MIDI file of which the bars of --fill are written anew.
         again: the JSON of a sample, to make it once more (without RUN, by the model that it names).
         stream: print the bars of one song as they are finished; with --out it is written as well.
+        port: play the one song on this MIDI port, or the one whose name has this in it, while it is written (extra
+            `live`); virtual:NAME makes a port of that name, on Linux and macOS. With --out it is written as well.
         wav: also write sound, with FluidSynth where it is installed, else with the extra `sound`.
         picture: also draw the piano roll.
         copies: also say what passage and bars the song has of training songs, where these are at hand.
@@ -53,7 +58,7 @@ def generate(
     names.check(constraints)
     process.keep_programs()
     from jax_impl.cli import copied
-    from jax_impl.sampling import compose, outputs, sound
+    from jax_impl.sampling import compose, live, outputs, sound
 
     given = {"--continue": continue_, "--accompany": accompany, "--song": song}
     if len(flags := [flag for flag, file in given.items() if file]) > 1:
@@ -68,10 +73,12 @@ def generate(
             raise InputError(f"{flag} needs {words}: {what}")
         if file and is_asked and not given[flag]:
             raise InputError(f"{words} goes with {flag} FILE, not with {flags[0]}: give one of the two")
-    if out is None and not stream:
+    heard = [flag for flag, is_given in (("--stream", stream), ("--port", port is not None)) if is_given]
+    if out is None and not heard:
         raise InputError("--out is missing: name a .mid file, or a folder for many songs")
     others = given | {
         "--stream": stream,
+        "--port": port is not None,
         "--checkpoint": checkpoint != "best",
     }
     files = {"--wav": wav, "--no-picture": not picture, "--overwrite": overwrite}
@@ -90,11 +97,17 @@ def generate(
             )
         if constraints.align != ALIGN:
             raise InputError("--align is for a given song, and there is none: --continue, --accompany or --song FILE")
-    if stream:
-        _refuse("--stream plays one song", many)
-        _refuse("--stream plays a song from its first bar on", {"--fill": bool(constraints.fill)})
+    for flag in heard:
+        _refuse(f"{flag} plays one song", many)
+        _refuse(f"{flag} plays a song from its first bar on", {"--fill": bool(constraints.fill)})
+    if port is not None:
+        _refuse(
+            "--port plays bars that stay as they are, which holds by the grammar", {"--no-grammar": not config.grammar}
+        )
+        if out not in (None, STANDARD_OUTPUT) and destination.is_folder(out, MIDI, "--out"):
+            raise InputError(f"--port plays the song that is written, and --out {out} is a folder: name a .mid file")
     if out is None:
-        _refuse("--stream without --out writes no file", files)
+        _refuse(f"{' and '.join(heard)} without --out {'writes' if len(heard) == 1 else 'write'} no file", files)
     if out == STANDARD_OUTPUT:
         _refuse(f"--out {out} is one MIDI file on standard output", many | files | {"--no-picture": False})
 
@@ -103,11 +116,12 @@ def generate(
     afterwards = copied.tell if copies else None
     if again:
         return compose.make_again(run, out, again, formats, overwrite, afterwards)
-    if out is None:
-        return compose.print_bars(request, afterwards)
-    if out == STANDARD_OUTPUT:
-        return compose.write_to_standard_output(request, stream, afterwards)
-    return compose.write_songs(request, out, formats, overwrite, stream, afterwards)
+    with nullcontext() if port is None else live.playing(port) as player:
+        if out is None:
+            return compose.play_bars(request, stream, afterwards, player)
+        if out == STANDARD_OUTPUT:
+            return compose.write_to_standard_output(request, stream, afterwards, player)
+        return compose.write_songs(request, out, formats, overwrite, stream, afterwards, player)
 
 
 def demo(

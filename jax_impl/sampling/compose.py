@@ -1,5 +1,5 @@
 """What the `generate` verb does: songs of a run into files, any number of them, from where an earlier call stopped; one
-song to standard output, or its bars as they are finished; a song once more from its JSON.
+song to standard output, or its bars as they are finished, printed or played; a song once more from its JSON.
 """
 
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from configs import Constraints, InputError, SampleConfig
 from jax_impl.sampling import asked, outputs, pianoroll
+from jax_impl.sampling.live import Live
 from jax_impl.sampling.outputs import Formats, Origin
 from jax_impl.sampling.sample import Sample, Sampler
 from jax_impl.sampling.stream import Stream
@@ -99,10 +100,12 @@ def write_songs(
     overwrite: bool,
     bars: bool = False,
     afterwards: Afterwards | None = None,
+    live: Live | None = None,
 ) -> int:
     """Writes config.num_samples songs. out: a MIDI file, of several the second is NAME-2.mid and so on; or a folder of
     0000.mid ..., where songs that an earlier call wrote are not made again (see destination). bars: print those of the
-    one song as they are finished. afterwards: with those that were written. Returns the exit status. Raises InputError.
+    one song as they are finished. afterwards: with those that were written. live: what plays the one song meanwhile;
+    it is waited for. Returns the exit status. Raises InputError.
     """
     is_folder, count = destination.is_folder(out, MIDI, OUT), request.config.num_samples
     out = Path(out)
@@ -139,9 +142,12 @@ def write_songs(
                 if there := outputs.beside(paths[number]):
                     write(replace(there.sample, whole=ready.task.whole))
         if missing:
-            sampler = ready.sampler()
+            if bars or live:
+                songs = _streamed(ready, bars, live)
+            else:
+                songs = sampled(ready.sampler(), frozenset(missing), formats.picture)
             try:
-                for sample in _played(sampler) if bars else sampled(sampler, frozenset(missing), formats.picture):
+                for sample in songs:
                     write(sample)
             except KeyboardInterrupt:
                 if is_folder:
@@ -155,27 +161,30 @@ def write_songs(
     return 0
 
 
-def write_to_standard_output(request: Request, bars: bool = False, afterwards: Afterwards | None = None) -> int:
+def write_to_standard_output(
+    request: Request, bars: bool = False, afterwards: Afterwards | None = None, live: Live | None = None
+) -> int:
     """One song as the bytes of a MIDI file, and every message on standard error. Raises InputError."""
     with destination.standard_output(OUT) as output:
         ready = request.ready()
-        sampler = ready.sampler()
-        (sample,) = _played(sampler) if bars else sampled(sampler, {0})
-        _send(sample, output, f"{Tally.of(sample)} ({ready.origin.model})")
-        _tell_errors(request.config, Tally.of(sample))
+        for sample in _streamed(ready, bars, live) if bars or live else sampled(ready.sampler(), {0}):
+            _send(sample, output, f"{Tally.of(sample)} ({ready.origin.model})")
+            _tell_errors(request.config, Tally.of(sample))
         if afterwards:
             afterwards(request.run, ready.origin.step, [Done(sample, None)])
     return 0
 
 
-def print_bars(request: Request, afterwards: Afterwards | None = None) -> int:
-    """A line for every bar of one song as it is finished, and no file."""
+def play_bars(
+    request: Request, bars: bool = True, afterwards: Afterwards | None = None, live: Live | None = None
+) -> int:
+    """The bars of one song as they are finished, printed (bars) or played (live) or both, and no file."""
     ready = request.ready()
-    for sample in _played(ready.sampler()):
-        print(f"{Tally.of(sample)}, not kept: -o FILE writes it ({ready.origin.model})")
+    for sample in _streamed(ready, bars, live):
+        print(f"{Tally.of(sample)}, not kept: -o FILE writes it ({ready.origin.model})", flush=True)
         _tell_errors(request.config, Tally.of(sample))
-        if afterwards:
-            afterwards(request.run, ready.origin.step, [Done(sample, None)])
+    if afterwards:
+        afterwards(request.run, ready.origin.step, [Done(sample, None)])
     return 0
 
 
@@ -208,13 +217,24 @@ def sampled(sampler: Sampler, numbers: Set[int], picture: bool = False) -> Itera
                         progress.update(1)
 
 
-def _played(sampler: Sampler) -> Iterator[Sample]:
-    """The first song, its bars printed as they are finished."""
-    song = Stream(sampler)
+def _streamed(ready: Ready, bars: bool, live: Live | None) -> Iterator[Sample]:
+    """The first song, its bars printed as they are finished, or played, or both. It is given as soon as it is written;
+    what plays is waited for after that.
+    """
+    if live:
+        live.expect(ready.task)
+    song = Stream(ready.sampler())
     for bar in song:
-        where = f"track {bar.track + 1} {instruments.name(bar.program)}, bar {bar.bar + 1}"
-        print(f"{where}: {bar.chord}, {len(bar.notes)} notes", flush=True)
+        if bars:
+            where = f"track {bar.track + 1} {instruments.name(bar.program)}, bar {bar.bar + 1}"
+            print(f"{where}: {bar.chord}, {len(bar.notes)} notes", flush=True)
+        if live:
+            live.hear(bar)
+    if live:
+        live.end()
     yield song.sample
+    if live:
+        live.wait()
 
 
 # ---------------------------------------------------------------- a song once more
