@@ -82,15 +82,18 @@ def _chosen(song: Song, tracks: Collection[int]) -> tuple[np.ndarray, ...]:
 def _on_its_channel(song: Song, track: int, program: int) -> bytes:
     """The file with another program wherever one is said to the track's channel, and at the start."""
     there, source = song.file.there, song.file.there.sources[song.own.notes[track].track]
-    tracks = []
-    for index, said in enumerate(messages_of(song.raw, there)):
+    tracks, begins = [], int(song.own.score.tracks[track].notes["onset_ticks"].min())
+    files = messages_of(song.raw, there)
+    of_key = [message for said in files for message in said.messages if message.key == source.key]
+    is_said = any(each.kind == PROGRAM_CHANGE and each.tick * there.scale <= begins for each in of_key)
+    for index, said in enumerate(files):
         rows = []
         for message in said.messages:
             if message.key == source.key and message.kind == PROGRAM_CHANGE:
                 rows.append((message.tick, bytes([message.data[0], program])))
             elif not (message.key == source.key and _sets_bank(message)):
                 rows.append((message.tick, _renamed(message, source.program, program)))
-        if index == source.track:
+        if index == source.track and not is_said:
             at = next((n for n, (tick, data) in enumerate(rows) if tick or data[0] < META), len(rows))
             rows.insert(at, (0, bytes([PROGRAM_CHANGE | source.key[1], program])))
         tracks.append((rows, said.end))

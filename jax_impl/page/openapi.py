@@ -28,8 +28,8 @@ PATHS = (
         "Lets the model write. The answer is a stream of server-sent events: queued {ahead}; begun {seed, notices}; "
         "bars {alternative, bars: [{track, program, bar, chord, tick, ticks, notes}]}, where notes are [[tick, ticks, "
         "pitch, velocity]]; written {alternative, song, notice}; copies {alternative, text}; done; failed {error}. "
-        "With the header Accept: application/json it comes at once: {seed, notices, songs}. Closing the connection cancels "
-        "it.",
+        "With the header Accept: application/json it comes at once: {seed, notices, songs}. Closing the connection "
+        "cancels it.",
         requests.WRITE,
         ("text/event-stream", "events"),
     ),

@@ -195,7 +195,7 @@ def song_of(values: Any) -> Song:
 def read_of(values: Any) -> Song:
     """The song of a file that somebody brings. Raises InputError."""
     said = checked(values, READ)
-    if not said["midi"]:
+    if said["midi"] is None:
         raise Refused("midi: the file is missing")
     beats = json.dumps(values["beats"]) if "beats" in values else None
     return _opened(of_base64(said["midi"], said["name"]), beats, said["name"])

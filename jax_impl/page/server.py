@@ -33,7 +33,14 @@ def serve(run: Path | None, checkpoint: str, host: str, port: int, browser: bool
             f"anyone on the network who has this link can use the page, and what they send is not encrypted: {address}"
         )
     print(f"{model.name}: {address}  (Ctrl-C ends it)", flush=True)
-    config = uvicorn.Config(
+    opening = (lambda: webbrowser.open(address)) if browser else (lambda: None)
+    _Server(configured(model, host, token), opening).run(sockets=[listening])
+    return 0
+
+
+def configured(model: Model, host: str, token: str | None) -> uvicorn.Config:
+    """How it is served. token: what others on the network must bring, None where only this machine can connect."""
+    return uvicorn.Config(
         Guard(application(model), host, token),
         log_level="warning",
         access_log=False,
@@ -42,9 +49,6 @@ def serve(run: Path | None, checkpoint: str, host: str, port: int, browser: bool
         timeout_graceful_shutdown=GRACE,
         lifespan="on",
     )
-    opening = (lambda: webbrowser.open(address)) if browser else (lambda: None)
-    _Server(config, opening).run(sockets=[listening])
-    return 0
 
 
 class _Server(uvicorn.Server):

@@ -18,7 +18,7 @@ import numpy as np
 from configs import PEDAL, InputError
 from jax_impl.sampling import asked
 from tokenizer.grid.align import Aligned, align
-from tokenizer.grid.meter import N_PARTS, PART_SIXTEENTHS, SIXTEENTH_TICKS, TICKS_PER_BEAT, Layout
+from tokenizer.grid.meter import N_PARTS, PART_SIXTEENTHS, SIXTEENTH_TICKS, TICKS_PER_BEAT, Layout, ScoreTooLong
 from tokenizer.grid.quantize import grid_time, on_grid
 from tokenizer.grid.song import GridSong
 from tokenizer.grid.tempo_map import own_tempos, seconds_at
@@ -66,6 +66,13 @@ class Song:
     @classmethod
     def open(cls, raw: bytes, beats: Any = TO_BE_FOUND, name: str = "the file") -> "Song":
         """Raises InputError where it is no song."""
+        try:
+            return cls._open(raw, beats, name)
+        except ScoreTooLong as error:
+            raise Refused(f"{name}: {error}") from error
+
+    @classmethod
+    def _open(cls, raw: bytes, beats: Any, name: str) -> "Song":
         reading = midi.parse(raw, name, PEDAL)
         if not any(len(track.notes) for track in reading.score.tracks):
             raise Refused(f"{name}: no notes in it")

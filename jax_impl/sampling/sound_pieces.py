@@ -17,7 +17,7 @@ import numpy as np
 
 from configs import PEDAL, InputError
 from jax_impl.sampling import sound
-from tokenizer.grid.tempo_map import ticks_at
+from tokenizer.grid.tempo_map import seconds_at, ticks_at
 from tokenizer.music import midi
 from tokenizer.music.messages import NOTE_OFF, NOTE_ON, GivenFile, Message, SaidByTrack, file_of, messages_of, meta
 from tokenizer.music.midi_events import SET_TEMPO
@@ -35,13 +35,22 @@ def piece(song: bytes, begin: float, end: float, soundfont: Path) -> bytes:
     if not 0 <= begin < end:
         raise InputError(f"a piece from {begin} to {end} seconds: the one must be before the other")
     score, scale, division, said = _messages(song)
-    first, last = (int(tick) for tick in ticks_at(score.tempos, score.ticks_per_beat, np.array([begin, end])))
+    (first, last), late = _not_before(score, np.array([begin, end]))
     ends = _last_end(score, first, last)
     behind = int(ticks_at(score.tempos, score.ticks_per_beat, np.array([end + LONGEST_RING]))[0])
     stop = min(max(ends, last), behind)
     content = _content(score, scale, division, said, (first, last, stop))
-    frames = sound.rendered(content, soundfont)
+    silence = np.zeros((round(late * sound.RENDERED_RATE), 2), np.int16)
+    frames = np.concatenate([silence, sound.rendered(content, soundfont)])
     return _wav(frames, ceil((end - begin) * sound.RENDERED_RATE) if ends else 1)
+
+
+def _not_before(score: Score, seconds: np.ndarray) -> tuple[list[int], float]:
+    """The first ticks that are not before these times, and how many seconds the first of them comes after its time."""
+    ticks = ticks_at(score.tempos, score.ticks_per_beat, seconds)
+    ticks += seconds_at(score.tempos, score.ticks_per_beat, ticks) < seconds
+    late = seconds_at(score.tempos, score.ticks_per_beat, ticks[:1])[0] - seconds[0]
+    return ticks.tolist(), float(late)
 
 
 @lru_cache(maxsize=KEPT)

@@ -7,8 +7,8 @@ import pytest
 
 from configs import Constraints, SampleConfig
 from jax_impl.sampling import sample, stream
-from jax_impl.sampling.written import NEW
 from jax_impl.sampling.stream import Bars
+from jax_impl.sampling.written import NEW
 from tests.played import played
 from tests.rows import ids
 from tests.sampling.small import HOT

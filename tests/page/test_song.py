@@ -1,0 +1,125 @@
+"""A song as the page has it: what mido reads in the file is what is drawn, and its bars stay where they were found."""
+
+import io
+import json
+from collections import Counter
+from dataclasses import replace
+
+import mido
+import numpy as np
+import pytest
+
+from configs import InputError
+from jax_impl.page import edits
+from jax_impl.page.song import Song
+from tokenizer.grid.time_map import TimeMap, retimed
+from tokenizer.music import midi
+from tokenizer.music.composer import compose
+from tokenizer.music.score import Score, Signature, Tempo, Track
+
+
+def content(score: Score) -> bytes:
+    return midi.to_bytes(score, "a song")[0]
+
+
+def seconds_of(raw: bytes) -> Counter:
+    """(second, pitch, velocity) of the notes that mido hears."""
+    heard, now = Counter(), 0.0
+    for message in mido.MidiFile(file=io.BytesIO(raw)):
+        now += message.time
+        if message.type == "note_on" and message.velocity:
+            heard[round(now, 3), message.note, message.velocity] += 1
+    return heard
+
+
+def drawn(plain: dict) -> Counter:
+    """The same of what the page draws, by its bar lines alone."""
+    ticks = [bar["tick"] for bar in plain["bars"]] + [plain["end"]["tick"]]
+    seconds = [bar["seconds"] for bar in plain["bars"]] + [plain["end"]["seconds"]]
+    notes = [note for track in plain["tracks"] for note in track["notes"]]
+    at = np.interp([note[0] for note in notes], ticks, seconds)
+    return Counter((round(float(second), 3), note[2], note[3]) for second, note in zip(at, notes, strict=True))
+
+
+def moved(score: Score, ticks: int) -> Score:
+    return retimed(score, TimeMap.shifted(ticks), score.ticks_per_beat, score.tempos, score.signatures)
+
+
+def with_pickup(score: Score) -> Score:
+    """Its first note a quarter before the second measure, in a first measure of a quarter."""
+    quarter = score.ticks_per_beat
+    notes = np.array([(0, quarter, 60, 90)], score.tracks[0].notes.dtype)
+    later = moved(score, quarter)
+    signatures = (Signature(0, 1, 4), Signature(quarter, 4, 4))
+    return replace(later, tracks=(*later.tracks, Track(73, notes)), signatures=signatures)
+
+
+SONGS = {
+    "as it is": compose(0),
+    "a pickup": with_pickup(compose(1)),
+    "beside the grid": moved(compose(2), 37),
+    "another tempo": replace(compose(3), tempos=(Tempo(0, 500_000), Tempo(4 * 480 * 4, 400_000))),
+}
+
+
+@pytest.mark.parametrize("name", SONGS)
+def test_what_another_reader_hears_is_what_is_drawn(name):
+    raw = content(SONGS[name])
+    song = Song.open(raw)
+    heard, seen = seconds_of(raw), drawn(song.plain())
+    near = lambda notes: Counter(
+        (round(second * 50), pitch) for (second, pitch, _), n in notes.items() for _ in range(n)
+    )
+    assert sum(heard.values()) == sum(seen.values())
+    both = near(heard) & near(seen)
+    assert sum(both.values()) >= 0.97 * sum(heard.values()), "but for notes at an edge of rounding"
+
+
+@pytest.mark.parametrize("name", SONGS)
+def test_the_bars_stay_where_they_were_found(name):
+    """Also as JSON, and with other notes in the file."""
+    song = Song.open(content(SONGS[name]))
+    beats = json.loads(json.dumps(song.plain()["beats"]))
+    assert Song.open(song.raw, beats).plain() == song.plain() | {"notices": []}
+    fewer = Song.open(edits.without(song, [0]), beats)
+    lines = [(bar.tick, bar.seconds, bar.meter) for bar in fewer.bars]
+    assert lines == [(bar.tick, bar.seconds, bar.meter) for bar in song.bars][: len(lines)] and len(lines) > 8
+
+
+def test_a_pickup_is_filled_up_and_lies_before_the_file():
+    song = Song.open(content(SONGS["a pickup"]))
+    assert song.bars[0].seconds < 0 and song.bars[0].meter == "4/4" and song.beats["kind"] == "pickup"
+    assert "a pickup is filled up" in " ".join(song.notices)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": [0]},
+        {"aligned": [5, 5]},
+        {"source": "x"},
+        {"tempos": [[0]]},
+        {"ticks_per_beat": None},
+        {"signatures": [[0, 4, 3]]},
+        {"aligned": [-(10**9), 0]},
+        {"source": [0, 10**30]},
+    ],
+)
+def test_beats_that_nobody_found_are_refused(change):
+    song = Song.open(content(SONGS["a pickup"]))
+    with pytest.raises(InputError):
+        Song.open(song.raw, song.beats | change)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"MThd", b"\0" * 100, b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\4\0\xff\x2f\0", b"PK\3\4"]
+)
+def test_what_is_no_song_is_refused_by_its_name(raw):
+    with pytest.raises(InputError, match=r"^odd\.mid: "):
+        Song.open(raw, name="odd.mid")
+
+
+def test_tracks_keep_their_names_whatever_else_changes(song):
+    fewer = Song.open(edits.without(song, [1]), song.beats)
+    assert fewer.ids == [name for number, name in enumerate(song.ids) if number != 1]
+    assert len(set(song.ids)) == len(song.ids)
