@@ -91,6 +91,7 @@ class Song:
         found = on_grid(aligned.score)
         own = OwnTime.of(reading.score, aligned, found, file)
         prompt = Prompt(encode_grid(found.song).ids, own_tempos(aligned.score, found.layout), own)
+        notices = [notice.partition("; --")[0] for notice in notices]  # flags, of which a page has none
         return cls(file.raw, _plain(aligned), found.layout, prompt, tuple(notices))
 
     @property

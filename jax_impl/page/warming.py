@@ -16,13 +16,14 @@ from tokenizer.music import midi
 from tokenizer.music.composer import compose
 
 ASKED = (  # alternatives side by side, and one alone; with nothing that must hold in the notes, and with something
-    {"action": "rewrite"},
-    {"action": "rewrite", "density": "0-32"},
-    {"action": "new", "bars": 8, "instruments": "bass,piano", "density": "0-32"},
     {"action": "new", "bars": 8, "instruments": "bass,piano"},
-    {"action": "rewrite", "alternatives": 1},
-    {"action": "rewrite", "density": "0-32", "alternatives": 1},
+    {"action": "rewrite"},
+    {"action": "new", "bars": 8, "instruments": "bass,piano", "density": "0-32"},
+    {"action": "rewrite", "density": "0-32"},
+    {"action": "continue", "bars": 4, "alternatives": 1},
+    {"action": "continue", "bars": 4, "alternatives": 1, "density": "0-32"},
     {"action": "continue", "bars": 4},
+    {"action": "continue", "bars": 4, "density": "0-32"},
     {"action": "new", "bars": 48, "instruments": "drums,bass,piano"},
     {"action": "new", "bars": 48, "instruments": "drums,bass,piano", "density": "0-32"},
 )
@@ -52,10 +53,12 @@ def _begin(model: Model, song: dict, asked: dict) -> None:
         asked = asked | {"song": song}
     if asked["action"] == "rewrite":
         asked = asked | {"tracks": [0], "first": 2, "last": 3}
+    tracks, enough = set(), 2 if asked["action"] == "continue" else 1  # where the others are written into its bars
     try:
         events: Iterator = written(model, Write.of(asked | {"seed": 0}))
         for event in events:
-            if event.name == "bars":
+            tracks.update(bar["track"] for bar in event.data.get("bars", ()))
+            if len(tracks) >= enough:
                 break
         events.close()
     except InputError:  # as of a model that fills none: who asks for it is told

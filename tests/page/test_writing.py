@@ -6,6 +6,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import mido
 import pytest
@@ -17,6 +18,8 @@ from jax_impl.page.song import Song
 from jax_impl.page.writing import Event, written
 from tests.page.conftest import as_text
 from tests.page.test_song import SONGS, content
+from tests.runs import write_dataset
+from tokenizer.dataset.songs import Dataset
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +158,17 @@ def test_what_cannot_be_is_said_before_anything_is_written(model, song, monkeypa
     for action, more in (("rewrite", {"tracks": [0], "first": 1}), ("continue", {"bars": 2})):
         with pytest.raises(InputError, match="never saw hidden bars"):
             list(written(model, asked(song, action, **more)))
+
+
+def test_what_is_known_from_training_is_said_where_the_songs_are_at_hand(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("HID_CACHE", str(tmp_path / "kept"))
+    data = write_dataset(tmp_path / "songs", songs=8, bars=4)
+    model = Model.of(run_dir, "best")
+    assert not model.knows_training_songs
+    record = model.found.record
+    record = replace(record, train=record.train | {"data_dir": str(data)}, dataset=Dataset(data).fingerprint)
+    model = Model(replace(model.found, record=record))
+    assert model.knows_training_songs
+    events = list(written(model, asked(None, "new", instruments="bass", bars=2)))
+    said = [event.data["text"] for event in events if event.name == "copies"]
+    assert len(said) == 3 and all("known from training" in text for text in said)
