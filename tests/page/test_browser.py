@@ -16,7 +16,7 @@ from pathlib import Path
 
 import mido
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from jax_impl import shipped
 from jax_impl.page import warming
