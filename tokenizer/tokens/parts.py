@@ -10,6 +10,7 @@ parts, each of which sees what the one before wrote:
 """
 
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from tokenizer.tokens.own_time import left_free
 from tokenizer.tokens.plan import Plan, Room
 from tokenizer.vocabulary import CLASS, DURATIONS, Class
 
+AS_BUSY = 1.5  # of what was there, what is kept for what comes in its place
 BEFORE, BEHIND = 1 / 3, 1 / 4  # of the room, what is kept for the bars before those that are written, and behind them
 # Besides those of its bars a window takes: BOS, tempo, meter and EOS; of each track two tokens, and lengths and
 # velocities said anew; of each written track three more
@@ -185,7 +187,9 @@ class InParts:
 
     def _divided(self) -> list[Part]:
         begins, hidden = self.given.begins, self.hidden
-        if plan.usual_room(self.given, self.wanted).fits(self.limits) and len(self.given) <= self.max_bars:
+        usual = plan.usual_room(self.given, self.wanted)
+        usual = Room(usual.tokens + self.more_than_usual() * (hidden.stop - hidden.first), usual.spans)
+        if usual.fits(self.limits) and len(self.given) <= self.max_bars:
             return [Part(0, *np.searchsorted(begins, [hidden.first, hidden.stop]).tolist(), self.given.measures)]
         begin, stop = np.searchsorted(begins, [hidden.first, hidden.stop]).tolist()
         before = _sizes_before(self, begins)
@@ -211,6 +215,19 @@ class InParts:
             begin = last
         return parts
 
+    def usual_tokens(self) -> int:
+        """Tokens that a bar of all tracks that are written usually takes."""
+        tracks = self.begun().tracks
+        return sum(room.tokens_per_bar(tracks[number].program) + 2 for number in self.hidden.tracks)
+
+    def more_than_usual(self) -> int:
+        """Tokens a bar that are kept beyond that where what was there was busier: so what comes may be."""
+        if not self.given.hidden:
+            return 0
+        whole, begun = (encode_song(song, self.given.chords).ids for song in (self.given.song, self.begun()))
+        a_bar = (len(whole) - len(begun)) / (self.hidden.stop - self.hidden.first)
+        return max(ceil(AS_BUSY * a_bar) - self.usual_tokens(), 0)
+
     def _outside(self) -> np.ndarray:
         """int64[3]: tokens, spans and bars that a window takes besides those of its measures."""
         tracks, written = len(self.given.song.tracks) + len(self.programs), len(self.hidden.tracks)
@@ -228,9 +245,8 @@ def _sizes_before(song: InParts, begins: np.ndarray) -> np.ndarray:
     count = len(song.given)
     sizes = np.stack([np.bincount(inside, minlength=count), np.bincount(tokens.bar[is_chord], minlength=count)], axis=1)
     sizes = np.concatenate([sizes, np.ones((count, 1), np.int64)], axis=1)
-    hidden, tracks = song.hidden, song.begun().tracks
-    usual = sum(room.tokens_per_bar(tracks[number].program) for number in hidden.tracks) + 2 * len(hidden.tracks)
-    sizes[hidden.first : hidden.stop, 0] += usual + _asked_per_bar(song)
+    hidden = song.hidden
+    sizes[hidden.first : hidden.stop, 0] += song.usual_tokens() + song.more_than_usual() + _asked_per_bar(song)
     sizes[hidden.first : hidden.stop, 1] += 2 * len(hidden.tracks)
     before = np.concatenate([np.zeros((1, 3), np.int64), np.cumsum(sizes, axis=0)])
     return before[begins]
