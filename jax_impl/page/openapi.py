@@ -102,8 +102,8 @@ def page() -> str:
         parts.append(f"<p class='soft'>Answer: {path.answer[0]} {html.escape(path.answer[1])}</p>")
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        "<title>API of HID-MuseFormer</title><link rel='stylesheet' href='/static/style.css'>"
-        "<body class='text'><main><h1>API</h1><p>All that the <a href='/'>page</a> does, for scripts; the same as "
+        "<title>API of HID-MuseFormer</title><link rel='stylesheet' href='/static/api.css'>"
+        "<body><main><h1>API</h1><p>All that the <a href='/'>page</a> does, for scripts; the same as "
         "<a href='/api/openapi.json'>OpenAPI</a>. The server keeps no songs: a request brings the song, the answer is "
         f"another one.</p><pre>{html.escape(EXAMPLE)}</pre>{''.join(parts)}</main></body></html>"
     )
