@@ -211,7 +211,7 @@ def _opened(raw: bytes, beats: str | None, name: str = "the song") -> Song:
 
 
 def in_words(text: str) -> str:
-    """What the layers below say of flags is said of fields; where that is all that a part of it says it is left out."""
-    text = re.sub(r" \(--max-length \d+\)", "", text)
-    kept = [part for part in text.split("; ") if not re.match(r"--|pass --", part)]
+    """What the layers below say of flags is said of fields, and what they say of further flags is left out."""
+    first, *more = re.sub(r" \(--max-length \d+\)", "", text).split("; ")
+    kept = [first, *(part for part in more if "--" not in part)]
     return re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", " "), "; ".join(kept))

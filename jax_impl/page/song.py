@@ -111,6 +111,11 @@ class Song:
     def grid(self) -> GridSong:
         return self._on_grid[0]
 
+    @property
+    def chords(self) -> np.ndarray:
+        """int32[bars]: of each part of a measure, as bar_chords numbers them."""
+        return self._on_grid[1]
+
     @cached_property
     def ids(self) -> list[str]:
         """Of each track a name that other notes in other tracks do not change: where it stands in the file."""

@@ -10,17 +10,18 @@ the new bars and its own notes there; then the others are written into these bar
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from configs import Constraints, InputError
 from jax_impl.evaluation import known
-from jax_impl.page import places
+from jax_impl.page import places, vary
 from jax_impl.page.model import Model
 from jax_impl.page.requests import Refused, Write, in_words
 from jax_impl.page.song import Song
-from jax_impl.page.vary import near_to
 from jax_impl.sampling.stream import Bar, Bars
 from jax_impl.sampling.task import Task
 from jax_impl.sampling.written import InPartsSoFar, Sample
@@ -65,6 +66,8 @@ def written(model: Model, request: Write) -> Iterator[Event]:
         making = _behind(model, request)
     elif request.action == "add":
         making = _beside(model, request)
+    elif request.action == "vary":
+        making = _varied(model, request)
     else:
         making = _anew(model, request)
     made = yield from making
@@ -138,22 +141,59 @@ def _of_stream(bar: Bar, track: int | None) -> dict:
 
 
 def _anew(model: Model, request: Write) -> Making:
-    bars = f"{request.first}-{request.last}"
-    wanted = replace(request.wanted, fill=",".join(f"#{track + 1}:{bars}" for track in request.tracks))
-    if request.action == "vary":
-        wanted = near_to(request, wanted)
-    task = model.task(request.sampler, wanted, request.song.prompt)
+    task = model.task(request.sampler, _hiding(request, request.wanted), request.song.prompt)
     yield _begun(request, task)
-    rows = range(request.sampler.num_samples)
-    samples, _ = yield from _filled(request, model, task, rows)
+    samples, _ = yield from _filled(request, model, task, range(request.sampler.num_samples))
+    return [_rewritten(request.song, sample) for sample in samples]
+
+
+def _hiding(request: Write, wanted: Constraints) -> Constraints:
+    bars = f"{request.first}-{request.last}"
+    return replace(wanted, fill=",".join(f"#{track + 1}:{bars}" for track in request.tracks))
+
+
+def _rewritten(song: Song, sample: Sample) -> Made:
+    raw, notice = sample.midi()
+    score, new = sample.on_grid(), sample.whole.new_on_grid(sample.ids)
+    said = [*([notice] if notice else []), *[CUT_SHORT] * sample.cut_short]
+    return Made(sample.number, Song.open(raw, song.beats), replace(score, tracks=new), tuple(said))
+
+
+def _varied(model: Model, request: Write) -> Making:
+    """One alternative after the other, stretch by stretch: each sees what the ones before became."""
+    yield Event("begun", {"seed": request.sampler.seed, "notices": []})
     made = []
-    for sample in samples:
-        raw, notice = sample.midi()
-        song, new = sample.on_grid(), sample.whole.new_on_grid(sample.ids)
-        said = [*([notice] if notice else []), *[CUT_SHORT] * sample.cut_short]
-        opened = Song.open(raw, request.song.beats)
-        made.append(Made(sample.number, opened, replace(song, tracks=new), tuple(said)))
+    for number in range(request.alternatives):
+        stretches, parts = vary.anew(request, number), []
+        if kept := _kept(request, stretches):
+            yield Event("bars", {"alternative": number, "bars": kept, "tokens": 0})
+        song = request.song
+        for first, last in stretches:
+            part = vary.part(request, song, first, last)
+            samples, _ = yield from _filled(request, model, _nearest(model, part), [number])
+            parts.append(_rewritten(song, *samples))
+            song = parts[-1].song
+        new = [track for part in parts for track in part.new.tracks]
+        notices = dict.fromkeys(notice for part in parts for notice in part.notices)
+        made.append(Made(number, song, _of(parts[-1].new, new), tuple(notices)))
     return made
+
+
+def _kept(request: Write, stretches: list[tuple[int, int]]) -> list[dict]:
+    """The selected bars that stay as they are."""
+    song, anew = request.song, {bar for first, last in stretches for bar in range(first, last + 1)}
+    stay = [bar - 1 for bar in range(request.first, request.last + 1) if bar not in anew]
+    grid, chords = song.grid, song.chords
+    return [_of_grid(grid, chords, track, measure) for track in request.tracks for measure in stay]
+
+
+def _nearest(model: Model, request: Write) -> Task:
+    """What is nearest to what is there and can be. Raises InputError where not even what is wanted can."""
+    *nearer, alone = vary.near_to(request, _hiding(request, request.wanted))
+    for near in nearer:
+        with suppress(InputError):
+            return model.task(request.sampler, near, request.song.prompt)
+    return model.task(request.sampler, alone, request.song.prompt)
 
 
 def _filled(request: Write, model: Model, task: Task, rows: Sequence[int]) -> Making:

@@ -7,11 +7,13 @@ import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import mido
 import pytest
 
 from configs import InputError
+from jax_impl.page import vary
 from jax_impl.page.model import Model
 from jax_impl.page.requests import Write
 from jax_impl.page.song import Song
@@ -172,3 +174,36 @@ def test_what_is_known_from_training_is_said_where_the_songs_are_at_hand(run_dir
     events = list(written(model, asked(None, "new", instruments="bass", bars=2)))
     said = [event.data["text"] for event in events if event.name == "copies"]
     assert len(said) == 3 and all("known from training" in text for text in said)
+
+
+def test_vary_leaves_about_half_of_the_bars_and_others_in_each_alternative(model, song):
+    events = list(written(model, asked(song, "vary", tracks=[2], first=5, last=8, density="")))
+    lines, stayed = song.lines, []
+    of_bar = lambda one, bar: [note for note in one.notes(2).tolist() if lines[bar - 1] <= note[0] < lines[bar]]
+    for made in songs_of(events):
+        stayed.append({bar for bar in range(5, 9) if of_bar(made, bar) == of_bar(song, bar)})
+    assert [bars & set(kept) for bars, kept in zip(stayed, ((5, 7), (6, 8), (6, 7)), strict=True)] == [
+        {5, 7},
+        {6, 8},
+        {6, 7},
+    ]
+    assert all(len(bars) < 4 for bars in stayed), "something is another in each"
+
+
+@pytest.mark.parametrize(("bars", "stretches"), [(1, [[1], [1], [1]]), (2, [[2], [1], [1]]), (3, [[2], [1, 3], [1]])])
+def test_stretches_that_are_varied(bars, stretches):
+    request = SimpleNamespace(first=1, last=bars)
+    found = [[first for first, _ in vary.anew(request, number)] for number in range(3)]
+    assert found == stretches
+
+
+def test_long_selections_are_varied_in_few_stretches():
+    request = SimpleNamespace(first=1, last=100)
+    for number in range(3):
+        stretches = vary.anew(request, number)
+        assert len(stretches) <= vary.MOST_STRETCHES and all(last - first == 12 for first, last in stretches[:-1])
+
+
+def test_chords_that_are_asked_for_come_in_the_bars_that_they_are_for(model, song):
+    request = asked(song, "vary", tracks=[2], first=5, last=8, chords="C % F G7")
+    assert [vary.part(request, song, bar, bar).wanted.chords for bar in range(5, 9)] == ["C", "C", "F", "G7"]
