@@ -29,9 +29,7 @@ def serve(run: Path | None, checkpoint: str, host: str, port: int, browser: bool
     if host not in LOOPBACK:
         token = secrets.token_urlsafe(TOKEN_BYTES)
         address = f"http://{_outside(host)}:{port}/?token={token}"
-        print(
-            f"anyone on the network who has this link can use the page, and what they send is not encrypted: {address}"
-        )
+        print("others on the network can use the page, by this link alone; what they send is not encrypted")
     print(f"{model.name}: {address}  (Ctrl-C ends it)", flush=True)
     opening = (lambda: webbrowser.open(address)) if browser else (lambda: None)
     _Server(configured(model, host, token), opening).run(sockets=[listening])
