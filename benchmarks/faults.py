@@ -1528,8 +1528,8 @@ PAGE = (
     fault(
         "jax_impl/page/edits.py",
         "a track that shares its channel takes the others along to its instrument",
-        "has_others = sum(source.key == key for source in song.file.there.sources) > 1",
-        "has_others = False",
+        "        if _sounds_so(raw, song, track, program):",
+        "        if True:",
         "tests/page/test_edits.py",
     ),
     fault(

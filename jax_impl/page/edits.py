@@ -31,7 +31,7 @@ def without(song: Song, tracks: Collection[int]) -> bytes:
 
 def with_program(song: Song, track: int, program: int) -> bytes:
     """The song's file with a track on another instrument: a program 0-127, or 128 for drums. Where its channel is its
-    own its programs are changed, else its notes go to one that is free. Raises Refused.
+    own the channel's programs are others then, else its notes go to a channel that is free. Raises Refused.
     """
     _check(song, [track])
     if not 0 <= program <= DRUMS:
@@ -39,9 +39,7 @@ def with_program(song: Song, track: int, program: int) -> bytes:
     old = song.own.score.tracks[track].program
     if program == old:
         return song.raw
-    key = song.file.there.sources[song.own.notes[track].track].key
-    has_others = sum(source.key == key for source in song.file.there.sources) > 1
-    if not has_others and DRUMS not in (old, program):
+    if DRUMS not in (old, program):
         raw = _on_its_channel(song, track, program)
         if _sounds_so(raw, song, track, program):
             return raw

@@ -9,8 +9,14 @@ from jax_impl.page import queue
 from jax_impl.page.queue import Busy, Line
 from jax_impl.page.writing import Event
 
+ALIVE = []  # generators, which would else be closed when nobody has them any more
+
 
 def making(log: list, name: str, steps: int = 3, go_on: threading.Event | None = None):
+    def make():
+        ALIVE.append(events())
+        return ALIVE[-1]
+
     def events():
         try:
             for step in range(steps):
@@ -21,7 +27,7 @@ def making(log: list, name: str, steps: int = 3, go_on: threading.Event | None =
         finally:
             log.append((name, "over"))
 
-    return events
+    return make
 
 
 async def heard(line: Line, make) -> list:

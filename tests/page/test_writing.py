@@ -121,11 +121,15 @@ def test_a_song_goes_on(model, there):
         assert elsewhere(song.raw, last, 10**9) == elsewhere(there.raw, last, 10**9)
 
 
+@pytest.mark.parametrize("fills", [True, False])
 @pytest.mark.parametrize("bars", [{}, {"first": 5, "last": 6}])
-def test_tracks_come_beside_the_others(model, there, bars):
-    events = list(written(model, asked(there, "add", instruments="flute", **bars)))
+def test_tracks_come_beside_the_others(model, there, bars, fills, monkeypatch):
+    """Also of a model that cannot fill some bars alone."""
+    monkeypatch.setattr(type(model), "fills", fills)
+    events = list(written(model, asked(there, "add", instruments="flute", density="1-8", **bars)))
     begin, end = (there.lines[4], there.lines[6]) if bars else (0, 10**9)
     before = set(there.ids)
+    assert any(len(song.ids) > len(before) for song in songs_of(events))
     for song in songs_of(events):
         new = [number for number, name in enumerate(song.ids) if name not in before]
         assert [song.own.score.tracks[number].program for number in new] in ([73], [])
