@@ -8,6 +8,7 @@ request that is cancelled is closed there too, after at most the tokens between 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from configs import InputError
 from jax_impl.page.writing import Event
@@ -79,4 +80,5 @@ class Line:
                     return
                 yield event
         finally:
-            self._thread.submit(events.close)  # behind the step that it may be at
+            with suppress(RuntimeError):  # the server ends, and all events with it
+                self._thread.submit(events.close)  # behind the step that it may be at

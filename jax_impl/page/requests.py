@@ -163,6 +163,8 @@ def _value(value: Any, name: str, field: Field) -> Any:
         raise Refused(f"{name}: from {field.least} to {field.most}, got {value}")
     if field.kind == "string" and name != "midi" and len(value) > MOST_TEXT:
         raise Refused(f"{name}: {len(value)} characters, and {MOST_TEXT} are the most")
+    if field.kind == "string" and not value.isprintable() and "\ud800" <= max(value) <= "\udfff":
+        raise Refused(f"{name}: {value[:50]!r} is no text")
     if "enum" in field.more and value not in field.more["enum"]:
         raise Refused(f"{name}: {value[:50]!r} is none of {', '.join(field.more['enum'])}")
     return value

@@ -9,6 +9,7 @@ the bars that the user sees.
 
 import base64
 import binascii
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -118,9 +119,13 @@ class Song:
 
     @cached_property
     def ids(self) -> list[str]:
-        """Of each track a name that other notes in other tracks do not change: where it stands in the file."""
-        sources = [self.file.there.sources[notes.track] for notes in self.own.notes]
-        return [f"{each.track}-{each.key[0]}-{each.key[1]}-{each.program}" for each in sources]
+        """Of each track a name that stays when others change, or its instrument: where it stands in the file."""
+        sources, counts, names = self.file.there.sources, Counter(), []
+        for source in sources:
+            place = (source.track, *source.key)
+            names.append("-".join(map(str, (*place, *([counts[place]] if counts[place] else [])))))
+            counts[place] += 1
+        return [names[notes.track] for notes in self.own.notes]
 
     @cached_property
     def bars(self) -> list[Bar]:

@@ -90,7 +90,7 @@ def task_of(
     if given is not None and (wanted.add or given.hidden):
         limits = planning.Room(config.max_length, most_spans)
         parts = InParts.of(given, wanted, limits, model.max_bars, model.vocab_size)
-        plan = parts.plan(parts.begun(), parts.parts[0])
+        _, plan = parts.fitting(parts.begun(), parts.parts[0])
         anew = fill.told(given.hidden, given.song) if given.hidden else ""
         notices = [*names.notices(wanted), *filter(None, [anew, parts.notice])]
         return Task(config, compute, plan, whole_song(given, 0, wanted), tuple(notices), cached, parts)

@@ -78,13 +78,28 @@ def test_a_part_sees_less_where_the_one_before_became_longer_than_is_usual():
     assert parts.fitting(parts.begun(), second)[0] == second
 
 
-def test_bars_behind_those_that_are_written_anew_take_no_room_of_them():
+def test_bars_behind_those_that_are_written_anew_take_no_room_of_them(monkeypatch):
+    monkeypatch.setattr("tokenizer.tokens.parts.NEAREST", 60)  # all are seen
     given, wanted = song_of("#D #P33 #P0", 60), Constraints(fill="bass:2-9")
     parts = in_parts(given, wanted, len(given) + 100)
     (part,) = parts.parts
     made = parts.plan(parts.begun(), part)
     song, cut_short = test_plan.written(made, [1000] * 4)  # fills each bar while it may
     assert cut_short and 0 <= made.max_tokens - len(song) < 30
+
+
+def test_less_is_seen_where_what_comes_may_be_busier_than_is_usual():
+    """As busy as what was there; the nearest bars are seen all the same."""
+    dense = " ".join(f"T{step} P{40 + step} P{60 + step}" for step in range(16))
+    drums = "Cmaj T0 P36 L1 V20 " + " ".join(["Cmaj T0 P36"] * 59)
+    left = {}
+    for name, notes in (("quiet", "T0 P40"), ("busy", dense)):
+        bass = "Cmaj T0 P40 L1 V20 " + " ".join(["Cmaj T0 P40"] * 28 + [f"Cmaj {notes}"] * 2 + ["Cmaj T0 P40"] * 29)
+        given = ids(f"BOS BPM_19 TS_4/4 #D SEP {drums} #P33 SEP {bass} EOS")
+        (part,) = in_parts(given, Constraints(fill="bass:30-31"), 440).parts
+        assert (part.begin, part.stop) == (29, 31) and part.first <= 25 and part.end >= 35
+        left[name] = 60 - (part.end - part.first)
+    assert left["busy"] > left["quiet"]
 
 
 WISHES = [

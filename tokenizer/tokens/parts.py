@@ -25,7 +25,8 @@ from tokenizer.tokens.own_time import left_free
 from tokenizer.tokens.plan import Plan, Room
 from tokenizer.vocabulary import CLASS, DURATIONS, Class
 
-AS_BUSY = 1.5  # of what was there, what is kept for what comes in its place
+AS_BUSY = 1.5  # what is kept for bars that are filled, of what such bars are, as far as it leaves these around them:
+NEAREST = 4
 BEFORE, BEHIND = 1 / 3, 1 / 4  # of the room, what is kept for the bars before those that are written, and behind them
 # Besides those of its bars a window takes: BOS, tempo, meter and EOS; of each track two tokens, and lengths and
 # velocities said anew; of each written track three more
@@ -187,10 +188,9 @@ class InParts:
 
     def _divided(self) -> list[Part]:
         begins, hidden = self.given.begins, self.hidden
-        usual = plan.usual_room(self.given, self.wanted)
-        usual = Room(usual.tokens + self.more_than_usual() * (hidden.stop - hidden.first), usual.spans)
-        if usual.fits(self.limits) and len(self.given) <= self.max_bars:
-            return [Part(0, *np.searchsorted(begins, [hidden.first, hidden.stop]).tolist(), self.given.measures)]
+        if plan.usual_room(self.given, self.wanted).fits(self.limits) and len(self.given) <= self.max_bars:
+            whole = Part(0, *np.searchsorted(begins, [hidden.first, hidden.stop]).tolist(), self.given.measures)
+            return [self._with_room(whole)]
         begin, stop = np.searchsorted(begins, [hidden.first, hidden.stop]).tolist()
         before = _sizes_before(self, begins)
         limits = np.array([self.limits.tokens, self.limits.spans, self.max_bars]) - self._outside()
@@ -213,20 +213,33 @@ class InParts:
                     first, grows = first - 1, True
             parts.append(Part(first, begin, last, end))
             begin = last
-        return parts
+        return parts if len(parts) > 1 else [self._with_room(*parts)]
 
-    def usual_tokens(self) -> int:
-        """Tokens that a bar of all tracks that are written usually takes."""
-        tracks = self.begun().tracks
-        return sum(room.tokens_per_bar(tracks[number].program) + 2 for number in self.hidden.tracks)
+    def _with_room(self, part: Part) -> Part:
+        """Of a song in one part the same, seen in fewer bars where what comes may be busier than is usual: but for the
+        nearest ones.
+        """
+        before = _sizes_before(self, self.given.begins)[:, 0]
+        room_left = self.limits.tokens - int(self._outside()[0]) - self._more_than_usual()
+        while before[part.end] - before[part.first] > room_left:
+            ahead, behind = part.begin - part.first, part.end - part.stop
+            if max(ahead, behind) <= NEAREST:
+                break
+            part = part._replace(first=part.first + 1) if ahead >= behind else part._replace(end=part.end - 1)
+        return part
 
-    def more_than_usual(self) -> int:
-        """Tokens a bar that are kept beyond that where what was there was busier: so what comes may be."""
+    def _more_than_usual(self) -> int:
+        """Tokens that hidden bars may take beyond what is usual: as much more than that, than what was there, or than
+        their tracks take elsewhere.
+        """
         if not self.given.hidden:
             return 0
+        hidden, tracks = self.hidden, self.begun().tracks
+        usual = _usual_a_bar(self)
         whole, begun = (encode_song(song, self.given.chords).ids for song in (self.given.song, self.begun()))
-        a_bar = (len(whole) - len(begun)) / (self.hidden.stop - self.hidden.first)
-        return max(ceil(AS_BUSY * a_bar) - self.usual_tokens(), 0)
+        there = (len(whole) - len(begun)) / (hidden.stop - hidden.first)
+        elsewhere = sum(_tokens_a_bar(begun, number, tracks[number]) for number in hidden.tracks)
+        return ceil((AS_BUSY * max(there, elsewhere, usual) - usual) * (hidden.stop - hidden.first))
 
     def _outside(self) -> np.ndarray:
         """int64[3]: tokens, spans and bars that a window takes besides those of its measures."""
@@ -246,10 +259,26 @@ def _sizes_before(song: InParts, begins: np.ndarray) -> np.ndarray:
     sizes = np.stack([np.bincount(inside, minlength=count), np.bincount(tokens.bar[is_chord], minlength=count)], axis=1)
     sizes = np.concatenate([sizes, np.ones((count, 1), np.int64)], axis=1)
     hidden = song.hidden
-    sizes[hidden.first : hidden.stop, 0] += song.usual_tokens() + song.more_than_usual() + _asked_per_bar(song)
+    for number in hidden.tracks:  # of one that is silent up to its hidden bars those before are said too
+        last = int(song.begun().tracks[number].notes["bar"].max(initial=-1))
+        sizes[last + 1 : hidden.first, :2] += 1
+    sizes[hidden.first : hidden.stop, 0] += _usual_a_bar(song) + _asked_per_bar(song)
     sizes[hidden.first : hidden.stop, 1] += 2 * len(hidden.tracks)
     before = np.concatenate([np.zeros((1, 3), np.int64), np.cumsum(sizes, axis=0)])
     return before[begins]
+
+
+def _usual_a_bar(song: InParts) -> int:
+    """Tokens that a bar of all tracks that are written usually takes."""
+    tracks = song.begun().tracks
+    return sum(room.tokens_per_bar(tracks[number].program) + 2 for number in song.hidden.tracks)
+
+
+def _tokens_a_bar(ids: np.ndarray, number: int, track: GridTrack) -> float:
+    """Of a track of a song with these tokens, in the bars in which it sounds; 0 where it is silent."""
+    own = ids[np.cumsum(CLASS[ids] == Class.TRACK) == number + 1]
+    sounding = len(np.unique(track.notes["bar"]))
+    return 1 + (CLASS[own] != Class.CHORD).sum() / sounding if sounding else 0.0
 
 
 def _asked_per_bar(song: InParts) -> int:
