@@ -102,8 +102,8 @@ async def _static(request: Request) -> Response:
     return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
 
-async def _documentation(_: Request) -> Response:
-    return HTMLResponse(openapi.page())
+async def _documentation(request: Request) -> Response:
+    return HTMLResponse(openapi.page(str(request.base_url).rstrip("/")))
 
 
 async def _openapi(_: Request) -> Response:

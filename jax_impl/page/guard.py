@@ -39,13 +39,13 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, host: str, token: str | None = None):
-        self._app, self._token = app, token
+        self.app, self._token = app, token
         self._names = {*LOOPBACK, host, socket.gethostname(), socket.getfqdn()} if token else set(LOOPBACK)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
+                await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         cookies: list[tuple[bytes, bytes]] = []
@@ -73,7 +73,7 @@ class Guard:
             if not self._is_known(headers):
                 await _refuse(send_guarded, 401, "open the link with the token that `hid-museformer serve` printed")
                 return
-        await self._app(scope, _at_most(receive), send_guarded)
+        await self.app(scope, _at_most(receive), send_guarded)
 
     def _problem(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """What is against a request, with its status."""

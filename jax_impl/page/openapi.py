@@ -41,7 +41,7 @@ PATHS = (
 EXAMPLE = """import base64, json, urllib.request
 
 def ask(path, **values):
-    request = urllib.request.Request("http://127.0.0.1:8765" + path, json.dumps(values).encode(),
+    request = urllib.request.Request("ADDRESS" + path, json.dumps(values).encode(),
         {"Content-Type": "application/json", "Accept": "application/json"})
     return json.load(urllib.request.urlopen(request))
 
@@ -87,9 +87,8 @@ def _schema(field: Field) -> dict:
     return schema
 
 
-@cache
-def page() -> str:
-    """The same for people, as HTML."""
+def page(address: str) -> str:
+    """The same for people, as HTML. address: of the server, as who asks it calls it."""
     parts = []
     for path in PATHS:
         parts.append(f"<h2>{'POST' if path.fields else 'GET'} {path.path}</h2><p>{html.escape(path.told)}</p>")
@@ -100,12 +99,13 @@ def page() -> str:
         if rows:
             parts.append(f"<table><tr><th>field<th>type<th>what it is{''.join(rows)}</table>")
         parts.append(f"<p class='soft'>Answer: {path.answer[0]} {html.escape(path.answer[1])}</p>")
+    example = html.escape(EXAMPLE.replace("ADDRESS", address))
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
         "<title>API of HID-MuseFormer</title><link rel='stylesheet' href='/static/api.css'>"
         "<body><main><h1>API</h1><p>All that the <a href='/'>page</a> does, for scripts; the same as "
         "<a href='/api/openapi.json'>OpenAPI</a>. The server keeps no songs: a request brings the song, the answer is "
-        f"another one.</p><pre>{html.escape(EXAMPLE)}</pre>{''.join(parts)}</main></body></html>"
+        f"another one.</p><pre>{example}</pre>{''.join(parts)}</main></body></html>"
     )
 
 

@@ -23,17 +23,26 @@ class Busy(InputError):
     """So many wait already that one more makes no sense."""
 
 
+class Ended(InputError):
+    """The server ends while a request is worked on."""
+
+
 class Line:
     """Use from one event loop alone."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._waiting: list[object] = []
-        self._moved = asyncio.Event()
+        self._moved, self._ended = asyncio.Event(), asyncio.Event()
 
     @property
     def is_free(self) -> bool:
         return not self._waiting
+
+    def end(self) -> None:
+        """All that is worked on ends, and all that waits: each raises Ended."""
+        self._ended.set()
+        self._moved.set()
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -64,21 +73,32 @@ class Line:
         while (ahead := self._waiting.index(turn)) > 0:
             yield Event("queued", {"ahead": ahead}) if ahead != told else None
             told = ahead
+            self._refuse_at_the_end()
             self._moved.clear()
             try:
                 await asyncio.wait_for(self._moved.wait(), STILL_HERE)
             except TimeoutError:
                 continue
 
+    def _refuse_at_the_end(self) -> None:
+        if self._ended.is_set():
+            raise Ended("the server was ended; your song is safe in this browser")
+
     async def _of(self, events: Iterator[Event]) -> AsyncIterator[Event | None]:
+        ending = asyncio.ensure_future(self._ended.wait())
         try:
             while True:
+                self._refuse_at_the_end()
                 coming = asyncio.wrap_future(self._thread.submit(next, events, END))
-                while not (await asyncio.wait([coming], timeout=STILL_HERE))[0]:
+                while not (
+                    await asyncio.wait([coming, ending], timeout=STILL_HERE, return_when=asyncio.FIRST_COMPLETED)
+                )[0]:
                     yield None
+                self._refuse_at_the_end()
                 if (event := coming.result()) is END:
                     return
                 yield event
         finally:
+            ending.cancel()
             with suppress(RuntimeError):  # the server ends, and all events with it
                 self._thread.submit(events.close)  # behind the step that it may be at

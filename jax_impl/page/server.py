@@ -1,5 +1,7 @@
 """The server: its address, its token, and how it ends."""
 
+import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -7,8 +9,10 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from configs import InputError
 from jax_impl.page.app import application
@@ -18,6 +22,7 @@ from jax_impl.page.model import Model
 TOKEN_BYTES = 16
 MOST_CONNECTIONS = 200
 GRACE = 2  # seconds that requests have to end in, when the server does
+TO_ASK = 10.0  # seconds that who connects has to ask something: else a few who ask nothing could keep all others out
 
 
 def serve(run: Path | None, checkpoint: str, host: str, port: int, browser: bool) -> int:
@@ -46,7 +51,24 @@ def configured(model: Model, host: str, token: str | None) -> uvicorn.Config:
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE,
         lifespan="on",
+        http=Impatient,
     )
+
+
+class Impatient(H11Protocol):
+    """A connection that is closed where nothing is asked on it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(TO_ASK, self._close_if_nothing_was_asked)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _close_if_nothing_was_asked(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -55,6 +77,15 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, opened: Callable[[], object]):
         super().__init__(config)
         self._opened = opened
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ctrl-C ends what is written; a second one does not wait for that."""
+        if self.should_exit:
+            print("stopped", file=sys.stderr, flush=True)
+            os._exit(128 + sig)
+        super().handle_exit(sig, frame)
+        if self.started:
+            self.config.app.app.state.page.line.end()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -68,6 +99,7 @@ def _listen(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":  # where it would share the port with whoever has it
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen()  # who comes before the server answers waits
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(

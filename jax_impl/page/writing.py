@@ -28,7 +28,7 @@ from jax_impl.sampling.written import InPartsSoFar, Sample
 from tokenizer.grid.meter import STEP_TICKS
 from tokenizer.grid.song import GridSong
 from tokenizer.music.score import Score, Track
-from tokenizer.tokens import fields
+from tokenizer.tokens import fields, names
 from tokenizer.tokens.encode import grid_song
 from tokenizer.tokens.given import Given
 from tokenizer.tokens.whole import names_of
@@ -36,6 +36,8 @@ from tokenizer.vocabulary import bin_velocity
 
 STRIDE = 8  # tokens between two looks for a finished bar
 CUT_SHORT = "brought to an end for want of room: ask for fewer bars at a time"
+HARDLY = "not all of the instruments play much: write fewer bars at first, then Continue"
+HARDLY_SHARE = 0.1  # of the bars
 SILENT = "not all of the instruments play here: the model leaves some silent"
 
 
@@ -98,9 +100,18 @@ def _new(model: Model, request: Write) -> Making:
     samples = yield from _told(request, model, task, 0)
     made = []
     for sample in samples:
-        song = Song.open(sample.midi()[0], None)
-        made.append(Made(sample.number, song, sample.on_grid(), (CUT_SHORT,) * sample.cut_short))
+        song, said = Song.open(sample.midi()[0], None), [CUT_SHORT] * sample.cut_short
+        if _hardly_plays(song, request.wanted):
+            said.append(HARDLY)
+        made.append(Made(sample.number, song, sample.on_grid(), tuple(said)))
     return made
+
+
+def _hardly_plays(song: Song, wanted: Constraints) -> bool:
+    """Whether one of the instruments that were asked for is not there, or silent in nearly all bars."""
+    asked = len(names.programs(wanted.instruments, "instruments")) if wanted.instruments else 0
+    sounding = [len(np.unique(song.measure_of(track))) for track in range(len(song.ids))]
+    return len(sounding) < asked or min(sounding) < HARDLY_SHARE * len(song.bars)
 
 
 def _told(request: Write, model: Model, task: Task, given: int, track: int | None = None) -> Making:

@@ -13,6 +13,7 @@ from jax_impl.page.song import Song
 from jax_impl.training.checkpoint import Checkpoints
 from jax_impl.training.record import Record, plain, versions
 from jax_impl.training.step import TrainState
+from tests.cli.conftest import run  # noqa: F401
 from tests.page.served import serving
 from tokenizer import vocabulary as vocab
 from tokenizer.music import midi

@@ -150,6 +150,14 @@ def test_a_hostile_file_is_refused_in_words(server, name):
         ("/api/write", {"action": "new", "temperature": float("nan")}, "temperature"),
         ("/api/write", {"action": "new", "chords": "C " * 3000}, "characters"),
         ("/api/write", {"action": "new", "instruments": "kazoo machine"}, "instruments: unknown instrument"),
+        ("/api/write", {"action": "new", "instruments": "129"}, "instruments: unknown instrument '129'"),
+        ("/api/write", {"action": "new", "instruments": " , "}, "name at least one instrument"),
+        ("/api/write", {"action": "new", "tempo": 3}, "tempo must be from 4"),
+        ("/api/write", {"action": "new", "density": "foo:1-2"}, "foo"),
+        ("/api/write", {"action": "new", "chords": "Xq"}, "unknown chord 'Xq'"),
+        ("/api/write", {"action": "new", "pitches": "Z"}, "pitches"),
+        ("/api/write", {"action": "new", "chords": "\ud800"}, "is no text"),
+        ("/api/read", {"midi": "AAAA", "name": "\ud800x"}, "is no text"),
         ("/api/write", {"action": "new", "key": "Q"}, "key: "),
         ("/api/write", {"action": "new", "meter": "99/7"}, "meter: "),
         ("/api/edit", {"song": {"midi": ""}}, "the file is empty"),
@@ -159,6 +167,12 @@ def test_a_hostile_file_is_refused_in_words(server, name):
 def test_what_makes_no_sense_is_refused_by_the_name_of_the_field(server, path, values, said):
     answer = server.post(path, values)
     assert answer.status == 400 and said in answer.error and "--" not in answer.error
+
+
+def test_what_is_said_of_flags_is_said_of_fields():
+    said = requests.in_words("--chords: unknown chord 'H'; --transpose moves them; H is B here (--max-length 2048)")
+    assert said == "chords: unknown chord 'H'; H is B here"
+    assert requests.in_words("--tempo 3: from 4") == "tempo 3: from 4"
 
 
 def test_places_that_a_song_does_not_have(server, song):

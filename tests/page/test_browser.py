@@ -233,12 +233,33 @@ def test_the_keyboard_alone_will_do(tab, raw):
     assert len(seen) > 20, "the focus goes through all controls"
 
 
+def test_a_selection_stays_on_its_tracks_whatever_comes_beside_them(tab, raw):
+    tab.open(raw)
+    tab.select(3, 4, ["Choir"])
+    name = lambda: [tab.song["tracks"][track]["name"] for track in tab.state("selection.tracks")]
+    (chosen,) = name()
+    tab.page.get_by_label("Instrument", exact=True).fill("bass")
+    tab.button("Add track").click()
+    tab.written()
+    assert name() == [chosen]
+    tab.button("Keep").click()
+    tab.until(lambda: tab.state("versions.length") == 2)
+    assert name() == [chosen] and len(tab.song["tracks"]) > tab.state("selection.tracks[0]")
+    tab.page.keyboard.press("Control+z")
+    tab.until(lambda: tab.raw == raw)
+    assert name() == [chosen]
+
+
 def test_tracks_are_muted_moved_to_another_instrument_and_removed(tab, raw):
     tab.open(raw)
     there = [track["program"] for track in tab.song["tracks"]]
     item = tab.page.locator("#track-list > li").nth(1)
+    item.get_by_role("button", name="Mute").click()
     item.locator("select").select_option("38")
     tab.until(lambda: 38 in [track["program"] for track in tab.song["tracks"]])
+    place = [track["program"] for track in tab.song["tracks"]].index(38)
+    moved = tab.page.locator("#track-list > li").nth(place)
+    expect(moved.get_by_role("button", name="Mute")).to_have_attribute("aria-pressed", "true")
     remove = tab.page.locator("#track-list > li").nth(0).get_by_role("button").last
     remove.click()
     tab.until(lambda: len(tab.song["tracks"]) == len(there) - 1)

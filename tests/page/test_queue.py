@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from jax_impl.page import queue
-from jax_impl.page.queue import Busy, Line
+from jax_impl.page.queue import Busy, Ended, Line
 from jax_impl.page.writing import Event
 
 ALIVE = []  # generators, which would else be closed when nobody has them any more
@@ -136,3 +136,19 @@ def test_a_page_that_waits_hears_that_the_server_is_there(monkeypatch):
 
     *still_here, last = asyncio.run(one())
     assert last == ("bars", 0) and still_here and set(still_here) == {None}
+
+
+def test_at_the_end_of_the_server_all_that_is_written_ends_and_all_that_waits():
+    async def both():
+        line, log = Line(), []
+        first = asyncio.create_task(heard(line, making(log, "a", 10**6)))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(heard(line, making(log, "b")))
+        await asyncio.sleep(0.01)
+        line.end()
+        out = await asyncio.gather(first, second, return_exceptions=True)
+        line.close()
+        return out, log
+
+    out, log = asyncio.run(both())
+    assert [type(error) for error in out] == [Ended, Ended] and {name for name, _ in log} == {"a"}

@@ -48,7 +48,7 @@ function expectedBars(wanted, base) {
 
 function alternative(writing, index) {
   const { base, wanted } = writing;
-  writing.list[index] ??= { draft: draftOf(base, wanted), song: null, bars: 0 };
+  writing.list[index] ??= { draft: draftOf(base, wanted), song: null, bars: 0, hits: 0 };
   return writing.list[index];
 }
 
@@ -83,6 +83,7 @@ function barsCame(writing, { alternative: index, bars }) {
   const one = alternative(writing, index);
   for (const bar of bars) one.draft.add(bar);
   one.bars += bars.length;
+  one.hits += bars.reduce((sum, bar) => sum + bar.notes.length, 0);
   const last = bars.at(-1);
   if (!last) return;
   const track = one.draft.song.tracks[last.track]?.name ?? "a new track";
@@ -190,7 +191,7 @@ function itemOf(index) {
 }
 
 function wordsOf(one) {
-  if (one?.song) return one.copies ?? "Written";
+  if (one?.song) return one.copies ?? (one.hits ? `${one.hits} ${one.hits === 1 ? "note" : "notes"}` : "Silent");
   return one?.bars ? `${one.bars} ${one.bars === 1 ? "bar" : "bars"} so far` : "Not begun";
 }
 
@@ -213,7 +214,7 @@ function fillChoice(writing) {
   byId("progress").style.transform = `scaleX(${all ? Math.min(1, count / all) : Math.min(0.9, count / 200)})`;
   fillList(writing);
   const texts = [...new Set([...writing.notices, writing.list[writing.chosen]?.notice].filter(Boolean))];
-  byId("choose-notice").textContent = texts.join(" ");
+  byId("choose-notice").textContent = texts.join(". ");
   byId("choose-notice").hidden = !texts.length;
   byId("choose-actions").hidden = byId("once-more").hidden = writing.running;
   byId("keep-which").textContent = writing.list.length > 1 ? `\u00a0${letters[writing.chosen]}` : "";
@@ -235,14 +236,16 @@ function fillList(writing) {
 /** What is stored of alternatives that are still to be chosen from. */
 function stored() {
   const { writing } = state;
-  if (!writing || writing.running) return null;
-  const list = writing.list.map(({ song, copies, notice, fresh }) => ({ song, copies, notice, fresh }));
+  if (!writing) return null;
+  if (writing.running) return { lost: writing.label };
+  const list = writing.list.map(({ song, copies, notice, fresh, hits }) => ({ song, copies, notice, fresh, hits }));
   return { wanted: writing.wanted, label: writing.label, notices: writing.notices, chosen: writing.chosen, list };
 }
 
 /** Goes on with a choice that was not made before the page was closed. */
 export function choiceAgain(kept) {
-  if (!kept) return;
+  if (kept?.lost) tell(`"${kept.lost}" was not written to its end when the page was closed. Ask for it again.`);
+  if (!kept?.list) return;
   state.writing = { ...kept, base: state.song, running: false, words: "", failed: showError, stop: null, expected: 0 };
   showChosen();
 }

@@ -99,10 +99,11 @@ export function freshOf(song, base, draft) {
   const fresh = { bars: new Map(), notes: new Map(), tracks: new Set() };
   const before = new Map(base.tracks.map((track) => [track.id, track]));
   const written = new Map([...draft.written].map(([number, bars]) => [draft.song.tracks[number].id, bars]));
-  song.tracks.forEach((track, number) => {
+  let next = base.tracks.length;
+  song.tracks.forEach((track) => {
     const old = before.get(track.id);
-    const bars = old ? written.get(track.id) : draft.written.get(number);
-    if (!old && number >= base.tracks.length) fresh.tracks.add(track.id);
+    const bars = old ? written.get(track.id) : draft.written.get(next++);
+    if (!old) fresh.tracks.add(track.id);
     if (!bars?.size) return;
     const known = new Set(old?.notes.map(keyOf));
     fresh.bars.set(track.id, bars);

@@ -12,8 +12,8 @@ const help = byId("help-dialog");
 const words = [
   ["Space", "Play or pause"], ["Home", "Playhead to the start"], ["L, F", "Loop the selection, follow the playhead"],
   ["Drag", "Select bars and tracks; on a touch screen press long first"],
-  ["Arrows, Shift+arrows", "Move and extend the selection on the roll"], ["Ctrl+A, Escape", "Select all, select none"],
-  ["Escape", "Stop writing"], ["1, 2, 3", "Hear and see alternative A, B, C"], ["Enter", "Keep the alternative"],
+  ["Arrows, Shift+arrows", "Move and extend the selection on the roll"], ["Ctrl+A", "Select all"],
+  ["Escape", "Stop writing; else select none"], ["1, 2, 3", "Hear and see alternative A, B, C"], ["Enter", "Keep the alternative"],
   ["Ctrl+Z, Ctrl+Shift+Z", "Undo, redo"], ["+, −, 0", "Zoom in, out, whole song"], ["Ctrl+wheel", "Zoom"],
   ["Shift+wheel", "Scroll along the song"], ["?", "This list"],
 ];

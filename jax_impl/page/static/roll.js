@@ -314,12 +314,12 @@ function drawNumbers(song) {
     ground.fillRect(Math.round(x), 6, 1, 14);
     ground.font = `12px ${font}`;
     ground.fillStyle = colours.soft;
-    ground.fillText(String(bar + 1), x + 5, 13);
-    free = x + 12 + ground.measureText(String(bar + 1)).width;
+    ground.fillText(String(bar + 1), x + 9, 13);
+    free = x + 18 + ground.measureText(String(bar + 1)).width;
     if (!news) continue;
     ground.font = `600 11px ${font}`;
     ground.fillStyle = colours.accent;
-    ground.fillText(meter, free - 1, 13);
+    ground.fillText(meter, free - 3, 13);
     free += ground.measureText(meter).width + 8;
   }
 }

@@ -65,7 +65,7 @@ function rowOf(track, number, name) {
   row.style.setProperty("--colour", colourOf(track));
   const names = element("div", "names");
   const select = instrumentSelect(track, `Instrument of ${name}`);
-  select.addEventListener("change", () => edit(() => setProgram(state.song, number, Number(select.value)),
+  select.addEventListener("change", () => edit(() => withProgram(number, Number(select.value)),
     `Instrument: ${select.selectedOptions[0].textContent}`));
   const short = element("span", "short", shortName(track) + name.slice(track.name.length));
   short.title = name;
@@ -88,6 +88,16 @@ function rowOf(track, number, name) {
 function flip(set, id) {
   if (!set.delete(id)) set.add(id);
   changed("mutes");
+}
+
+/** The song with a track on another instrument; a track that moves in the file for that stays muted or alone. */
+async function withProgram(number, program) {
+  const before = state.song;
+  const song = await setProgram(before, number, program);
+  const ids = new Set(before.tracks.map((track) => track.id));
+  const moved = song.tracks.find((track) => !ids.has(track.id));
+  for (const set of [state.muted, state.solo]) if (moved && set.has(before.tracks[number].id)) set.add(moved.id);
+  return song;
 }
 
 let editing = false;

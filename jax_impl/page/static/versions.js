@@ -10,10 +10,12 @@ let moves = 0;
 
 /** Shows a song in place of the one that was shown; what was selected and heard stays where it can. */
 export function show(song) {
+  const before = state.song;
   state.song = song;
   const chosen = state.selection;
   if (song && chosen) {
-    const tracks = chosen.tracks.filter((track) => track < song.tracks.length);
+    const ids = new Set(chosen.tracks.map((track) => before?.tracks[track]?.id));
+    const tracks = song.tracks.flatMap(({ id }, track) => (ids.has(id) ? [track] : []));
     const last = Math.min(chosen.last, song.bars.length);
     state.selection = tracks.length && chosen.first <= last ? { tracks, first: chosen.first, last } : null;
   }
