@@ -510,8 +510,8 @@ TOKENS = (
     fault(
         "tokenizer/tokens/parts.py",
         "a window has no room for what must hold",
-        "0] += usual + _asked_per_bar(song)",
-        "0] += usual",
+        "0] += _usual_a_bar(song) + _asked_per_bar(song)",
+        "0] += _usual_a_bar(song)",
         "tests/tokenizer/test_parts.py",
     ),
     fault(
