@@ -139,6 +139,22 @@ def test_a_new_song_is_written_kept_and_undone(tab):
     expect(tab.button("Undo")).to_be_disabled()
 
 
+def test_a_file_is_dropped_anywhere(tab, raw):
+    data = tab.page.evaluate_handle(
+        """(text) => {
+          const data = new DataTransfer(), bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+          data.items.add(new File([bytes], "dropped.mid", { type: "audio/midi" }));
+          return data;
+        }""",
+        base64.b64encode(raw).decode(),
+    )
+    for kind in ("dragenter", "dragover", "drop"):
+        tab.page.dispatch_event("body", kind, {"dataTransfer": data})
+    expect(tab.page.locator("#roll")).to_be_visible()
+    assert tab.raw == raw
+    expect(tab.page.get_by_label("Name of the song")).to_have_value("dropped")
+
+
 def test_bars_are_rewritten_and_all_else_stays(tab, raw):
     tab.open(raw)
     assert tab.raw == raw
