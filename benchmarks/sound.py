@@ -43,7 +43,7 @@ def long_song() -> Score:
 
 
 def main() -> None:
-    (soundfont, *_), seconds = sound._packaged(), []
+    soundfont, seconds = sound.packaged(), []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         midi.write(long_song(), path / "song.mid")

@@ -179,7 +179,7 @@ def test_writing_a_song_loads_what_draws_and_plays_only_where_it_draws_and_plays
     program = (
         "import sys, jax_impl.sampling.outputs, jax_impl.sampling.compose\n"
         "from jax_impl.sampling import sound\n"
-        "sound._packaged()\n"
+        "sound.packaged()\n"
         "heavy = {'matplotlib', 'midirenderer', 'pretty_midi', 'scipy.signal', 'grain', 'orbax', 'pyarrow',\n"
         "         'jax.experimental.pallas', 'jax.experimental.mosaic'}\n"
         "print(sorted(heavy & set(sys.modules)))"

@@ -5,8 +5,9 @@ page are read when the server starts, by names that are written here nowhere els
 import asyncio
 import json
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, resources
@@ -27,8 +28,7 @@ from jax_impl.page.requests import Refused, Write, checked, in_words, song_of, t
 from jax_impl.page.song import MOST_BYTES, Song
 from jax_impl.page.warming import warm
 from jax_impl.page.writing import Event, written
-from jax_impl.sampling import pianoroll, sound
-from jax_impl.sampling.sound_pieces import piece
+from jax_impl.sampling import pianoroll, sound, sound_pieces
 from tokenizer.grid.meter import TICKS_PER_BEAT
 from tokenizer.music import instruments
 from tokenizer.music.score import DRUMS
@@ -36,6 +36,7 @@ from tokenizer.music.score import DRUMS
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 AT_ONCE = 4  # requests that are worked on beside the model
 LONGEST_PIECE = 60.0  # seconds of sound that one request may ask for
+DRAWING = threading.Lock()  # matplotlib draws one picture at a time
 GROUPS = (
     *("Piano", "Chromatic percussion", "Organ", "Guitar", "Bass", "Strings", "Ensemble", "Brass", "Reed", "Pipe"),
     *("Lead", "Pad", "Synth effects", "Ethnic", "Percussive", "Sound effects"),
@@ -135,7 +136,7 @@ async def _server(request: Request) -> Response:
 
 def _soundfont() -> tuple[Path | None, str]:
     try:
-        return sound.find_soundfont(), ""
+        return sound_pieces.find_soundfont(), ""
     except InputError as error:
         return None, in_words(str(error)).removeprefix("wav: ").removeprefix("wav ")
 
@@ -205,7 +206,7 @@ def _sound(page: Page, values: Any) -> Response:
     begin, end = begin or 0.0, 0.0 if end is None else end
     if not begin < end <= begin + LONGEST_PIECE:
         raise Refused(f"from, to: {begin} to {end}; at most {LONGEST_PIECE:.0f} seconds at a time")
-    return Response(piece(raw, begin, end, page.soundfont), media_type="audio/wav")
+    return Response(sound_pieces.piece(raw, begin, end, page.soundfont), media_type="audio/wav")
 
 
 @lru_cache(maxsize=8)
@@ -221,7 +222,7 @@ def _tracks(_: Page, values: Any) -> Response:
 def _picture(_: Page, values: Any) -> Response:
     said = checked(values, requests.FILES)
     song = song_of(said["song"])
-    with tempfile.TemporaryDirectory() as folder:
+    with DRAWING, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "song.png")
         pianoroll.piano_roll(song.grid.to_score(), path, said["name"], chords=[bar.chord for bar in song.bars])
         return Response(path.read_bytes(), media_type="image/png")
@@ -249,8 +250,9 @@ async def _write(request: Request) -> Response:
 async def _as_told(events: AsyncIterator[Event | None]) -> AsyncIterator[str]:
     """As server-sent events. Who closes the connection closes the events."""
     try:
-        async for event in events:
-            yield ": still here\n\n" if event is None else _sent(event)
+        async with aclosing(events):
+            async for event in events:
+                yield ": still here\n\n" if event is None else _sent(event)
         yield _sent(Event("done", {}))
     except InputError as error:
         yield _sent(Event("failed", {"error": in_words(str(error)), "busy": isinstance(error, Busy)}))

@@ -8,7 +8,7 @@ request that is cancelled is closed there too, after at most the tokens between 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 from configs import InputError
 from jax_impl.page.writing import Event
@@ -60,10 +60,10 @@ class Line:
         turn = object()
         self._waiting.append(turn)
         try:
-            async for event in self._place(turn):
-                yield event
-            async for event in self._of(make()):
-                yield event
+            for coming in (self._place(turn), self._of(make())):
+                async with aclosing(coming):
+                    async for event in coming:
+                        yield event
         finally:
             self._waiting.remove(turn)
             self._moved.set()

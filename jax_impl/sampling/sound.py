@@ -60,8 +60,8 @@ def find_soundfont() -> Path:
         raise InputError(f"--wav: SOUNDFONT={named}: {problem}")
     if not has_fluidsynth and importlib.util.find_spec("midirenderer") is None:
         raise InputError(INSTALL)
-    found = [Path(named)] if named else [*(_of_the_system() if has_fluidsynth else ()), *_packaged()]
-    if not found:
+    found = [Path(named)] if named else [*(_of_the_system() if has_fluidsynth else ()), packaged()]
+    if not (found := [font for font in found if font]):
         raise InputError(INSTALL)
     if not has_fluidsynth:
         rendered(file_of(1, 480, [([], 0)]), found[0])  # damage is said before a song is made
@@ -86,11 +86,11 @@ def _of_the_system() -> list[Path]:
     return [file for file in files if file.suffix in (".sf2", ".sf3") and not _problem(file)]
 
 
-def _packaged() -> list[Path]:
-    """Found without importing the package, which is slow."""
+def packaged() -> Path | None:
+    """That of the extra `sound`, found without importing the package, which is slow; None where it is not there."""
     spec = importlib.util.find_spec(PACKAGE)
     files = [Path(folder, PACKAGED) for folder in (spec and spec.submodule_search_locations) or ()]
-    return [file for file in files if not _problem(file)]
+    return next((file for file in files if not _problem(file)), None)
 
 
 def _problem(soundfont: Path) -> str:

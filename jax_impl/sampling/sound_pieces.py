@@ -6,7 +6,10 @@
 So pieces that are laid over each other at their times are the song, wherever it is cut.
 """
 
+import importlib.util
 import io
+import os
+import tempfile
 import wave
 from bisect import bisect_right
 from functools import lru_cache
@@ -40,9 +43,31 @@ def piece(song: bytes, begin: float, end: float, soundfont: Path) -> bytes:
     behind = int(ticks_at(score.tempos, score.ticks_per_beat, np.array([end + LONGEST_RING]))[0])
     stop = min(max(ends, last), behind)
     content = _content(score, scale, division, said, (first, last, stop))
-    silence = np.zeros((round(late * sound.RENDERED_RATE), 2), np.int16)
-    frames = np.concatenate([silence, sound.rendered(content, soundfont)])
-    return _wav(frames, ceil((end - begin) * sound.RENDERED_RATE) if ends else 1)
+    frames, rate = _frames(content, soundfont)
+    frames = np.concatenate([np.zeros((round(late * rate), 2), np.int16), frames])
+    return _wav(frames, rate, ceil((end - begin) * rate) if ends else 1)
+
+
+def find_soundfont() -> Path:
+    """What pieces are played with: as for whole songs, but by midirenderer where it is installed, which is at hand at
+    once, and then with the SoundFont of the extra `sound`. Raises InputError.
+    """
+    font = sound.packaged()
+    return font if font and _has_midirenderer() and not os.environ.get("SOUNDFONT") else sound.find_soundfont()
+
+
+def _has_midirenderer() -> bool:
+    return importlib.util.find_spec("midirenderer") is not None
+
+
+def _frames(content: bytes, soundfont: Path) -> tuple[np.ndarray, int]:
+    """int16[N, 2] of a MIDI file, and their rate."""
+    if _has_midirenderer():
+        return sound.rendered(content, soundfont), sound.RENDERED_RATE
+    with tempfile.TemporaryDirectory() as folder:
+        sound.play(content, path := Path(folder, "piece.wav"), soundfont)
+        with wave.open(str(path)) as file:
+            return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2), file.getframerate()
 
 
 def _not_before(score: Score, seconds: np.ndarray) -> tuple[list[int], float]:
@@ -112,12 +137,12 @@ def _begins(message: Message) -> bool:
     return message.kind == NOTE_ON and message.data[2] > 0
 
 
-def _wav(frames: np.ndarray, least: int) -> bytes:
+def _wav(frames: np.ndarray, rate: int, least: int) -> bytes:
     """A file of frames int16[N, 2], without the silence at its end but for so many frames at least."""
     audible = np.flatnonzero((np.abs(frames) > sound.QUIET).any(axis=1))
     length = max(int(audible.max(initial=-1)) + 1, min(least, len(frames)))
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
-        file.setparams((2, 2, sound.RENDERED_RATE, 0, "NONE", ""))
+        file.setparams((2, 2, rate, 0, "NONE", ""))
         file.writeframes(frames[:length].tobytes())
     return out.getvalue()
