@@ -101,13 +101,13 @@ def _new(model: Model, request: Write) -> Making:
     made = []
     for sample in samples:
         song, said = Song.open(sample.midi()[0], None), [CUT_SHORT] * sample.cut_short
-        if _hardly_plays(song, request.wanted):
+        if hardly_plays(song, request.wanted):
             said.append(HARDLY)
         made.append(Made(sample.number, song, sample.on_grid(), tuple(said)))
     return made
 
 
-def _hardly_plays(song: Song, wanted: Constraints) -> bool:
+def hardly_plays(song: Song, wanted: Constraints) -> bool:
     """Whether one of the instruments that were asked for is not there, or silent in nearly all bars."""
     asked = len(names.programs(wanted.instruments, "instruments")) if wanted.instruments else 0
     sounding = [len(np.unique(song.measure_of(track))) for track in range(len(song.ids))]

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import mido
 import pytest
 
-from configs import InputError
-from jax_impl.page import vary
+from configs import Constraints, InputError
+from jax_impl.page import edits, vary, writing
 from jax_impl.page.model import Model
 from jax_impl.page.requests import Write
 from jax_impl.page.song import Song
@@ -22,6 +22,7 @@ from tests.page.conftest import as_text
 from tests.page.test_song import SONGS, content
 from tests.runs import write_dataset
 from tokenizer.dataset.songs import Dataset
+from tokenizer.music.score import Track
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,17 @@ def test_a_new_song_is_what_was_asked_for(model):
         assert pitches <= {9, 11, 0, 2, 4, 5, 7}
     kinds = [event.name for event in events]
     assert kinds[0] == "begun" and kinds[-3:] == ["written"] * 3 and set(kinds[1:-3]) == {"bars"}
+
+
+def test_an_instrument_that_hardly_plays_is_told(song):
+    programs = [track.program for track in song.own.score.tracks]
+    asked_for = lambda programs: Constraints(instruments=["drums" if each == 128 else each for each in programs])
+    assert not writing.hardly_plays(song, asked_for(programs))
+    assert writing.hardly_plays(song, asked_for([*programs, 73])), "one is not there at all"
+    one = edits.without(song, range(1, len(programs)))
+    alone, notes = Song.open(one), song.own.score.tracks[1].notes[:2]
+    raw, _ = alone.own.merged([(None, Track(40, notes))], [], [])
+    assert writing.hardly_plays(Song.open(raw), asked_for([128, 40])), "two notes in all bars"
 
 
 def test_the_same_seed_writes_the_same(model, there):

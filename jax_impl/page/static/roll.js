@@ -341,8 +341,9 @@ function drawChords(song) {
   }
 }
 
-/** "Amin7" as musicians write it, "Am7", and "Fmaj" as "F"; no longer than there is room. */
+/** "Amin7" as musicians write it, "Am7", "Fmaj" as "F" and no chord as "N.C."; no longer than there is room. */
 function chordAsWritten(chord) {
+  if (chord === "N") return "N.C.";
   const text = chord.replace(/maj$/, "").replace("min", "m");
   return text.length > 14 ? `${text.slice(0, 13)}…` : text;
 }
