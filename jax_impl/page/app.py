@@ -185,7 +185,7 @@ def _edit(_: Page, values: Any) -> Response:
         raw = edits.without(song, tracks_of(said["remove"], "remove"))
     else:
         raise Refused("nothing to change: name tracks to remove, or a track and its program")
-    return _json(Song.open(raw, song.beats).plain())
+    return _json(Song.of_file(raw, song.beats).plain())
 
 
 def _sound(page: Page, values: Any) -> Response:

@@ -110,7 +110,7 @@ def _renamed(message: Message, old: int, new: int) -> bytes:
 
 def _sounds_so(raw: bytes, before: Song, track: int, program: int) -> bool:
     """Whether a file is the song but for that program."""
-    after = Song.open(raw, before.beats).own.read.tracks
+    after = Song.of_file(raw, before.beats).own.read.tracks
     read = before.own.notes[track].track
     wanted = list(before.own.read.tracks)
     wanted[read] = Track(program, wanted[read].notes)

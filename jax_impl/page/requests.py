@@ -207,7 +207,7 @@ def read_of(values: Any) -> Song:
 def _opened(raw: bytes, beats: str | None, name: str = "the song") -> Song:
     """beats: as JSON, None where they are to be found."""
     try:
-        return Song.open(raw, TO_BE_FOUND if beats is None else json.loads(beats), name)
+        return Song.of_file(raw, TO_BE_FOUND if beats is None else json.loads(beats), name)
     except RecursionError as error:
         raise Refused("beats: not those that came with the song") from error
 

@@ -65,15 +65,15 @@ class Song:
     notices: tuple[str, ...]
 
     @classmethod
-    def open(cls, raw: bytes, beats: Any = TO_BE_FOUND, name: str = "the file") -> "Song":
+    def of_file(cls, raw: bytes, beats: Any = TO_BE_FOUND, name: str = "the file") -> "Song":
         """Raises InputError where it is no song."""
         try:
-            return cls._open(raw, beats, name)
+            return cls._of_file(raw, beats, name)
         except ScoreTooLong as error:
             raise Refused(f"{name}: {error}") from error
 
     @classmethod
-    def _open(cls, raw: bytes, beats: Any, name: str) -> "Song":
+    def _of_file(cls, raw: bytes, beats: Any, name: str) -> "Song":
         reading = midi.parse(raw, name, PEDAL)
         if not any(len(track.notes) for track in reading.score.tracks):
             raise Refused(f"{name}: no notes in it")

@@ -100,7 +100,7 @@ def _new(model: Model, request: Write) -> Making:
     samples = yield from _told(request, model, task, 0)
     made = []
     for sample in samples:
-        song, said = Song.open(sample.midi()[0], None), [CUT_SHORT] * sample.cut_short
+        song, said = Song.of_file(sample.midi()[0], None), [CUT_SHORT] * sample.cut_short
         if hardly_plays(song, request.wanted):
             said.append(HARDLY)
         made.append(Made(sample.number, song, sample.on_grid(), tuple(said)))
@@ -167,7 +167,7 @@ def _rewritten(song: Song, sample: Sample) -> Made:
     raw, notice = sample.midi()
     score, new = sample.on_grid(), sample.whole.new_on_grid(sample.ids)
     said = [*([notice] if notice else []), *[CUT_SHORT] * sample.cut_short]
-    return Made(sample.number, Song.open(raw, song.beats), replace(score, tracks=new), tuple(said))
+    return Made(sample.number, Song.of_file(raw, song.beats), replace(score, tracks=new), tuple(said))
 
 
 def _varied(model: Model, request: Write) -> Making:
@@ -269,7 +269,7 @@ def _beside(model: Model, request: Write) -> Making:
         said = [*([notice] if notice else []), *[CUT_SHORT] * sample.cut_short]
         if any(not len(track.notes) for _, track in new):
             said.append(SILENT)
-        opened = Song.open(raw, song.beats)
+        opened = Song.of_file(raw, song.beats)
         made.append(Made(sample.number, opened, _of(score, [track for _, track in new]), tuple(said)))
     return made
 
@@ -313,6 +313,6 @@ def _gone_on(request: Write, task: Task, sample: Sample, longer: Given, grid: Gr
     begin = int(longer.song.bars.start_ticks[len(task.whole.given)])
     new = [Track(track.program, track.notes[track.notes["onset_ticks"] >= begin]) for track in score.tracks]
     raw, notice = kept.merged(list(enumerate(new)), *task.whole.later(sample.ids))
-    opened = Song.open(raw, song.beats_of_longer(kept, raw))
+    opened = Song.of_file(raw, song.beats_of_longer(kept, raw))
     said = [*([notice] if notice else []), *[CUT_SHORT] * cut_short]
     return Made(sample.number, opened, _of(score, new), tuple(said))

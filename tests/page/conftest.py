@@ -51,7 +51,7 @@ def raw() -> bytes:
 
 @pytest.fixture
 def song(raw) -> Song:
-    return Song.open(raw)
+    return Song.of_file(raw)
 
 
 def as_text(raw: bytes) -> str:

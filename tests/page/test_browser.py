@@ -80,7 +80,7 @@ class Tab:
             assert time.monotonic() < end, "it never came to that"
             self.page.wait_for_timeout(50)
 
-    def open(self, raw: bytes, name: str = "a song.mid") -> None:
+    def load(self, raw: bytes, name: str = "a song.mid") -> None:
         self.page.set_input_files("#file", {"name": name, "mimeType": "audio/midi", "buffer": raw})
         expect(self.page.locator("#roll")).to_be_visible()
 
@@ -156,7 +156,7 @@ def test_a_file_is_dropped_anywhere(tab, raw):
 
 
 def test_bars_are_rewritten_and_all_else_stays(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     assert tab.raw == raw
     tab.select(5, 6, ["Piano"])
     chosen = tab.state("selection")
@@ -181,7 +181,7 @@ def test_bars_are_rewritten_and_all_else_stays(tab, raw):
 
 
 def test_discarded_alternatives_leave_the_song_as_it_was(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     tab.select(3, 3, ["Bass"])
     tab.button("Vary").click()
     tab.written()
@@ -190,7 +190,7 @@ def test_discarded_alternatives_leave_the_song_as_it_was(tab, raw):
 
 
 def test_stop_stops_at_once_and_escape_too(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     tab.page.get_by_label("Bars", exact=True).last.fill("64")
     for stop in (lambda: tab.button("Stop").click(), lambda: tab.page.keyboard.press("Escape")):
         tab.button("Continue").click()
@@ -206,21 +206,21 @@ def test_stop_stops_at_once_and_escape_too(tab, raw):
 
 def test_a_tab_that_is_closed_lets_the_next_one_write(context, server, raw):
     closed = Tab(context, server)
-    closed.open(raw)
+    closed.load(raw)
     closed.page.get_by_label("Bars", exact=True).last.fill("200")
     closed.button("Continue").click()
     expect(closed.button("Stop")).to_be_visible()
     closed.page.wait_for_timeout(500)
     closed.page.close()
     tab = Tab(context, server)
-    tab.open(raw)
+    tab.load(raw)
     tab.select(2, 2, ["Bass"])
     tab.button("Rewrite").click()
     tab.written()
 
 
 def test_a_selection_is_dragged(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     box = tab.page.locator("#roll").bounding_box()
     tab.page.mouse.move(box["x"] + 60, box["y"] + 80)
     tab.page.mouse.down()
@@ -234,7 +234,7 @@ def test_a_selection_is_dragged(tab, raw):
 
 
 def test_the_keyboard_alone_will_do(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     roll = tab.page.locator("#roll")
     roll.focus()
     for key in ("ArrowRight", "ArrowRight", "Shift+ArrowRight", "ArrowDown"):
@@ -250,7 +250,7 @@ def test_the_keyboard_alone_will_do(tab, raw):
 
 
 def test_a_selection_stays_on_its_tracks_whatever_comes_beside_them(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     tab.select(3, 4, ["Choir"])
     name = lambda: [tab.song["tracks"][track]["name"] for track in tab.state("selection.tracks")]
     (chosen,) = name()
@@ -267,7 +267,7 @@ def test_a_selection_stays_on_its_tracks_whatever_comes_beside_them(tab, raw):
 
 
 def test_tracks_are_muted_moved_to_another_instrument_and_removed(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     there = [track["program"] for track in tab.song["tracks"]]
     item = tab.page.locator("#track-list > li").nth(1)
     item.get_by_role("button", name="Mute").click()
@@ -288,7 +288,7 @@ def test_tracks_are_muted_moved_to_another_instrument_and_removed(tab, raw):
 def test_it_plays(tab, raw, sound):
     if sound == "of the page":
         tab.page.route("**/api/sound", lambda route: route.fulfill(status=400, json={"error": "no sound"}))
-    tab.open(raw)
+    tab.load(raw)
     tab.button("Play").click()
     position = tab.page.locator("#position")
     begun = position.text_content()
@@ -302,7 +302,7 @@ def test_it_plays(tab, raw, sound):
 
 
 def test_all_downloads(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     assert tab.downloaded("MIDI") == raw
     assert tab.downloaded("WAV")[:4] == b"RIFF"
     names = zipfile.ZipFile(io.BytesIO(tab.downloaded("One file per track"))).namelist()
@@ -316,7 +316,7 @@ def test_all_downloads(tab, raw):
 
 
 def test_nothing_is_lost_on_reload_and_two_tabs_are_two_songs(tab, context, server, raw):
-    tab.open(raw)
+    tab.load(raw)
     tab.select(2, 2, ["Bass"])
     tab.button("Rewrite").click()
     tab.written()
@@ -327,7 +327,7 @@ def test_nothing_is_lost_on_reload_and_two_tabs_are_two_songs(tab, context, serv
     tab.page.reload()
     tab.until(lambda: tab.state("song") is not None and tab.raw == kept)
     other = Tab(context, server)
-    other.open(midi.to_bytes(compose(5), "x")[0], "another.mid")
+    other.load(midi.to_bytes(compose(5), "x")[0], "another.mid")
     assert other.raw != kept and other.errors == []
     tab.page.reload()
     tab.until(lambda: tab.state("song") is not None and tab.raw == kept)
@@ -348,7 +348,7 @@ HOSTILE = {
 
 
 def test_hostile_files_are_refused_in_words(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     for name, content in HOSTILE.items():
         tab.page.set_input_files("#file", {"name": name, "mimeType": "audio/midi", "buffer": content})
         expect(tab.page.locator("#toast")).to_be_visible()
@@ -373,7 +373,7 @@ def test_it_fits_and_can_be_read(browser, server, raw, width, scheme):
         )
         assert names == [], "everything has a name"
         if tab.song is None:
-            tab.open(raw)
+            tab.load(raw)
     assert tab.errors == []
     context.close()
 
@@ -417,7 +417,7 @@ def test_the_server_is_killed_and_comes_back(browser, run_dir, raw):
     try:
         wait_for(address)
         tab = Tab(context, address)
-        tab.open(raw)
+        tab.load(raw)
         process.send_signal(signal.SIGKILL)
         process.wait()
         tab.select(2, 2, ["Bass"])
@@ -446,7 +446,7 @@ def wait_for(address: Address) -> None:
 
 
 def test_what_is_downloaded_another_reader_hears(tab, raw):
-    tab.open(raw)
+    tab.load(raw)
     tab.select(1, 2, ["Drums"])
     tab.button("Rewrite").click()
     tab.written()

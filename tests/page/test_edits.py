@@ -31,7 +31,7 @@ def test_another_instrument_is_another_program_and_nothing_else(song):
     there, then = messages(song.raw), messages(raw)
     differ = [(a, b) for x, y in zip(there, then, strict=True) for a, b in zip(x, y, strict=False) if a != b]
     assert [kind.split()[0] for pair in differ for kind in pair].count("note_on") == 0
-    after = Song.open(raw)
+    after = Song.of_file(raw)
     assert [track.program for track in after.own.score.tracks] == sorted_in(song, 1, 38)
     assert notes(after) == sorted([*notes(song)])
 
@@ -50,7 +50,7 @@ def notes(song: Song) -> list:
 
 @pytest.mark.parametrize(("track", "program"), [(0, 0), (1, DRUMS), (1, 0), (3, 127)])
 def test_drums_become_an_instrument_and_back(song, track, program):
-    after = Song.open(edits.with_program(song, track, program))
+    after = Song.of_file(edits.with_program(song, track, program))
     assert notes(after) == notes(song)
     assert sorted(t.program for t in after.own.score.tracks) == sorted(sorted_in(song, track, program))
 
@@ -67,9 +67,9 @@ def test_tracks_of_one_channel_part_where_one_gets_another_instrument():
             track.append(mido.Message("note_off", note=pitch, time=480, channel=3))
     out = io.BytesIO()
     file.save(file=out)
-    song = Song.open(out.getvalue())
+    song = Song.of_file(out.getvalue())
     assert [each.program for each in song.own.score.tracks] == [0, 40]
-    after = Song.open(edits.with_program(song, 0, 73))
+    after = Song.of_file(edits.with_program(song, 0, 73))
     assert [each.program for each in after.own.score.tracks] == [40, 73] and notes(after) == notes(song)
 
 
@@ -77,7 +77,7 @@ def test_each_track_is_a_file_of_its_own(song):
     archive = zipfile.ZipFile(io.BytesIO(edits.one_by_one(song, "../a/b: c")))
     names = archive.namelist()
     assert len(names) == len(song.ids) == len(set(names)) and not any("/" in name for name in names)
-    found = [Song.open(archive.read(name), song.beats) for name in names]
+    found = [Song.of_file(archive.read(name), song.beats) for name in names]
     assert [each.own.score.tracks[0].program for each in found] == [t.program for t in song.own.score.tracks]
     assert [each.notes(0).tolist() for each in found] == [song.notes(n).tolist() for n in range(len(song.ids))]
     assert edits.one_by_one(song, "x") == edits.one_by_one(song, "x")

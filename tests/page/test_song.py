@@ -65,7 +65,7 @@ SONGS = {
 @pytest.mark.parametrize("name", SONGS)
 def test_what_another_reader_hears_is_what_is_drawn(name):
     raw = content(SONGS[name])
-    song = Song.open(raw)
+    song = Song.of_file(raw)
     heard, seen = seconds_of(raw), drawn(song.plain())
     near = lambda notes: Counter(
         (round(second * 50), pitch) for (second, pitch, _), n in notes.items() for _ in range(n)
@@ -78,16 +78,16 @@ def test_what_another_reader_hears_is_what_is_drawn(name):
 @pytest.mark.parametrize("name", SONGS)
 def test_the_bars_stay_where_they_were_found(name):
     """Also as JSON, and with other notes in the file."""
-    song = Song.open(content(SONGS[name]))
+    song = Song.of_file(content(SONGS[name]))
     beats = json.loads(json.dumps(song.plain()["beats"]))
-    assert Song.open(song.raw, beats).plain() == song.plain() | {"notices": []}
-    fewer = Song.open(edits.without(song, [0]), beats)
+    assert Song.of_file(song.raw, beats).plain() == song.plain() | {"notices": []}
+    fewer = Song.of_file(edits.without(song, [0]), beats)
     lines = [(bar.tick, bar.seconds, bar.meter) for bar in fewer.bars]
     assert lines == [(bar.tick, bar.seconds, bar.meter) for bar in song.bars][: len(lines)] and len(lines) > 8
 
 
 def test_a_pickup_is_filled_up_and_lies_before_the_file():
-    song = Song.open(content(SONGS["a pickup"]))
+    song = Song.of_file(content(SONGS["a pickup"]))
     assert song.bars[0].seconds < 0 and song.bars[0].meter == "4/4" and song.beats["kind"] == "pickup"
     assert "a pickup is filled up" in " ".join(song.notices)
 
@@ -106,9 +106,9 @@ def test_a_pickup_is_filled_up_and_lies_before_the_file():
     ],
 )
 def test_beats_that_nobody_found_are_refused(change):
-    song = Song.open(content(SONGS["a pickup"]))
+    song = Song.of_file(content(SONGS["a pickup"]))
     with pytest.raises(InputError):
-        Song.open(song.raw, song.beats | change)
+        Song.of_file(song.raw, song.beats | change)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_beats_that_nobody_found_are_refused(change):
 )
 def test_what_is_no_song_is_refused_by_its_name(raw):
     with pytest.raises(InputError, match=r"^odd\.mid: "):
-        Song.open(raw, name="odd.mid")
+        Song.of_file(raw, name="odd.mid")
 
 
 def test_tracks_keep_their_names_whatever_else_changes(song):
-    fewer = Song.open(edits.without(song, [1]), song.beats)
+    fewer = Song.of_file(edits.without(song, [1]), song.beats)
     assert fewer.ids == [name for number, name in enumerate(song.ids) if number != 1]
     assert len(set(song.ids)) == len(song.ids)

@@ -32,7 +32,7 @@ def model(run_dir) -> Model:
 
 @pytest.fixture(scope="module", params=["as it is", "a pickup"])
 def there(request) -> Song:
-    return Song.open(content(SONGS[request.param]))
+    return Song.of_file(content(SONGS[request.param]))
 
 
 def asked(song: Song | None, action: str, **more) -> Write:
@@ -44,7 +44,7 @@ def asked(song: Song | None, action: str, **more) -> Write:
 
 def songs_of(events: list[Event]) -> list[Song]:
     told = [event.data["song"] for event in events if event.name == "written"]
-    return [Song.open(base64.b64decode(song["midi"]), song["beats"]) for song in told]
+    return [Song.of_file(base64.b64decode(song["midi"]), song["beats"]) for song in told]
 
 
 def check_told(events: list[Event], before: Song | None, is_new: Callable[[int, int], bool]) -> None:
@@ -159,9 +159,9 @@ def test_an_instrument_that_hardly_plays_is_told(song):
     assert not writing.hardly_plays(song, asked_for(programs))
     assert writing.hardly_plays(song, asked_for([*programs, 73])), "one is not there at all"
     one = edits.without(song, range(1, len(programs)))
-    alone, notes = Song.open(one), song.own.score.tracks[1].notes[:2]
+    alone, notes = Song.of_file(one), song.own.score.tracks[1].notes[:2]
     raw, _ = alone.own.merged([(None, Track(40, notes))], [], [])
-    assert writing.hardly_plays(Song.open(raw), asked_for([128, 40])), "two notes in all bars"
+    assert writing.hardly_plays(Song.of_file(raw), asked_for([128, 40])), "two notes in all bars"
 
 
 def test_the_same_seed_writes_the_same(model, there):
