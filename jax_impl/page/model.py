@@ -26,18 +26,16 @@ SHORTEST = 2048  # tokens of a song for which there is room; more is a power of 
 
 @dataclass(frozen=True, eq=False)
 class Model:
+    """weights: of the checkpoint that was found, which are read meanwhile."""
+
     found: Found
+    weights: Future[Weights]
 
     @classmethod
     def of(cls, run: Path | None, checkpoint: str) -> "Model":
-        """Raises InputError where there is none. Its weights are read meanwhile."""
-        model = cls(find(run, step_named(checkpoint)))
-        model.weights.add_done_callback(lambda _: None)
-        return model
-
-    @cached_property
-    def weights(self) -> Future[Weights]:
-        return sample.read(self.found, device.sampling_compute())
+        """Raises InputError where there is none."""
+        found = find(run, step_named(checkpoint))
+        return cls(found, sample.read(found, device.sampling_compute()))
 
     @property
     def name(self) -> str:

@@ -185,7 +185,7 @@ def test_what_is_known_from_training_is_said_where_the_songs_are_at_hand(run_dir
     assert not model.knows_training_songs
     record = model.found.record
     record = replace(record, train=record.train | {"data_dir": str(data)}, dataset=Dataset(data).fingerprint)
-    model = Model(replace(model.found, record=record))
+    model = replace(model, found=replace(model.found, record=record))
     assert model.knows_training_songs
     events = list(written(model, asked(None, "new", instruments="bass", bars=2)))
     said = [event.data["text"] for event in events if event.name == "copies"]
