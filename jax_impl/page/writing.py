@@ -60,12 +60,15 @@ class Made:
 
 def written(model: Model, request: Write) -> Iterator[Event]:
     """Raises InputError where it cannot be."""
-    if request.action in ("rewrite", "vary", "continue") and not model.fills:
-        raise Refused(f"the model of {model.name} never saw hidden bars: it can write new songs and add tracks")
+    if request.action in ("rewrite", "vary") and not model.fills:
+        raise Refused(
+            f"the model of {model.name} never saw hidden bars: it can write new songs, continue and add tracks; one "
+            "that is trained with fills can do this"
+        )
     if request.action == "new":
         making = _new(model, request)
     elif request.action == "continue":
-        making = _behind(model, request)
+        making = _behind(model, request) if model.fills else _track_by_track(model, request)
     elif request.action == "add":
         making = _beside(model, request)
     elif request.action == "vary":
@@ -165,9 +168,13 @@ def _hiding(request: Write, wanted: Constraints) -> Constraints:
 
 def _rewritten(song: Song, sample: Sample) -> Made:
     raw, notice = sample.midi()
+    return _made(sample, Song.of_file(raw, song.beats), notice)
+
+
+def _made(sample: Sample, song: Song, notice: str | None) -> Made:
     score, new = sample.on_grid(), sample.whole.new_on_grid(sample.ids)
     said = [*([notice] if notice else []), *[CUT_SHORT] * sample.cut_short]
-    return Made(sample.number, Song.of_file(raw, song.beats), replace(score, tracks=new), tuple(said))
+    return Made(sample.number, song, replace(score, tracks=new), tuple(said))
 
 
 def _varied(model: Model, request: Write) -> Making:
@@ -316,3 +323,17 @@ def _gone_on(request: Write, task: Task, sample: Sample, longer: Given, grid: Gr
     opened = Song.of_file(raw, song.beats_of_longer(kept, raw))
     said = [*([notice] if notice else []), *[CUT_SHORT] * cut_short]
     return Made(sample.number, opened, _of(score, new), tuple(said))
+
+
+def _track_by_track(model: Model, request: Write) -> Making:
+    """As `generate --continue` does it, for a model that has seen no hidden bars."""
+    song, wanted = request.song, replace(request.wanted, bars=len(request.song.bars) + request.more_bars)
+    task = model.task(request.sampler, wanted, song.prompt)
+    yield _begun(request, task)
+    samples = yield from _told(request, model, task, task.whole.given.measures)
+    made = []
+    for sample in samples:
+        raw, notice = sample.midi()
+        opened = Song.of_file(raw, song.beats_of_longer(task.whole.given.own, raw))
+        made.append(_made(sample, opened, notice))
+    return made

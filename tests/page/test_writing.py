@@ -109,7 +109,10 @@ def test_bars_are_written_anew_and_nothing_else(model, there, action):
                 assert song.notes(song.ids.index(name)).tolist() == there.notes(number).tolist()
 
 
-def test_a_song_goes_on(model, there):
+@pytest.mark.parametrize("fills", [True, False])
+def test_a_song_goes_on(model, there, fills, monkeypatch):
+    """Also with a model that has seen no hidden bars."""
+    monkeypatch.setattr(type(model), "fills", fills)
     events = list(written(model, asked(there, "continue", bars=2)))
     end = there.lines[-1]
     check_told(events, there, lambda track, tick: tick >= end)
@@ -173,7 +176,7 @@ def test_the_same_seed_writes_the_same(model, there):
 
 def test_what_cannot_be_is_said_before_anything_is_written(model, song, monkeypatch):
     monkeypatch.setattr(type(model), "fills", False)
-    for action, more in (("rewrite", {"tracks": [0], "first": 1}), ("continue", {"bars": 2})):
+    for action, more in (("rewrite", {"tracks": [0], "first": 1}), ("vary", {"tracks": [0], "first": 1})):
         with pytest.raises(InputError, match="never saw hidden bars"):
             list(written(model, asked(song, action, **more)))
 
