@@ -191,7 +191,7 @@ def test_discarded_alternatives_leave_the_song_as_it_was(tab, raw):
 
 def test_stop_stops_at_once_and_escape_too(tab, raw):
     tab.load(raw)
-    tab.page.get_by_label("Bars", exact=True).last.fill("64")
+    tab.page.get_by_label("Bars", exact=True).last.fill("32")
     for stop in (lambda: tab.button("Stop").click(), lambda: tab.page.keyboard.press("Escape")):
         tab.button("Continue").click()
         expect(tab.button("Stop")).to_be_visible()
@@ -207,7 +207,7 @@ def test_stop_stops_at_once_and_escape_too(tab, raw):
 def test_a_tab_that_is_closed_lets_the_next_one_write(context, server, raw):
     closed = Tab(context, server)
     closed.load(raw)
-    closed.page.get_by_label("Bars", exact=True).last.fill("200")
+    closed.page.get_by_label("Bars", exact=True).last.fill("32")
     closed.button("Continue").click()
     expect(closed.button("Stop")).to_be_visible()
     closed.page.wait_for_timeout(500)
@@ -255,6 +255,7 @@ def test_a_selection_stays_on_its_tracks_whatever_comes_beside_them(tab, raw):
     name = lambda: [tab.song["tracks"][track]["name"] for track in tab.state("selection.tracks")]
     (chosen,) = name()
     tab.page.get_by_label("Instrument", exact=True).fill("bass")
+    tab.page.get_by_label("New track only in bars").check()
     tab.button("Add track").click()
     tab.written()
     assert name() == [chosen]
