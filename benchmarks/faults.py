@@ -1591,7 +1591,7 @@ PAGE = (
     fault(
         "jax_impl/page/guard.py",
         "on a network all who ask are known",
-        "            if not self._is_known(headers):",
+        "            if not self._is_known(scope, headers):",
         "            if False:",
         "tests/page/test_guard.py",
     ),

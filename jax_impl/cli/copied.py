@@ -26,7 +26,7 @@ def tell(run: Path | None, step: int, songs: Sequence[Done]) -> None:
     try:
         index = copies.open_index(dataset)
         for song in songs:
-            found = known.of_new(index, song.sample)
+            found = known.of_new(index, known.new_of(song.sample))
             print(known.line(str(song.path or "the song"), found))
             if song.path:
                 outputs.add_to_json(song.path, "copies", found.plain())

@@ -11,7 +11,6 @@ from jax_impl.training.record import Record
 from tokenizer.dataset.songs import Dataset
 from tokenizer.music.score import Score
 from tokenizer.tokens.encode import encode
-from tokenizer.tokens.fields import TokenFields
 
 
 def trained_on(record: Record) -> Dataset | None:
@@ -23,20 +22,15 @@ def trained_on(record: Record) -> Dataset | None:
     return dataset if dataset.fingerprint == record.dataset else None
 
 
-def of_new(index: Index, sample: Sample) -> Copies:
-    """Of what is new of a song."""
-    return index.copies(new_of(sample))
-
-
-def of_score(index: Index, new: Score) -> Copies:
-    """Of notes on the grid, whose bars are those of the song."""
+def of_new(index: Index, new: Score) -> Copies:
+    """Of notes on the grid, whose bars are those of the song (see new_of)."""
     return index.copies(encode(new))
 
 
-def new_of(sample: Sample) -> TokenFields:
-    """The song but for the notes that were given, its bars where they were."""
+def new_of(sample: Sample) -> Score:
+    """The song on the grid but for the notes that were given, its bars where they were."""
     score, new = sample.on_grid(), sample.whole.new_on_grid(sample.ids)
-    return encode(score if new is None else replace(score, tracks=new))
+    return score if new is None else replace(score, tracks=new)
 
 
 def line(name: str, found: Copies) -> str:

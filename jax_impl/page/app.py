@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from configs import InputError
+from configs import InputError, SampleConfig
 from jax_impl.page import edits, openapi, requests
 from jax_impl.page.model import Model
 from jax_impl.page.queue import Busy, Line
@@ -55,13 +55,11 @@ class Page:
     beside: asyncio.Semaphore
 
 
-def application(model: Model, files: Path | None = None) -> Starlette:
-    """files: the folder of the page, as it comes with this program."""
-
+def application(model: Model) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         soundfont, hint = _soundfont()
-        page = Page(model, Line(), soundfont, hint, _files(files), asyncio.Semaphore(AT_ONCE))
+        page = Page(model, Line(), soundfont, hint, _files(), asyncio.Semaphore(AT_ONCE))
         app.state.page = page
         app.state.warming = asyncio.create_task(warm(model, page.line))
         yield
@@ -88,9 +86,9 @@ def application(model: Model, files: Path | None = None) -> Starlette:
 # ---------------------------------------------------------------- the page itself
 
 
-def _files(folder: Path | None) -> dict[str, tuple[bytes, str]]:
+def _files() -> dict[str, tuple[bytes, str]]:
     """By name, with their types."""
-    there = folder or resources.files("jax_impl.page") / "static"
+    there = resources.files("jax_impl.page") / "static"
     found = {file.name: file.read_bytes() for file in there.iterdir() if Path(file.name).suffix in TYPES}
     return {name: (content, TYPES[Path(name).suffix]) for name, content in found.items()}
 
@@ -130,6 +128,7 @@ async def _server(request: Request) -> Response:
             "families": [*groups, {"name": "Drums", "programs": [DRUMS]}],
             "most_bytes": MOST_BYTES,
             "ticks_per_beat": TICKS_PER_BEAT,
+            "sampler": {"temperature": SampleConfig.temperature, "top_p": SampleConfig.top_p},
         }
     )
 
@@ -255,7 +254,7 @@ async def _as_told(events: AsyncIterator[Event | None]) -> AsyncIterator[str]:
                 yield ": still here\n\n" if event is None else _sent(event)
         yield _sent(Event("done", {}))
     except InputError as error:
-        yield _sent(Event("failed", {"error": in_words(str(error)), "busy": isinstance(error, Busy)}))
+        yield _sent(Event("failed", {"error": in_words(str(error))}))
     except Exception:
         yield _sent(Event("failed", {"error": "the server failed at this; its window says why"}))
         raise
@@ -269,21 +268,20 @@ async def _gathered(request: Request, events: AsyncIterator[Event | None]) -> Re
     """All at once, for programs that do not listen meanwhile."""
     songs, told = {}, {}
     try:
-        async for event in events:
-            if await request.is_disconnected():
-                break
-            if event and event.name == "begun":
-                told = event.data
-            if event and event.name == "written":
-                songs[event.data["alternative"]] = event.data["song"] | {"notice": event.data["notice"]}
-            if event and event.name == "copies":
-                songs[event.data["alternative"]]["copies"] = event.data["text"]
+        async with aclosing(events):
+            async for event in events:
+                if await request.is_disconnected():
+                    break
+                if event and event.name == "begun":
+                    told = event.data
+                if event and event.name == "written":
+                    songs[event.data["alternative"]] = event.data["song"] | {"notice": event.data["notice"]}
+                if event and event.name == "copies":
+                    songs[event.data["alternative"]]["copies"] = event.data["text"]
     except Busy as error:
         return _error(503, str(error))
     except InputError as error:
         return _error(400, in_words(str(error)))
-    finally:
-        await events.aclose()
     return _json(told | {"songs": list(songs.values())})
 
 

@@ -64,13 +64,13 @@ class Guard:
                 cookies.append(
                     (
                         b"set-cookie",
-                        f"{self._cookie(headers)}={self._token}; HttpOnly; SameSite=Strict; Path=/".encode(),
+                        f"{_cookie(scope)}={self._token}; HttpOnly; SameSite=Strict; Path=/".encode(),
                     )
                 )
                 await send_guarded({"type": "http.response.start", "status": 303, "headers": [(b"location", b"/")]})
                 await send_guarded({"type": "http.response.body", "body": b""})
                 return
-            if not self._is_known(headers):
+            if not self._is_known(scope, headers):
                 await _refuse(send_guarded, 401, "open the link with the token that `hid-museformer serve` printed")
                 return
         await self.app(scope, _at_most(receive), send_guarded)
@@ -106,17 +106,18 @@ class Guard:
         asked = parse_qs(scope["query_string"].decode("latin-1"))
         return any(_same(token, self._token) for token in asked.get("token", ()))
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _is_known(self, scope: Scope, headers: Headers) -> bool:
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie(headers))
+            cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie(scope))
         except CookieError:
             cookie = None
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         return _same(bearer, self._token) or (cookie is not None and _same(cookie.value, self._token))
 
-    def _cookie(self, headers: Headers) -> str:
-        """Its name; cookies of a machine are the same for all ports."""
-        return f"hid-{headers['host'].rpartition(':')[2] if ':' in headers['host'] else 80}".replace("]", "")
+
+def _cookie(scope: Scope) -> str:
+    """Its name: cookies of a machine are the same for all ports."""
+    return f"hid-{scope['server'][1]}"
 
 
 def _same(one: str, other: str) -> bool:

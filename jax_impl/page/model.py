@@ -19,8 +19,8 @@ from jax_impl.sampling.task import Task, task_of_record
 from jax_impl.sampling.weights import Weights
 from jax_impl.training.found import Found, find, step_named
 from tokenizer.tokens.given import Given, Prompt
+from tokenizer.tokens.room import tokens_per_bar
 
-TOKENS_OF_A_BAR = 64  # of one track, with what comes before: twice what a busy one takes
 SHORTEST = 2048  # tokens of a song for which there is room; more is a power of two: so few programs are needed
 
 
@@ -59,21 +59,20 @@ class Model:
         return known.trained_on(self.found.record) is not None
 
     @cached_property
-    def copies(self) -> Index | None:
-        """What finds passages of the songs that it learned from; None where these are not at hand. What they hold is
-        gathered once, which takes a while.
+    def copies(self) -> Index:
+        """What finds passages of the songs that it learned from, where these are at hand. What they hold is gathered
+        once, which takes a while. Raises InputError, OSError and ValueError.
         """
-        dataset = known.trained_on(self.found.record)
-        return None if dataset is None else open_index(dataset, progress=False)
+        return open_index(known.trained_on(self.found.record), progress=False)
 
-    def room(self, bars: int) -> int:
-        """Tokens of a track that goes on for so many bars, and of what comes before them."""
-        return max(SHORTEST, 1 << (TOKENS_OF_A_BAR * bars - 1).bit_length())
+    def room(self, program: int, bars: int) -> int:
+        """Tokens of a track that goes on for so many bars, and as much of what comes before them."""
+        return _rounded(2 * tokens_per_bar(program) * bars)
 
     def task(self, config: SampleConfig, wanted: Constraints, prompt: Prompt | Given | None) -> Task:
         """Raises InputError."""
         task = task_of_record(self.found.record, config, wanted, prompt)
-        room = max(1 << (task.config.max_length - 1).bit_length(), SHORTEST)
+        room = _rounded(task.config.max_length)
         if task.config.max_length == room or task.parts:
             return task
         return task_of_record(self.found.record, replace(config, max_length=room), wanted, prompt)
@@ -82,3 +81,7 @@ class Model:
         given = task.whole.given is not None
         room = self.found.record.train.get("max_seq_len", 0) if given and task.cached else 0
         return Sampler(self.found, task, self.weights, min(room, task.config.max_length))
+
+
+def _rounded(tokens: int) -> int:
+    return max(1 << (tokens - 1).bit_length(), SHORTEST)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from configs import Constraints, SampleConfig
+from configs.ranges import LARGEST_SEED
 from jax_impl.page.song import TO_BE_FOUND, Refused, Song, of_base64
 from tokenizer.music.score import DRUMS
 from tokenizer.tokens import names
@@ -19,7 +20,6 @@ Action = Literal["new", "rewrite", "vary", "continue", "add"]
 MOST_BARS = 400  # that one request may ask for
 MOST_TEXT = 2000  # characters of a wish
 MOST_ALTERNATIVES = 3
-SEEDS = 2**32
 OPENED = 8  # songs that are at hand as they were read
 
 
@@ -57,9 +57,9 @@ WRITE = {
     "density": Field("string", "fewest and most strikes a bar: drums:8-16, of every instrument 1-12", ""),
     "pitches": Field("string", "lowest and highest: bass:E1-G3, of all pitched ones C2-C6", ""),
     "polyphony": Field("string", "fewest and most notes at once: piano:1-4", ""),
-    "temperature": Field("number", "above 1 bolder, below 1 more usual", 1.0, 0, 10),
-    "top_p": Field("number", "of the likely tokens those that together have this probability", 0.95, 0.01, 1),
-    "seed": Field("integer", "the same seed writes the same again; none: another one each time", None, 0, SEEDS - 1),
+    "temperature": Field("number", "above 1 bolder, below 1 more usual", SampleConfig.temperature, 0, 10),
+    "top_p": Field("number", "of likely tokens those that together have this probability", SampleConfig.top_p, 0.01, 1),
+    "seed": Field("integer", "the same seed writes the same again; none: another one each time", None, 0, LARGEST_SEED),
     "alternatives": Field("integer", "how many to choose from", MOST_ALTERNATIVES, 1, MOST_ALTERNATIVES),
 }  # fmt: skip
 READ = {"midi": MIDI, "beats": BEATS._replace(told=f"{BEATS.told}; left out: they are looked for"), "name": NAME}
@@ -104,11 +104,12 @@ class Write:
         song = None if action == "new" else song_of(said["song"])
         wishes = {name: said[name] for name in ("chords", "key", "density", "pitches", "polyphony")}
         sampling = {name: float(said[name]) for name in ("temperature", "top_p")}
-        seed = secrets.randbelow(SEEDS) if said["seed"] is None else said["seed"]
+        seed = secrets.randbelow(LARGEST_SEED + 1) if said["seed"] is None else said["seed"]
         alternatives = said["alternatives"]
-        rows = MOST_ALTERNATIVES if alternatives > 1 else 1  # of these two numbers programs are at hand
+        alone = alternatives == 1 and action != "new"
+        rows = 1 if alone else MOST_ALTERNATIVES  # of which programs are at hand
         sampler = SampleConfig(**sampling, seed=seed, num_samples=rows, batch=rows)
-        tracks = tuple(dict.fromkeys(_whole_numbers(said["tracks"], "tracks")))
+        tracks = tuple(dict.fromkeys(tracks_of(said["tracks"], "tracks")))
         write = dict(action=action, song=song, tracks=tracks, first=said["first"], last=said["last"] or said["first"])
         if action == "new":
             wishes |= {name: said[name] for name in ("instruments", "bars", "meter")} | {"tempo": float(said["tempo"])}
@@ -170,18 +171,14 @@ def _value(value: Any, name: str, field: Field) -> Any:
     return value
 
 
-def _whole_numbers(values: Sequence, name: str) -> list[int]:
+def tracks_of(values: Sequence, name: str) -> list[int]:
+    """Numbers of tracks, from 0. Raises Refused."""
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise Refused(f"{name}: numbers from 0")
     if len(values) > MOST_TEXT:
         raise Refused(f"{name}: {len(values)} numbers, and {MOST_TEXT} are the most")
     return list(values)
-
-
-def tracks_of(values: Sequence, name: str) -> list[int]:
-    """Numbers of tracks. Raises Refused."""
-    return _whole_numbers(values, name)
 
 
 def song_of(values: Any) -> Song:

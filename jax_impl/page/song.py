@@ -16,20 +16,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from configs import PEDAL, InputError
+from configs import ALIGN, PEDAL, InputError
 from jax_impl.sampling import asked
-from tokenizer.grid.align import Aligned, align
-from tokenizer.grid.meter import N_PARTS, PART_SIXTEENTHS, SIXTEENTH_TICKS, TICKS_PER_BEAT, Layout, ScoreTooLong
-from tokenizer.grid.quantize import grid_time, on_grid
+from tokenizer.grid.align import Aligned
+from tokenizer.grid.meter import N_PARTS, PART_SIXTEENTHS, SIXTEENTH_TICKS, TICKS_PER_BEAT, ScoreTooLong
+from tokenizer.grid.quantize import grid_time
 from tokenizer.grid.song import GridSong
-from tokenizer.grid.tempo_map import own_tempos, seconds_at
+from tokenizer.grid.tempo_map import seconds_at
 from tokenizer.grid.time_map import TimeMap, retimed
 from tokenizer.music import instruments, midi
 from tokenizer.music.messages import GivenFile
 from tokenizer.music.score import Score, Signature, Tempo
 from tokenizer.tokens import fields
-from tokenizer.tokens.encode import encode_grid, grid_song
-from tokenizer.tokens.given import Prompt
+from tokenizer.tokens.encode import grid_song
+from tokenizer.tokens.given import Prompt, aligned_prompt
 from tokenizer.tokens.own_time import OwnTime
 from tokenizer.tokens.whole import PATTERNS, names_of
 from tokenizer.vocabulary import SIGNATURES
@@ -40,6 +40,10 @@ TO_BE_FOUND = "to be found"  # of beats: nobody has looked for them yet
 
 class Refused(InputError):
     """What a request asks for cannot be; the message says why, and goes to the page."""
+
+
+class Silent(Refused):
+    """A file without notes."""
 
 
 class Bar(NamedTuple):
@@ -60,7 +64,6 @@ class Song:
 
     raw: bytes
     beats: dict | None
-    layout: Layout
     prompt: Prompt
     notices: tuple[str, ...]
 
@@ -76,24 +79,18 @@ class Song:
     def _of_file(cls, raw: bytes, beats: Any, name: str) -> "Song":
         reading = midi.parse(raw, name, PEDAL)
         if not any(len(track.notes) for track in reading.score.tracks):
-            raise Refused(f"{name}: no notes in it")
+            raise Silent(f"{name}: no notes in it")
         file, notices = GivenFile(raw), []
         if not file.can_be_edited:
             file, notices = GivenFile(midi.to_bytes(reading.score, name)[0]), [PATTERNS]
             reading = midi.parse(file.raw, name, PEDAL)
         if beats == TO_BE_FOUND:
-            aligned = align(reading.score)
-            if aligned.kind == "off_grid":  # a guess would be no better than the file's own bars
-                aligned = Aligned(reading.score, "none")
-                notices.append("its beats are not heard well enough to say where they are: its bars are the file's")
-            notices += [*asked.of_reading(reading), *asked.of_alignment(aligned), *asked.of_bars(aligned.score)]
+            aligned, said = asked.with_beats(reading.score, ALIGN)
+            notices += [*asked.of_reading(reading), *said, *asked.of_bars(aligned.score)]
         else:
             aligned = _with_beats(reading.score, beats)
-        found = on_grid(aligned.score)
-        own = OwnTime.of(reading.score, aligned, found, file)
-        prompt = Prompt(encode_grid(found.song).ids, own_tempos(aligned.score, found.layout), own)
         notices = [notice.partition("; --")[0] for notice in notices]  # flags, of which a page has none
-        return cls(file.raw, _plain(aligned), found.layout, prompt, tuple(notices))
+        return cls(file.raw, _plain(aligned), aligned_prompt(reading.score, aligned, file), tuple(notices))
 
     @property
     def file(self) -> GivenFile:
@@ -162,7 +159,7 @@ class Song:
     def ticks_of(self, ticks: np.ndarray) -> np.ndarray:
         """int64[N]: ticks of the grid of ticks of the file. Notes so lie where they are played, not where they snap."""
         beat, time = self.own.ticks_per_beat, self.own.time
-        return np.rint(grid_time(time.there(ticks), beat, self.layout) / beat).astype(np.int64)
+        return np.rint(grid_time(time.there(ticks), beat, self.own.layout) / beat).astype(np.int64)
 
     def notes(self, track: int) -> np.ndarray:
         """int64[N, 4] of a track: tick and ticks of the grid, pitch, velocity; by their onsets."""

@@ -21,8 +21,8 @@ from jax_impl.evaluation import known
 from jax_impl.page import places, vary
 from jax_impl.page.model import Model
 from jax_impl.page.requests import Refused, Write, in_words
-from jax_impl.page.song import Song
-from jax_impl.sampling.stream import Bar, Bars
+from jax_impl.page.song import Silent, Song
+from jax_impl.sampling.stream import STRIDE, Bar, Bars
 from jax_impl.sampling.task import Task
 from jax_impl.sampling.written import InPartsSoFar, Sample
 from tokenizer.grid.meter import STEP_TICKS
@@ -34,7 +34,6 @@ from tokenizer.tokens.given import Given
 from tokenizer.tokens.whole import names_of
 from tokenizer.vocabulary import bin_velocity
 
-STRIDE = 8  # tokens between two looks for a finished bar
 CUT_SHORT = "brought to an end for want of room: ask for fewer bars at a time"
 HARDLY = "not all of the instruments play much: write fewer bars at first, then Continue"
 HARDLY_SHARE = 0.1  # of the bars
@@ -76,14 +75,23 @@ def written(model: Model, request: Write) -> Iterator[Event]:
     else:
         making = _anew(model, request)
     made = yield from making
+    if not made:
+        raise Refused("the model wrote no note here: ask once more, or with a density such as 1-12")
     for one in made:
         said = "; ".join(one.notices) or None
         yield Event("written", {"alternative": one.number, "song": one.song.plain(), "notice": said})
-    if model.copies is not None:
+    if model.knows_training_songs:
         for one in made:
-            found = known.of_score(model.copies, one.new)
-            said = {"text": known.line("", found).removeprefix(": "), "found": found.plain()}
-            yield Event("copies", {"alternative": one.number, **said})
+            yield Event("copies", {"alternative": one.number, **_copies(model, one)})
+
+
+def _copies(model: Model, one: Made) -> dict:
+    """The songs are there whatever is against looking: then that is told."""
+    try:
+        found = known.of_new(model.copies, one.new)
+    except (InputError, OSError, ValueError) as error:
+        return {"text": f"no word on what is known from training: {error}"}
+    return {"text": known.line("", found).removeprefix(": "), "found": found.plain()}
 
 
 def _begun(request: Write, task: Task) -> Event:
@@ -91,7 +99,7 @@ def _begun(request: Write, task: Task) -> Event:
     return Event("begun", {"seed": request.sampler.seed, "notices": notices})
 
 
-Making = Iterator[Event]  # a generator that returns [Made, ...]
+Making = Iterator[Event]  # a generator that returns [Made, ...], without alternatives in which no note is left
 
 
 # ---------------------------------------------------------------- a new song
@@ -103,10 +111,12 @@ def _new(model: Model, request: Write) -> Making:
     samples = yield from _told(request, model, task, 0)
     made = []
     for sample in samples:
-        song, said = Song.of_file(sample.midi()[0], None), [CUT_SHORT] * sample.cut_short
-        if hardly_plays(song, request.wanted):
-            said.append(HARDLY)
-        made.append(Made(sample.number, song, sample.on_grid(), tuple(said)))
+        said = [CUT_SHORT] * sample.cut_short
+        with suppress(Silent):
+            song = Song.of_file(sample.midi()[0], None)
+            if hardly_plays(song, request.wanted):
+                said.append(HARDLY)
+            made.append(Made(sample.number, song, known.new_of(sample), tuple(said)))
     return made
 
 
@@ -158,7 +168,11 @@ def _anew(model: Model, request: Write) -> Making:
     task = model.task(request.sampler, _hiding(request, request.wanted), request.song.prompt)
     yield _begun(request, task)
     samples, _ = yield from _filled(request, model, task, range(request.sampler.num_samples))
-    return [_rewritten(request.song, sample) for sample in samples]
+    made = []
+    for sample in samples:
+        with suppress(Silent):
+            made.append(_rewritten(request.song, sample))
+    return made
 
 
 def _hiding(request: Write, wanted: Constraints) -> Constraints:
@@ -172,9 +186,8 @@ def _rewritten(song: Song, sample: Sample) -> Made:
 
 
 def _made(sample: Sample, song: Song, notice: str | None) -> Made:
-    score, new = sample.on_grid(), sample.whole.new_on_grid(sample.ids)
     said = [*([notice] if notice else []), *[CUT_SHORT] * sample.cut_short]
-    return Made(sample.number, song, replace(score, tracks=new), tuple(said))
+    return Made(sample.number, song, known.new_of(sample), tuple(said))
 
 
 def _varied(model: Model, request: Write) -> Making:
@@ -186,11 +199,14 @@ def _varied(model: Model, request: Write) -> Making:
         if kept := _kept(request, stretches):
             yield Event("bars", {"alternative": number, "bars": kept, "tokens": 0})
         song = request.song
-        for first, last in stretches:
-            part = vary.part(request, song, first, last)
-            samples, _ = yield from _filled(request, model, _nearest(model, part), [number])
-            parts.append(_rewritten(song, *samples))
-            song = parts[-1].song
+        with suppress(Silent):
+            for first, last in stretches:
+                part = vary.part(request, song, first, last)
+                samples, _ = yield from _filled(request, model, _nearest(model, part), [number])
+                parts.append(_rewritten(song, *samples))
+                song = parts[-1].song
+        if len(parts) < len(stretches):
+            continue
         new = [track for part in parts for track in part.new.tracks]
         notices = dict.fromkeys(notice for part in parts for notice in part.notices)
         made.append(Made(number, song, _of(parts[-1].new, new), tuple(notices)))
@@ -297,7 +313,7 @@ def _behind(model: Model, request: Write) -> Making:
     measures = given.measures
     first, *_ = places.playing(given)
     wanted = replace(request.wanted, bars=measures + request.more_bars)
-    sampler = replace(request.sampler, max_length=model.room(request.more_bars))
+    sampler = replace(request.sampler, max_length=model.room(given.song.tracks[first].program, request.more_bars))
     task = model.task(sampler, wanted, places.alone(given, first))
     yield _begun(request, task)
     samples = yield from _told(request, model, task, measures, first)

@@ -69,12 +69,12 @@ def given(prompt: Any, pedal: Pedal, where_beats_are: Align) -> tuple[Prompt | N
     if prompt is None:
         return None, []
     if isinstance(prompt, Score):
-        aligned, said = _aligned(prompt, where_beats_are)
+        aligned, said = with_beats(prompt, where_beats_are)
         return aligned_prompt(prompt, aligned), [f"the given song: {what}" for what in said]
     if isinstance(prompt, str | os.PathLike):
         file = GivenFile(midi.load(prompt))  # read once: what comes back is what was read
         reading = midi.parse(file.raw, prompt, pedal)
-        aligned, said = _aligned(reading.score, where_beats_are)
+        aligned, said = with_beats(reading.score, where_beats_are)
         notices = [*of_reading(reading), *said, *of_bars(aligned.score)]
         return aligned_prompt(reading.score, aligned, file), [f"{prompt}: {what}" for what in notices]
     ids = np.asarray(prompt.ids if isinstance(prompt, TokenFields) else prompt)
@@ -85,7 +85,7 @@ def given(prompt: Any, pedal: Pedal, where_beats_are: Align) -> tuple[Prompt | N
     return prompt_of(ids.astype(np.int32)), []
 
 
-def _aligned(score: Score, where_beats_are: Align) -> tuple[Aligned, list[str]]:
+def with_beats(score: Score, where_beats_are: Align) -> tuple[Aligned, list[str]]:
     """A score with its beats where they are wanted, and what was done to it for that."""
     as_it_is = Aligned(score, "none")
     if where_beats_are == "off":

@@ -16,7 +16,7 @@ from configs import Constraints, InputError
 from jax_impl.page import edits, vary, writing
 from jax_impl.page.model import Model
 from jax_impl.page.requests import Write
-from jax_impl.page.song import Song
+from jax_impl.page.song import Silent, Song
 from jax_impl.page.writing import Event, written
 from tests.page.conftest import as_text
 from tests.page.test_song import SONGS, content
@@ -179,6 +179,23 @@ def test_the_same_seed_writes_the_same(model, there):
     assert [song.raw for song in songs_of(both[0])] == [song.raw for song in songs_of(both[1])]
     alone = list(written(model, asked(there, "rewrite", tracks=[0], first=2, last=2, alternatives=1)))
     assert len(songs_of(alone)) == 1
+
+
+def test_an_alternative_without_a_note_is_left_out(model, song, monkeypatch):
+    """As of a song of one track that is written anew as a whole."""
+    opened, silent = Song.of_file, iter([True, False, False, True, True, True])
+
+    def of_file(*arguments):
+        if next(silent):
+            raise Silent("no notes in it")
+        return opened(*arguments)
+
+    request = asked(song, "rewrite", tracks=[0], first=2, last=2)
+    monkeypatch.setattr(Song, "of_file", of_file)
+    events = list(written(model, request))
+    assert [event.data["alternative"] for event in events if event.name == "written"] == [1, 2]
+    with pytest.raises(InputError, match="no note here"):
+        list(written(model, request))
 
 
 def test_what_cannot_be_is_said_before_anything_is_written(model, song, monkeypatch):

@@ -134,6 +134,10 @@ function serverCame() {
   const size = parameters >= 1e6 ? `${(parameters / 1e6).toFixed(1)} million` : String(parameters);
   byId("model-line").textContent =
     `Written by ${name}: ${size} parameters${step ? `, step ${step}` : ""}. Songs are kept in this browser.`;
+  for (const screen of ["new", "wish"]) {
+    byId(`${screen}-temperature`).placeholder = server.sampler.temperature;
+    byId(`${screen}-top-p`).placeholder = server.sampler.top_p;
+  }
   byId("programs").replaceChildren(...server.programs.map((program) => new Option(program)));
 }
 
