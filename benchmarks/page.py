@@ -70,7 +70,7 @@ def until_warm(port: int) -> float:
 
 def rewritten(port: int, path: Path) -> dict:
     """Seconds from the request to the first bar, and to the three whole songs."""
-    song = json.load(ask(port, "/api/read", {"midi": base64.b64encode(path.read_bytes()).decode(), "name": path.name}))
+    song = read(port, path)
     middle = max(len(song["bars"]) // 2 - BARS, 0)
     wanted = {"action": "rewrite", "tracks": [0], "first": middle + 1, "last": min(middle + BARS, len(song["bars"]))}
     wanted["song"] = {name: song[name] for name in ("midi", "beats")}
@@ -80,6 +80,28 @@ def rewritten(port: int, path: Path) -> dict:
             at.setdefault(line[7:].decode().strip(), time.perf_counter() - begin)
             bars += line.startswith(b"event: bars")
     return {"first_bar": at.get("bars", at.get("written")), "whole": at["done"], "tracks": len(song["tracks"])}
+
+
+def read(port: int, path: Path) -> dict:
+    return json.load(ask(port, "/api/read", {"midi": base64.b64encode(path.read_bytes()).decode(), "name": path.name}))
+
+
+def everything_else(port: int, path: Path) -> None:
+    """What else can be asked of a song, and new ones of up to 4096 tokens, with wishes and without."""
+    song = read(port, path)
+    given = {"song": {name: song[name] for name in ("midi", "beats")}, "first": 1, "last": 4}
+    for wish in ({}, {"density": "0-16"}, {"key": "A minor"}):
+        for alternatives in (1, 2, 3):
+            how = wish | {"alternatives": alternatives}
+            for asked in (
+                {"action": "vary", "tracks": [0], **given},
+                {"action": "add", "instruments": "bass", **given},
+                {"action": "continue", "song": given["song"], "bars": 3},
+                {"action": "new", "bars": 5 + alternatives, "instruments": "flute"},
+                {"action": "new", "bars": 40, "instruments": "drums,bass,flute"},
+            ):
+                response = ask(port, "/api/write", asked | how)
+                assert b"event: done" in response.read(), asked
 
 
 def large() -> bytes:
@@ -189,7 +211,10 @@ def main() -> None:
             first = until_warm(port)
         with served(Path(kept)) as port, sync_playwright() as playwright:
             later = until_warm(port)
+            programs = len(list(Path(kept).rglob("*")))
             rewrites = [rewritten(port, song) for song in songs]
+            everything_else(port, songs[0])
+            compiled = len(list(Path(kept).rglob("*"))) - programs
             path = next(filter(None, map(shutil.which, BROWSERS)), None)
             options = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
             browser = playwright.chromium.launch(executable_path=path, args=options)
@@ -207,6 +232,7 @@ def main() -> None:
         "songs": len(songs),
         "most_tracks": max(each["tracks"] for each in rewrites),
         "seconds_until_all_programs_are_ready": {"first start": round(first, 1), "later": round(later, 1)},
+        "programs_compiled_for_songs_nobody_had_seen": compiled,
         "rewrite_of_4_bars_of_a_track_seconds": seconds,
         "browser": page,
     }

@@ -10,9 +10,10 @@ import tomllib
 
 import pytest
 
-from jax_impl.cli import serving
+from jax_impl.cli import serving as verb
+from jax_impl.page import server
 from tests import ROOT
-from tests.page.served import Address
+from tests.page.served import Address, serving
 
 
 @pytest.fixture
@@ -53,6 +54,14 @@ def test_ctrl_c_ends_it_in_a_word_also_while_a_song_is_written(serve, times):
     assert process.returncode == 130 and error == "stopped\n"
 
 
+def test_who_connects_and_asks_nothing_is_sent_away(run_dir, monkeypatch):
+    monkeypatch.setattr(server, "TO_ASK", 0.2)
+    with serving(run_dir) as address, socket.create_connection(("127.0.0.1", address.port), timeout=60) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")  # and no end of the head
+        assert connection.recv(100) == b""
+        assert address.get("/api/server").status == 200
+
+
 def test_on_a_network_the_link_has_a_token(serve):
     _, address = serve("--host", "0.0.0.0")
     assert address.get("/").status == 401
@@ -73,7 +82,7 @@ def test_what_cannot_be_is_said_in_a_line(run, run_dir):
 
 
 def test_without_the_extra_it_says_what_to_install(run, run_dir, monkeypatch):
-    monkeypatch.setattr(serving, "NEEDED", ("starlette", "no_such_package"))
+    monkeypatch.setattr(verb, "NEEDED", ("starlette", "no_such_package"))
     status, _, error = run("serve", run_dir)
     assert status == 2 and "hid-museformer[page]" in error
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
