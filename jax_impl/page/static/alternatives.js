@@ -36,7 +36,7 @@ export async function startWriting(wanted, label, failed = showError) {
 
 /** What is said until the server begins: its programs are compiled once, before that a request takes long. */
 function waiting() {
-  return state.server?.warm ? "Asking the server" : "Getting the model ready; the first time takes up to a minute";
+  return state.server?.warm ? "Asking the server" : "Getting the model ready; the first time takes a minute or two";
 }
 
 function expectedBars(wanted, base) {
